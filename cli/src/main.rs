@@ -1,0 +1,2 @@
+//! The `polylite` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! polylite-client

@@ -1,0 +1,25 @@
+//! The words of the domain, shared by every crate: identifiers, values and rows, the partition map,
+//! the schema, log entries, node-to-node messages, error codes and limits.
+//!
+//! Nothing here performs I/O, reads a clock, spawns a thread or draws a random number: time is a number
+//! that the caller hands in, so that whatever is built from these types can run in a simulation.
+
+pub mod catalog;
+pub mod entry;
+pub mod error;
+pub mod hash;
+pub mod hlc;
+pub mod ids;
+pub mod json;
+pub mod limits;
+pub mod names;
+pub mod partition_map;
+pub mod protocol;
+pub mod row;
+pub mod schema;
+pub mod value;
+
+pub use error::{Error, ErrorCode, Outcome, Result};
+pub use hlc::Hlc;
+pub use ids::{NodeId, PartitionId, ReplicaId, RequestId, TransactionId};
+pub use value::Value;
