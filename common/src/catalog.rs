@@ -1,1 +1,258 @@
-//! Placeholder.
+//! The catalog's contents: databases, partitions, nodes, coordinators and operations. How commands change
+//! it is the coordinator's business; whoever plans or places reads it from here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::partition_map::{Bucket, PartitionMethod};
+use crate::schema::{DatabaseKind, PartitionType, Schema};
+use crate::{NodeId, PartitionId, ReplicaId};
+
+/// Everything the cluster agrees on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Names the cluster; drawn when it is founded.
+    pub cluster: String,
+    /// Log index of the last command applied.
+    pub version: u64,
+    /// By name.
+    pub databases: BTreeMap<String, Database>,
+    /// By id.
+    pub partitions: BTreeMap<PartitionId, Partition>,
+    /// Storage nodes.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The coordinators by their replica of the catalog's group.
+    pub coordinators: BTreeMap<ReplicaId, Coordinator>,
+    /// Work that takes more than one command, by id; ended ones stay for a while.
+    pub operations: BTreeMap<String, Operation>,
+    /// The next partition id.
+    pub next_partition: u64,
+    /// The next replica id, of partitions and of the catalog's group alike.
+    pub next_replica: u64,
+    /// The next number for ids of operations and nodes.
+    pub next_number: u64,
+}
+
+/// Where a database is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DatabaseState {
+    /// Its partitions are being made; it is not listed yet.
+    Creating,
+    /// In use.
+    Ready,
+    /// Its partitions are being removed; it is not listed any more.
+    Dropping,
+}
+
+/// A database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// Its default face.
+    pub kind: DatabaseKind,
+    /// Which way it is divided.
+    pub partition_type: PartitionType,
+    /// The column that spreads the rows of each table that has it.
+    pub partition_key: Option<String>,
+    /// How keys choose a bucket.
+    pub method: PartitionMethod,
+    /// How many replicas each partition is meant to have.
+    pub replication_factor: u32,
+    /// Where it is in its life.
+    pub state: DatabaseState,
+    /// The published schema.
+    pub schema: Schema,
+    /// The schema change under way, an operation's id.
+    pub schema_change: Option<String>,
+    /// The buckets in order of their ranges.
+    pub buckets: Vec<Bucket>,
+    /// Milliseconds since the Unix epoch.
+    pub created_at: u64,
+}
+
+/// What a replica counts for in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaRole {
+    /// Votes.
+    Voter,
+    /// Catches up, and does not vote.
+    Learner,
+}
+
+/// A replica as assigned: what should run, not what does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its id.
+    pub id: ReplicaId,
+    /// The storage node that holds it.
+    pub node: NodeId,
+    /// What it counts for.
+    pub role: ReplicaRole,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Partition {
+    /// Its id, and its Raft group's.
+    pub id: PartitionId,
+    /// Its id as clients see it.
+    pub uuid: String,
+    /// The database it belongs to.
+    pub database: String,
+    /// Its assigned replicas.
+    pub replicas: Vec<Replica>,
+    /// Whether its group has been started by its first replicas; afterwards a new replica waits for a snapshot.
+    pub bootstrapped: bool,
+}
+
+/// What the cluster thinks of a storage node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeStatus {
+    /// Reports as it should.
+    Active,
+    /// Silent for a moment; avoided.
+    Suspected,
+    /// Silent for long, or stopped.
+    Inactive,
+    /// Gives its replicas away.
+    Draining,
+    /// Catches up.
+    Syncing,
+}
+
+impl NodeStatus {
+    /// The word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            NodeStatus::Active => "active",
+            NodeStatus::Suspected => "suspected",
+            NodeStatus::Inactive => "inactive",
+            NodeStatus::Draining => "draining",
+            NodeStatus::Syncing => "syncing",
+        }
+    }
+}
+
+/// A storage node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Host that others reach it at.
+    pub host: String,
+    /// Port that others reach it at.
+    pub port: u16,
+    /// What its data directory calls itself; `None` for a node that was registered by an operator and has
+    /// not reported yet.
+    pub instance: Option<String>,
+    /// What is thought of it.
+    pub status: NodeStatus,
+}
+
+impl Node {
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        address(&self.host, self.port)
+    }
+}
+
+/// A coordinator: a replica of the catalog's group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coordinator {
+    /// Its replica of the catalog's group.
+    pub replica: ReplicaId,
+    /// Host that others reach it at.
+    pub host: String,
+    /// Port that others reach it at.
+    pub port: u16,
+    /// What it counts for.
+    pub role: ReplicaRole,
+}
+
+impl Coordinator {
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        address(&self.host, self.port)
+    }
+}
+
+/// `host:port`, with an IPv6 address in brackets.
+#[must_use]
+pub fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Where an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperationState {
+    /// Not begun.
+    Pending,
+    /// Under way.
+    Running,
+    /// Done.
+    Completed,
+    /// Given up; what it did is undone.
+    Failed,
+    /// Stopped by a client.
+    Cancelled,
+}
+
+/// Work that takes more than one command and is resumed by whichever coordinator leads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its id.
+    pub id: String,
+    /// What is to be done.
+    pub work: OperationWork,
+    /// Where it is.
+    pub state: OperationState,
+    /// Why it failed.
+    pub error: Option<crate::Error>,
+    /// Milliseconds since the Unix epoch.
+    pub started_at: u64,
+    /// Milliseconds since the Unix epoch, once it has ended.
+    pub ended_at: Option<u64>,
+}
+
+/// Kinds of operations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationWork {
+    /// Start the partitions of a new database.
+    CreateDatabase {
+        /// Its name.
+        database: String,
+    },
+    /// Remove the partitions of a database.
+    DropDatabase {
+        /// Its name.
+        database: String,
+    },
+    /// Change a schema on every partition, then publish it.
+    ChangeSchema {
+        /// The database.
+        database: String,
+        /// The schema afterwards, published when every partition has it.
+        schema: Schema,
+        /// DDL for the partitions, the system's tables included.
+        statements: Vec<String>,
+    },
+    /// Give a partition one more replica: learner first, then voter.
+    AddReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// The new replica.
+        replica: ReplicaId,
+        /// Where it is made.
+        node: NodeId,
+    },
+}

@@ -48,7 +48,9 @@ pub fn to_json(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
         Value::Integer(number) => Json::from(*number),
-        Value::Real(number) if number.is_finite() => Number::from_f64(*number).map_or(Json::Null, Json::Number),
+        Value::Real(number) if number.is_finite() => {
+            Number::from_f64(*number).map_or(Json::Null, Json::Number)
+        }
         Value::Real(number) => tagged("$real", if *number > 0.0 { "Infinity" } else { "-Infinity" }),
         Value::Text(text) => Json::String(text.clone()),
         Value::Blob(bytes) => tagged("$blob", &BASE64.encode(bytes)),

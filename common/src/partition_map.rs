@@ -116,8 +116,10 @@ pub fn buckets_of_key_range(buckets: &[Bucket], low: Option<&Value>, high: Optio
     let overlaps = |bucket: &Bucket| match &bucket.range {
         BucketRange::Slots { .. } => true,
         BucketRange::Keys { from, to } => {
-            let starts_late = matches!((from, high), (Some(from), Some(high)) if from.compare(high) == Ordering::Greater);
-            let ends_early = matches!((to, low), (Some(to), Some(low)) if to.compare(low) != Ordering::Greater);
+            let starts_late =
+                matches!((from, high), (Some(from), Some(high)) if from.compare(high) == Ordering::Greater);
+            let ends_early =
+                matches!((to, low), (Some(to), Some(low)) if to.compare(low) != Ordering::Greater);
             !starts_late && !ends_early
         }
     };

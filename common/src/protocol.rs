@@ -1,1 +1,507 @@
-//! Placeholder.
+//! What nodes say to each other: requests, replies and streams, encoded with postcard and carried as opaque
+//! payloads by the connections between nodes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::NodeStatus;
+use crate::entry::Effects;
+use crate::partition_map::BucketRange;
+use crate::row::RowBlock;
+use crate::schema::{DatabaseKind, PartitionType};
+use crate::{Error, Hlc, NodeId, PartitionId, ReplicaId, RequestId, TransactionId, Value};
+
+/// Parameters of a statement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Params {
+    /// None.
+    #[default]
+    None,
+    /// For `?` and `?NNN`, in order.
+    Positional(Vec<Value>),
+    /// For `:name`, `@name` and `$name`; names are given without their first character.
+    Named(Vec<(String, Value)>),
+}
+
+/// One SQL statement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Its text.
+    pub sql: String,
+    /// Its parameters.
+    pub params: Params,
+}
+
+/// What a statement answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatementResult {
+    /// Whether it only read.
+    pub is_read: bool,
+    /// Names of the columns; empty for a write without RETURNING.
+    pub columns: Vec<String>,
+    /// Declared types of the columns, `""` for expressions.
+    pub types: Vec<String>,
+    /// The rows.
+    pub rows: RowBlock,
+    /// Whether rows were left out for a limit.
+    pub truncated: bool,
+    /// Rows inserted, changed or deleted by the statement itself (not by triggers or foreign keys).
+    pub affected_rows: u64,
+    /// Rowid of the last row inserted by it.
+    pub last_insert_rowid: Option<i64>,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadLevel {
+    /// No acknowledged write is missed.
+    #[default]
+    Linearizable,
+    /// From the replica that believes it leads.
+    Leader,
+    /// From any replica.
+    Stale,
+}
+
+/// What every request to a partition carries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionTarget {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Epoch of the bucket that the request was planned on.
+    pub epoch: u64,
+    /// Schema version that it was planned on.
+    pub schema_version: u64,
+    /// How long the sender waits, in milliseconds from the request's arrival.
+    pub timeout_ms: u64,
+}
+
+/// A piece of a write, run in order with the others of its request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WorkItem {
+    /// The client's statement, or one made for it.
+    Statement(Statement),
+    /// Row images. Where a change carries its old row, the row must still be that, else
+    /// `serialization_failure`.
+    Effects(Effects),
+}
+
+/// All of a request's work on one partition: all or nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteRequest {
+    /// Where.
+    pub target: PartitionTarget,
+    /// The work.
+    pub work: Vec<WorkItem>,
+    /// Most rows that a statement answers.
+    pub max_rows: u32,
+}
+
+/// Answer to a write or a prepare: one result per [`WorkItem`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteReply {
+    /// Results in order.
+    pub results: Vec<StatementResult>,
+    /// Log index at which the work is in the partition's state (a bookmark).
+    pub index: u64,
+}
+
+/// A read of one partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadRequest {
+    /// Where.
+    pub target: PartitionTarget,
+    /// How fresh.
+    pub level: ReadLevel,
+    /// The state must be at least this log index (a bookmark); 0 for none.
+    pub at_least: u64,
+    /// What to read.
+    pub statement: Statement,
+    /// Most rows answered; `None` for a stream without limit.
+    pub max_rows: Option<u32>,
+}
+
+/// First message of a stream of rows; [`RowBlock`]s follow, each a message of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RowsHeader {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// Declared types of the columns.
+    pub types: Vec<String>,
+    /// Log index of the snapshot that is read.
+    pub index: u64,
+}
+
+/// A change of a group's membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MembershipChange {
+    /// A replica that catches up and does not vote.
+    AddLearner(ReplicaId),
+    /// A learner becomes a voter.
+    Promote(ReplicaId),
+    /// A replica leaves.
+    Remove(ReplicaId),
+}
+
+/// Requests to a storage node that have one reply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StorageRequest {
+    /// Change one partition. → [`StorageReply::Write`]
+    Write(WriteRequest),
+    /// Prepare a part of a transaction. → [`StorageReply::Write`]
+    Prepare {
+        /// The transaction.
+        transaction: TransactionId,
+        /// Its decider.
+        decider: PartitionId,
+        /// All participants.
+        participants: Vec<PartitionId>,
+        /// The part.
+        write: WriteRequest,
+    },
+    /// Commit or abort. → [`StorageReply::Decided`], with what the log says.
+    Decide {
+        /// The participant.
+        partition: PartitionId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// Whether to commit.
+        commit: bool,
+        /// Sent to the decider: this is the decision, the first wins. Else the decision is carried out.
+        decides: bool,
+        /// How long the sender waits.
+        timeout_ms: u64,
+    },
+    /// Asks the decider what became of a transaction; without a decision it decides to abort.
+    /// → [`StorageReply::Decided`]
+    Resolve {
+        /// The decider.
+        partition: PartitionId,
+        /// The transaction.
+        transaction: TransactionId,
+    },
+    /// Read rows, at most as many as fit in one reply. → [`StorageReply::Rows`]
+    Read(ReadRequest),
+    /// Bring the partition's schema to a version. → [`StorageReply::Done`]
+    ChangeSchema {
+        /// The partition.
+        partition: PartitionId,
+        /// Version afterwards.
+        version: u64,
+        /// DDL.
+        statements: Vec<String>,
+    },
+    /// What the node should run. → [`StorageReply::Done`] once it does.
+    Assign(Assignments),
+    /// What the node knows of some of its replicas; empty: of all. → [`StorageReply::Replicas`]
+    Replicas(Vec<PartitionId>),
+    /// Change a group's membership, through its leader. → [`StorageReply::Done`]
+    ChangeMembership {
+        /// The group.
+        partition: PartitionId,
+        /// The change.
+        change: MembershipChange,
+        /// Log index of the configuration that the change was planned on.
+        configuration_index: u64,
+    },
+    /// Hand leadership to another replica. → [`StorageReply::Done`]
+    TransferLeader {
+        /// The group.
+        partition: PartitionId,
+        /// The replica.
+        to: ReplicaId,
+    },
+    /// Who are you. → [`StorageReply::Identity`]
+    Identify,
+}
+
+/// Replies of a storage node; an error in place of one is [`Error`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StorageReply {
+    /// The work is done, or prepared.
+    Write(WriteReply),
+    /// What the log says of a transaction.
+    Decided {
+        /// Whether it committed.
+        commit: bool,
+    },
+    /// Rows of a read.
+    Rows {
+        /// The rows.
+        result: StatementResult,
+        /// Log index of the snapshot that was read.
+        index: u64,
+    },
+    /// Replicas.
+    Replicas(Vec<ReplicaReport>),
+    /// The node's name and instance.
+    Identity {
+        /// Its id, if it has registered.
+        node: Option<NodeId>,
+        /// What its data directory calls itself.
+        instance: String,
+    },
+    /// Done.
+    Done,
+}
+
+/// Requests to a storage node that are answered by a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StorageStream {
+    /// [`RowsHeader`], then [`RowBlock`]s.
+    Read(ReadRequest),
+    /// The replica's newest snapshot file as raw pieces, for installation at another node.
+    Snapshot {
+        /// The partition.
+        partition: PartitionId,
+        /// The snapshot must hold at least this index.
+        at_least: u64,
+    },
+}
+
+/// Requests to a coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CoordinatorRequest {
+    /// A storage node starts. → [`CoordinatorReply::Registered`]
+    Register(Registration),
+    /// A storage node reports. → [`CoordinatorReply::Heartbeat`]
+    Heartbeat(Heartbeat),
+    /// Where the replicas of a partition are. → [`CoordinatorReply::Located`]
+    Locate {
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// A catalog command, JSON, for the leader to propose. → [`CoordinatorReply::Applied`]
+    Propose {
+        /// The command.
+        command: Bytes,
+    },
+    /// A read index of the catalog, from its leader. → [`CoordinatorReply::Index`]
+    ReadIndex,
+    /// What the leader has heard of the storage nodes. → [`CoordinatorReply::Health`]
+    Health,
+    /// A coordinator wants to join: it becomes a learner, then a voter. → [`CoordinatorReply::Joined`]
+    Join {
+        /// Host that others reach it at.
+        host: String,
+        /// Port that others reach it at.
+        port: u16,
+        /// What its data directory calls itself.
+        instance: String,
+    },
+}
+
+/// Replies of a coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CoordinatorReply {
+    /// The node's id, its assignments and the coordinators to report to.
+    Registered {
+        /// The id it has.
+        node: NodeId,
+        /// What it should run.
+        assignments: Assignments,
+        /// Addresses of all coordinators.
+        coordinators: Vec<String>,
+    },
+    /// The report arrived.
+    Heartbeat {
+        /// What it should run, if that is another version than reported.
+        assignments: Option<Assignments>,
+        /// Addresses of all coordinators.
+        coordinators: Vec<String>,
+    },
+    /// A partition's replicas.
+    Located {
+        /// By replica.
+        replicas: BTreeMap<ReplicaId, PeerAddress>,
+    },
+    /// The command was applied; its answer is JSON.
+    Applied {
+        /// Log index.
+        index: u64,
+        /// The answer.
+        answer: Bytes,
+    },
+    /// A log index.
+    Index(u64),
+    /// Storage nodes as heard of.
+    Health(Vec<NodeHealth>),
+    /// The new coordinator's replica and everybody's address.
+    Joined {
+        /// Its replica of the catalog's group.
+        replica: ReplicaId,
+        /// All coordinators.
+        coordinators: BTreeMap<ReplicaId, PeerAddress>,
+    },
+}
+
+/// Where a replica is reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerAddress {
+    /// The node's name.
+    pub node: NodeId,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// A storage node introduces itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The id it wants, or had.
+    pub node: Option<NodeId>,
+    /// What its data directory calls itself: random, written once.
+    pub instance: String,
+    /// Host that others reach it at.
+    pub host: String,
+    /// Port that others reach it at.
+    pub port: u16,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// A storage node's report, every second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Who reports.
+    pub node: NodeId,
+    /// What its data directory calls itself.
+    pub instance: String,
+    /// Version of the assignments it runs.
+    pub assignments_version: u64,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaReport>,
+    /// It is stopping: others should take over at once.
+    pub stopping: bool,
+}
+
+/// A replica as it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its id.
+    pub replica: ReplicaId,
+    /// The replica that it believes leads.
+    pub leader: Option<ReplicaId>,
+    /// Raft term.
+    pub term: u64,
+    /// Applied log index.
+    pub applied: u64,
+    /// Greatest log index known committed.
+    pub committed: u64,
+    /// Schema version.
+    pub schema_version: u64,
+    /// Rows of the client's tables.
+    pub rows: u64,
+    /// Size of the file, its write-ahead log included.
+    pub bytes: u64,
+    /// Log index of the configuration in force.
+    pub configuration_index: u64,
+    /// Voters in force.
+    pub voters: Vec<ReplicaId>,
+    /// Learners in force, with the log index that each is known to hold (leaders know; others say 0).
+    pub learners: Vec<(ReplicaId, u64)>,
+    /// Transactions prepared here and not decided.
+    pub in_doubt: u32,
+    /// Whether it takes writes now: it leads, and has applied its own term's first entry.
+    pub writable: bool,
+}
+
+/// What the catalog's leader has heard of a storage node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// The node.
+    pub node: NodeId,
+    /// What is thought of it.
+    pub status: NodeStatus,
+    /// Milliseconds since it reported.
+    pub silent_ms: u64,
+    /// Its last report.
+    pub replicas: Vec<ReplicaReport>,
+}
+
+/// Everything that a storage node should run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Assignments {
+    /// Catalog version that they were read from; older ones than already obeyed are ignored.
+    pub version: u64,
+    /// The replicas.
+    pub replicas: Vec<Assignment>,
+}
+
+/// A replica that a storage node should run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// The partition's id as clients see it.
+    pub uuid: String,
+    /// Its id.
+    pub replica: ReplicaId,
+    /// All replicas of the partition, this one included.
+    pub peers: BTreeMap<ReplicaId, PeerAddress>,
+    /// Voters to found the group with, or `None` to wait for a snapshot. Ignored once the replica exists.
+    pub founders: Option<Vec<ReplicaId>>,
+    /// Whether this one should stand for election at once when the group is founded.
+    pub stands_first: bool,
+    /// The database.
+    pub database: String,
+    /// Its face.
+    pub kind: DatabaseKind,
+    /// Which way it is divided.
+    pub partition_type: PartitionType,
+    /// Its partition key.
+    pub partition_key: Option<String>,
+    /// What the partition owns.
+    pub range: BucketRange,
+    /// Version of the bucket's place in the map.
+    pub epoch: u64,
+}
+
+/// Raft messages of many groups between two nodes, one frame.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RaftBatch {
+    /// The sender's clock.
+    pub hlc: Hlc,
+    /// The messages.
+    pub envelopes: Vec<Envelope>,
+}
+
+/// A Raft message and whom it is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The group.
+    pub group: PartitionId,
+    /// Sender.
+    pub from: ReplicaId,
+    /// Receiver.
+    pub to: ReplicaId,
+    /// The encoded message.
+    pub message: Bytes,
+}
+
+/// The outcome of a request between nodes.
+pub type Reply<T> = Result<T, Error>;
+
+/// Encodes a message.
+///
+/// # Panics
+/// Never: every message has an encoding.
+#[must_use]
+pub fn encode<T: Serialize>(message: &T) -> Bytes {
+    Bytes::from(postcard::to_stdvec(message).expect("every message has an encoding"))
+}
+
+/// Decodes a message; an error names the peer's fault.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    postcard::from_bytes(bytes).map_err(|error| Error::internal(format!("malformed message: {error}")))
+}
+
+/// A name for a proposal out of two random halves.
+#[must_use]
+pub fn request_id(high: u64, low: u64) -> RequestId {
+    RequestId(u128::from(high) << 64 | u128::from(low))
+}

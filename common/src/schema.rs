@@ -1,1 +1,194 @@
-//! Placeholder.
+//! A database's schema, as the catalog keeps it. The SQL text of each object is the authority; columns,
+//! affinities and constraints are read from an empty SQLite database that holds the text.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The face that a database shows by default. Any database holds tables and collections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DatabaseKind {
+    /// Tables.
+    #[serde(rename = "SQL")]
+    Sql,
+    /// Collections of documents.
+    #[serde(rename = "NOSQL")]
+    NoSql,
+}
+
+/// Which way a database is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PartitionType {
+    /// By rows.
+    Horizontal,
+    /// By columns.
+    Vertical,
+    /// By both.
+    Mixed,
+}
+
+impl DatabaseKind {
+    /// The word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DatabaseKind::Sql => "SQL",
+            DatabaseKind::NoSql => "NOSQL",
+        }
+    }
+}
+
+impl PartitionType {
+    /// The word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PartitionType::Horizontal => "HORIZONTAL",
+            PartitionType::Vertical => "VERTICAL",
+            PartitionType::Mixed => "MIXED",
+        }
+    }
+}
+
+/// Tables, indexes and views.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Grows by one with each change.
+    pub version: u64,
+    /// The client's objects in order of creation.
+    pub objects: Vec<SchemaObject>,
+    /// How each table is spread, by its name in lower case.
+    pub tables: BTreeMap<String, TableSpec>,
+}
+
+impl Schema {
+    /// The table of that name, in any letter case.
+    #[must_use]
+    pub fn table(&self, name: &str) -> Option<&TableSpec> {
+        self.tables.get(&name.to_ascii_lowercase())
+    }
+}
+
+/// What a schema object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    /// A table.
+    Table,
+    /// An index made by CREATE INDEX.
+    Index,
+    /// A view.
+    View,
+}
+
+/// One object of the schema.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaObject {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its name as written.
+    pub name: String,
+    /// The table it belongs to; its own name for tables and views.
+    pub table: String,
+    /// The statement that makes it.
+    pub sql: String,
+}
+
+/// What rows a table holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableKind {
+    /// Rows of declared columns.
+    #[default]
+    Relational,
+    /// Documents: `_id`, `doc` (JSONB) and their metadata, see [`collection_ddl`].
+    Collection,
+}
+
+/// How a table is spread over the buckets of its database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableSpec {
+    /// Its name as written.
+    pub name: String,
+    /// What its rows are.
+    #[serde(default)]
+    pub kind: TableKind,
+    /// Columns whose stored values choose the bucket. Empty: the rowid does.
+    pub partition_key: Vec<String>,
+    /// Uniqueness that the partition key does not imply: each has index rows in partitions of their own choice.
+    #[serde(default)]
+    pub global_indexes: Vec<GlobalIndex>,
+    /// The next rowid to hand out, one more than the greatest so far.
+    #[serde(default = "first_rowid")]
+    pub next_rowid: i64,
+    /// A client has set rowids itself since `next_rowid` was last brought up to date: the greatest must be
+    /// looked up in the partitions before the next one is handed out.
+    #[serde(default)]
+    pub rowids_set_by_client: bool,
+    /// The columns as given when the table was made by fields rather than by SQL; answered as they came.
+    #[serde(default)]
+    pub declared: Option<DeclaredTable>,
+}
+
+fn first_rowid() -> i64 {
+    1
+}
+
+/// A UNIQUE or PRIMARY KEY constraint over values that do not choose the bucket. Its rows lie in the
+/// bucket that the hash of the indexed values chooses, in a table of the system on the same partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalIndex {
+    /// The system's table: `_unique_<n>`, holding the indexed columns and `_rowid` of the row.
+    pub table: String,
+    /// The indexed columns of the base table.
+    pub columns: Vec<String>,
+    /// The CREATE INDEX statement's name, or `None` for a constraint of the table.
+    pub index: Option<String>,
+}
+
+/// A table as declared by fields.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeclaredTable {
+    /// Columns in order.
+    pub columns: Vec<DeclaredColumn>,
+    /// Columns with an index each.
+    #[serde(default)]
+    pub indexes: Vec<String>,
+}
+
+/// A column as declared by fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeclaredColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type, kept as written.
+    pub data_type: String,
+    /// Whether it is (part of) the primary key.
+    #[serde(default)]
+    pub primary_key: bool,
+    /// Whether it may be NULL.
+    #[serde(default = "default_nullable")]
+    pub nullable: bool,
+    /// Its default, as given.
+    #[serde(default)]
+    pub default: serde_json::Value,
+}
+
+fn default_nullable() -> bool {
+    true
+}
+
+/// Column of a collection that holds the document's id: an integer or a text.
+pub const DOCUMENT_ID: &str = "_id";
+
+/// The statement that makes the table behind a collection. The document lies in `doc` as JSONB, without
+/// its `_id`; the other columns are its metadata (times are milliseconds since the Unix epoch).
+#[must_use]
+pub fn collection_ddl(name: &str) -> String {
+    format!(
+        "CREATE TABLE {} (_id PRIMARY KEY NOT NULL, doc BLOB NOT NULL, _version INTEGER NOT NULL, \
+         _created_at INTEGER NOT NULL, _updated_at INTEGER NOT NULL)",
+        crate::names::quote_identifier(name)
+    )
+}
