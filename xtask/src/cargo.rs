@@ -1,0 +1,42 @@
+//! Runs programs and says which.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// A call of cargo in the workspace, to be run by [`Call::run`].
+pub struct Call {
+    command: Command,
+    shown: String,
+}
+
+impl Call {
+    /// `cargo` with these arguments, separated by blanks.
+    pub fn new(root: &Path, arguments: &str) -> Call {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.current_dir(root).args(arguments.split_whitespace()).stdin(Stdio::null());
+        Call { command, shown: format!("cargo {arguments}") }
+    }
+
+    /// Sets an environment variable for the call.
+    pub fn env(mut self, name: &str, value: &str) -> Call {
+        self.command.env(name, value);
+        self.shown = format!("{name}='{value}' {}", self.shown);
+        self
+    }
+
+    /// Runs it with its output shown, and says how long it took.
+    pub fn run(mut self) -> Result<(), String> {
+        println!("\n>>> {}", self.shown);
+        let started = Instant::now();
+        let status = self.command.status().map_err(|error| format!("{}: {error}", self.shown))?;
+        println!("<<< {:.1} s, {status}", started.elapsed().as_secs_f64());
+        if status.success() { Ok(()) } else { Err(self.shown) }
+    }
+
+    /// Whether it ends well, with nothing shown.
+    pub fn succeeds(mut self) -> bool {
+        self.command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+}

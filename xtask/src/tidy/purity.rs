@@ -1,0 +1,47 @@
+//! The deterministic core is handed its time, seeds and ids, so that a whole cluster can be replayed.
+
+use super::Breach;
+use super::source::SourceFile;
+
+/// Folders and files whose code is deterministic.
+const PURE: &[&str] =
+    &["common/src/", "consensus/src/", "query/src/plan/", "query/src/plan.rs", "query/src/parse/"];
+
+const BANNED: &[&str] = &[
+    "Instant",
+    "SystemTime",
+    "std::thread",
+    "thread::spawn",
+    "tokio::",
+    "rand::",
+    "std::net",
+    "std::fs",
+    "std::env",
+];
+
+/// Finds clocks, threads, randomness and input or output in the deterministic core; its tests may use them.
+pub fn check(files: &[SourceFile]) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let pure = files.iter().filter(|file| PURE.iter().any(|folder| file.path.starts_with(folder)));
+    for file in pure.filter(|file| !file.is_test()) {
+        for word in BANNED {
+            let places = file.places_of(file.code_without_tests(), word);
+            let reason = format!("`{word}` in the deterministic core: hand the value in instead");
+            breaches.extend(places.into_iter().map(|place| Breach::new(place, &*reason)));
+        }
+    }
+    breaches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_in_the_core_is_found_and_one_in_its_tests_is_not() {
+        let code = "fn a() { Instant::now(); }\n#[cfg(test)]\nmod tests { fn b() { Instant::now(); } }";
+        let files = [SourceFile { path: "consensus/src/group.rs".into(), code: code.into() }];
+        let places: Vec<String> = check(&files).into_iter().map(|breach| breach.place).collect();
+        assert_eq!(places, ["consensus/src/group.rs:1"]);
+    }
+}
