@@ -15,6 +15,7 @@ pub mod limits;
 pub mod names;
 pub mod partition_map;
 pub mod protocol;
+pub mod query_object;
 pub mod row;
 pub mod schema;
 pub mod value;

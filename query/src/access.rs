@@ -1,0 +1,74 @@
+//! How a query reaches the partitions. The coordinator's gateway implements it, one value per client
+//! request; tests implement it over files in one process.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use common::Result;
+use common::protocol::{RowsHeader, Statement, StatementResult, WorkItem};
+use common::row::RowBlock;
+use futures_util::Stream;
+
+use crate::schema::SchemaChange;
+
+/// Blocks of rows as they arrive.
+pub type RowBlocks = Pin<Box<dyn Stream<Item = Result<RowBlock>> + Send>>;
+
+/// Rows of one partition.
+pub struct RowStream {
+    /// Columns of the rows.
+    pub header: RowsHeader,
+    /// The rows; dropping it stops the partition's statement.
+    pub blocks: RowBlocks,
+}
+
+/// The partitions of one database, addressed by bucket, for one request of a client: it carries the read
+/// level, the bookmark and the deadline.
+pub trait PartitionAccess: Send + Sync {
+    /// Reads at most `max_rows` rows of one bucket.
+    fn read(
+        &self,
+        bucket: usize,
+        statement: Statement,
+        max_rows: u32,
+    ) -> impl Future<Output = Result<StatementResult>> + Send;
+
+    /// Reads any number of rows of one bucket.
+    fn stream(&self, bucket: usize, statement: Statement) -> impl Future<Output = Result<RowStream>> + Send;
+
+    /// Changes buckets, all of them or none. The answer has one list per element of `work`, with one result
+    /// per item. An element's buckets are distinct.
+    fn write(
+        &self,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> impl Future<Output = Result<Vec<Vec<StatementResult>>>> + Send;
+
+    /// Takes `count` rowids of a table in a row; answers the first.
+    fn allocate_rowids(&self, table: &str, count: u64) -> impl Future<Output = Result<i64>> + Send;
+
+    /// Gives rowids back that were allocated and not used.
+    fn release_rowids(&self, table: &str, first: i64, count: u64) -> impl Future<Output = ()> + Send;
+
+    /// Says, before the rows are written, that the client chose rowids itself, up to `greatest`.
+    fn rowids_set(&self, table: &str, greatest: i64) -> impl Future<Output = Result<()>> + Send;
+
+    /// Changes the schema on every partition and publishes it. Afterwards this access addresses partitions
+    /// at the new version.
+    fn change_schema(&self, change: SchemaChange) -> impl Future<Output = Result<()>> + Send;
+
+    /// When the request must have ended; work in the merging SQLite is interrupted then.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Runs work that computes for a while (SQLite merging rows) where it does not hold up others. By
+    /// default that is here and now.
+    fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        async move { work() }
+    }
+}
