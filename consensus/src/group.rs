@@ -1,0 +1,448 @@
+//! A group: events in, work out.
+//!
+//! Every event is a method; none of them sends, writes or waits. After any of them, [`Group::take_work`] says
+//! whether there is something to do. The order is always: take the work, send its messages, persist, sync if it
+//! says so, [`Group::persisted`], do what that releases, and again until there is no work.
+
+mod round;
+mod snapshots;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use common::ReplicaId;
+use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+
+use crate::configuration::{AppliedConfiguration, MembershipChange};
+use crate::election_clock::ElectionClock;
+use crate::errors::{MembershipError, NotLeader, OpenError, ProposeError, StepError};
+use crate::log::{HardState, LogStart, LogView};
+use crate::membership::ConfigurationHistory;
+use crate::message::{Message, MessageKind};
+use crate::options::GroupOptions;
+use crate::snapshot::SnapshotOffer;
+use crate::status::{GroupCounters, PeerProgress, PeerState, Status};
+use crate::storage::{Node, SnapshotShelf, Store};
+use crate::work::{Committed, Proposed, ReadState, Role, RoleChange};
+pub use snapshots::InstallOutcome;
+
+/// The log of a new group begins after this index, whose state is the empty one: replicas that join later find
+/// no entry there and get a snapshot, which is how they learn the members that no entry names.
+pub const BOOTSTRAP_INDEX: u64 = 1;
+/// The term of the entry at [`BOOTSTRAP_INDEX`].
+pub const BOOTSTRAP_TERM: u64 = 1;
+
+/// A message from a term further ahead than this is refused: it would end the group's supply of terms.
+const TERM_JUMP_MAX: u64 = 1 << 32;
+
+/// One replica of a Raft group.
+pub struct Group<L: LogView> {
+    options: GroupOptions,
+    node: Node<L>,
+    clock: ElectionClock,
+    configurations: ConfigurationHistory,
+    /// The work handed out and not yet reported as persisted.
+    outstanding: Option<round::Outstanding>,
+    last_token: u64,
+    /// Messages of our own making, beside the library's.
+    outbox: Vec<Message>,
+    /// Reads answered outside of the library.
+    local_reads: Vec<ReadState>,
+    /// Committed entries that wait until the commit index that covers them is durable.
+    held: VecDeque<Committed>,
+    /// The hard state last handed out for writing.
+    written: HardState,
+    /// A commit index that is durable.
+    durable_commit: u64,
+    reported: RoleChange,
+    /// Whether the host is making a snapshot, and for how many ticks.
+    snapshot_requested: Option<u32>,
+    /// Ticks since the snapshot at hand was made.
+    snapshot_age: u32,
+    /// Followers that have been offered a snapshot, and for how many ticks.
+    snapshots_offered: BTreeMap<u64, u32>,
+    counters: GroupCounters,
+}
+
+impl<L: LogView> Group<L> {
+    /// Starts a replica on its log. `applied` is the index that its state machine stands at; 0 for a state
+    /// machine that has never applied anything.
+    ///
+    /// # Errors
+    /// If the log and the state do not belong together: the replica must not vote or acknowledge any more.
+    pub fn new(options: GroupOptions, view: L, applied: u64) -> Result<Group<L>, OpenError> {
+        let (start, last) = (view.start(), view.last_index());
+        let hard_state = view.hard_state();
+        // The empty state of a new group is the state at its first log's start.
+        let applied = if start.index == BOOTSTRAP_INDEX { applied.max(BOOTSTRAP_INDEX) } else { applied };
+        check_positions(applied, hard_state, &start, last)?;
+        let configurations = ConfigurationHistory::read(&view, applied)?;
+        // What was applied was committed, even if that was not yet written when the process ended.
+        let known = HardState { commit: hard_state.commit.max(applied), ..hard_state };
+        let current = configurations.current();
+        let store = Store {
+            view,
+            hard_state: known.into_raft(),
+            members: current.configuration.to_raft(),
+            snapshots: SnapshotShelf { configuration_index: current.index, ..SnapshotShelf::default() }
+                .into(),
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let node = RawNode::new(&library_options(&options, applied), store, &logger)
+            .map_err(|error| OpenError::Options(error.to_string()))?;
+        let mut group = Group {
+            clock: ElectionClock::new(&options),
+            options,
+            node,
+            configurations,
+            outstanding: None,
+            last_token: 0,
+            outbox: Vec::new(),
+            local_reads: Vec::new(),
+            held: VecDeque::new(),
+            written: hard_state,
+            durable_commit: hard_state.commit,
+            reported: RoleChange { term: known.term, role: Role::Follower, leader: None },
+            snapshot_requested: None,
+            snapshot_age: 0,
+            snapshots_offered: BTreeMap::new(),
+            counters: GroupCounters::default(),
+        };
+        group.settle();
+        Ok(group)
+    }
+
+    /// One unit of time has passed.
+    pub fn tick(&mut self) {
+        self.assert_idle();
+        self.node.tick();
+        self.age_snapshots();
+        self.settle();
+    }
+
+    /// A message has arrived. The offer of a snapshot that this replica needs is not taken in but returned: the
+    /// caller fetches and stages the snapshot and then calls [`Group::install_snapshot`]; meanwhile the group
+    /// goes on, and offers come again.
+    ///
+    /// # Errors
+    /// If the message was dropped.
+    pub fn step(&mut self, message: Message) -> Result<Option<SnapshotOffer>, StepError> {
+        self.assert_idle();
+        self.check(&message)?;
+        match message.kind() {
+            MessageKind::SnapshotFailure => self.snapshot_sent(message.from(), false),
+            MessageKind::Snapshot => {
+                if let Some(offer) = self.needed_snapshot(&message) {
+                    return Ok(Some(offer));
+                }
+                self.feed(message);
+            }
+            _ => self.feed(message),
+        }
+        self.settle();
+        Ok(None)
+    }
+
+    /// Puts bytes into the log. They are committed only when an entry of the returned term is committed at the
+    /// returned index; another term there means that they are lost.
+    ///
+    /// # Errors
+    /// If nothing was put into the log.
+    ///
+    /// # Panics
+    /// If the bytes are empty: such entries are the leader's own.
+    pub fn propose(&mut self, data: Bytes) -> Result<Proposed, ProposeError> {
+        self.assert_idle();
+        assert!(!data.is_empty(), "an empty proposal would be taken for a leader's own entry");
+        self.check_leading()?;
+        // `Vec::from` reuses the buffer if nobody else holds it.
+        let proposed = self.node.propose(Vec::new(), Vec::from(data));
+        self.settle();
+        proposed.map_err(|_| ProposeError::Busy)?;
+        Ok(self.last_proposed())
+    }
+
+    /// Changes the members, if the configuration in force is still the one that entry
+    /// `expected_configuration_index` made.
+    ///
+    /// # Errors
+    /// If nothing was put into the log.
+    pub fn propose_membership(
+        &mut self,
+        change: &MembershipChange,
+        expected_configuration_index: u64,
+    ) -> Result<Proposed, MembershipError> {
+        self.assert_idle();
+        self.check_leading()?;
+        let AppliedConfiguration { index, configuration } = self.configurations.current();
+        if *index != expected_configuration_index {
+            return Err(MembershipError::Changed { current: *index });
+        }
+        // The library would turn a change that comes too early into an empty entry, silently.
+        if configuration.is_joint() || self.node.raft.has_pending_conf() {
+            return Err(MembershipError::Busy);
+        }
+        if let Some(reason) = change.refusal(configuration) {
+            return Err(MembershipError::Invalid(reason));
+        }
+        let proposed = self.node.propose_conf_change(Vec::new(), change.to_raft());
+        self.settle();
+        proposed.map_err(|_| MembershipError::Busy)?;
+        Ok(self.last_proposed())
+    }
+
+    /// Asks for an index that a linearizable read beginning now has to wait for; the answer is a
+    /// [`ReadState`] with the same context, which must not be used twice. It may never come: the library
+    /// drops requests silently while the leader has not committed in its own term, and messages get lost. So the
+    /// caller asks again, with another context, every now and then.
+    ///
+    /// # Errors
+    /// If this replica does not lead.
+    pub fn read(&mut self, context: u64) -> Result<(), NotLeader> {
+        self.assert_idle();
+        self.check_leading()?;
+        #[cfg(feature = "planted-bugs")]
+        if self.options.has_bug(crate::PlantedBug::LeaderLocalRead) {
+            let index = self.node.raft.raft_log.committed;
+            self.local_reads.push(ReadState { context, index });
+            return Ok(());
+        }
+        self.node.read_index(context.to_le_bytes().to_vec());
+        self.settle();
+        Ok(())
+    }
+
+    /// Starts an election now, if this replica may lead.
+    pub fn campaign(&mut self) {
+        self.assert_idle();
+        // Refused by a learner and by a replica with an unapplied membership change; both go on as they were.
+        if self.node.campaign().is_ok() {
+            self.settle();
+        }
+    }
+
+    /// Hands leadership to another voter. While that is under way, at most one election time-out, proposals
+    /// are refused as busy.
+    ///
+    /// # Errors
+    /// If this replica does not lead.
+    pub fn transfer_leader(&mut self, to: ReplicaId) -> Result<(), NotLeader> {
+        self.assert_idle();
+        self.check_leading()?;
+        self.node.transfer_leader(to.0);
+        self.settle();
+        Ok(())
+    }
+
+    /// The state machine has applied everything up to the index.
+    pub fn applied(&mut self, index: u64) {
+        self.assert_idle();
+        if index > self.node.raft.raft_log.applied() {
+            self.node.advance_apply_to(index);
+            self.settle();
+        }
+    }
+
+    /// A message to the replica could not be sent.
+    pub fn unreachable(&mut self, replica: ReplicaId) {
+        self.assert_idle();
+        self.node.report_unreachable(replica.0);
+        self.settle();
+    }
+
+    /// Where the log would begin if it were truncated up to the index: lower, if the host has applied less or a
+    /// snapshot in transit needs its successors. `None` if there is nothing to truncate. The caller writes
+    /// the start and drops the entries in one batch, then calls [`Group::compacted`].
+    #[must_use]
+    pub fn truncation(&self, index: u64) -> Option<LogStart> {
+        let raft_log = &self.node.raft.raft_log;
+        let index = index.min(raft_log.applied()).min(self.snapshot_hold());
+        if index <= self.node.store().view.start().index {
+            return None;
+        }
+        let term = raft_log.term(index).expect("an applied entry that is not truncated has a term");
+        Some(LogStart { index, term, configuration: self.configurations.at(index).clone() })
+    }
+
+    /// The log now begins at that start.
+    pub fn compacted(&mut self, start: &LogStart) {
+        self.assert_idle();
+        self.configurations.truncate(start.index);
+    }
+
+    /// Whether this replica leads and has committed an entry of its own term.
+    #[must_use]
+    pub fn has_committed_in_term(&self) -> bool {
+        self.node.raft.state == StateRole::Leader && self.node.raft.commit_to_current_term()
+    }
+
+    /// Whether this replica leads and its host has applied an entry of its own term, and so all that earlier
+    /// leaders have committed. Before that its state is stale, and nothing may be computed on it.
+    #[must_use]
+    pub fn has_applied_in_term(&self) -> bool {
+        self.node.raft.state == StateRole::Leader && self.node.raft.apply_to_current_term()
+    }
+
+    /// The members, and the index of the entry that made them so.
+    #[must_use]
+    pub fn configuration(&self) -> &AppliedConfiguration {
+        self.configurations.current()
+    }
+
+    /// What was dropped so far.
+    #[must_use]
+    pub fn counters(&self) -> GroupCounters {
+        self.counters
+    }
+
+    /// The log that the group reads.
+    #[must_use]
+    pub fn view(&self) -> &L {
+        &self.node.store().view
+    }
+
+    /// The group's state.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let raft = &self.node.raft;
+        let current = self.role();
+        let AppliedConfiguration { index, configuration } = self.configurations.current().clone();
+        Status {
+            id: self.options.replica,
+            term: raft.term,
+            vote: (raft.vote != 0).then_some(ReplicaId(raft.vote)),
+            role: current.role,
+            leader: current.leader,
+            commit: raft.raft_log.committed,
+            applied: raft.raft_log.applied(),
+            last_index: raft.raft_log.last_index(),
+            first_index: raft.raft_log.first_index(),
+            configuration,
+            configuration_index: index,
+            peers: if current.role == Role::Leader { self.peers() } else { Vec::new() },
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerProgress> {
+        let mut peers: Vec<PeerProgress> = self
+            .node
+            .raft
+            .prs()
+            .iter()
+            .map(|(id, progress)| PeerProgress {
+                replica: ReplicaId(*id),
+                matched: progress.matched,
+                recently_active: progress.recent_active || *id == self.options.replica.0,
+                state: match progress.state {
+                    raft::ProgressState::Probe => PeerState::Probe,
+                    raft::ProgressState::Replicate => PeerState::Replicate,
+                    raft::ProgressState::Snapshot => PeerState::Snapshot,
+                },
+            })
+            .collect();
+        peers.sort_unstable_by_key(|peer| peer.replica);
+        peers
+    }
+
+    fn role(&self) -> RoleChange {
+        let raft = &self.node.raft;
+        RoleChange {
+            term: raft.term,
+            role: match raft.state {
+                StateRole::Follower => Role::Follower,
+                StateRole::PreCandidate => Role::PreCandidate,
+                StateRole::Candidate => Role::Candidate,
+                StateRole::Leader => Role::Leader,
+            },
+            leader: (raft.leader_id != 0).then_some(ReplicaId(raft.leader_id)),
+        }
+    }
+
+    fn check_leading(&self) -> Result<(), NotLeader> {
+        let RoleChange { role, leader, .. } = self.role();
+        if role == Role::Leader { Ok(()) } else { Err(NotLeader { leader }) }
+    }
+
+    fn last_proposed(&self) -> Proposed {
+        Proposed { term: self.node.raft.term, index: self.node.raft.raft_log.last_index() }
+    }
+
+    /// Whether the message may be given to the library.
+    fn check(&mut self, message: &Message) -> Result<(), StepError> {
+        if message.to() != self.options.replica {
+            self.counters.misdelivered += 1;
+            return Err(StepError::Misdelivered { to: message.to() });
+        }
+        if message.kind() == MessageKind::Other {
+            self.counters.refused += 1;
+            return Err(StepError::Refused);
+        }
+        let contradiction = message.contradiction().or_else(|| {
+            let limit = self.node.raft.term.saturating_add(TERM_JUMP_MAX);
+            (message.term() > limit || message.term() == 0).then_some("a term out of reach")
+        });
+        if let Some(reason) = contradiction {
+            self.counters.malformed += 1;
+            return Err(StepError::Malformed(reason));
+        }
+        Ok(())
+    }
+
+    /// Gives a message to the library. Its errors say only that an answer came from a replica that is no longer
+    /// a member, or that the message was of no use: to drop it is all there is to do.
+    fn feed(&mut self, message: Message) {
+        if self.node.step(message.0).is_err() {
+            self.counters.malformed += 1;
+        }
+    }
+
+    /// Ends every event.
+    fn settle(&mut self) {
+        self.clock.settle(&mut self.node);
+    }
+
+    /// The library forbids events between handing out work and hearing that it is persisted.
+    fn assert_idle(&self) {
+        assert!(self.outstanding.is_none(), "an event while work is not yet reported as persisted");
+    }
+}
+
+fn check_positions(
+    applied: u64,
+    hard_state: HardState,
+    start: &LogStart,
+    last: u64,
+) -> Result<(), OpenError> {
+    if applied < start.index {
+        return Err(OpenError::StateBehindLog { applied, start: start.index });
+    }
+    if applied > last {
+        return Err(OpenError::LogBehindState { applied, last });
+    }
+    if hard_state.commit > last {
+        return Err(OpenError::LogBehindCommit { commit: hard_state.commit, last });
+    }
+    Ok(())
+}
+
+fn library_options(options: &GroupOptions, applied: u64) -> Config {
+    Config {
+        id: options.replica.0,
+        election_tick: options.election_ticks_min as usize,
+        min_election_tick: options.election_ticks_min as usize,
+        max_election_tick: options.election_ticks_max as usize,
+        heartbeat_tick: options.heartbeat_ticks as usize,
+        applied,
+        max_size_per_msg: options.message_bytes_max,
+        max_inflight_msgs: options.inflight_messages_max,
+        max_uncommitted_size: options.uncommitted_bytes_max,
+        max_committed_size_per_ready: options.committed_bytes_max,
+        // A leader that has lost its majority steps down, and a replica that comes back does not disturb it.
+        check_quorum: true,
+        pre_vote: true,
+        // Leases would trust clocks.
+        read_only_option: ReadOnlyOption::Safe,
+        batch_append: true,
+        ..Config::default()
+    }
+}
