@@ -1,0 +1,253 @@
+//! Requests to storage nodes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::protocol::{
+    Assignments, MembershipChange, ReadRequest, ReplicaReport, RowsHeader, StatementResult, StorageReply,
+    StorageRequest, StorageStream, WriteReply, WriteRequest, decode, encode,
+};
+use common::row::RowBlock;
+use common::{Error, NodeId, PartitionId, ReplicaId, Result, TransactionId};
+use futures_util::{Stream, StreamExt as _};
+
+use super::{Effect, call, mismatched};
+use crate::peer::{PeerPool, PeerStream};
+
+/// Time on top of a request's own limit for the answer to come back: the node's own error says more than
+/// ours, so the node is given the chance to send it.
+const GRACE: Duration = Duration::from_millis(500);
+/// Limit of requests that carry none.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests to storage nodes by address.
+#[derive(Clone)]
+pub struct StorageClient {
+    pool: PeerPool,
+}
+
+impl StorageClient {
+    /// Requests over a pool's connections.
+    #[must_use]
+    pub fn new(pool: PeerPool) -> StorageClient {
+        StorageClient { pool }
+    }
+
+    /// The connections below.
+    #[must_use]
+    pub fn pool(&self) -> &PeerPool {
+        &self.pool
+    }
+
+    /// Any request. `timeout` is all the time it may take; whether a lost answer is `unknown` follows from
+    /// the request.
+    pub async fn request(
+        &self,
+        address: &str,
+        request: StorageRequest,
+        timeout: Duration,
+    ) -> Result<StorageReply> {
+        let effect = effect_of(&request);
+        call(&self.pool, address, &request, timeout, effect).await
+    }
+
+    /// Changes a partition.
+    pub async fn write(&self, address: &str, write: WriteRequest) -> Result<WriteReply> {
+        let timeout = Duration::from_millis(write.target.timeout_ms) + GRACE;
+        match self.request(address, StorageRequest::Write(write), timeout).await? {
+            StorageReply::Write(reply) => Ok(reply),
+            _ => Err(mismatched(Effect::Writes)),
+        }
+    }
+
+    /// Prepares a participant's part of a transaction.
+    pub async fn prepare(
+        &self,
+        address: &str,
+        transaction: TransactionId,
+        decider: PartitionId,
+        participants: Vec<PartitionId>,
+        write: WriteRequest,
+    ) -> Result<WriteReply> {
+        let timeout = Duration::from_millis(write.target.timeout_ms) + GRACE;
+        let prepare = StorageRequest::Prepare { transaction, decider, participants, write };
+        match self.request(address, prepare, timeout).await? {
+            StorageReply::Write(reply) => Ok(reply),
+            _ => Err(mismatched(Effect::Writes)),
+        }
+    }
+
+    /// Decides a transaction (at the decider), or carries the decision out. Answers whether it committed.
+    pub async fn decide(
+        &self,
+        address: &str,
+        partition: PartitionId,
+        transaction: TransactionId,
+        commit: bool,
+        decides: bool,
+        timeout: Duration,
+    ) -> Result<bool> {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let decide = StorageRequest::Decide { partition, transaction, commit, decides, timeout_ms };
+        decided(self.request(address, decide, timeout + GRACE).await?)
+    }
+
+    /// Asks the decider what became of a transaction. Answers whether it committed.
+    pub async fn resolve(
+        &self,
+        address: &str,
+        partition: PartitionId,
+        transaction: TransactionId,
+        timeout: Duration,
+    ) -> Result<bool> {
+        decided(self.request(address, StorageRequest::Resolve { partition, transaction }, timeout).await?)
+    }
+
+    /// Reads rows that fit in one reply. Answers them and the log index of the snapshot.
+    pub async fn read(&self, address: &str, read: ReadRequest) -> Result<(StatementResult, u64)> {
+        let timeout = Duration::from_millis(read.target.timeout_ms) + GRACE;
+        match self.request(address, StorageRequest::Read(read), timeout).await? {
+            StorageReply::Rows { result, index } => Ok((result, index)),
+            _ => Err(mismatched(Effect::Reads)),
+        }
+    }
+
+    /// Reads any number of rows. Returns when the columns are known.
+    pub async fn stream(&self, address: &str, read: ReadRequest) -> Result<RowStream> {
+        let timeout = Duration::from_millis(read.target.timeout_ms) + GRACE;
+        let mut blocks = self.open(address, StorageStream::Read(read)).await?;
+        let first = tokio::time::timeout(timeout, blocks.next())
+            .await
+            .map_err(|_| crate::peer::PeerError::Timeout.of_read())?
+            .ok_or_else(|| mismatched(Effect::Reads))?
+            .map_err(|error| Effect::Reads.error(error))?;
+        Ok(RowStream { header: decode(&first)?, blocks })
+    }
+
+    /// Fetches a replica's snapshot file in pieces.
+    pub async fn snapshot(
+        &self,
+        address: &str,
+        partition: PartitionId,
+        at_least: u64,
+    ) -> Result<SnapshotStream> {
+        let pieces = self.open(address, StorageStream::Snapshot { partition, at_least }).await?;
+        Ok(SnapshotStream { pieces })
+    }
+
+    async fn open(&self, address: &str, stream: StorageStream) -> Result<PeerStream> {
+        self.pool.stream(address, encode(&stream)).await.map_err(|error| Effect::Reads.error(error))
+    }
+
+    /// Brings a partition's schema to a version.
+    pub async fn change_schema(
+        &self,
+        address: &str,
+        partition: PartitionId,
+        version: u64,
+        statements: Vec<String>,
+        timeout: Duration,
+    ) -> Result<()> {
+        let change = StorageRequest::ChangeSchema { partition, version, statements };
+        done(self.request(address, change, timeout).await?)
+    }
+
+    /// Tells a node what to run; answers once it does.
+    pub async fn assign(&self, address: &str, assignments: Assignments) -> Result<()> {
+        done(self.request(address, StorageRequest::Assign(assignments), CONTROL_TIMEOUT).await?)
+    }
+
+    /// What a node knows of some of its replicas; of all if `partitions` is empty.
+    pub async fn replicas(
+        &self,
+        address: &str,
+        partitions: Vec<PartitionId>,
+        timeout: Duration,
+    ) -> Result<Vec<ReplicaReport>> {
+        match self.request(address, StorageRequest::Replicas(partitions), timeout).await? {
+            StorageReply::Replicas(reports) => Ok(reports),
+            _ => Err(mismatched(Effect::Reads)),
+        }
+    }
+
+    /// Changes a group's membership through its leader.
+    pub async fn change_membership(
+        &self,
+        address: &str,
+        partition: PartitionId,
+        change: MembershipChange,
+        configuration_index: u64,
+    ) -> Result<()> {
+        let change = StorageRequest::ChangeMembership { partition, change, configuration_index };
+        done(self.request(address, change, CONTROL_TIMEOUT).await?)
+    }
+
+    /// Hands a group's leadership to another replica.
+    pub async fn transfer_leader(&self, address: &str, partition: PartitionId, to: ReplicaId) -> Result<()> {
+        done(self.request(address, StorageRequest::TransferLeader { partition, to }, CONTROL_TIMEOUT).await?)
+    }
+
+    /// Who answers at an address: the node's id, if it has one, and its instance.
+    pub async fn identify(&self, address: &str, timeout: Duration) -> Result<(Option<NodeId>, String)> {
+        match self.request(address, StorageRequest::Identify, timeout).await? {
+            StorageReply::Identity { node, instance } => Ok((node, instance)),
+            _ => Err(mismatched(Effect::Reads)),
+        }
+    }
+}
+
+/// What is not known to read only counts as a write, whose lost answer is `unknown`.
+fn effect_of(request: &StorageRequest) -> Effect {
+    use StorageRequest::{Identify, Read, Replicas};
+    if matches!(request, Read(_) | Replicas(_) | Identify) { Effect::Reads } else { Effect::Writes }
+}
+
+fn decided(reply: StorageReply) -> Result<bool> {
+    match reply {
+        StorageReply::Decided { commit } => Ok(commit),
+        _ => Err(mismatched(Effect::Writes)),
+    }
+}
+
+fn done(reply: StorageReply) -> Result<()> {
+    match reply {
+        StorageReply::Done => Ok(()),
+        _ => Err(mismatched(Effect::Writes)),
+    }
+}
+
+/// Rows on their way: the header, then blocks as the stream is polled. Dropping it ends the read.
+pub struct RowStream {
+    /// The columns and the snapshot's log index.
+    pub header: RowsHeader,
+    blocks: PeerStream,
+}
+
+impl Stream for RowStream {
+    type Item = Result<RowBlock>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.blocks.poll_next_unpin(context).map(|next| {
+            next.map(|block| {
+                block.map_err(|error| Effect::Reads.error(error)).and_then(|block| decode(&block))
+            })
+        })
+    }
+}
+
+/// The pieces of a snapshot file, in order. Without an error before its end, the file is complete.
+pub struct SnapshotStream {
+    pieces: PeerStream,
+}
+
+impl Stream for SnapshotStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces
+            .poll_next_unpin(context)
+            .map(|next| next.map(|piece| piece.map_err(|error| Effect::Reads.error(error))))
+    }
+}
