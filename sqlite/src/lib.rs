@@ -1,1 +1,42 @@
-//! sqlite
+//! The only home of SQLite.
+//!
+//! A partition is one SQLite file. Its leader runs clients' statements on an [`Executor`], which captures
+//! the rows they change; every other replica lands those rows through an [`Applier`]; reads go through a
+//! [`ReaderPool`]. A coordinator prepares client text on a [`Shadow`], an empty database with the client's
+//! schema, and gathers rows into a [`MergeDatabase`] to run the client's text there.
+//!
+//! All client SQL is hostile: it reaches SQLite only through connections made by the recipes in
+//! [`recipe`], whose authorizer allows what is known to be harmless and nothing else.
+//!
+//! Text in SQLite need not be UTF-8, here it must be: answers replace malformed bytes by U+FFFD, and a
+//! write that would store malformed text is refused, because replicas could not store the same.
+//!
+//! This is the one crate with unsafe code: calls that rusqlite does not offer safely (the pre-update
+//! hook, a few status calls) and the simulated VFS.
+#![allow(unsafe_code)]
+
+pub mod applier;
+mod authorizer;
+mod binding;
+pub mod budget;
+mod capture;
+mod connection;
+pub mod error;
+pub mod executor;
+mod layout;
+pub mod maintenance;
+mod query;
+pub mod reader;
+pub mod recipe;
+mod row_images;
+pub mod system;
+
+pub use applier::Applier;
+pub use budget::Budget;
+pub use error::Failure;
+pub use executor::Executor;
+pub use maintenance::Maintenance;
+pub use query::Flow;
+pub use reader::{Reader, ReaderPool, Snapshot};
+pub use recipe::{Location, assert_build};
+pub use system::{Position, Prepared, System, SystemState};

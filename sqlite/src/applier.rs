@@ -1,0 +1,207 @@
+//! The connection that lands committed entries: rows as values, checked DDL, and the system tables.
+
+use std::sync::Arc;
+
+use common::entry::Effects;
+use common::names::quote_identifier;
+use common::{Error, ErrorCode};
+
+use crate::connection::{ClientStatement, Connection, ours};
+use crate::error::{Failure, Result};
+use crate::executor::land_all;
+use crate::layout::{Layouts, schema_cookie};
+use crate::recipe::{self, Location};
+use crate::system::{System, SystemState};
+
+/// What a database file is, before it is opened for applying.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FileContents {
+    /// There is no file.
+    Absent,
+    /// A file without system tables: its making was interrupted. It holds nothing, its applied index is 0.
+    Unformed,
+    /// A replica's file.
+    Replica(Box<SystemState>),
+}
+
+/// The applying connection of a replica.
+///
+/// [`begin`](Applier::begin), any number of log entries, then [`commit`](Applier::commit): their rows and
+/// the applied index change together or not at all.
+pub struct Applier {
+    connection: Connection,
+    layouts: Arc<Layouts>,
+    open: bool,
+}
+
+impl Applier {
+    /// Says what the file is.
+    pub fn inspect(location: &Location) -> Result<FileContents> {
+        let connection = match recipe::applier(location, false) {
+            Ok(connection) => connection,
+            Err(Failure::Storage { code, .. }) if is_missing(code) => return Ok(FileContents::Absent),
+            Err(other) => return Err(other),
+        };
+        if !System::exists(connection.raw())? {
+            return Ok(FileContents::Unformed);
+        }
+        Ok(FileContents::Replica(Box::new(System::of(connection.raw()).state()?)))
+    }
+
+    /// Makes a replica's file with its system tables, in one transaction. A file whose making was
+    /// interrupted is finished.
+    ///
+    /// # Errors
+    /// [`Failure::Storage`] also if the file is a replica's already.
+    pub fn create(location: &Location, state: &SystemState) -> Result<Applier> {
+        let connection = recipe::applier(location, true)?;
+        if System::exists(connection.raw())? {
+            return Err(Failure::Storage {
+                code: rusqlite::ffi::SQLITE_MISUSE,
+                message: format!("{} holds a replica already", location.path.display()),
+            });
+        }
+        connection.run(ours!("BEGIN IMMEDIATE"))?;
+        System::create(connection.raw(), state)?;
+        connection.run(ours!("COMMIT"))?;
+        Applier::over(connection)
+    }
+
+    /// Opens a replica's file.
+    ///
+    /// # Errors
+    /// [`Failure::Storage`] also if the file is absent or not a replica's, see [`Applier::inspect`].
+    pub fn open(location: &Location) -> Result<Applier> {
+        let connection = recipe::applier(location, false)?;
+        if !System::exists(connection.raw())? {
+            return Err(Failure::diverged(format!("{} is not a replica's file", location.path.display())));
+        }
+        Applier::over(connection)
+    }
+
+    fn over(connection: Connection) -> Result<Applier> {
+        let layouts = Arc::new(Layouts::read(connection.raw())?);
+        Ok(Applier { connection, layouts, open: false })
+    }
+
+    /// Opens a transaction.
+    ///
+    /// # Panics
+    /// If one is open.
+    pub fn begin(&mut self) -> Result<()> {
+        assert!(!self.open, "a transaction is open already");
+        self.connection.run(ours!("BEGIN IMMEDIATE"))?;
+        self.open = true;
+        let followed = self.follow_schema();
+        if followed.is_err() {
+            self.rollback();
+        }
+        followed
+    }
+
+    /// Whether a transaction is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Lands rows. A failure means that the replica's rows are not those of the log.
+    ///
+    /// # Panics
+    /// If no transaction is open.
+    pub fn apply(&mut self, effects: &Effects) -> Result<()> {
+        assert!(self.open, "no transaction is open");
+        land_all(self.connection.raw(), &self.layouts, effects)
+    }
+
+    /// Runs checked DDL and sets the schema's version; `false` if the schema has that version or a later
+    /// one already. On a refusal (a unique index over rows that are not unique) nothing is changed, and it
+    /// is the same on every replica.
+    ///
+    /// # Panics
+    /// If no transaction is open.
+    pub fn change_schema(&mut self, version: u64, statements: &[String]) -> Result<bool> {
+        assert!(self.open, "no transaction is open");
+        if self.system().schema_version()? >= version {
+            return Ok(false);
+        }
+        self.connection.run(ours!("SAVEPOINT schema"))?;
+        let done = statements
+            .iter()
+            .try_for_each(|sql| Ok(self.connection.raw().execute_batch(sql)?))
+            .and_then(|()| check_stored_text(&self.connection))
+            .and_then(|()| self.system().set_schema_version(version));
+        if done.is_err() {
+            self.connection.run(ours!("ROLLBACK TO schema"))?;
+        }
+        self.connection.run(ours!("RELEASE schema"))?;
+        done?;
+        self.follow_schema()?;
+        Ok(true)
+    }
+
+    /// The system tables, as the open transaction sees and changes them.
+    #[must_use]
+    pub fn system(&self) -> System<'_> {
+        System::of(self.connection.raw())
+    }
+
+    /// Commits.
+    ///
+    /// # Panics
+    /// If no transaction is open.
+    pub fn commit(&mut self) -> Result<()> {
+        assert!(self.open, "no transaction is open");
+        let done = self.connection.run(ours!("COMMIT"));
+        match done {
+            Ok(()) => self.open = false,
+            Err(_) => self.rollback(),
+        }
+        done
+    }
+
+    /// Undoes everything since [`Applier::begin`].
+    pub fn rollback(&mut self) {
+        if !self.connection.raw().is_autocommit() {
+            // The only failure is that SQLite has rolled back already.
+            let _ = self.connection.run(ours!("ROLLBACK"));
+        }
+        self.open = false;
+    }
+
+    fn follow_schema(&mut self) -> Result<()> {
+        if schema_cookie(self.connection.raw())? != self.layouts.schema_cookie {
+            self.layouts = Arc::new(Layouts::read(self.connection.raw())?);
+        }
+        Ok(())
+    }
+}
+
+fn is_missing(code: i32) -> bool {
+    code & 0xff == rusqlite::ffi::SQLITE_CANTOPEN
+}
+
+/// Refuses views that read the system's tables, which compiling CREATE VIEW does not notice, and triggers,
+/// which would run with the rights of whoever changes the table.
+fn check_stored_text(connection: &Connection) -> Result<()> {
+    let sql = ours!("SELECT type, name FROM sqlite_schema WHERE type IN ('view', 'trigger')");
+    let objects: Vec<(String, String)> = {
+        let mut statement = connection.raw().prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    for (kind, name) in objects {
+        if kind == "trigger" {
+            return Err(Error::not_supported("triggers are not supported", "leave it out").into());
+        }
+        let read = format!("SELECT * FROM {}", quote_identifier(&name));
+        let compiled = connection.as_client(|raw| ClientStatement::prepare(raw, &read).map(|_| ()));
+        // A view over a table that is gone does not compile, and can be read by nobody.
+        if let Err(failure) = compiled
+            && failure.code() != Some(ErrorCode::SqlError)
+        {
+            return Err(failure);
+        }
+    }
+    Ok(())
+}

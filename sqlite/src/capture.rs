@@ -1,0 +1,393 @@
+//! Capturing the rows that statements change, through SQLite's pre-update hook
+//! (<https://sqlite.org/c3ref/preupdate_count.html>).
+
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use common::entry::{Change, Effect, Effects};
+use common::limits::EFFECTS_MAX;
+use common::{Error, ErrorCode, Value};
+use rusqlite::ffi;
+
+use crate::error::{Failure, Result};
+use crate::layout::{Key, Layout, Layouts};
+use crate::system;
+
+/// A place in the effects to cut back to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    tables: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+/// What goes wrong inside the hook, where it can only be noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    MalformedText,
+    TooLarge,
+    UnknownTable,
+    Value(c_int),
+    Panic,
+}
+
+#[derive(Default)]
+struct State {
+    layouts: Arc<Layouts>,
+    effects: Effects,
+    /// From a table's position among the layouts to its position among the effects' tables.
+    numbers: HashMap<usize, u16>,
+    /// The table of the last change: the next one is most often of the same.
+    last: Option<(usize, u16)>,
+    bytes: usize,
+    keeps_old_rows: bool,
+    paused: bool,
+    /// Whether a row was inserted since this was last asked.
+    inserted: bool,
+    problem: Option<Problem>,
+}
+
+/// The rows changed through one connection. Must be dropped before the connection is.
+pub(crate) struct Capture {
+    handle: *mut ffi::sqlite3,
+    /// Lent to SQLite until the hook is removed. The hook runs only inside calls into SQLite, during which
+    /// nobody else uses it.
+    state: *mut State,
+}
+
+// SAFETY: the state and the handle are used by one thread at a time, the one that has the connection, as
+// the owner of both holds them together; SQLite's handle may move between threads.
+unsafe impl Send for Capture {}
+
+impl Capture {
+    /// Begins to capture. `keeps_old_rows`: changes carry the columns that the row had.
+    pub(crate) fn install(connection: &rusqlite::Connection, keeps_old_rows: bool) -> Capture {
+        let state = Box::into_raw(Box::new(State { keeps_old_rows, ..State::default() }));
+        // SAFETY: the handle is open, and whoever holds the capture drops it before the connection.
+        let handle = unsafe { connection.handle() };
+        // SAFETY: `state` is valid until the hook is removed in `drop`.
+        unsafe { ffi::sqlite3_preupdate_hook(handle, Some(on_change), state.cast()) };
+        Capture { handle, state }
+    }
+
+    fn state(&self) -> &State {
+        // SAFETY: valid until `drop`; no call into SQLite runs while the borrow lives, so the hook does not.
+        unsafe { &*self.state }
+    }
+
+    fn state_mut(&mut self) -> &mut State {
+        // SAFETY: as in `state`, and `&mut self` makes it the only borrow.
+        unsafe { &mut *self.state }
+    }
+
+    /// The tables as they are from now on.
+    pub(crate) fn set_layouts(&mut self, layouts: Arc<Layouts>) {
+        let state = self.state_mut();
+        state.layouts = layouts;
+        state.forget();
+    }
+
+    pub(crate) fn layouts(&self) -> &Arc<Layouts> {
+        &self.state().layouts
+    }
+
+    /// Whether changes carry the columns that the row had.
+    pub(crate) fn keep_old_rows(&mut self, keep: bool) {
+        self.state_mut().keeps_old_rows = keep;
+    }
+
+    /// While paused, changes are not captured.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.state_mut().paused = paused;
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        let state = self.state();
+        Mark { tables: state.effects.tables.len(), rows: state.effects.rows.len(), bytes: state.bytes }
+    }
+
+    /// Forgets what was captured since the mark: it was rolled back.
+    pub(crate) fn cut(&mut self, mark: Mark) {
+        let state = self.state_mut();
+        state.effects.rows.truncate(mark.rows);
+        state.effects.tables.truncate(mark.tables);
+        state.numbers.retain(|_, number| usize::from(*number) < mark.tables);
+        state.last = None;
+        state.bytes = mark.bytes;
+        state.problem = None;
+        state.inserted = false;
+    }
+
+    /// What was captured, leaving nothing.
+    pub(crate) fn take(&mut self) -> Effects {
+        let state = self.state_mut();
+        let effects = std::mem::take(&mut state.effects);
+        state.forget();
+        effects
+    }
+
+    /// Appends a change that the hook cannot see.
+    pub(crate) fn push(&mut self, table: &str, change: Change) {
+        let state = self.state_mut();
+        let Some(position) = state.layouts.position(table) else { return };
+        let number = state.number(position);
+        state.effects.rows.push(Effect { table: number, change });
+    }
+
+    /// What was captured so far.
+    pub(crate) fn effects(&self) -> &Effects {
+        &self.state().effects
+    }
+
+    /// Whether a row was inserted since this was last asked.
+    pub(crate) fn take_inserted(&mut self) -> bool {
+        std::mem::take(&mut self.state_mut().inserted)
+    }
+
+    /// Fails if a change could not be captured; what was done since the last mark must be rolled back.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.state_mut().problem.take() {
+            None => Ok(()),
+            Some(Problem::MalformedText) => {
+                Err(Error::not_supported("a text is stored that is not UTF-8", "store bytes as a BLOB")
+                    .into())
+            }
+            Some(Problem::TooLarge) => {
+                Err(Error::new(ErrorCode::ValueTooBig, "the request changes more than 1 GiB")
+                    .with_hint("change the rows in several requests")
+                    .into())
+            }
+            Some(problem) => {
+                Err(Failure::refused(Error::internal(format!("a change could not be captured: {problem:?}"))))
+            }
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        // SAFETY: the connection is still open (see the type's comment); once the hook is removed nobody
+        // else holds the state, which came from `Box::into_raw`.
+        unsafe {
+            ffi::sqlite3_preupdate_hook(self.handle, None, std::ptr::null_mut());
+            drop(Box::from_raw(self.state));
+        }
+    }
+}
+
+impl State {
+    fn forget(&mut self) {
+        self.effects = Effects::default();
+        self.numbers.clear();
+        self.last = None;
+        self.bytes = 0;
+        self.problem = None;
+        self.inserted = false;
+    }
+
+    fn number(&mut self, position: usize) -> u16 {
+        if let Some(number) = self.numbers.get(&position) {
+            return *number;
+        }
+        let number = u16::try_from(self.effects.tables.len()).expect("fewer than 65,536 tables");
+        self.effects.tables.push(self.layouts.tables[position].name.clone());
+        self.numbers.insert(position, number);
+        number
+    }
+
+    /// Position of a table among the layouts and the effects; `None` if its changes are not replicated.
+    fn find(&mut self, name: &str) -> Option<(usize, u16)> {
+        if let Some((position, number)) = self.last
+            && self.layouts.tables[position].name == name
+        {
+            return Some((position, number));
+        }
+        if system::is_local_table(name) {
+            return None;
+        }
+        let Some(position) = self.layouts.position(name) else {
+            self.problem = Some(Problem::UnknownTable);
+            return None;
+        };
+        self.last = Some((position, self.number(position)));
+        self.last
+    }
+
+    fn capture(&mut self, hook: &Hook) {
+        let Some((position, number)) = self.find(hook.table) else { return };
+        let layouts = Arc::clone(&self.layouts);
+        let layout = &layouts.tables[position];
+        match hook.change(layout, self.keeps_old_rows) {
+            Ok((change, bytes)) => {
+                self.inserted |=
+                    matches!(change, Change::Insert { .. }) && matches!(layout.key, Key::Rowid { .. });
+                self.bytes += bytes;
+                if self.bytes > EFFECTS_MAX {
+                    self.problem = Some(Problem::TooLarge);
+                } else {
+                    self.effects.rows.push(Effect { table: number, change });
+                }
+            }
+            Err(problem) => self.problem = Some(problem),
+        }
+    }
+}
+
+/// One call of the hook.
+struct Hook<'a> {
+    handle: *mut ffi::sqlite3,
+    operation: c_int,
+    table: &'a str,
+    old_rowid: i64,
+    new_rowid: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Old,
+    New,
+}
+
+impl Hook<'_> {
+    fn change(&self, layout: &Layout, keeps_old_rows: bool) -> std::result::Result<(Change, usize), Problem> {
+        let mut bytes = 0;
+        let change = match self.operation {
+            ffi::SQLITE_INSERT => {
+                let row = self.row(layout, Side::New, &mut bytes)?;
+                Change::Insert { key: key_of(layout, self.new_rowid, &row), row }
+            }
+            ffi::SQLITE_DELETE => {
+                let (key, old_row) = self.old(layout, keeps_old_rows, &mut bytes)?;
+                Change::Delete { key, old_row }
+            }
+            _ => {
+                let (old_key, old_row) = self.old(layout, keeps_old_rows, &mut bytes)?;
+                let row = self.row(layout, Side::New, &mut bytes)?;
+                Change::Update { old_key, key: key_of(layout, self.new_rowid, &row), old_row, row }
+            }
+        };
+        Ok((change, bytes))
+    }
+
+    /// The old key and, if wanted, the old row; columns that nobody wants are not decoded.
+    fn old(
+        &self,
+        layout: &Layout,
+        with_row: bool,
+        bytes: &mut usize,
+    ) -> std::result::Result<(Vec<Value>, Option<Vec<Value>>), Problem> {
+        if with_row {
+            let row = self.row(layout, Side::Old, bytes)?;
+            return Ok((key_of(layout, self.old_rowid, &row), Some(row)));
+        }
+        let key = match &layout.key {
+            Key::Rowid { .. } => vec![Value::Integer(self.old_rowid)],
+            Key::Columns(columns) => columns
+                .iter()
+                .map(|index| self.value(Side::Old, layout.stored[*index], bytes))
+                .collect::<std::result::Result<_, _>>()?,
+        };
+        Ok((key, None))
+    }
+
+    fn row(
+        &self,
+        layout: &Layout,
+        side: Side,
+        bytes: &mut usize,
+    ) -> std::result::Result<Vec<Value>, Problem> {
+        layout.stored.iter().map(|column| self.value(side, *column, bytes)).collect()
+    }
+
+    fn value(&self, side: Side, column: c_int, bytes: &mut usize) -> std::result::Result<Value, Problem> {
+        let mut value = std::ptr::null_mut();
+        // SAFETY: called inside the hook, which is where these calls are allowed, with the handle that the
+        // hook was given; OLD is asked for updates and deletes, NEW for updates and inserts.
+        let code = unsafe {
+            match side {
+                Side::Old => ffi::sqlite3_preupdate_old(self.handle, column, &raw mut value),
+                Side::New => ffi::sqlite3_preupdate_new(self.handle, column, &raw mut value),
+            }
+        };
+        if code != ffi::SQLITE_OK || value.is_null() {
+            return Err(Problem::Value(code));
+        }
+        // SAFETY: SQLite keeps the value until the hook returns.
+        unsafe { value_of(value, bytes) }
+    }
+}
+
+/// # Safety
+/// `value` must be a valid, protected value.
+unsafe fn value_of(value: *mut ffi::sqlite3_value, bytes: &mut usize) -> std::result::Result<Value, Problem> {
+    // SAFETY: by the caller's promise; text and blob pointers are read before anything else is called
+    // on the value, with the length that SQLite gives for them.
+    unsafe {
+        Ok(match ffi::sqlite3_value_type(value) {
+            ffi::SQLITE_INTEGER => {
+                *bytes += 8;
+                Value::Integer(ffi::sqlite3_value_int64(value))
+            }
+            ffi::SQLITE_FLOAT => {
+                *bytes += 8;
+                Value::Real(ffi::sqlite3_value_double(value))
+            }
+            ffi::SQLITE_TEXT => {
+                let text = content(ffi::sqlite3_value_text(value).cast(), value);
+                *bytes += text.len();
+                Value::Text(std::str::from_utf8(text).map_err(|_| Problem::MalformedText)?.to_owned())
+            }
+            ffi::SQLITE_BLOB => {
+                let blob = content(ffi::sqlite3_value_blob(value).cast(), value);
+                *bytes += blob.len();
+                Value::Blob(blob.to_vec())
+            }
+            _ => Value::Null,
+        })
+    }
+}
+
+/// # Safety
+/// `start` must be what `sqlite3_value_text` or `sqlite3_value_blob` just answered for `value`.
+unsafe fn content<'v>(start: *const u8, value: *mut ffi::sqlite3_value) -> &'v [u8] {
+    // SAFETY: by the caller's promise; SQLite answers NULL for an empty blob.
+    unsafe {
+        let length = usize::try_from(ffi::sqlite3_value_bytes(value)).unwrap_or(0);
+        if start.is_null() { &[] } else { std::slice::from_raw_parts(start, length) }
+    }
+}
+
+fn key_of(layout: &Layout, rowid: i64, row: &[Value]) -> Vec<Value> {
+    match &layout.key {
+        Key::Rowid { .. } => vec![Value::Integer(rowid)],
+        Key::Columns(columns) => columns.iter().map(|index| row[*index].clone()).collect(),
+    }
+}
+
+/// Called by SQLite before each row changes. A panic must not unwind into C.
+unsafe extern "C" fn on_change(
+    state: *mut c_void,
+    handle: *mut ffi::sqlite3,
+    operation: c_int,
+    database: *const c_char,
+    table: *const c_char,
+    old_rowid: ffi::sqlite3_int64,
+    new_rowid: ffi::sqlite3_int64,
+) {
+    // SAFETY: `state` is what `Capture::install` handed over, and nobody else uses it during a call into
+    // SQLite; the names are C strings that live as long as the call.
+    let (state, database, table) =
+        unsafe { (&mut *state.cast::<State>(), CStr::from_ptr(database), CStr::from_ptr(table)) };
+    if state.paused || state.problem.is_some() || database != c"main" {
+        return;
+    }
+    let captured = catch_unwind(AssertUnwindSafe(|| match table.to_str() {
+        Ok(table) => state.capture(&Hook { handle, operation, table, old_rowid, new_rowid }),
+        Err(_) => state.problem = Some(Problem::UnknownTable),
+    }));
+    if captured.is_err() {
+        state.problem = Some(Problem::Panic);
+    }
+}

@@ -1,0 +1,214 @@
+//! A rusqlite connection with the gate that tells client text from our own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{Error, ErrorCode};
+use parking_lot::Mutex;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{CachedStatement, Statement};
+
+use crate::authorizer::{Role, denial};
+use crate::error::{Failure, Result};
+
+/// Begins each of our own texts. A client's text that begins so is not looked up among the prepared
+/// statements, where it would find one that never passed the authorizer.
+macro_rules! ours {
+    ($($text:expr),+) => { concat!("/*ours*/", $($text),+) };
+}
+pub(crate) use ours;
+
+/// See [`ours!`].
+pub(crate) const OURS: &str = ours!("");
+
+/// Prepared statements kept by each connection.
+const STATEMENTS_KEPT: usize = 128;
+
+/// What the authorizer shares with the connection.
+struct Gate {
+    /// Whether what is being compiled came from a client.
+    client: AtomicBool,
+    /// Why the client's statement was denied.
+    denied: Mutex<Option<Error>>,
+    /// What the statement touches, while somebody wants to know.
+    trace: Mutex<Option<Trace>>,
+}
+
+/// What compiling a statement asked leave for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trace {
+    pub(crate) reads: Vec<(String, String)>,
+    pub(crate) writes: Vec<(String, Option<String>)>,
+    pub(crate) functions: Vec<String>,
+    pub(crate) changes_schema: bool,
+}
+
+/// A connection of one role.
+pub(crate) struct Connection {
+    raw: rusqlite::Connection,
+    gate: Arc<Gate>,
+}
+
+impl Connection {
+    /// Takes over a connection; client text is judged by its role.
+    pub(crate) fn new(mut raw: rusqlite::Connection, role: Role) -> Result<Connection> {
+        raw.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        let gate = Arc::new(Gate {
+            client: AtomicBool::new(false),
+            denied: Mutex::new(None),
+            trace: Mutex::new(None),
+        });
+        let shared = Arc::clone(&gate);
+        raw.authorizer(Some(move |context: AuthContext<'_>| authorize(&shared, role, &context)))?;
+        Ok(Connection { raw, gate })
+    }
+
+    /// The connection for our own statements.
+    pub(crate) fn raw(&self) -> &rusqlite::Connection {
+        &self.raw
+    }
+
+    /// Does `work` with everything that is compiled meanwhile, statements compiled again included, taken
+    /// for the client's.
+    pub(crate) fn as_client<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Result<T> {
+        struct Close<'a>(&'a AtomicBool);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.gate.denied.lock().take();
+        self.gate.client.store(true, Ordering::Relaxed);
+        let close = Close(&self.gate.client);
+        let result = work(&self.raw);
+        drop(close);
+        match (result, self.gate.denied.lock().take()) {
+            (Err(Failure::Refused(error)), Some(mut denied)) if error.code != ErrorCode::StatementTimeout => {
+                denied.sqlite_code = error.sqlite_code;
+                Err(Failure::refused(denied))
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// As [`Connection::as_client`], and says what was asked leave for.
+    pub(crate) fn traced<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> Result<T>,
+    ) -> Result<(T, Trace)> {
+        *self.gate.trace.lock() = Some(Trace::default());
+        let result = self.as_client(work);
+        let trace = self.gate.trace.lock().take().unwrap_or_default();
+        result.map(|value| (value, trace))
+    }
+
+    /// Runs one of our own statements that answers nothing.
+    pub(crate) fn run(&self, sql: &'static str) -> Result<()> {
+        self.raw.prepare_cached(sql)?.raw_execute().map(|_| ()).or_else(ignore_answered_rows)?;
+        Ok(())
+    }
+}
+
+/// PRAGMAs may answer a row that nobody wants.
+fn ignore_answered_rows(error: rusqlite::Error) -> rusqlite::Result<()> {
+    if matches!(error, rusqlite::Error::ExecuteReturnedResults) { Ok(()) } else { Err(error) }
+}
+
+/// A client's statement, prepared. Only to be called inside [`Connection::as_client`].
+pub(crate) enum ClientStatement<'c> {
+    Kept(CachedStatement<'c>),
+    Once(Statement<'c>),
+}
+
+impl<'c> ClientStatement<'c> {
+    pub(crate) fn prepare(connection: &'c rusqlite::Connection, sql: &str) -> Result<ClientStatement<'c>> {
+        if sql.contains('\0') {
+            return Err(Error::new(ErrorCode::SqlError, "the SQL text holds a NUL character").into());
+        }
+        if is_blank(sql) {
+            return Err(Error::new(ErrorCode::SqlError, "the statement is empty").into());
+        }
+        let prepared = if sql.trim_start().starts_with(OURS) {
+            connection.prepare(sql).map(ClientStatement::Once)
+        } else {
+            connection.prepare_cached(sql).map(ClientStatement::Kept)
+        };
+        prepared.map_err(|error| Failure::from_rusqlite(error, true))
+    }
+
+    pub(crate) fn get(&mut self) -> &mut Statement<'c> {
+        match self {
+            ClientStatement::Kept(statement) => statement,
+            ClientStatement::Once(statement) => statement,
+        }
+    }
+}
+
+/// Whether the text holds nothing but space, comments and semicolons, which SQLite prepares to nothing.
+fn is_blank(sql: &str) -> bool {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace() || c == '\u{feff}');
+        if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.split_once('\n').map_or("", |(_, after)| after);
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, after)| after);
+        } else {
+            return rest.is_empty();
+        }
+    }
+}
+
+fn authorize(gate: &Gate, role: Role, context: &AuthContext<'_>) -> Authorization {
+    if !gate.client.load(Ordering::Relaxed) {
+        return Authorization::Allow;
+    }
+    if let Some(error) = denial(role, &context.action) {
+        gate.denied.lock().get_or_insert(error);
+        return Authorization::Deny;
+    }
+    if let Some(trace) = gate.trace.lock().as_mut() {
+        note(trace, &context.action);
+    }
+    Authorization::Allow
+}
+
+fn note(trace: &mut Trace, action: &AuthAction<'_>) {
+    match action {
+        AuthAction::Read { table_name, column_name } => {
+            push_new(&mut trace.reads, (table_name.to_string(), column_name.to_string()));
+        }
+        AuthAction::Insert { table_name } | AuthAction::Delete { table_name } => {
+            push_new(&mut trace.writes, (table_name.to_string(), None));
+        }
+        AuthAction::Update { table_name, column_name } => {
+            push_new(&mut trace.writes, (table_name.to_string(), Some(column_name.to_string())));
+        }
+        AuthAction::Function { function_name } => {
+            push_new(&mut trace.functions, function_name.to_ascii_lowercase());
+        }
+        AuthAction::Select | AuthAction::Recursive | AuthAction::Pragma { .. } => {}
+        _ => trace.changes_schema = true,
+    }
+}
+
+fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_blank;
+
+    #[test]
+    fn blank_texts() {
+        for blank in ["", " ;\n", "-- nothing", "/* a */ ; -- b\n", "/* open"] {
+            assert!(is_blank(blank), "{blank:?}");
+        }
+        for full in ["SELECT 1", "-- a\nSELECT 1", "/* a */ x"] {
+            assert!(!is_blank(full), "{full:?}");
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The leader's writing connection: it runs clients' statements in one open transaction, a savepoint for
+//! each request, and captures the rows they change.
+
+use std::sync::Arc;
+
+use common::entry::{Change, Effects};
+use common::protocol::{Statement, StatementResult, WorkItem};
+use common::{Error, ErrorCode, Value};
+use rusqlite::config::DbConfig;
+use rusqlite::ffi;
+
+use crate::binding::value_of;
+use crate::budget::{Budget, Watch};
+use crate::capture::{Capture, Mark};
+use crate::connection::{Connection, ours};
+use crate::error::{Failure, Result};
+use crate::layout::{Layouts, SEQUENCES, schema_cookie};
+use crate::query::{Access, answer};
+use crate::recipe::{self, Location};
+use crate::row_images::{Landing, land, layout_at, layouts_of};
+use crate::system::System;
+
+/// The executing connection of a partition's leader.
+///
+/// Life of a batch: [`begin`](Executor::begin), [`run`](Executor::run) for each request,
+/// [`take_effects`](Executor::take_effects), and once the log has them [`commit`](Executor::commit), else
+/// [`rollback`](Executor::rollback).
+pub struct Executor {
+    capture: Capture,
+    connection: Connection,
+    /// AUTOINCREMENT's counters as of the last request that succeeded.
+    sequences: Vec<Sequence>,
+    open: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Sequence {
+    rowid: i64,
+    table: Value,
+    counter: Value,
+}
+
+impl Executor {
+    /// Opens the executing connection of a partition's file.
+    pub fn open(location: &Location) -> Result<Executor> {
+        let connection = recipe::executor(location)?;
+        let capture = Capture::install(connection.raw(), false);
+        Ok(Executor { capture, connection, sequences: Vec::new(), open: false })
+    }
+
+    /// Whether changes carry the columns that the row had, for change feeds and digests.
+    pub fn keep_old_rows(&mut self, keep: bool) {
+        self.capture.keep_old_rows(keep);
+    }
+
+    /// Opens the transaction of a batch. The writer's lock is taken at once, so that what is read is what
+    /// the applier left.
+    ///
+    /// # Panics
+    /// If one is open.
+    pub fn begin(&mut self) -> Result<()> {
+        assert!(!self.open, "a batch is open already");
+        self.connection.run(ours!("BEGIN IMMEDIATE"))?;
+        self.open = true;
+        self.capture.take();
+        let prepared = self.follow_schema();
+        if prepared.is_err() {
+            self.rollback();
+        }
+        prepared
+    }
+
+    fn follow_schema(&mut self) -> Result<()> {
+        if schema_cookie(self.connection.raw())? != self.capture.layouts().schema_cookie {
+            self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
+        }
+        self.sequences = self.read_sequences()?;
+        Ok(())
+    }
+
+    /// Whether a batch is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Runs a request: all of its work, or none. A failure leaves the batch as it was before the request,
+    /// even if SQLite ended the whole transaction (`ON CONFLICT ROLLBACK`, an interrupted write): then the
+    /// earlier requests' rows are put back.
+    ///
+    /// A [`Failure::Storage`] means that the batch is lost.
+    ///
+    /// # Panics
+    /// If no batch is open.
+    pub fn run(&mut self, work: &[WorkItem], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
+        assert!(self.open, "no batch is open");
+        let mark = self.capture.mark();
+        self.connection.run(ours!("SAVEPOINT request"))?;
+        self.forget_last_insert();
+        let done = self.run_items(work, budget).and_then(|results| {
+            self.finish_request()?;
+            self.connection.run(ours!("RELEASE request"))?;
+            Ok(results)
+        });
+        if done.is_err() {
+            self.undo(mark)?;
+        }
+        done
+    }
+
+    /// Runs plain statements as one request, see [`Executor::run`].
+    pub fn run_statements(
+        &mut self,
+        statements: &[Statement],
+        budget: &Budget<'_>,
+    ) -> Result<Vec<StatementResult>> {
+        let work: Vec<WorkItem> = statements.iter().cloned().map(WorkItem::Statement).collect();
+        self.run(&work, budget)
+    }
+
+    /// What the requests of the batch changed, in order. To be taken once, after the last request.
+    pub fn take_effects(&mut self) -> Effects {
+        self.capture.take()
+    }
+
+    /// How many rows the batch has changed so far.
+    #[must_use]
+    pub fn effect_count(&self) -> usize {
+        self.capture.effects().rows.len()
+    }
+
+    /// Commits the batch together with what `record` writes into the system tables. On an error the batch
+    /// is rolled back.
+    ///
+    /// # Panics
+    /// If no batch is open.
+    pub fn commit(&mut self, record: impl FnOnce(&System<'_>) -> Result<()>) -> Result<()> {
+        assert!(self.open, "no batch is open");
+        let done =
+            record(&System::of(self.connection.raw())).and_then(|()| self.connection.run(ours!("COMMIT")));
+        match done {
+            Ok(()) => self.open = false,
+            Err(_) => self.rollback(),
+        }
+        done
+    }
+
+    /// Drops the batch.
+    pub fn rollback(&mut self) {
+        if !self.connection.raw().is_autocommit() {
+            // The only failure is that SQLite has rolled back already.
+            let _ = self.connection.run(ours!("ROLLBACK"));
+        }
+        self.capture.take();
+        self.open = false;
+    }
+
+    /// The system tables as the open batch, or else the last commit, sees them.
+    #[must_use]
+    pub fn system(&self) -> System<'_> {
+        System::of(self.connection.raw())
+    }
+
+    fn run_items(&mut self, work: &[WorkItem], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
+        let mut results = Vec::with_capacity(work.len());
+        for (index, item) in work.iter().enumerate() {
+            let result = match item {
+                WorkItem::Statement(statement) => self.run_statement(statement, budget),
+                WorkItem::Effects(effects) => self.run_effects(effects, budget),
+            };
+            results.push(result.map_err(|failure| failure.at_statement(index))?);
+        }
+        Ok(results)
+    }
+
+    fn run_statement(&mut self, statement: &Statement, budget: &Budget<'_>) -> Result<StatementResult> {
+        self.capture.take_inserted();
+        let mut result = answer(&self.connection, statement, Access::Write, budget)?;
+        self.capture.check()?;
+        if !result.is_read {
+            result.affected_rows = self.connection.raw().changes();
+            if self.capture.take_inserted() {
+                result.last_insert_rowid = Some(self.connection.raw().last_insert_rowid());
+            }
+        }
+        Ok(result)
+    }
+
+    /// Lands row images as a part of a request: rows must be those that the images were computed on.
+    fn run_effects(&mut self, effects: &Effects, budget: &Budget<'_>) -> Result<StatementResult> {
+        let layouts = Arc::clone(self.capture.layouts());
+        let tables = layouts_of(&layouts, effects).map_err(as_stale)?;
+        let _watch = Watch::begin(self.connection.raw(), budget);
+        let _constraints = ForeignKeysOff::begin(self.connection.raw(), &layouts)?;
+        for effect in &effects.rows {
+            let layout = layout_at(&tables, effect.table).map_err(as_stale)?;
+            match land(self.connection.raw(), layout, &effect.change, true)? {
+                Landing::Done => {}
+                Landing::Missing | Landing::Differs => {
+                    return Err(Error::new(
+                        ErrorCode::SerializationFailure,
+                        format!("a row of {} was changed by another request", layout.name),
+                    )
+                    .into());
+                }
+            }
+        }
+        Ok(StatementResult { affected_rows: effects.rows.len() as u64, ..StatementResult::default() })
+    }
+
+    /// What COMMIT would refuse must be refused now, before the log has the request.
+    fn finish_request(&mut self) -> Result<()> {
+        self.capture.check()?;
+        if deferred_violations(self.connection.raw()) {
+            return Err(Failure::from_sqlite(
+                ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+                "FOREIGN KEY constraint failed".to_owned(),
+                false,
+            ));
+        }
+        let sequences = self.read_sequences()?;
+        for sequence in &sequences {
+            if !self.sequences.contains(sequence) {
+                let change = Change::Insert {
+                    key: vec![Value::Integer(sequence.rowid)],
+                    row: vec![sequence.table.clone(), sequence.counter.clone()],
+                };
+                self.capture.push(SEQUENCES, change);
+            }
+        }
+        self.sequences = sequences;
+        Ok(())
+    }
+
+    /// The hook does not see AUTOINCREMENT's counters, so they are compared.
+    fn read_sequences(&self) -> Result<Vec<Sequence>> {
+        if !self.capture.layouts().has_sequences {
+            return Ok(Vec::new());
+        }
+        let sql = ours!("SELECT rowid, name, seq FROM sqlite_sequence");
+        let mut statement = self.connection.raw().prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| {
+            Ok(Sequence {
+                rowid: row.get(0)?,
+                table: value_of(row.get_ref(1)?),
+                counter: value_of(row.get_ref(2)?),
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Brings the batch back to where it was at the mark.
+    fn undo(&mut self, mark: Mark) -> Result<()> {
+        let undone = if self.connection.raw().is_autocommit() {
+            self.capture.cut(mark);
+            self.reopen()
+        } else {
+            self.capture.pause(true);
+            let undone = self
+                .connection
+                .run(ours!("ROLLBACK TO request"))
+                .and_then(|()| self.connection.run(ours!("RELEASE request")));
+            self.capture.pause(false);
+            self.capture.cut(mark);
+            undone
+        };
+        if undone.is_err() {
+            self.rollback();
+        }
+        undone.map_err(|failure| match failure {
+            storage @ Failure::Storage { .. } => storage,
+            Failure::Refused(error) => Failure::Storage {
+                code: error.sqlite_code.unwrap_or(ffi::SQLITE_ERROR),
+                message: format!("a batch could not be put back: {}", error.message),
+            },
+        })
+    }
+
+    /// A statement ended the whole transaction: opens another and puts the earlier requests' rows back.
+    fn reopen(&mut self) -> Result<()> {
+        self.connection.run(ours!("BEGIN IMMEDIATE"))?;
+        let layouts = Arc::clone(self.capture.layouts());
+        let _constraints = ForeignKeysOff::begin(self.connection.raw(), &layouts)?;
+        self.capture.pause(true);
+        let effects = self.capture.effects().clone();
+        let landed = land_all(self.connection.raw(), &layouts, &effects);
+        self.capture.pause(false);
+        landed
+    }
+
+    /// A request must not see the rowid that another one inserted.
+    fn forget_last_insert(&self) {
+        // SAFETY: the handle is open while the connection is borrowed.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.raw().handle(), 0) };
+    }
+}
+
+/// Lands effects that must fit, unguarded.
+pub(crate) fn land_all(raw: &rusqlite::Connection, layouts: &Layouts, effects: &Effects) -> Result<()> {
+    let tables = layouts_of(layouts, effects)?;
+    for effect in &effects.rows {
+        let layout = layout_at(&tables, effect.table)?;
+        let landed = land(raw, layout, &effect.change, false).map_err(|failure| match failure {
+            Failure::Refused(error) => {
+                Failure::diverged(format!("a change of {} does not fit: {}", layout.name, error.message))
+            }
+            storage @ Failure::Storage { .. } => storage,
+        })?;
+        if landed != Landing::Done {
+            return Err(Failure::diverged(format!("a change of {} finds no row", layout.name)));
+        }
+    }
+    Ok(())
+}
+
+/// A coordinator's images of another schema are its mistake, not damage here.
+fn as_stale(failure: Failure) -> Failure {
+    match failure {
+        Failure::Storage { message, .. } => Error::new(ErrorCode::StaleSchema, message).into(),
+        refused @ Failure::Refused(_) => refused,
+    }
+}
+
+fn deferred_violations(raw: &rusqlite::Connection) -> bool {
+    let (mut current, mut highest) = (0, 0);
+    // SAFETY: the handle is open while the connection is borrowed; both pointers are to live integers.
+    let code = unsafe {
+        ffi::sqlite3_db_status(
+            raw.handle(),
+            ffi::SQLITE_DBSTATUS_DEFERRED_FKS,
+            &raw mut current,
+            &raw mut highest,
+            0,
+        )
+    };
+    code != ffi::SQLITE_OK || current != 0
+}
+
+/// Row images carry what foreign keys' actions did already; doing it again would find rows missing. The
+/// setting throws away prepared statements, so it is left alone where no table has a foreign key.
+struct ForeignKeysOff<'c>(Option<&'c rusqlite::Connection>);
+
+impl<'c> ForeignKeysOff<'c> {
+    fn begin(raw: &'c rusqlite::Connection, layouts: &Layouts) -> Result<ForeignKeysOff<'c>> {
+        if !layouts.has_foreign_keys {
+            return Ok(ForeignKeysOff(None));
+        }
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+        Ok(ForeignKeysOff(Some(raw)))
+    }
+}
+
+impl Drop for ForeignKeysOff<'_> {
+    fn drop(&mut self) {
+        if let Some(raw) = self.0 {
+            raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)
+                .expect("a setting of an open connection can be set");
+        }
+    }
+}

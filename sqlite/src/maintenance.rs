@@ -1,0 +1,282 @@
+//! Care of a replica's file: checkpoints, fsync of the write-ahead log, backups, checks, sizes, digests.
+
+use std::fs::File;
+use std::path::Path;
+
+use common::entry::{Change, Effects};
+use common::names::{is_internal_table, quote_identifier};
+use common::row::{ValueRef, write_value};
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::types::ValueRef as SqliteRef;
+use rusqlite::{OpenFlags, ffi};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::connection::{Connection, ours};
+use crate::error::{Failure, Result};
+use crate::layout::Layouts;
+use crate::recipe::{self, Location};
+use crate::system;
+
+/// Pages copied between two looks at whether a backup should go on.
+const BACKUP_PAGES: i32 = 256;
+
+/// What a checkpoint did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Frames in the write-ahead log.
+    pub log_frames: u32,
+    /// How many of them are in the database file now.
+    pub moved_frames: u32,
+    /// Whether the log begins anew with the next write; readers of old snapshots prevent it.
+    pub restarted: bool,
+}
+
+/// A digest of rows or of a schema that does not depend on the order in which they were added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// With one more row, or less one: digests are sums.
+    pub fn add(&mut self, row: u128) {
+        self.0 = self.0.wrapping_add(row);
+    }
+
+    /// Takes a row away.
+    pub fn remove(&mut self, row: u128) {
+        self.0 = self.0.wrapping_sub(row);
+    }
+}
+
+/// A connection for care. It is never used for clients or for applying.
+pub struct Maintenance {
+    connection: Connection,
+    location: Location,
+}
+
+impl Maintenance {
+    /// Opens one.
+    pub fn open(location: &Location) -> Result<Maintenance> {
+        Ok(Maintenance { connection: recipe::applier(location, false)?, location: location.clone() })
+    }
+
+    /// Moves the write-ahead log into the database file, which is fsynced. To be called between batches:
+    /// it does not wait for a writer.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let mut statement = self.connection.raw().prepare_cached(ours!("PRAGMA wal_checkpoint(RESTART)"))?;
+        self.connection.raw().busy_timeout(std::time::Duration::ZERO)?;
+        let (busy, log, moved): (bool, i64, i64) =
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let count = |frames: i64| u32::try_from(frames.max(0)).unwrap_or(u32::MAX);
+        Ok(Checkpoint { log_frames: count(log), moved_frames: count(moved), restarted: !busy })
+    }
+
+    /// Fsyncs the write-ahead log: every transaction committed before survives a power cut, so the Raft log
+    /// may be truncated below the applied index that was read before the call.
+    pub fn sync_wal(&self) -> Result<()> {
+        // A read makes this connection open the file.
+        self.connection.raw().query_row(ours!("SELECT count(*) FROM sqlite_schema"), [], |_| Ok(()))?;
+        let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
+        // SAFETY: the handle is open; SQLite answers a pointer to the connection's log file, which it keeps
+        // open as long as the connection; a file without methods is not open.
+        let code = unsafe {
+            let code = ffi::sqlite3_file_control(
+                self.connection.raw().handle(),
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+                (&raw mut file).cast(),
+            );
+            match (code, file.as_ref().and_then(|file| file.pMethods.as_ref()).and_then(|m| m.xSync)) {
+                (ffi::SQLITE_OK, Some(sync)) => {
+                    sync(file, ffi::SQLITE_SYNC_NORMAL | ffi::SQLITE_SYNC_DATAONLY)
+                }
+                (ffi::SQLITE_OK, None) => ffi::SQLITE_IOERR_FSYNC,
+                (code, _) => code,
+            }
+        };
+        if code != ffi::SQLITE_OK {
+            return Err(Failure::Storage {
+                code,
+                message: "the write-ahead log could not be fsynced".into(),
+            });
+        }
+        self.sync_folder(&self.location.path)
+    }
+
+    /// Size of the write-ahead log in bytes.
+    pub fn wal_bytes(&self) -> Result<u64> {
+        self.size_of_file(ffi::SQLITE_FCNTL_JOURNAL_POINTER)
+    }
+
+    /// Size of the database file and its write-ahead log in bytes.
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.size_of_file(ffi::SQLITE_FCNTL_FILE_POINTER)? + self.wal_bytes()?)
+    }
+
+    fn size_of_file(&self, which: i32) -> Result<u64> {
+        self.connection.raw().query_row(ours!("SELECT count(*) FROM sqlite_schema"), [], |_| Ok(()))?;
+        let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
+        let mut size: ffi::sqlite3_int64 = 0;
+        // SAFETY: as in `sync_wal`.
+        let code = unsafe {
+            let code = ffi::sqlite3_file_control(
+                self.connection.raw().handle(),
+                c"main".as_ptr(),
+                which,
+                (&raw mut file).cast(),
+            );
+            match (code, file.as_ref().and_then(|file| file.pMethods.as_ref()).and_then(|m| m.xFileSize)) {
+                (ffi::SQLITE_OK, Some(file_size)) => file_size(file, &raw mut size),
+                (code, _) => code,
+            }
+        };
+        if code != ffi::SQLITE_OK {
+            return Err(Failure::Storage { code, message: "a file's size could not be read".into() });
+        }
+        Ok(u64::try_from(size).unwrap_or(0))
+    }
+
+    /// Copies the database as of one read transaction into a new file, fsynced with its folder. The copy
+    /// has no write-ahead log. `go_on` is asked every few hundred pages.
+    ///
+    /// # Errors
+    /// `unavailable` if `go_on` said no; the unfinished copy is left for the caller to remove.
+    pub fn backup(&self, to: &Location, mut go_on: impl FnMut() -> bool) -> Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut target = to.open(flags)?;
+        // The read transaction keeps other connections' writes from starting the copy over.
+        self.connection.run(ours!("BEGIN"))?;
+        let copied = self.copy_into(&mut target, &mut go_on);
+        self.connection.run(ours!("ROLLBACK"))?;
+        copied?;
+        // Leaving WAL mode makes the copy one file, and fsyncs it.
+        target.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE")?;
+        drop(target);
+        if to.vfs.is_none() {
+            let opened = File::options().read(true).write(true).open(&to.path);
+            opened.and_then(|file| file.sync_all()).map_err(|error| io_failure(&to.path, &error))?;
+        }
+        self.sync_folder(&to.path)
+    }
+
+    fn copy_into(&self, target: &mut rusqlite::Connection, go_on: &mut dyn FnMut() -> bool) -> Result<()> {
+        self.connection.raw().query_row(ours!("SELECT count(*) FROM sqlite_schema"), [], |_| Ok(()))?;
+        let backup = Backup::new(self.connection.raw(), target)?;
+        loop {
+            match backup.step(BACKUP_PAGES)? {
+                StepResult::Done => return Ok(()),
+                StepResult::More if go_on() => {}
+                _ => {
+                    return Err(Failure::from_sqlite(ffi::SQLITE_BUSY, "the backup was ended".into(), false));
+                }
+            }
+        }
+    }
+
+    /// Folders on a simulated disk need no fsync of their own.
+    fn sync_folder(&self, file: &Path) -> Result<()> {
+        if self.location.vfs.is_some() {
+            return Ok(());
+        }
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_failure(folder, &error))
+    }
+
+    /// What `PRAGMA integrity_check` finds; empty if the file is sound.
+    pub fn integrity_check(&self) -> Result<Vec<String>> {
+        let mut statement = self.connection.raw().prepare(ours!("PRAGMA integrity_check"))?;
+        let found: Vec<String> =
+            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(if found == ["ok"] { Vec::new() } else { found })
+    }
+
+    /// Rows of each of the client's tables. Reads every table: count once, then follow with
+    /// [`rows_added`].
+    pub fn count_rows(&self) -> Result<Vec<(String, u64)>> {
+        let layouts = Layouts::read(self.connection.raw())?;
+        let client = layouts.tables.iter().filter(|layout| !is_internal_table(&layout.name));
+        client
+            .map(|layout| {
+                let sql = format!("SELECT count(*) FROM {}", quote_identifier(&layout.name));
+                let rows: i64 = self.connection.raw().query_row(&sql, [], |row| row.get(0))?;
+                Ok((layout.name.clone(), u64::try_from(rows).unwrap_or(0)))
+            })
+            .collect()
+    }
+
+    /// Digest of all replicated rows and of the schema: equal on replicas that applied the same log.
+    pub fn digest(&self) -> Result<Digest> {
+        self.connection.run(ours!("BEGIN"))?;
+        let digest = digest_of(self.connection.raw());
+        self.connection.run(ours!("ROLLBACK"))?;
+        digest
+    }
+}
+
+fn io_failure(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Storage { code: ffi::SQLITE_IOERR_FSYNC, message: format!("{}: {error}", path.display()) }
+}
+
+/// How many rows effects add to the client's tables, less those that they remove.
+#[must_use]
+pub fn rows_added(effects: &Effects) -> i64 {
+    let internal: Vec<bool> = effects.tables.iter().map(|table| is_internal_table(table)).collect();
+    effects
+        .rows
+        .iter()
+        .filter(|effect| !internal.get(usize::from(effect.table)).copied().unwrap_or(true))
+        .map(|effect| match effect.change {
+            Change::Insert { .. } => 1,
+            Change::Update { .. } => 0,
+            Change::Delete { .. } => -1,
+        })
+        .sum()
+}
+
+/// The share of one row in a digest.
+#[must_use]
+pub fn row_hash<'v>(table: &str, columns: impl IntoIterator<Item = ValueRef<'v>>) -> u128 {
+    let mut bytes = Vec::with_capacity(64);
+    write_value(&mut bytes, ValueRef::Text(table));
+    for column in columns {
+        write_value(&mut bytes, column);
+    }
+    xxh3_128(&bytes)
+}
+
+pub(crate) fn digest_of(raw: &rusqlite::Connection) -> Result<Digest> {
+    let mut digest = Digest::default();
+    for layout in &Layouts::read(raw)?.tables {
+        let mut statement = raw.prepare(&layout.scan)?;
+        let width = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let columns = (0..width).map(|index| row.get_ref(index)).collect::<rusqlite::Result<Vec<_>>>()?;
+            digest.add(row_hash(&layout.name, columns.into_iter().map(as_bytes)));
+        }
+    }
+    let sql = ours!("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema");
+    let mut statement = raw.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let table: String = row.get(2)?;
+        if !system::is_local_table(&table) {
+            let columns = (0..4).map(|index| row.get_ref(index)).collect::<rusqlite::Result<Vec<_>>>()?;
+            digest.add(row_hash("sqlite_schema", columns.into_iter().map(as_bytes)));
+        }
+    }
+    Ok(digest)
+}
+
+/// Text that is not UTF-8 counts as its bytes.
+fn as_bytes(value: SqliteRef<'_>) -> ValueRef<'_> {
+    match value {
+        SqliteRef::Null => ValueRef::Null,
+        SqliteRef::Integer(number) => ValueRef::Integer(number),
+        SqliteRef::Real(number) => ValueRef::Real(number),
+        SqliteRef::Text(bytes) => std::str::from_utf8(bytes).map_or(ValueRef::Blob(bytes), ValueRef::Text),
+        SqliteRef::Blob(bytes) => ValueRef::Blob(bytes),
+    }
+}
