@@ -16,6 +16,9 @@ pub struct Catalog {
     pub cluster: String,
     /// Log index of the last command applied.
     pub version: u64,
+    /// Log index of the last command that changed what some storage node should run, or where it finds others.
+    #[serde(default)]
+    pub placement_version: u64,
     /// By name.
     pub databases: BTreeMap<String, Database>,
     /// By id.
@@ -81,6 +84,9 @@ pub enum ReplicaRole {
     Voter,
     /// Catches up, and does not vote.
     Learner,
+    /// Its node came back empty or was removed: it has forgotten its votes, must never run again, and leaves
+    /// its group as soon as the others can agree on that.
+    Lost,
 }
 
 /// A replica as assigned: what should run, not what does.
@@ -172,6 +178,9 @@ pub struct Coordinator {
     pub host: String,
     /// Port that others reach it at.
     pub port: u16,
+    /// What its data directory calls itself.
+    #[serde(default)]
+    pub instance: String,
     /// What it counts for.
     pub role: ReplicaRole,
 }
@@ -231,6 +240,9 @@ pub enum OperationWork {
     CreateDatabase {
         /// Its name.
         database: String,
+        /// DDL of its first schema, run on every partition.
+        #[serde(default)]
+        statements: Vec<String>,
     },
     /// Remove the partitions of a database.
     DropDatabase {
@@ -245,6 +257,12 @@ pub enum OperationWork {
         schema: Schema,
         /// DDL for the partitions, the system's tables included.
         statements: Vec<String>,
+        /// DDL that takes the statements back on a partition that has run them.
+        #[serde(default)]
+        undo: Vec<String>,
+        /// Why a partition refused: from here on what was done is undone on all.
+        #[serde(default)]
+        refused: Option<Box<crate::Error>>,
     },
     /// Give a partition one more replica: learner first, then voter.
     AddReplica {
@@ -254,5 +272,12 @@ pub enum OperationWork {
         replica: ReplicaId,
         /// Where it is made.
         node: NodeId,
+    },
+    /// Take a lost replica out of its group.
+    RemoveReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// The replica.
+        replica: ReplicaId,
     },
 }

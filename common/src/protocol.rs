@@ -269,6 +269,9 @@ pub enum CoordinatorRequest {
     Register(Registration),
     /// A storage node reports. → [`CoordinatorReply::Heartbeat`]
     Heartbeat(Heartbeat),
+    /// A storage node's report, passed on to the leader by another coordinator; it is not passed on again.
+    /// → [`CoordinatorReply::Heartbeat`]
+    RelayedHeartbeat(Heartbeat),
     /// Where the replicas of a partition are. → [`CoordinatorReply::Located`]
     Locate {
         /// The partition.
@@ -291,6 +294,15 @@ pub enum CoordinatorRequest {
         port: u16,
         /// What its data directory calls itself.
         instance: String,
+    },
+    /// A piece of the newest snapshot of the catalog. → [`CoordinatorReply::Snapshot`]
+    Snapshot {
+        /// Log index that it must hold at least.
+        at_least: u64,
+        /// Index of the snapshot that earlier pieces came from; 0 for the first piece.
+        index: u64,
+        /// Where the piece begins, in bytes.
+        offset: u64,
     },
 }
 
@@ -335,6 +347,15 @@ pub enum CoordinatorReply {
         replica: ReplicaId,
         /// All coordinators.
         coordinators: BTreeMap<ReplicaId, PeerAddress>,
+    },
+    /// A piece of a snapshot.
+    Snapshot {
+        /// Log index of the snapshot; another than asked for means that it was replaced: begin again.
+        index: u64,
+        /// Size of the whole, in bytes.
+        size: u64,
+        /// The piece.
+        bytes: Bytes,
     },
 }
 

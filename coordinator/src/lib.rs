@@ -1,1 +1,4 @@
 //! coordinator
+
+pub mod catalog;
+pub mod operations;

@@ -1,0 +1,82 @@
+//! Commands about coordinators.
+
+use common::catalog::{Catalog, Coordinator, ReplicaRole};
+use common::{Error, ErrorCode, ReplicaId, Result};
+
+use super::placement_changed;
+use crate::catalog::Answer;
+
+/// Most coordinators of a cluster: more voters make every catalog change slower and none of them safer.
+pub const COORDINATORS_MAX: usize = 5;
+
+pub(super) fn found(
+    catalog: &mut Catalog,
+    cluster: &str,
+    replica: ReplicaId,
+    host: &str,
+    port: u16,
+    instance: &str,
+) -> Result<Answer> {
+    if !catalog.cluster.is_empty() {
+        return Err(Error::internal("the cluster has been founded already"));
+    }
+    cluster.clone_into(&mut catalog.cluster);
+    catalog.next_partition = 1;
+    catalog.next_number = 1;
+    catalog.next_replica = replica.0 + 1;
+    catalog.coordinators.insert(replica, coordinator(replica, host, port, instance, ReplicaRole::Voter));
+    Ok(Answer::Coordinator(replica))
+}
+
+fn coordinator(replica: ReplicaId, host: &str, port: u16, instance: &str, role: ReplicaRole) -> Coordinator {
+    Coordinator { replica, host: host.to_owned(), port, instance: instance.to_owned(), role }
+}
+
+/// A data directory that asks twice gets the replica that it has: a join whose answer was lost is repeated.
+pub(super) fn add(catalog: &mut Catalog, host: &str, port: u16, instance: &str) -> Result<Answer> {
+    if let Some(known) = catalog.coordinators.values_mut().find(|known| known.instance == instance) {
+        host.clone_into(&mut known.host);
+        known.port = port;
+        return Ok(Answer::Coordinator(known.replica));
+    }
+    if let Some(other) = catalog.coordinators.values().find(|other| other.host == host && other.port == port)
+    {
+        let message = format!("{} is a coordinator of this cluster already", other.address());
+        return Err(Error::new(ErrorCode::NodeExists, message)
+            .with_hint("remove the coordinator that had this address before"));
+    }
+    if catalog.coordinators.len() >= COORDINATORS_MAX {
+        let message = format!("the cluster has {COORDINATORS_MAX} coordinators already");
+        return Err(Error::not_supported(message, "a cluster has one, three or five coordinators"));
+    }
+    let replica = ReplicaId(catalog.next_replica);
+    catalog.next_replica += 1;
+    catalog.coordinators.insert(replica, coordinator(replica, host, port, instance, ReplicaRole::Learner));
+    Ok(Answer::Coordinator(replica))
+}
+
+pub(super) fn set_role(catalog: &mut Catalog, replica: ReplicaId, role: ReplicaRole) -> Result<Answer> {
+    known(catalog, replica)?.role = role;
+    Ok(Answer::Done)
+}
+
+pub(super) fn relocate(catalog: &mut Catalog, replica: ReplicaId, host: &str, port: u16) -> Result<Answer> {
+    let coordinator = known(catalog, replica)?;
+    host.clone_into(&mut coordinator.host);
+    coordinator.port = port;
+    placement_changed(catalog);
+    Ok(Answer::Done)
+}
+
+pub(super) fn remove(catalog: &mut Catalog, replica: ReplicaId) -> Result<Answer> {
+    known(catalog, replica)?;
+    catalog.coordinators.remove(&replica);
+    Ok(Answer::Done)
+}
+
+fn known(catalog: &mut Catalog, replica: ReplicaId) -> Result<&mut Coordinator> {
+    catalog
+        .coordinators
+        .get_mut(&replica)
+        .ok_or_else(|| Error::new(ErrorCode::NodeNotFound, format!("Coordinator {replica} not found")))
+}

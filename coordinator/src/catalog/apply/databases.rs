@@ -1,0 +1,110 @@
+//! Commands that create and drop databases.
+
+use std::collections::BTreeSet;
+
+use common::catalog::{
+    Catalog, Database, DatabaseState, OperationState, OperationWork, Partition, Replica, ReplicaRole,
+};
+use common::limits::PARTITIONS_MAX;
+use common::names::check_database_name;
+use common::partition_map::Bucket;
+use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
+
+use super::{operations, placement_changed};
+use crate::catalog::{Answer, NewDatabase, NewPartition};
+
+/// The epoch of a bucket that has never been moved, split or merged.
+const FIRST_EPOCH: u64 = 1;
+
+pub(super) fn create(catalog: &mut Catalog, at: u64, new: &NewDatabase) -> Result<Answer> {
+    check_database_name("database", &new.name)?;
+    if catalog.databases.contains_key(&new.name) {
+        return Err(database_exists(&new.name));
+    }
+    check_partitions(catalog, &new.partitions)?;
+    let buckets =
+        new.partitions.iter().map(|partition| insert_partition(catalog, &new.name, partition)).collect();
+    let database = Database {
+        name: new.name.clone(),
+        kind: new.kind,
+        partition_type: new.partition_type,
+        partition_key: new.partition_key.clone(),
+        method: new.method,
+        replication_factor: new.replication_factor,
+        state: DatabaseState::Creating,
+        schema: new.schema.clone(),
+        schema_change: None,
+        buckets,
+        created_at: at,
+    };
+    catalog.databases.insert(new.name.clone(), database);
+    placement_changed(catalog);
+    let work =
+        OperationWork::CreateDatabase { database: new.name.clone(), statements: new.statements.clone() };
+    Ok(Answer::Operation(operations::begin(catalog, at, work)))
+}
+
+/// The nodes were chosen before the command had its place in the log; they must still be there.
+fn check_partitions(catalog: &Catalog, partitions: &[NewPartition]) -> Result<()> {
+    if partitions.is_empty() || partitions.len() > PARTITIONS_MAX as usize {
+        return Err(Error::bad_request(format!("a database has 1 to {PARTITIONS_MAX} partitions")));
+    }
+    for partition in partitions {
+        let distinct: BTreeSet<_> = partition.nodes.iter().collect();
+        if distinct.is_empty() || distinct.len() != partition.nodes.len() {
+            return Err(Error::internal("the replicas of a partition need different nodes"));
+        }
+        if let Some(gone) = distinct.into_iter().find(|node| !catalog.nodes.contains_key(node)) {
+            let message = format!("Storage node '{gone}' has left while the database was created");
+            return Err(Error::new(ErrorCode::Unavailable, message));
+        }
+    }
+    Ok(())
+}
+
+fn insert_partition(catalog: &mut Catalog, database: &str, new: &NewPartition) -> Bucket {
+    let id = PartitionId(catalog.next_partition);
+    catalog.next_partition += 1;
+    let replicas = new.nodes.iter().map(|node| {
+        let id = ReplicaId(catalog.next_replica);
+        catalog.next_replica += 1;
+        Replica { id, node: node.clone(), role: ReplicaRole::Voter }
+    });
+    let partition = Partition {
+        id,
+        uuid: new.uuid.clone(),
+        database: database.to_owned(),
+        replicas: replicas.collect(),
+        bootstrapped: false,
+    };
+    catalog.partitions.insert(id, partition);
+    Bucket { range: new.range.clone(), partition: id, epoch: FIRST_EPOCH }
+}
+
+/// Whatever else is done to the database ends; its partitions go when the operation finishes.
+pub(super) fn drop(catalog: &mut Catalog, at: u64, name: &str) -> Result<Answer> {
+    let database = catalog
+        .databases
+        .get_mut(name)
+        .filter(|database| database.state != DatabaseState::Dropping)
+        .ok_or_else(|| {
+            Error::new(ErrorCode::DatabaseNotFound, format!("Database '{name}' does not exist"))
+        })?;
+    database.state = DatabaseState::Dropping;
+    database.schema_change = None;
+    let dropped = Error::new(ErrorCode::DatabaseNotFound, format!("Database '{name}' was dropped"));
+    operations::end_all_of(catalog, at, name, OperationState::Cancelled, &dropped);
+    let work = OperationWork::DropDatabase { database: name.to_owned() };
+    Ok(Answer::Operation(operations::begin(catalog, at, work)))
+}
+
+/// The database and its partitions are no longer assigned to anybody.
+pub(super) fn remove(catalog: &mut Catalog, name: &str) {
+    catalog.databases.remove(name);
+    catalog.partitions.retain(|_, partition| partition.database != name);
+    placement_changed(catalog);
+}
+
+fn database_exists(name: &str) -> Error {
+    Error::new(ErrorCode::DatabaseExists, format!("Database '{name}' already exists"))
+}

@@ -1,0 +1,78 @@
+//! Carrying out commands: a pure function of the catalog, the command and the time inside it, so that every
+//! coordinator comes to the same catalog. A refused command changes nothing.
+
+mod coordinators;
+mod databases;
+mod nodes;
+mod operations;
+mod replicas;
+mod rowids;
+mod schemas;
+#[cfg(test)]
+mod tests;
+
+use common::catalog::{Catalog, Database, DatabaseState};
+use common::{Error, ErrorCode, Result};
+
+use super::command::{Answer, Command};
+
+/// Carries out a command that was proposed at `at` (milliseconds since the Unix epoch). The caller has set
+/// [`Catalog::version`] to the command's place in the log.
+pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer> {
+    match command {
+        Command::FoundCluster { cluster, replica, host, port, instance } => {
+            coordinators::found(catalog, cluster, *replica, host, *port, instance)
+        }
+        Command::RegisterNode { node, instance, host, port } => {
+            nodes::register(catalog, node.as_ref(), instance.as_deref(), host, *port)
+        }
+        Command::SetNodeStatus { node, instance, status } => {
+            nodes::set_status(catalog, node, instance.as_deref(), *status)
+        }
+        Command::RemoveNode { node } => nodes::remove(catalog, node),
+        Command::CreateDatabase(new) => databases::create(catalog, at, new),
+        Command::DropDatabase { database } => databases::drop(catalog, at, database),
+        Command::ChangeSchema { database, expected_version, schema, statements, undo } => {
+            schemas::change(catalog, at, database, *expected_version, schema, statements, undo)
+        }
+        Command::RefuseSchemaChange { operation, error } => schemas::refuse(catalog, operation, error),
+        Command::AddReplica { partition, node } => replicas::add(catalog, at, *partition, node),
+        Command::RemoveReplica { partition, replica } => replicas::remove(catalog, at, *partition, *replica),
+        Command::StartOperation { operation } => operations::start(catalog, operation),
+        Command::FinishOperation { operation } => operations::finish(catalog, at, operation),
+        Command::FailOperation { operation, error } => operations::fail(catalog, at, operation, error),
+        Command::AllocateRowids { database, table, count, greatest } => {
+            rowids::allocate(catalog, database, table, *count, *greatest)
+        }
+        Command::ReleaseRowids { database, table, first, count } => {
+            rowids::release(catalog, database, table, *first, *count)
+        }
+        Command::RowidsSetByClient { database, table } => rowids::set_by_client(catalog, database, table),
+        Command::AddCoordinator { host, port, instance } => coordinators::add(catalog, host, *port, instance),
+        Command::SetCoordinatorRole { replica, role } => coordinators::set_role(catalog, *replica, *role),
+        Command::MoveCoordinator { replica, host, port } => {
+            coordinators::relocate(catalog, *replica, host, *port)
+        }
+        Command::RemoveCoordinator { replica } => coordinators::remove(catalog, *replica),
+    }
+}
+
+/// Storage nodes must be told anew what to run or where to find each other.
+fn placement_changed(catalog: &mut Catalog) {
+    catalog.placement_version = catalog.version;
+}
+
+/// A database that clients can see.
+fn ready_database<'a>(catalog: &'a mut Catalog, name: &str) -> Result<&'a mut Database> {
+    catalog
+        .databases
+        .get_mut(name)
+        .filter(|database| database.state == DatabaseState::Ready)
+        .ok_or_else(|| database_not_found(name))
+}
+
+/// The error for a database that is not there.
+#[must_use]
+pub fn database_not_found(name: &str) -> Error {
+    Error::new(ErrorCode::DatabaseNotFound, format!("Database '{name}' not found"))
+}

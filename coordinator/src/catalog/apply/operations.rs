@@ -1,0 +1,158 @@
+//! Beginning and ending operations. How one ends decides what becomes visible.
+
+use common::catalog::{Catalog, DatabaseState, Operation, OperationState, OperationWork, ReplicaRole};
+use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
+
+use super::{databases, placement_changed, schemas};
+use crate::catalog::Answer;
+
+/// Ended operations are shown for so long, in milliseconds …
+const ENDED_KEPT_MS: u64 = 3_600_000;
+/// … and no more than this many of them.
+const ENDED_KEPT_MAX: usize = 1_000;
+
+/// Enters an operation and answers its id.
+pub(super) fn begin(catalog: &mut Catalog, at: u64, work: OperationWork) -> String {
+    forget_old(catalog, at);
+    let id = format!("op-{}", catalog.next_number);
+    catalog.next_number += 1;
+    let operation = Operation {
+        id: id.clone(),
+        work,
+        state: OperationState::Pending,
+        error: None,
+        started_at: at,
+        ended_at: None,
+    };
+    catalog.operations.insert(id.clone(), operation);
+    id
+}
+
+fn forget_old(catalog: &mut Catalog, at: u64) {
+    catalog.operations.retain(|_, operation| {
+        operation.ended_at.is_none_or(|ended| ended.saturating_add(ENDED_KEPT_MS) > at)
+    });
+    let mut ended: Vec<(u64, String)> = catalog
+        .operations
+        .values()
+        .filter_map(|operation| operation.ended_at.map(|ended| (ended, operation.id.clone())))
+        .collect();
+    if ended.len() > ENDED_KEPT_MAX {
+        ended.sort();
+        for (_, id) in &ended[..ended.len() - ENDED_KEPT_MAX] {
+            catalog.operations.remove(id);
+        }
+    }
+}
+
+/// Whether it still has something to do.
+#[must_use]
+pub fn is_open(operation: &Operation) -> bool {
+    matches!(operation.state, OperationState::Pending | OperationState::Running)
+}
+
+/// An operation that has not ended; ended ones are left alone, so that a driver's repeated command is harmless.
+pub(super) fn open<'a>(catalog: &'a mut Catalog, id: &str) -> Result<Option<&'a mut Operation>> {
+    let operation = catalog
+        .operations
+        .get_mut(id)
+        .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("Operation '{id}' not found")))?;
+    Ok(Some(operation).filter(|operation| is_open(operation)))
+}
+
+pub(super) fn start(catalog: &mut Catalog, id: &str) -> Result<Answer> {
+    if let Some(operation) = open(catalog, id)? {
+        operation.state = OperationState::Running;
+    }
+    Ok(Answer::Done)
+}
+
+pub(super) fn finish(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer> {
+    let Some(operation) = open(catalog, id)? else { return Ok(Answer::Done) };
+    end(operation, at, OperationState::Completed, None);
+    match operation.work.clone() {
+        OperationWork::CreateDatabase { database, .. } => publish_database(catalog, &database),
+        OperationWork::DropDatabase { database } => databases::remove(catalog, &database),
+        OperationWork::ChangeSchema { database, schema, .. } => schemas::publish(catalog, &database, schema),
+        OperationWork::AddReplica { partition, replica, .. } => {
+            set_role(catalog, partition, replica, ReplicaRole::Voter);
+        }
+        OperationWork::RemoveReplica { partition, replica } => forget_replica(catalog, partition, replica),
+    }
+    Ok(Answer::Done)
+}
+
+pub(super) fn fail(catalog: &mut Catalog, at: u64, id: &str, error: &Error) -> Result<Answer> {
+    let Some(operation) = open(catalog, id)? else { return Ok(Answer::Done) };
+    end(operation, at, OperationState::Failed, Some(error));
+    match operation.work.clone() {
+        OperationWork::CreateDatabase { database, .. } => databases::remove(catalog, &database),
+        // What is left of it is removed by another attempt, or by hand; clients do not see it.
+        OperationWork::DropDatabase { .. } => {}
+        OperationWork::ChangeSchema { database, schema, .. } => {
+            schemas::withdraw(catalog, &database, schema.version);
+        }
+        OperationWork::AddReplica { partition, replica, .. } => {
+            // The group may know the replica by now, so it leaves like any lost one.
+            set_role(catalog, partition, replica, ReplicaRole::Lost);
+        }
+        OperationWork::RemoveReplica { .. } => {}
+    }
+    Ok(Answer::Done)
+}
+
+/// Ends everything that is under way for a database.
+pub(super) fn end_all_of(
+    catalog: &mut Catalog,
+    at: u64,
+    database: &str,
+    state: OperationState,
+    error: &Error,
+) {
+    let partitions = &catalog.partitions;
+    let concerns = |work: &OperationWork| match work {
+        OperationWork::CreateDatabase { database: of, .. }
+        | OperationWork::DropDatabase { database: of }
+        | OperationWork::ChangeSchema { database: of, .. } => of == database,
+        OperationWork::AddReplica { partition, .. } | OperationWork::RemoveReplica { partition, .. } => {
+            partitions.get(partition).is_some_and(|partition| partition.database == database)
+        }
+    };
+    for operation in catalog.operations.values_mut() {
+        if is_open(operation) && concerns(&operation.work) {
+            end(operation, at, state, Some(error));
+        }
+    }
+}
+
+fn end(operation: &mut Operation, at: u64, state: OperationState, error: Option<&Error>) {
+    operation.state = state;
+    operation.error = error.cloned();
+    operation.ended_at = Some(at);
+}
+
+fn publish_database(catalog: &mut Catalog, name: &str) {
+    let Some(database) = catalog.databases.get_mut(name) else { return };
+    database.state = DatabaseState::Ready;
+    for bucket in &database.buckets {
+        if let Some(partition) = catalog.partitions.get_mut(&bucket.partition) {
+            partition.bootstrapped = true;
+        }
+    }
+    placement_changed(catalog);
+}
+
+fn set_role(catalog: &mut Catalog, partition: PartitionId, replica: ReplicaId, role: ReplicaRole) {
+    let replicas = catalog.partitions.get_mut(&partition).into_iter().flat_map(|found| &mut found.replicas);
+    for found in replicas.filter(|found| found.id == replica && found.role != ReplicaRole::Lost) {
+        found.role = role;
+    }
+    placement_changed(catalog);
+}
+
+fn forget_replica(catalog: &mut Catalog, partition: PartitionId, replica: ReplicaId) {
+    if let Some(partition) = catalog.partitions.get_mut(&partition) {
+        partition.replicas.retain(|found| found.id != replica);
+    }
+    placement_changed(catalog);
+}

@@ -1,0 +1,61 @@
+//! Commands that add replicas to partitions and take lost ones away.
+
+use common::catalog::{Catalog, OperationWork, Partition, Replica, ReplicaRole};
+use common::{Error, ErrorCode, NodeId, PartitionId, ReplicaId, Result};
+
+use super::{operations, placement_changed};
+use crate::catalog::Answer;
+
+/// The new replica is a learner until its operation finishes.
+pub(super) fn add(catalog: &mut Catalog, at: u64, id: PartitionId, node: &NodeId) -> Result<Answer> {
+    check_idle(catalog, id)?;
+    if !catalog.nodes.contains_key(node) {
+        return Err(Error::new(ErrorCode::NodeNotFound, format!("Storage node '{node}' not found")));
+    }
+    let replica = ReplicaId(catalog.next_replica);
+    let partition = known(catalog, id)?;
+    let lives_there = |replica: &Replica| replica.node == *node && replica.role != ReplicaRole::Lost;
+    if partition.replicas.iter().any(lives_there) {
+        let message = format!("Storage node '{node}' holds a replica of partition {id} already");
+        return Err(Error::bad_request(message));
+    }
+    partition.replicas.push(Replica { id: replica, node: node.clone(), role: ReplicaRole::Learner });
+    catalog.next_replica += 1;
+    placement_changed(catalog);
+    let work = OperationWork::AddReplica { partition: id, replica, node: node.clone() };
+    Ok(Answer::Operation(operations::begin(catalog, at, work)))
+}
+
+pub(super) fn remove(catalog: &mut Catalog, at: u64, id: PartitionId, replica: ReplicaId) -> Result<Answer> {
+    check_idle(catalog, id)?;
+    let partition = known(catalog, id)?;
+    let found = partition.replicas.iter().find(|found| found.id == replica);
+    match found.map(|found| found.role) {
+        Some(ReplicaRole::Lost) => {}
+        Some(_) => return Err(Error::bad_request(format!("replica {replica} is not lost"))),
+        None => return Err(Error::new(ErrorCode::NotFound, format!("Replica {replica} not found"))),
+    }
+    let work = OperationWork::RemoveReplica { partition: id, replica };
+    Ok(Answer::Operation(operations::begin(catalog, at, work)))
+}
+
+/// One change of a partition's members at a time.
+fn check_idle(catalog: &Catalog, id: PartitionId) -> Result<()> {
+    let changes = |work: &OperationWork| {
+        matches!(work, OperationWork::AddReplica { partition, .. }
+            | OperationWork::RemoveReplica { partition, .. } if *partition == id)
+    };
+    if catalog.operations.values().any(|operation| operations::is_open(operation) && changes(&operation.work))
+    {
+        let message = format!("the replicas of partition {id} are being changed");
+        return Err(Error::new(ErrorCode::SerializationFailure, message));
+    }
+    Ok(())
+}
+
+fn known(catalog: &mut Catalog, id: PartitionId) -> Result<&mut Partition> {
+    catalog
+        .partitions
+        .get_mut(&id)
+        .ok_or_else(|| Error::new(ErrorCode::PartitionNotFound, format!("Partition {id} not found")))
+}

@@ -1,0 +1,239 @@
+//! What can be done to the catalog.
+
+use common::catalog::{NodeStatus, ReplicaRole};
+use common::partition_map::{BucketRange, PartitionMethod};
+use common::schema::{DatabaseKind, PartitionType, Schema};
+use common::{Error, NodeId, PartitionId, ReplicaId, RequestId};
+use serde::{Deserialize, Serialize};
+
+/// Version of the commands' encoding. An entry of a newer one stops the process: it cannot be skipped.
+pub const FORMAT: u32 = 1;
+
+/// An entry of the catalog's log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Version of the encoding.
+    pub format: u32,
+    /// Names the proposal: sent twice, it is applied once.
+    pub request: RequestId,
+    /// The proposer's clock, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A change of the catalog. Whatever is random in it (ids that clients see) was drawn by the proposer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Names the cluster and its first coordinator; the first command of every cluster.
+    FoundCluster {
+        /// The cluster's name, random.
+        cluster: String,
+        /// The founder's replica of the catalog's group.
+        replica: ReplicaId,
+        /// Host that others reach it at.
+        host: String,
+        /// Port that others reach it at.
+        port: u16,
+        /// What its data directory calls itself.
+        instance: String,
+    },
+    /// A storage node introduces itself, or an operator introduces it. → [`Answer::Node`]
+    RegisterNode {
+        /// The id that it wants, or had.
+        node: Option<NodeId>,
+        /// What its data directory calls itself; `None` never changes who a node is.
+        instance: Option<String>,
+        /// Host that others reach it at.
+        host: String,
+        /// Port that others reach it at.
+        port: u16,
+    },
+    /// The opinion of a node changes. → [`Answer::Done`]
+    SetNodeStatus {
+        /// The node.
+        node: NodeId,
+        /// The instance that the opinion is about: nothing happens if another has taken its place.
+        instance: Option<String>,
+        /// The new opinion.
+        status: NodeStatus,
+    },
+    /// A node leaves for ever. → [`Answer::Done`]
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// A database, with replicas chosen for its partitions. → [`Answer::Operation`]
+    CreateDatabase(Box<NewDatabase>),
+    /// The database disappears from listings and its partitions are removed. → [`Answer::Operation`]
+    DropDatabase {
+        /// Its name.
+        database: String,
+    },
+    /// A schema change begins. → [`Answer::Operation`]
+    ChangeSchema {
+        /// The database.
+        database: String,
+        /// The version that the change was planned on.
+        expected_version: u64,
+        /// The schema afterwards.
+        schema: Schema,
+        /// DDL for every partition.
+        statements: Vec<String>,
+        /// DDL that takes it back.
+        undo: Vec<String>,
+    },
+    /// A partition refused a schema change for its data: from here on it is undone. → [`Answer::Done`]
+    RefuseSchemaChange {
+        /// The operation.
+        operation: String,
+        /// What the partition said.
+        error: Error,
+    },
+    /// One more replica for a partition. → [`Answer::Operation`]
+    AddReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// Where it is made.
+        node: NodeId,
+    },
+    /// A lost replica is to leave its group. → [`Answer::Operation`]
+    RemoveReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// An operation has begun. → [`Answer::Done`]
+    StartOperation {
+        /// The operation.
+        operation: String,
+    },
+    /// An operation has done its work: what it was for is published. → [`Answer::Done`]
+    FinishOperation {
+        /// The operation.
+        operation: String,
+    },
+    /// An operation is given up and what it did is undone. → [`Answer::Done`]
+    FailOperation {
+        /// The operation.
+        operation: String,
+        /// Why.
+        error: Error,
+    },
+    /// Rowids for new rows of a table. → [`Answer::Rowids`] or [`Answer::NeedsGreatest`]
+    AllocateRowids {
+        /// The database.
+        database: String,
+        /// The table, in any letter case.
+        table: String,
+        /// How many.
+        count: u64,
+        /// The greatest rowid in the partitions, as read after [`Answer::NeedsGreatest`].
+        greatest: Option<i64>,
+    },
+    /// Rowids that were not used. → [`Answer::Done`]
+    ReleaseRowids {
+        /// The database.
+        database: String,
+        /// The table, in any letter case.
+        table: String,
+        /// The first.
+        first: i64,
+        /// How many.
+        count: u64,
+    },
+    /// A client is about to set rowids of a table itself. → [`Answer::Done`]
+    RowidsSetByClient {
+        /// The database.
+        database: String,
+        /// The table, in any letter case.
+        table: String,
+    },
+    /// A coordinator joins as a learner. → [`Answer::Coordinator`]
+    AddCoordinator {
+        /// Host that others reach it at.
+        host: String,
+        /// Port that others reach it at.
+        port: u16,
+        /// What its data directory calls itself.
+        instance: String,
+    },
+    /// What a coordinator counts for has changed. → [`Answer::Done`]
+    SetCoordinatorRole {
+        /// Its replica.
+        replica: ReplicaId,
+        /// What it counts for now.
+        role: ReplicaRole,
+    },
+    /// A coordinator came back at another address. → [`Answer::Done`]
+    MoveCoordinator {
+        /// Its replica.
+        replica: ReplicaId,
+        /// Host that others reach it at.
+        host: String,
+        /// Port that others reach it at.
+        port: u16,
+    },
+    /// A coordinator has left the group. → [`Answer::Done`]
+    RemoveCoordinator {
+        /// Its replica.
+        replica: ReplicaId,
+    },
+}
+
+/// A database to be made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewDatabase {
+    /// Its name.
+    pub name: String,
+    /// Its default face.
+    pub kind: DatabaseKind,
+    /// Which way it is divided.
+    pub partition_type: PartitionType,
+    /// The column that spreads the rows of each table that has it.
+    pub partition_key: Option<String>,
+    /// How keys choose a bucket.
+    pub method: PartitionMethod,
+    /// How many replicas each partition is meant to have.
+    pub replication_factor: u32,
+    /// Its first schema.
+    pub schema: Schema,
+    /// DDL that makes it, for every partition.
+    pub statements: Vec<String>,
+    /// Its partitions in order of their ranges, which cover every key.
+    pub partitions: Vec<NewPartition>,
+}
+
+/// A partition to be made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewPartition {
+    /// Its id as clients see it, random.
+    pub uuid: String,
+    /// What it owns.
+    pub range: BucketRange,
+    /// The nodes of its replicas; the first one is to lead.
+    pub nodes: Vec<NodeId>,
+}
+
+/// What a command answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Done, or nothing was to do.
+    Done,
+    /// A node is registered under this id.
+    Node(NodeId),
+    /// An operation was begun.
+    Operation(String),
+    /// The first of the rowids asked for; the others follow it.
+    Rowids {
+        /// The first.
+        first: i64,
+    },
+    /// A client has set rowids itself: read the greatest from the partitions and ask again with it.
+    NeedsGreatest,
+    /// The coordinator's replica of the catalog's group.
+    Coordinator(ReplicaId),
+}

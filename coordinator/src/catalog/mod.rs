@@ -1,0 +1,15 @@
+//! The catalog: what the coordinators agree on.
+//!
+//! [`Command`]s are the entries of the coordinators' own Raft group; [`apply`] is the pure function that
+//! carries one out; [`CatalogStore`] keeps the state, replicates it and answers from it.
+
+mod apply;
+mod command;
+pub(crate) mod random;
+mod state;
+mod store;
+
+pub use apply::apply;
+pub use command::{Answer, Command, NewDatabase, NewPartition, Proposal};
+pub use state::CatalogState;
+pub use store::CatalogStore;
