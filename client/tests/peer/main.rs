@@ -1,0 +1,7 @@
+//! Connections between nodes over real sockets.
+
+mod calls;
+mod desk;
+mod failures;
+mod one_way;
+mod streams;
