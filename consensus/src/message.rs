@@ -110,6 +110,12 @@ impl Message {
             .flatten()
     }
 
+    /// Bytes of the entries that it carries.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.get_entries().iter().map(|entry| entry.data.len()).sum()
+    }
+
     /// The message as bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {

@@ -1,0 +1,117 @@
+//! A group's log, as `consensus` reads it.
+
+use std::sync::Arc;
+
+use common::PartitionId;
+use consensus::{HardState, LogEntry, LogError, LogStart, LogView};
+use parking_lot::Mutex;
+use raft_engine::env::{DefaultFileSystem, FileSystem};
+
+use super::record::{self, GroupState, StoredEntry};
+use super::{Inner, region};
+
+/// One group's part of the shared log, for reading.
+pub struct GroupView<F: FileSystem = DefaultFileSystem> {
+    inner: Arc<Inner<F>>,
+    group: PartitionId,
+    state: Arc<Mutex<GroupState>>,
+}
+
+impl<F: FileSystem> GroupView<F> {
+    pub(super) fn new(inner: Arc<Inner<F>>, group: PartitionId, state: Arc<Mutex<GroupState>>) -> Self {
+        GroupView { inner, group, state }
+    }
+
+    /// Which generation of the state machine's files belongs to the log.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.state.lock().record.generation
+    }
+
+    /// Reads entries from the files until the limit, at least one.
+    fn read(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<LogEntry>, LogError> {
+        let damaged = |reason: String| LogError::Damaged(format!("entries {low}..{high}: {reason}"));
+        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let mut stored = Vec::new();
+        self.inner
+            .engine
+            .fetch_entries_to::<StoredEntry>(region(self.group), low, high, Some(limit), &mut stored)
+            .map_err(|error| damaged(error.to_string()))?;
+        let entries: Option<Vec<LogEntry>> = stored.into_iter().map(record::decode).collect();
+        let entries = entries.ok_or_else(|| damaged("an entry is cut off".to_owned()))?;
+        let in_order = entries.iter().zip(low..).all(|(entry, index)| entry.index == index);
+        if entries.is_empty() || !in_order {
+            return Err(damaged("entries are missing".to_owned()));
+        }
+        Ok(entries)
+    }
+}
+
+impl<F: FileSystem> LogView for GroupView<F> {
+    fn start(&self) -> LogStart {
+        self.state.lock().record.start.clone()
+    }
+
+    fn hard_state(&self) -> HardState {
+        self.state.lock().hard_state
+    }
+
+    fn last_index(&self) -> u64 {
+        self.state.lock().tail.last()
+    }
+
+    fn term(&self, index: u64) -> Result<u64, LogError> {
+        {
+            let state = self.state.lock();
+            let start = &state.record.start;
+            if index == start.index {
+                return Ok(start.term);
+            }
+            check_range(&state, index, index + 1)?;
+            if let Some(term) = state.tail.term(index) {
+                return Ok(term);
+            }
+        }
+        Ok(self.read(index, index + 1, u64::MAX)?[0].term)
+    }
+
+    fn entries(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<LogEntry>, LogError> {
+        let state = self.state.lock();
+        check_range(&state, low, high)?;
+        if low >= high {
+            return Ok(Vec::new());
+        }
+        let first_held = state.tail.first_held();
+        let mut entries =
+            if low < first_held { self.read(low, high.min(first_held), bytes_max)? } else { Vec::new() };
+        let mut next = entries.last().map_or(low, |entry| entry.index + 1);
+        if next < first_held {
+            return Ok(entries);
+        }
+        let mut bytes: u64 = entries.iter().map(|entry| entry.data.len() as u64).sum();
+        for entry in state.tail.from(next).take_while(|entry| entry.index < high) {
+            bytes += entry.data.len() as u64;
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            debug_assert_eq!(entry.index, next, "the tail has no gaps");
+            next += 1;
+            entries.push(entry.clone());
+        }
+        Ok(entries)
+    }
+
+    fn configuration_entries(&self) -> Vec<u64> {
+        self.state.lock().record.configuration_entries.clone()
+    }
+}
+
+fn check_range(state: &GroupState, low: u64, high: u64) -> Result<(), LogError> {
+    if low <= state.record.start.index {
+        return Err(LogError::Compacted);
+    }
+    if high > state.tail.last() + 1 {
+        return Err(LogError::Unavailable);
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! The thread that owns all groups.
+
+mod reads;
+mod running_group;
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use common::{NodeId, PartitionId};
+use consensus::{Group, GroupOptions, Message, Token};
+use parking_lot::RwLock;
+use raft_engine::env::FileSystem;
+use tokio::sync::oneshot;
+
+use crate::group_handle::{GroupHandle, Shared};
+use crate::host::{GroupHost, GroupSpec};
+use crate::inbox::{Event, GroupEvent, Inbox};
+use crate::metrics::{Metrics, add};
+use crate::options::{FatalError, RuntimeOptions};
+use crate::outbox::{Outbox, Transport};
+use crate::runtime::{StartError, Stopped};
+use crate::shared_log::{LogBatch, LogWriteError, SharedLog};
+use running_group::RunningGroup;
+
+/// The worker's state.
+pub(crate) struct Worker<F: FileSystem> {
+    log: SharedLog<F>,
+    transport: Arc<dyn Transport>,
+    options: RuntimeOptions,
+    inbox: Arc<Inbox>,
+    metrics: Arc<Metrics>,
+    groups: BTreeMap<PartitionId, RunningGroup<F>>,
+    /// Groups that may have work.
+    touched: BTreeSet<PartitionId>,
+    outbox: Outbox,
+    next_tick: Instant,
+}
+
+/// Whether the worker goes on.
+enum Next {
+    Continue,
+    End,
+}
+
+impl<F: FileSystem> Worker<F> {
+    pub(crate) fn new(
+        log: SharedLog<F>,
+        transport: Arc<dyn Transport>,
+        options: RuntimeOptions,
+        inbox: Arc<Inbox>,
+        metrics: Arc<Metrics>,
+    ) -> Worker<F> {
+        let outbox = Outbox::new(options.batch_bytes_max);
+        let next_tick = Instant::now() + options.tick;
+        let (groups, touched) = (BTreeMap::new(), BTreeSet::new());
+        Worker { log, transport, options, inbox, metrics, groups, touched, outbox, next_tick }
+    }
+
+    /// Runs until it is told to end, or the log fails.
+    pub(crate) fn run(mut self) {
+        let (inbox, on_fatal) = (self.inbox.clone(), self.options.on_fatal.clone());
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_until_end()));
+        // First, so that nobody waits for an answer while the groups are let go.
+        inbox.close();
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => on_fatal(&FatalError::Log(error)),
+            Err(panic) => on_fatal(&FatalError::Worker(panic_text(panic.as_ref()))),
+        }
+    }
+
+    fn run_until_end(&mut self) -> Result<(), LogWriteError> {
+        let mut events = VecDeque::new();
+        loop {
+            self.inbox.drain(&mut events, self.next_tick);
+            // Events before ticks: after a stall, a leader's messages that are here already must be heard
+            // before time is found to have run out.
+            for event in events.drain(..) {
+                if let Next::End = self.handle(event)? {
+                    return Ok(());
+                }
+            }
+            self.tick_if_due();
+            self.work()?;
+        }
+    }
+
+    fn tick_if_due(&mut self) {
+        let now = Instant::now();
+        let mut ticks = 0;
+        while self.next_tick <= now {
+            if ticks < self.options.ticks_after_stall_max {
+                ticks += 1;
+                self.next_tick += self.options.tick;
+            } else {
+                let behind =
+                    now.duration_since(self.next_tick).as_micros() / self.options.tick.as_micros().max(1);
+                add(&self.metrics.ticks_skipped, u64::try_from(behind).unwrap_or(u64::MAX).saturating_add(1));
+                self.next_tick = now + self.options.tick;
+            }
+        }
+        for _ in 0..ticks {
+            let groups: Vec<PartitionId> = self.groups.keys().copied().collect();
+            for group in groups {
+                self.with_group(group, RunningGroup::tick);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<Next, LogWriteError> {
+        match event {
+            Event::Start(spec, host, answer) => self.start(*spec, host, answer)?,
+            Event::Message(group, message) => self.message(group, message),
+            Event::Unreachable(node) => self.unreachable(&node),
+            Event::Group(group, GroupEvent::Stop { remove, done }) => self.stop(group, remove, done)?,
+            Event::Group(group, event) => {
+                self.with_group(group, |running| running.handle(event));
+            }
+            Event::Shutdown => return Ok(Next::End),
+        }
+        Ok(Next::Continue)
+    }
+
+    fn start(
+        &mut self,
+        spec: GroupSpec,
+        host: Box<dyn GroupHost>,
+        answer: oneshot::Sender<Result<GroupHandle, StartError>>,
+    ) -> Result<(), LogWriteError> {
+        let group = spec.group;
+        let started = if self.groups.contains_key(&group) {
+            Err(StartError::Running)
+        } else {
+            self.create_if_new(&spec)?;
+            self.open(spec, host)
+        };
+        let handle = started.map(|running| {
+            let shared = running.shared();
+            self.groups.insert(group, running);
+            self.touched.insert(group);
+            GroupHandle { group, inbox: self.inbox.clone(), shared }
+        });
+        // Whoever asked may have gone; the group runs all the same.
+        let _ = answer.send(handle);
+        Ok(())
+    }
+
+    fn create_if_new(&mut self, spec: &GroupSpec) -> Result<(), LogWriteError> {
+        if self.log.replica(spec.group).is_some() {
+            return Ok(());
+        }
+        let mut batch = LogBatch::default();
+        batch.create(spec.group, spec.replica, spec.initial.clone());
+        self.write(batch, true)
+    }
+
+    fn open(&self, spec: GroupSpec, host: Box<dyn GroupHost>) -> Result<RunningGroup<F>, StartError> {
+        let view = self.log.view(spec.group).expect("the group was created");
+        let found = self.log.replica(spec.group).expect("the group was created");
+        if found != spec.replica {
+            return Err(StartError::OtherReplica { found });
+        }
+        let options = GroupOptions {
+            election_ticks_min: self.options.election_ticks_min,
+            election_ticks_max: self.options.election_ticks_max,
+            heartbeat_ticks: self.options.heartbeat_ticks,
+            ..GroupOptions::new(spec.group, spec.replica, group_seed(self.options.seed, &spec))
+        };
+        let mut group = Group::new(options, view, spec.applied)?;
+        if spec.campaign_now {
+            group.campaign();
+        }
+        let status = RwLock::new(Arc::new(group.status()));
+        let shared = Arc::new(Shared { applied: AtomicU64::new(spec.applied), status });
+        Ok(RunningGroup::new(spec.group, group, host, spec.peers, shared, self.metrics.clone()))
+    }
+
+    fn message(&mut self, group: PartitionId, message: Message) {
+        if !self.groups.contains_key(&group) {
+            add(&self.metrics.messages_dropped, 1);
+            return;
+        }
+        self.with_group(group, |running| running.step(message));
+    }
+
+    fn unreachable(&mut self, node: &NodeId) {
+        let groups: Vec<PartitionId> = self.groups.keys().copied().collect();
+        for group in groups {
+            self.with_group(group, |running| running.unreachable(node));
+        }
+    }
+
+    fn stop(
+        &mut self,
+        group: PartitionId,
+        remove: bool,
+        done: oneshot::Sender<Result<(), Stopped>>,
+    ) -> Result<(), LogWriteError> {
+        self.groups.remove(&group);
+        if remove && self.log.replica(group).is_some() {
+            let mut batch = LogBatch::default();
+            batch.remove(group);
+            self.write(batch, true)?;
+        }
+        let _ = done.send(Ok(()));
+        Ok(())
+    }
+
+    /// Rounds, until no group has anything left to do.
+    fn work(&mut self) -> Result<(), LogWriteError> {
+        while !self.touched.is_empty() {
+            let touched = std::mem::take(&mut self.touched);
+            self.round(&touched)?;
+        }
+        for group in self.log.purge()? {
+            self.with_group(group, RunningGroup::want_truncation);
+        }
+        self.touched.clear();
+        Ok(())
+    }
+
+    /// Everything that the groups want done now: messages, one batch for the log, and what follows from it.
+    fn round(&mut self, touched: &BTreeSet<PartitionId>) -> Result<(), LogWriteError> {
+        let mut batch = LogBatch::default();
+        let mut sync = false;
+        let mut works: Vec<(PartitionId, Token)> = Vec::new();
+        for group in touched {
+            let (outbox, log_batch) = (&mut self.outbox, &mut batch);
+            let Some(running) = self.groups.get_mut(group) else { continue };
+            match caught(|| running.take_work(outbox, log_batch)) {
+                Ok(Some((token, must_sync))) => {
+                    works.push((*group, token));
+                    sync |= must_sync;
+                }
+                Ok(None) => running.publish(),
+                Err(reason) => self.fail(*group, reason),
+            }
+        }
+        self.flush();
+        if !batch.is_empty() {
+            self.write(batch, sync)?;
+        }
+        add(&self.metrics.rounds, u64::from(!works.is_empty()));
+        for (group, token) in works {
+            let outbox = &mut self.outbox;
+            let Some(running) = self.groups.get_mut(&group) else { continue };
+            match caught(|| running.persisted(token, outbox)) {
+                Ok(()) => drop(self.touched.insert(group)),
+                Err(reason) => self.fail(group, reason),
+            }
+        }
+        self.flush();
+        Ok(())
+    }
+
+    fn write(&self, batch: LogBatch, sync: bool) -> Result<(), LogWriteError> {
+        let (entries, bytes) = batch.entries();
+        add(&self.metrics.entries, entries);
+        add(&self.metrics.entry_bytes, bytes);
+        add(&self.metrics.writes, 1);
+        let before = Instant::now();
+        self.log.write(batch, sync)?;
+        if sync {
+            self.metrics.synced(before.elapsed());
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        let (frames, messages, bytes) = self.outbox.flush(self.transport.as_ref());
+        add(&self.metrics.frames_sent, frames);
+        add(&self.metrics.messages_sent, messages);
+        add(&self.metrics.bytes_sent, bytes);
+    }
+
+    /// Does something with a group, after which it may have work.
+    fn with_group(&mut self, group: PartitionId, act: impl FnOnce(&mut RunningGroup<F>)) {
+        let Some(running) = self.groups.get_mut(&group) else { return };
+        match caught(|| act(running)) {
+            Ok(()) => drop(self.touched.insert(group)),
+            Err(reason) => self.fail(group, reason),
+        }
+    }
+
+    /// A group whose invariants are broken must not take the others down, nor go on.
+    fn fail(&mut self, group: PartitionId, reason: String) {
+        tracing::error!(%group, reason, "a group has failed and is no longer run");
+        add(&self.metrics.groups_failed, 1);
+        if let Some(running) = self.groups.remove(&group) {
+            running.fail(reason);
+        }
+    }
+}
+
+/// Runs what belongs to one group, and catches its panic.
+fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(act)).map_err(|panic| panic_text(panic.as_ref()))
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".to_owned())
+}
+
+/// Different for every group and replica of a process.
+fn group_seed(seed: u64, spec: &GroupSpec) -> u64 {
+    let mixed = seed ^ spec.group.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed.rotate_left(29) ^ spec.replica.0.wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
