@@ -9,7 +9,7 @@ pub(crate) mod random;
 mod state;
 mod store;
 
-pub use apply::apply;
+pub use apply::{apply, database_not_found, is_open, undone_version};
 pub use command::{Answer, Command, NewDatabase, NewPartition, Proposal};
 pub use state::CatalogState;
 pub use store::CatalogStore;

@@ -16,6 +16,10 @@ use common::{Error, ErrorCode, Result};
 
 use super::command::{Answer, Command};
 
+pub use coordinators::COORDINATORS_MAX;
+pub use operations::is_open;
+pub use schemas::undone_version;
+
 /// Carries out a command that was proposed at `at` (milliseconds since the Unix epoch). The caller has set
 /// [`Catalog::version`] to the command's place in the log.
 pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer> {

@@ -1,0 +1,70 @@
+//! Small clusters for tests of placement.
+
+use common::NodeId;
+use common::catalog::Catalog;
+use common::partition_map::{PartitionMethod, hash_ranges};
+use common::schema::{DatabaseKind, PartitionType, Schema};
+
+use super::choose_nodes;
+use crate::catalog::{Answer, Command, NewDatabase, NewPartition, apply};
+
+/// Nodes `n1`, `n2`, … that have reported.
+pub(crate) fn cluster(nodes: usize) -> Catalog {
+    let mut catalog = Catalog::default();
+    let found = Command::FoundCluster {
+        cluster: "c".into(),
+        replica: common::ReplicaId(1),
+        host: "h".into(),
+        port: 1,
+        instance: "i".into(),
+    };
+    run(&mut catalog, &found);
+    for number in 1..=nodes {
+        add_node(&mut catalog, &format!("n{number}"));
+    }
+    catalog
+}
+
+/// Carries a command out at the next version.
+pub(crate) fn run(catalog: &mut Catalog, command: &Command) -> Answer {
+    catalog.version += 1;
+    apply(catalog, 1_000 * catalog.version, command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+pub(crate) fn add_node(catalog: &mut Catalog, id: &str) -> NodeId {
+    let port = 5_000 + u16::try_from(catalog.nodes.len()).unwrap();
+    let instance = Some(format!("instance of {id}"));
+    run(catalog, &Command::RegisterNode { node: Some(id.into()), instance, host: "localhost".into(), port });
+    NodeId::from(id)
+}
+
+/// Enters a database and answers its operation.
+pub(crate) fn begin_create(catalog: &mut Catalog, name: &str, partitions: u32, factor: u32) -> String {
+    let nodes = choose_nodes(catalog, partitions as usize, factor).unwrap();
+    let partitions = hash_ranges(partitions).into_iter().zip(nodes).enumerate();
+    let new = NewDatabase {
+        name: name.into(),
+        kind: DatabaseKind::Sql,
+        partition_type: PartitionType::Horizontal,
+        partition_key: None,
+        method: PartitionMethod::Hash,
+        replication_factor: factor,
+        schema: Schema { version: 1, ..Schema::default() },
+        statements: vec!["CREATE TABLE t (id INTEGER PRIMARY KEY)".into()],
+        partitions: partitions
+            .map(|(number, (range, nodes))| NewPartition { uuid: format!("{name}-{number}"), range, nodes })
+            .collect(),
+    };
+    operation(run(catalog, &Command::CreateDatabase(Box::new(new))))
+}
+
+/// Enters a database and finishes it.
+pub(crate) fn create(catalog: &mut Catalog, name: &str, partitions: u32, factor: u32) {
+    let operation = begin_create(catalog, name, partitions, factor);
+    run(catalog, &Command::FinishOperation { operation });
+}
+
+pub(crate) fn operation(answer: Answer) -> String {
+    let Answer::Operation(operation) = answer else { panic!("not an operation: {answer:?}") };
+    operation
+}

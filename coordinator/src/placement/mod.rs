@@ -1,0 +1,15 @@
+//! Where replicas live: pure functions of the catalog. They choose, the catalog's commands check and enter
+//! the choice, and nodes reconcile what they run with what is assigned to them.
+
+mod assignments;
+mod load;
+mod new_database;
+mod repair;
+
+pub use assignments::assignments;
+pub(crate) use assignments::peers;
+pub use new_database::choose_nodes;
+pub use repair::{repairs, under_replicated};
+
+#[cfg(test)]
+mod fixture;
