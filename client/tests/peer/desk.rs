@@ -33,8 +33,8 @@ pub struct Desk {
     events: mpsc::UnboundedSender<Event>,
     /// Calls of `hold` wait for a permit.
     pub gate: Semaphore,
-    /// A one-way message `block` holds up the connection's reader until this lock is free.
-    pub reader_gate: std::sync::Mutex<()>,
+    /// What a one-way message `block` waits for, in the connection's reader.
+    standstill: std::sync::Mutex<Option<std::sync::mpsc::Receiver<()>>>,
     /// Items sent by streams so far.
     pub items_sent: watch::Sender<u64>,
     pub clock: Arc<StepClock>,
@@ -51,12 +51,19 @@ impl Desk {
         let desk = Desk {
             events,
             gate: Semaphore::new(0),
-            reader_gate: std::sync::Mutex::new(()),
+            standstill: std::sync::Mutex::default(),
             items_sent: watch::channel(0).0,
             clock: Arc::default(),
             keep_alive,
         };
         (Arc::new(desk), Events(receiver))
+    }
+
+    /// Makes the next one-way message `block` hold up its connection's reader until the answer is dropped.
+    pub fn prepare_standstill(&self) -> std::sync::mpsc::Sender<()> {
+        let (release, released) = std::sync::mpsc::channel();
+        *self.standstill.lock().expect("no panic") = Some(released);
+        release
     }
 
     fn tell(&self, event: Event) {
@@ -113,10 +120,12 @@ impl PeerService for Desk {
     }
 
     fn one_way(&self, payload: Bytes) {
-        if payload.as_ref() == b"block" {
-            drop(self.reader_gate.lock());
-        }
+        let blocks = payload.as_ref() == b"block";
         self.tell(Event::OneWay(payload));
+        if blocks && let Some(released) = self.standstill.lock().expect("no panic").take() {
+            // The end of the standstill is the end of the channel.
+            let _ = released.recv();
+        }
     }
 
     fn identity(&self) -> PeerIdentity {

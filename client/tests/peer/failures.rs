@@ -85,25 +85,14 @@ async fn a_call_that_could_not_be_sent_whole_is_withdrawn_and_never_carried_out(
     let listener = Listener::start(desk.clone()).await;
     let pool = pool();
     pool.call(&listener.address, Bytes::new(), PATIENCE).await.expect("a reply");
-    let (locked, is_locked) = tokio::sync::oneshot::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let standstill = std::thread::spawn({
-        let desk = desk.clone();
-        move || {
-            let _standstill = desk.reader_gate.lock().expect("no panic");
-            locked.send(()).expect("the test waits");
-            released.recv().expect("the test releases");
-        }
-    });
-    is_locked.await.expect("the thread is there");
+    let standstill = desk.prepare_standstill();
     pool.send(&listener.address, Bytes::from_static(b"block"), true);
+    assert_eq!(events.next().await, Event::OneWay(Bytes::from_static(b"block")));
     let large = Bytes::from(vec![0; common::limits::FRAME_MAX]);
     let calls = (0..2).map(|_| pool.call(&listener.address, large.clone(), Duration::from_millis(200)));
     let errors = futures_util::future::join_all(calls).await;
     assert!(matches!(errors[..], [_, Err(PeerError::Unreachable(_))]), "{errors:?}");
-    release.send(()).expect("the thread waits");
-    standstill.join().expect("no panic");
-    assert_eq!(events.next().await, Event::OneWay(Bytes::from_static(b"block")));
+    drop(standstill);
     assert!(pool.call(&listener.address, Bytes::new(), PATIENCE).await.is_ok());
     assert!(events.is_empty());
 }

@@ -28,17 +28,17 @@ async fn urgent_messages_overtake_the_bulk() {
     let pool = pool();
     pool.call(&listener.address, Bytes::new(), PATIENCE).await.expect("a reply");
     let (bulk, urgent) = (Bytes::from(vec![0; 60 << 10]), Bytes::from_static(b"urgent"));
-    {
-        // The peer's reader stands still, so that all this has to queue up here.
-        let _standstill = desk.reader_gate.lock().expect("no panic");
-        pool.send(&listener.address, Bytes::from_static(b"block"), false);
-        for _ in 0..400 {
-            pool.send(&listener.address, bulk.clone(), false);
-        }
-        pool.send(&listener.address, urgent.clone(), true);
+    // The peer's reader stands still, so that all this has to queue up here.
+    let standstill = desk.prepare_standstill();
+    pool.send(&listener.address, Bytes::from_static(b"block"), false);
+    assert_eq!(events.one_ways(1).await, [Bytes::from_static(b"block")]);
+    for _ in 0..400 {
+        pool.send(&listener.address, bulk.clone(), false);
     }
+    pool.send(&listener.address, urgent.clone(), true);
+    drop(standstill);
     let mut behind = 0;
-    let received = events.one_ways(402).await;
+    let received = events.one_ways(401).await;
     for payload in received.iter().rev().take_while(|payload| **payload != urgent) {
         assert_eq!(*payload, bulk);
         behind += 1;
@@ -54,13 +54,13 @@ async fn a_full_queue_drops_messages_and_keeps_the_connection() {
     let pool = pool();
     pool.call(&listener.address, Bytes::new(), PATIENCE).await.expect("a reply");
     let bulk = Bytes::from(vec![0; 1 << 20]);
-    {
-        let _standstill = desk.reader_gate.lock().expect("no panic");
-        pool.send(&listener.address, Bytes::from_static(b"block"), false);
-        for _ in 0..200 {
-            pool.send(&listener.address, bulk.clone(), false);
-        }
+    let standstill = desk.prepare_standstill();
+    pool.send(&listener.address, Bytes::from_static(b"block"), false);
+    assert_eq!(events.one_ways(1).await, [Bytes::from_static(b"block")]);
+    for _ in 0..200 {
+        pool.send(&listener.address, bulk.clone(), false);
     }
+    drop(standstill);
     pool.call(&listener.address, Bytes::new(), PATIENCE).await.expect("a reply");
     // The urgent lane has room whatever the other holds; it arrives after some of the bulk, or before.
     pool.send(&listener.address, Bytes::from_static(b"last"), true);
