@@ -1,0 +1,91 @@
+//! What a storage node is told at its start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::NodeId;
+
+/// How often a node reports to a coordinator.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// A replica's write-ahead log is brought into its file above this size, in bytes.
+pub const WAL_CHECKPOINT_BYTES: u64 = 64 << 20;
+/// An idle replica that has changed since its last checkpoint makes one after this long.
+pub const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
+/// Entries kept in the log below the synced applied index, so that a replica that was away for a moment
+/// catches up by log instead of by snapshot.
+pub const LOG_ENTRIES_KEPT: u64 = 4_096;
+/// A prepared transaction older than this is asked about at its decider.
+pub const IN_DOUBT_AFTER: Duration = Duration::from_secs(1);
+/// Read-only SQLite connections of a replica; more reads than that wait.
+pub const READERS_PER_REPLICA: usize = 8;
+
+/// How a storage node is started.
+#[derive(Clone, Debug)]
+pub struct StorageNodeOptions {
+    /// Host to listen on, as the operator wrote it; `localhost` listens on all its addresses.
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// `host` or `host:port` that others are told, if it is not what is listened on.
+    pub advertise: Option<String>,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Coordinators to register with, as `host:port` or `http://host:port`. More are learned from them.
+    pub coordinators: Vec<String>,
+    /// The id it wants; without one it keeps what it had, or the coordinators choose.
+    pub node_id: Option<NodeId>,
+}
+
+impl StorageNodeOptions {
+    /// What others are told once the listener has taken `port`.
+    #[must_use]
+    pub fn advertised(&self, port: u16) -> (String, u16) {
+        let Some(advertise) = &self.advertise else {
+            return (self.host.clone(), port);
+        };
+        match advertise.rsplit_once(':') {
+            Some((host, text)) if !host.ends_with(':') => match text.parse() {
+                Ok(port) => (host.to_owned(), port),
+                Err(_) => (advertise.clone(), port),
+            },
+            _ => (advertise.clone(), port),
+        }
+    }
+
+    /// The coordinators' addresses without scheme and trailing slash.
+    #[must_use]
+    pub fn coordinator_addresses(&self) -> Vec<String> {
+        self.coordinators
+            .iter()
+            .map(|url| url.trim_start_matches("http://").trim_end_matches('/').to_owned())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(advertise: Option<&str>) -> StorageNodeOptions {
+        StorageNodeOptions {
+            host: "0.0.0.0".into(),
+            port: 0,
+            advertise: advertise.map(str::to_owned),
+            data_dir: PathBuf::new(),
+            coordinators: vec!["http://localhost:5000/".into(), "other:1".into()],
+            node_id: None,
+        }
+    }
+
+    #[test]
+    fn others_are_told_what_the_operator_advertises() {
+        assert_eq!(options(None).advertised(5100), ("0.0.0.0".into(), 5100));
+        assert_eq!(options(Some("db1")).advertised(5100), ("db1".into(), 5100));
+        assert_eq!(options(Some("db1:80")).advertised(5100), ("db1".into(), 80));
+    }
+
+    #[test]
+    fn coordinators_are_named_by_url_or_address() {
+        assert_eq!(options(None).coordinator_addresses(), ["localhost:5000", "other:1"]);
+    }
+}

@@ -1,0 +1,3 @@
+//! One copy of a partition.
+
+pub mod machine;

@@ -1,0 +1,276 @@
+//! Running waiting jobs on the leader and proposing what they change.
+
+use common::entry::{EntryBody, EntryHeader};
+use common::limits::EFFECTS_MAX;
+use common::protocol::{WriteReply, WriteRequest};
+use common::{Error, ErrorCode, Hlc, RequestId};
+use sqlite::Budget;
+
+use super::flight::{Flight, Held};
+use super::job::{Answer, Job, Reply, stale_partition_map, stale_schema};
+use super::{Fault, Machine, Queued, chunks};
+
+/// What a request may take in a shared batch, in microseconds; one that needs more runs again alone, so
+/// that its neighbours do not wait for it.
+const SHARED_REQUEST_US: u64 = 5_000;
+/// A shared batch takes no further request after this long, in microseconds.
+const SHARED_BATCH_US: u64 = 10_000;
+/// Most requests in a batch.
+const REQUESTS_MAX: usize = 1_024;
+/// A batch takes no further request once it has changed this many rows.
+const ROWS_MAX: usize = 16_384;
+
+/// What a turn of execution is given.
+pub struct Turn<'a> {
+    /// The clock of the entry that may come of it.
+    pub hlc: Hlc,
+    /// The name of the proposal that may come of it: random, never used before.
+    pub request: RequestId,
+    /// The driver's clock in microseconds, of which [`super::Pending::deadline_ms`] is a thousandth.
+    pub clock_us: &'a dyn Fn() -> u64,
+}
+
+enum Ran {
+    Answered(Result<Reply, Error>),
+    /// It took too long for a shared batch and is to run alone.
+    Overran,
+}
+
+impl Machine {
+    /// Runs the next batch, if one is waiting and may begin. Says whether anything ran.
+    pub fn execute(&mut self, turn: &Turn<'_>) -> Result<bool, Fault> {
+        if !self.may_execute() {
+            return Ok(false);
+        }
+        let Some(next) = self.next_job(|_| true) else { return Ok(false) };
+        match next.pending.job.clone() {
+            Job::Write(_) => self.run_writes(next, turn)?,
+            Job::Prepare { transaction, decider, participants, write } => {
+                self.run_prepare(next, (transaction, decider, participants), &write, turn)?;
+            }
+            Job::Decide { transaction, commit, decides } => {
+                self.run_decision(next, transaction, commit, decides, turn)?;
+            }
+            Job::Schema { version, .. } if version <= self.state.schema_version => self.confirm_done(next),
+            Job::Schema { version, statements } => {
+                self.propose(EntryBody::Schema { version, statements }, next.held(Ok(Reply::Done)), turn);
+            }
+            Job::Assign { epoch, .. } if epoch <= self.epoch() => self.confirm_done(next),
+            Job::Assign { epoch, range } => {
+                self.propose(EntryBody::Assign { epoch, range }, next.held(Ok(Reply::Done)), turn);
+            }
+            Job::Forget { transactions } => {
+                self.propose(EntryBody::Forget { transactions }, next.held(Ok(Reply::Done)), turn);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the first job that need not wait and that is wanted. Jobs planned on an older schema or map are
+    /// refused on the way: that is true whoever leads.
+    fn next_job(&mut self, wanted: impl Fn(&Queued) -> bool) -> Option<Queued> {
+        let mut position = 0;
+        while let Some(queued) = self.queue.get(position) {
+            let job = &queued.pending.job;
+            if let Some(error) = self.refusal(job) {
+                let ticket = queued.pending.ticket;
+                self.outbox.answers.push(Answer { ticket, result: Err(error) });
+                self.queue.remove(position);
+            } else if self.must_wait(job) {
+                position += 1;
+            } else if wanted(queued) {
+                return self.queue.remove(position);
+            } else {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn refusal(&self, job: &Job) -> Option<Error> {
+        let target = job.target()?;
+        if target.epoch < self.epoch() {
+            return Some(stale_partition_map(self.epoch()));
+        }
+        (target.schema_version < self.state.schema_version).then(|| stale_schema(self.state.schema_version))
+    }
+
+    /// A job waits for a prepared transaction's decision, and for the schema and the map it was planned on.
+    fn must_wait(&self, job: &Job) -> bool {
+        let gated = self.prepared.as_ref().is_some_and(|prepared| match job {
+            Job::Prepare { transaction, .. } => *transaction != prepared.transaction,
+            job => job.waits_for_gate(),
+        });
+        let early = job.target().is_some_and(|target| {
+            target.epoch > self.epoch() || target.schema_version > self.state.schema_version
+        });
+        gated || early
+    }
+
+    fn run_writes(&mut self, first: Queued, turn: &Turn<'_>) -> Result<(), Fault> {
+        let start = (turn.clock_us)();
+        let alone = first.alone;
+        let (mut ran, mut held, mut overran) = (Vec::new(), Vec::new(), Vec::new());
+        self.store.begin()?;
+        let mut next = Some(first);
+        while let Some(mut queued) = next.take() {
+            let Job::Write(write) = &queued.pending.job else { unreachable!("only writes share a batch") };
+            match self.run_request(write, queued.alone, queued.pending.deadline_ms, turn)? {
+                Ran::Answered(result) => {
+                    held.push(Held { ticket: queued.pending.ticket, deadline_ms: queued.pending.deadline_ms, result });
+                    ran.push(queued);
+                }
+                Ran::Overran => {
+                    queued.alone = true;
+                    overran.push(queued);
+                }
+            }
+            let room = !alone
+                && held.len() < REQUESTS_MAX
+                && self.store.effect_count() < ROWS_MAX
+                && (turn.clock_us)() - start < SHARED_BATCH_US;
+            if room {
+                next = self.next_job(|queued| !queued.alone && matches!(queued.pending.job, Job::Write(_)));
+            }
+        }
+        for queued in overran.into_iter().rev() {
+            self.queue.push_front(queued);
+        }
+        self.finish_writes(ran, held, turn)
+    }
+
+    /// Proposes what the batch changed, or asks for confirmation if it changed nothing.
+    fn finish_writes(&mut self, ran: Vec<Queued>, held: Vec<Held>, turn: &Turn<'_>) -> Result<(), Fault> {
+        let effects = self.store.take_effects();
+        if effects.rows.is_empty() {
+            self.store.rollback()?;
+            self.confirm(held);
+            return Ok(());
+        }
+        let rows_added = sqlite::maintenance::rows_added(&effects);
+        let pieces = chunks::split(self.header(turn), self.state.position.base, EntryBody::Effects(effects));
+        if pieces.iter().map(bytes::Bytes::len).sum::<usize>() > EFFECTS_MAX {
+            self.store.rollback()?;
+            self.refuse_large(ran, turn);
+            return Ok(());
+        }
+        #[cfg(feature = "planted-bugs")]
+        let held = self.tell_errors_at_once(held);
+        self.launch(pieces, held, turn);
+        if let Some(flight) = &mut self.flight {
+            flight.executed = true;
+            flight.rows_added = rows_added;
+        }
+        Ok(())
+    }
+
+    /// One request is refused; several run again, each alone, because only one of them may be at fault.
+    fn refuse_large(&mut self, mut ran: Vec<Queued>, _turn: &Turn<'_>) {
+        if ran.len() == 1 {
+            let error = Error::new(ErrorCode::BodyTooLarge, "the request changes more than 1 GiB of rows")
+                .with_hint("send it in several requests");
+            let held = ran.remove(0).held(Err(error));
+            self.confirm(held);
+            return;
+        }
+        for mut queued in ran.into_iter().rev() {
+            queued.alone = true;
+            self.queue.push_front(queued);
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn tell_errors_at_once(&mut self, held: Vec<Held>) -> Vec<Held> {
+        if !self.has_bug(super::PlantedBug::ErrorToldFromUncommittedNeighbour) {
+            return held;
+        }
+        let (told, held): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.result.is_err());
+        self.outbox.answers.extend(told.into_iter().map(Held::into_answer));
+        held
+    }
+
+    /// Runs one request in the open transaction.
+    fn run_request(
+        &mut self,
+        write: &WriteRequest,
+        alone: bool,
+        deadline_ms: u64,
+        turn: &Turn<'_>,
+    ) -> Result<Ran, Fault> {
+        let deadline_us = deadline_ms.saturating_mul(1_000);
+        let limit_us = if alone {
+            deadline_us
+        } else {
+            deadline_us.min((turn.clock_us)().saturating_add(SHARED_REQUEST_US))
+        };
+        let interrupted = || (turn.clock_us)() >= limit_us;
+        let budget = Budget {
+            interrupted: Some(&interrupted),
+            rows: u64::from(write.max_rows),
+            ..Budget::default()
+        };
+        Ok(match self.store.run(&write.work, &budget)? {
+            Ok(results) => Ran::Answered(Ok(Reply::Written(WriteReply { results, index: self.received }))),
+            Err(error) if error.code == ErrorCode::StatementTimeout && limit_us < deadline_us => Ran::Overran,
+            Err(error) => Ran::Answered(Err(error)),
+        })
+    }
+
+    /// Runs a request whose effects are not to stay: they are captured and rolled back.
+    pub(super) fn run_and_roll_back(
+        &mut self,
+        write: &WriteRequest,
+        deadline_ms: u64,
+        turn: &Turn<'_>,
+    ) -> Result<(Result<Reply, Error>, common::entry::Effects), Fault> {
+        self.store.begin()?;
+        let ran = self.run_request(write, true, deadline_ms, turn)?;
+        let effects = self.store.take_effects();
+        self.store.rollback()?;
+        match ran {
+            Ran::Answered(result) => Ok((result, effects)),
+            Ran::Overran => unreachable!("a request that runs alone has its own deadline only"),
+        }
+    }
+
+    pub(super) fn confirm_done(&mut self, queued: Queued) {
+        self.confirm(queued.held(Ok(Reply::Done)));
+    }
+
+    /// Holds answers until leadership is confirmed by a round of messages that begins from now on.
+    pub(super) fn confirm(&mut self, held: Vec<Held>) {
+        if held.is_empty() {
+            return;
+        }
+        self.next_confirmation += 1;
+        self.confirming.insert(self.next_confirmation, held);
+        self.outbox.confirmations.push(self.next_confirmation);
+    }
+
+    pub(super) fn propose(&mut self, body: EntryBody, held: Vec<Held>, turn: &Turn<'_>) {
+        let pieces = chunks::split(self.header(turn), self.state.position.base, body);
+        self.launch(pieces, held, turn);
+    }
+
+    fn header(&self, turn: &Turn<'_>) -> EntryHeader {
+        EntryHeader {
+            hlc: turn.hlc.max(Hlc(self.state.position.hlc.0 + 1)),
+            schema_version: self.state.schema_version,
+            request: turn.request,
+        }
+    }
+
+    fn launch(&mut self, pieces: Vec<bytes::Bytes>, held: Vec<Held>, turn: &Turn<'_>) {
+        let term = self.leading.expect("only a leader executes");
+        let flight = self.flight.insert(Flight::new(turn.request, term, pieces, held));
+        let pieces = flight.next_pieces();
+        self.outbox.proposals.extend(pieces.into_iter().map(|piece| (turn.request, piece)));
+    }
+}
+
+impl Queued {
+    /// Its answer, to be told later.
+    pub(super) fn held(self, result: Result<Reply, Error>) -> Vec<Held> {
+        vec![Held { ticket: self.pending.ticket, deadline_ms: self.pending.deadline_ms, result }]
+    }
+}

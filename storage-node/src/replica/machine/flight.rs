@@ -1,0 +1,141 @@
+//! What was proposed and is not yet seen in the log, and the answers that wait for it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use common::{Error, Outcome, RequestId};
+
+use super::job::{Answer, Reply, Ticket, leadership_lost};
+use super::{Fault, Machine};
+
+/// Bytes of one proposal that may wait for commit at a time; more pieces follow as these are committed.
+/// Stays below the consensus' own limit.
+const WINDOW: usize = 4 << 20;
+
+/// An answer that may not be told yet.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) ticket: Ticket,
+    pub(super) deadline_ms: u64,
+    pub(super) result: Result<Reply, Error>,
+}
+
+impl Held {
+    pub(super) fn into_answer(self) -> Answer {
+        Answer { ticket: self.ticket, result: self.result }
+    }
+
+    /// Another answer in its place.
+    pub(super) fn fail(self, error: Error) -> Answer {
+        Answer { ticket: self.ticket, result: Err(error) }
+    }
+}
+
+/// Takes out those whose time is up.
+pub(super) fn take_late(held: &mut Vec<Held>, now_ms: u64) -> Vec<Held> {
+    let (late, waiting) = std::mem::take(held).into_iter().partition(|held| held.deadline_ms <= now_ms);
+    *held = waiting;
+    late
+}
+
+/// A proposal under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// Its name.
+    pub(super) request: RequestId,
+    /// The term that it was proposed in.
+    pub(super) term: u64,
+    /// Whether the executor holds the SQLite transaction that the proposal describes.
+    pub(super) executed: bool,
+    /// Rows that it adds, less those it removes; only of use while `executed`.
+    pub(super) rows_added: i64,
+    /// Who waits.
+    pub(super) held: Vec<Held>,
+    /// Pieces that were not handed out yet.
+    unsent: VecDeque<Bytes>,
+    /// Sizes of the pieces handed out and not committed.
+    outstanding: VecDeque<usize>,
+    /// Pieces whose place in the log is not reported yet.
+    unplaced: usize,
+}
+
+impl Flight {
+    pub(super) fn new(request: RequestId, term: u64, pieces: Vec<Bytes>, held: Vec<Held>) -> Flight {
+        let unplaced = pieces.len();
+        Flight {
+            request,
+            term,
+            executed: false,
+            rows_added: 0,
+            held,
+            unsent: pieces.into(),
+            outstanding: VecDeque::new(),
+            unplaced,
+        }
+    }
+
+    /// The pieces to hand out now.
+    pub(super) fn next_pieces(&mut self) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        let mut waiting: usize = self.outstanding.iter().sum();
+        while let Some(piece) = self.unsent.pop_front_if(|piece| waiting == 0 || waiting + piece.len() <= WINDOW) {
+            waiting += piece.len();
+            self.outstanding.push_back(piece.len());
+            pieces.push(piece);
+        }
+        pieces
+    }
+
+    /// A piece has its place in the log.
+    pub(super) fn proposed(&mut self, term: u64) {
+        self.unplaced = self.unplaced.saturating_sub(1);
+        self.term = term;
+    }
+
+    /// A piece is committed.
+    pub(super) fn piece_committed(&mut self) {
+        self.outstanding.pop_front();
+    }
+
+    /// Whether the last piece was handed out, so that the log may yet complete it.
+    pub(super) fn is_proposed_whole(&self) -> bool {
+        self.unsent.is_empty()
+    }
+}
+
+/// What became of a proposal.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It took effect at this index; those who wait get what was held for them.
+    Applied(u64),
+    /// It took effect, or was refused, and the log says what to answer.
+    Answered(Result<Reply, Error>),
+    /// It has no effect, and never will.
+    Superseded,
+}
+
+impl Machine {
+    /// Ends the flight: rolls an open transaction back unless it was committed, and answers.
+    pub(super) fn settle(&mut self, fate: &Fate) -> Result<(), Fault> {
+        let Some(flight) = self.flight.take() else { return Ok(()) };
+        if flight.executed && !matches!(fate, Fate::Applied(_)) {
+            self.store.rollback()?;
+        }
+        for held in flight.held {
+            let answer = match (fate, held.result) {
+                (Fate::Applied(index), Ok(Reply::Written(mut reply))) => {
+                    reply.index = *index;
+                    Answer { ticket: held.ticket, result: Ok(Reply::Written(reply)) }
+                }
+                (Fate::Applied(_), result) => Answer { ticket: held.ticket, result },
+                (Fate::Answered(result), _) => Answer { ticket: held.ticket, result: result.clone() },
+                (Fate::Superseded, _) => {
+                    let error = leadership_lost(Outcome::NotApplied);
+                    Answer { ticket: held.ticket, result: Err(error) }
+                }
+            };
+            self.outbox.answers.push(answer);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! What is asked of a partition, and what it answers.
+
+use common::partition_map::BucketRange;
+use common::protocol::{PartitionTarget, WriteReply, WriteRequest};
+use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, TransactionId};
+
+/// Names a job to whoever waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// A job and how long somebody waits for it.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Comes back with the answer.
+    pub ticket: Ticket,
+    /// On the driver's clock, in milliseconds; then [`super::Machine::expire`] answers in its place.
+    pub deadline_ms: u64,
+    /// The work.
+    pub job: Job,
+}
+
+/// Work that changes a partition.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A client's write.
+    Write(WriteRequest),
+    /// A part of a transaction over several partitions.
+    Prepare {
+        /// The transaction.
+        transaction: TransactionId,
+        /// The participant whose log decides.
+        decider: PartitionId,
+        /// All participants.
+        participants: Vec<PartitionId>,
+        /// The part.
+        write: WriteRequest,
+    },
+    /// The end of a transaction.
+    Decide {
+        /// The transaction.
+        transaction: TransactionId,
+        /// Whether it commits.
+        commit: bool,
+        /// Whether this partition decides; else it carries out what the decider said.
+        decides: bool,
+    },
+    /// Another schema.
+    Schema {
+        /// Its version.
+        version: u64,
+        /// DDL that leads to it.
+        statements: Vec<String>,
+    },
+    /// Another place in the partition map.
+    Assign {
+        /// Its version.
+        epoch: u64,
+        /// What the partition owns.
+        range: BucketRange,
+    },
+    /// Decisions that nobody will ask for any more.
+    Forget {
+        /// The transactions.
+        transactions: Vec<TransactionId>,
+    },
+}
+
+impl Job {
+    /// What the request was planned on, where it runs a client's work.
+    pub(super) fn target(&self) -> Option<&PartitionTarget> {
+        match self {
+            Job::Write(write) | Job::Prepare { write, .. } => Some(&write.target),
+            _ => None,
+        }
+    }
+
+    /// Whether it must wait while another transaction is prepared here.
+    pub(super) fn waits_for_gate(&self) -> bool {
+        matches!(self, Job::Write(_) | Job::Prepare { .. } | Job::Schema { .. })
+    }
+}
+
+/// What a job answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The work is in the partition's state, or prepared.
+    Written(WriteReply),
+    /// What the log says of the transaction.
+    Decided {
+        /// Whether it committed.
+        commit: bool,
+    },
+    /// Done.
+    Done,
+}
+
+/// An answer that may be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Whose.
+    pub ticket: Ticket,
+    /// What.
+    pub result: Result<Reply, Error>,
+}
+
+/// The replica does not lead.
+#[must_use]
+pub fn not_leader(leader: Option<ReplicaId>) -> Error {
+    let mut error = Error::new(ErrorCode::NotLeader, "this replica does not lead its partition");
+    error.leader = leader;
+    error
+}
+
+pub(super) fn leadership_lost(outcome: Outcome) -> Error {
+    Error::new(ErrorCode::LeadershipLost, "the partition's leader changed while the request was under way")
+        .with_outcome(outcome)
+}
+
+pub(super) fn no_quorum(outcome: Outcome) -> Error {
+    Error::new(ErrorCode::NoQuorum, "too few replicas of the partition answered in time")
+        .with_outcome(outcome)
+        .with_hint("see GET /partitions for the replicas that are down")
+}
+
+/// The request was planned on another schema than the partition has.
+#[must_use]
+pub fn stale_schema(version: u64) -> Error {
+    let mut error =
+        Error::new(ErrorCode::StaleSchema, format!("the schema version to plan on is {version}"));
+    error.version = Some(version);
+    error
+}
+
+/// The request was planned on another partition map than the partition belongs to.
+#[must_use]
+pub fn stale_partition_map(epoch: u64) -> Error {
+    let mut error = Error::new(ErrorCode::StalePartitionMap, format!("the bucket is in epoch {epoch}"));
+    error.version = Some(epoch);
+    error
+}

@@ -1,0 +1,264 @@
+//! The two writing connections of a replica and what is noted but not yet written.
+
+use std::mem;
+
+use bytes::Bytes;
+use common::entry::{DecodeError, Effects};
+use common::protocol::{StatementResult, WorkItem};
+use common::{Error, PartitionId, TransactionId};
+use consensus_runtime::AppliedConfiguration;
+use sqlite::applier::FileContents;
+use sqlite::system::{Decision, Identity};
+use sqlite::{Applier, Budget, Executor, Failure, Location, Maintenance, Prepared, System, SystemState};
+
+#[cfg(feature = "planted-bugs")]
+use super::PlantedBug;
+
+/// The replica cannot go on: its file or its log cannot be read, or contradict each other. It must be rebuilt
+/// from another replica.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// SQLite or the disk.
+    #[error(transparent)]
+    Storage(Failure),
+    /// An entry of the log.
+    #[error(transparent)]
+    Entry(#[from] DecodeError),
+    /// Something else that was encoded by this program.
+    #[error("malformed: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// The file is missing although the log says that there was one.
+    #[error("the replica's file is missing")]
+    Missing,
+    /// The file belongs to another partition.
+    #[error("the file holds partition {0}")]
+    Foreign(PartitionId),
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Fault {
+        Fault::Storage(failure)
+    }
+}
+
+/// What a new replica's file begins with.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The database's name.
+    pub database: String,
+}
+
+/// What system tables have to be told with the next commit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unwritten {
+    position: bool,
+    configuration: bool,
+    ownership: bool,
+}
+
+/// Executor, applier, and what they share.
+pub(super) struct Store {
+    executor: Executor,
+    applier: Applier,
+    maintenance: Maintenance,
+    unwritten: Unwritten,
+    /// Applied index of the last commit.
+    written: u64,
+    #[cfg(feature = "planted-bugs")]
+    planted_bug: Option<PlantedBug>,
+}
+
+impl Store {
+    pub(super) fn open(
+        location: &Location,
+        partition: PartitionId,
+        origin: Option<&Origin>,
+    ) -> Result<(Store, SystemState), Fault> {
+        let (applier, state) = match (Applier::inspect(location)?, origin) {
+            (FileContents::Replica(state), _) => (Applier::open(location)?, *state),
+            (FileContents::Absent | FileContents::Unformed, Some(origin)) => {
+                let identity = Identity { database: origin.database.clone(), partition };
+                let state = SystemState { identity, ..SystemState::default() };
+                (Applier::create(location, &state)?, state)
+            }
+            (FileContents::Absent | FileContents::Unformed, None) => return Err(Fault::Missing),
+        };
+        if state.identity.partition != partition {
+            return Err(Fault::Foreign(state.identity.partition));
+        }
+        let store = Store {
+            executor: Executor::open(location)?,
+            applier,
+            maintenance: Maintenance::open(location)?,
+            unwritten: Unwritten::default(),
+            written: state.position.index,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
+        };
+        Ok((store, state))
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn plant(&mut self, bug: PlantedBug) {
+        self.planted_bug = Some(bug);
+    }
+
+    /// Opens the executor's transaction.
+    pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        Ok(self.executor.begin()?)
+    }
+
+    /// Whether the executor's transaction is open. Nothing can be applied meanwhile.
+    pub(super) fn is_executing(&self) -> bool {
+        self.executor.is_open()
+    }
+
+    /// Runs one request's work; the inner error is the request's own.
+    pub(super) fn run(
+        &mut self,
+        work: &[WorkItem],
+        budget: &Budget<'_>,
+    ) -> Result<Result<Vec<StatementResult>, Error>, Fault> {
+        match self.executor.run(work, budget) {
+            Ok(results) => Ok(Ok(results)),
+            Err(Failure::Refused(error)) => Ok(Err(*error)),
+            Err(storage) => Err(storage.into()),
+        }
+    }
+
+    pub(super) fn take_effects(&mut self) -> Effects {
+        self.executor.take_effects()
+    }
+
+    pub(super) fn effect_count(&self) -> usize {
+        self.executor.effect_count()
+    }
+
+    /// Commits what the executor did, together with what the system tables have to be told.
+    pub(super) fn commit(&mut self, state: &SystemState) -> Result<(), Fault> {
+        let unwritten = mem::take(&mut self.unwritten);
+        #[cfg(feature = "planted-bugs")]
+        if self.planted_bug == Some(PlantedBug::AppliedIndexOutsideTransaction) {
+            self.executor.commit(|_| Ok(()))?;
+            self.applier.begin()?;
+            record(&self.applier.system(), unwritten, state)?;
+            self.applier.commit()?;
+            self.written = state.position.index;
+            return Ok(());
+        }
+        self.executor.commit(|system| record(system, unwritten, state))?;
+        self.written = state.position.index;
+        Ok(())
+    }
+
+    /// Drops what the executor did.
+    pub(super) fn rollback(&mut self) -> Result<(), Fault> {
+        if self.executor.is_open() {
+            self.executor.rollback();
+        }
+        Ok(())
+    }
+
+    /// The applier in a transaction.
+    pub(super) fn applier(&mut self) -> Result<&mut Applier, Fault> {
+        if !self.applier.is_open() {
+            self.applier.begin()?;
+        }
+        Ok(&mut self.applier)
+    }
+
+    /// Whether the applier's transaction is open.
+    pub(super) fn is_applying(&self) -> bool {
+        self.applier.is_open()
+    }
+
+    pub(super) fn position_moved(&mut self) {
+        self.unwritten.position = true;
+    }
+
+    pub(super) fn configuration_changed(&mut self) {
+        self.unwritten.configuration = true;
+    }
+
+    pub(super) fn ownership_changed(&mut self) {
+        self.unwritten.ownership = true;
+    }
+
+    /// Whether members have changed and the file does not say so yet.
+    pub(super) fn has_new_configuration(&self) -> bool {
+        self.unwritten.configuration
+    }
+
+    /// Commits what was applied, together with what the system tables have to be told.
+    pub(super) fn flush(&mut self, state: &SystemState) -> Result<(), Fault> {
+        let unwritten = mem::take(&mut self.unwritten);
+        if !self.applier.is_open() {
+            if !unwritten.position && !unwritten.configuration && !unwritten.ownership {
+                return Ok(());
+            }
+            self.applier.begin()?;
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.planted_bug == Some(PlantedBug::AppliedIndexOutsideTransaction) {
+            self.applier.commit()?;
+            self.applier.begin()?;
+        }
+        record(&self.applier.system(), unwritten, state)?;
+        self.applier.commit()?;
+        self.written = state.position.index;
+        Ok(())
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The transaction that is prepared here. There is at most one, because it keeps others out.
+    pub(super) fn prepared(&self) -> Result<Option<Prepared>, Fault> {
+        Ok(self.applier.system().all_prepared()?.into_iter().next())
+    }
+
+    /// What was decided about a transaction, as far as it is remembered.
+    pub(super) fn decision(&self, transaction: TransactionId) -> Result<Option<Decision>, Fault> {
+        Ok(self.applier.system().decision(transaction)?)
+    }
+
+    pub(super) fn decisions(&self) -> Result<Vec<Decision>, Fault> {
+        Ok(self.applier.system().all_decisions()?)
+    }
+
+    /// Rows of the client's tables, by reading all of them.
+    pub(super) fn count_rows(&self) -> Result<i64, Fault> {
+        let counts = self.maintenance.count_rows()?;
+        Ok(counts.iter().map(|(_, rows)| i64::try_from(*rows).unwrap_or(i64::MAX)).sum())
+    }
+
+    /// The connection for checkpoints, copies and sizes.
+    pub(super) fn maintenance(&self) -> &Maintenance {
+        &self.maintenance
+    }
+}
+
+fn record(system: &System<'_>, unwritten: Unwritten, state: &SystemState) -> Result<(), Failure> {
+    system.set_position(state.position)?;
+    if unwritten.configuration {
+        system.set_configuration(&state.configuration)?;
+    }
+    if let Some(ownership) = state.ownership.as_ref().filter(|_| unwritten.ownership) {
+        system.set_ownership(ownership)?;
+    }
+    Ok(())
+}
+
+/// A configuration as it is kept in the system tables.
+pub(super) fn encode_configuration(configuration: &AppliedConfiguration) -> Bytes {
+    Bytes::from(postcard::to_stdvec(configuration).expect("a configuration has an encoding"))
+}
+
+/// The configuration that the system tables hold; none before the first one.
+pub(crate) fn decode_configuration(bytes: &Bytes) -> Result<AppliedConfiguration, Fault> {
+    if bytes.is_empty() {
+        return Ok(AppliedConfiguration::default());
+    }
+    Ok(postcard::from_bytes(bytes)?)
+}

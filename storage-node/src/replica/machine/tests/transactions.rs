@@ -1,0 +1,141 @@
+//! Transactions over several partitions, as one participant sees them.
+
+use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
+
+use super::super::{Job, Reply};
+use super::group::{PARTITION, TestGroup, error, request, write};
+
+const OTHER: PartitionId = PartitionId(8);
+
+fn transaction(unique: u128) -> TransactionId {
+    TransactionId { deadline: Hlc::from_millis(60_000), unique }
+}
+
+fn prepare(unique: u128, decider: PartitionId, sql: &str) -> Job {
+    Job::Prepare {
+        transaction: transaction(unique),
+        decider,
+        participants: vec![PARTITION, OTHER],
+        write: request(&[sql]),
+    }
+}
+
+fn decide(unique: u128, commit: bool, decides: bool) -> Job {
+    Job::Decide { transaction: transaction(unique), commit, decides }
+}
+
+#[test]
+fn prepared_rows_appear_with_the_decision_on_every_replica() {
+    let mut group = TestGroup::new(3);
+    group.submit(0, prepare(1, PARTITION, "INSERT INTO t VALUES (1, 1)"));
+    assert!(group.run(0)[0].result.is_ok());
+    assert_eq!(group.count(0), 0);
+    assert!(group.replicas.iter().all(|replica| replica.prepared().is_some()));
+    group.submit(0, decide(1, true, true));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: true }));
+    assert_eq!(group.count(2), 1);
+    assert!(group.replicas.iter().all(|replica| replica.prepared().is_none()));
+    group.assert_equal();
+}
+
+#[test]
+fn other_writers_wait_for_the_decision_even_under_a_new_leader() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.restart(1);
+    group.elect(1);
+    group.submit(1, write("INSERT INTO t VALUES (1, 2)"));
+    group.submit(1, prepare(2, OTHER, "INSERT INTO t VALUES (3, 3)"));
+    assert!(group.execute(1).proposals.is_empty(), "the gate is closed");
+    group.submit(1, decide(1, true, false));
+    let answers = group.run(1);
+    assert_eq!(answers[0].result, Ok(Reply::Decided { commit: true }));
+    assert_eq!(error(&answers[1]).code, ErrorCode::UniqueViolation);
+    assert!(answers[2].result.is_ok());
+    assert_eq!(group.replicas[0].prepared().unwrap().transaction, transaction(2));
+    group.assert_equal();
+}
+
+#[test]
+fn the_first_decision_wins() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, PARTITION, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.submit(0, decide(1, false, true));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+    group.submit(0, decide(1, true, true));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }), "a paused coordinator comes too late");
+    assert_eq!(group.count(0), 0);
+    group.assert_equal();
+}
+
+#[test]
+fn an_abort_before_the_prepare_keeps_the_prepare_out() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, decide(1, false, false));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+    group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));
+    assert_eq!(error(&group.run(0)[0]).code, ErrorCode::SerializationFailure);
+    group.submit(0, write("INSERT INTO t VALUES (1, 1)"));
+    assert!(group.run(0)[0].result.is_ok());
+}
+
+#[test]
+fn a_decider_that_is_asked_about_an_unknown_transaction_aborts_it() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, decide(1, true, true));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+}
+
+#[test]
+fn past_its_deadline_a_transaction_is_neither_prepared_nor_committed_by_its_decider() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, PARTITION, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.clock_us.set(61_000_000);
+    group.submit(0, decide(1, true, true));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+    assert!(group.replicas[0].decisions().unwrap().is_empty(), "no tombstone is needed any more");
+    group.submit(0, prepare(2, PARTITION, "INSERT INTO t VALUES (1, 1)"));
+    assert_eq!(error(&group.run(0)[0]).code, ErrorCode::SerializationFailure);
+    group.assert_equal();
+}
+
+#[test]
+fn a_participant_carries_out_a_commit_after_the_deadline() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.clock_us.set(61_000_000);
+    group.submit(0, decide(1, true, false));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: true }));
+    assert_eq!(group.count(1), 1);
+}
+
+#[test]
+fn a_commit_is_remembered_by_its_decider_until_it_is_forgotten() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, PARTITION, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.submit(0, decide(1, true, true));
+    group.run(0);
+    group.clock_us.set(61_000_000);
+    group.submit(0, decide(2, false, true));
+    group.run(0);
+    let decisions = group.replicas[1].decisions().unwrap();
+    assert_eq!(decisions.len(), 1);
+    assert_eq!(decisions[0].participants, [PARTITION, OTHER]);
+    group.submit(0, Job::Forget { transactions: vec![transaction(1)] });
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Done));
+    assert!(group.replicas[1].decisions().unwrap().is_empty());
+}
+
+#[test]
+fn a_part_that_fails_prepares_nothing() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES ('not a number', 1)"));
+    let answers = group.run(0);
+    assert_eq!(error(&answers[0]).outcome, Outcome::NotApplied);
+    assert!(group.replicas[0].prepared().is_none());
+}

@@ -1,0 +1,162 @@
+//! Transactions over several partitions: prepared effects are state, and so are decisions.
+//!
+//! A prepare stores the effects and keeps other writers out until the decision. The decider is one of the
+//! participants; the first decision in its log wins, and one that comes after the deadline in the
+//! transaction's id can only be to abort, so that tombstones of aborted transactions need not be kept for
+//! ever.
+
+use common::entry::{Effects, EntryBody, EntryHeader};
+use common::protocol::WriteRequest;
+use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
+use sqlite::Prepared;
+use sqlite::system::Decision;
+
+use super::batch::Turn;
+use super::job::Reply;
+use super::{Fault, Machine, Queued};
+
+/// A transaction, its decider and its participants.
+type Parties = (TransactionId, PartitionId, Vec<PartitionId>);
+
+impl Machine {
+    /// Every decision that is remembered.
+    pub fn decisions(&self) -> Result<Vec<Decision>, Fault> {
+        self.store.decisions()
+    }
+
+    /// On the leader: runs a part of a transaction and proposes to prepare what it changes.
+    pub(super) fn run_prepare(
+        &mut self,
+        queued: Queued,
+        parties: Parties,
+        write: &WriteRequest,
+        turn: &Turn<'_>,
+    ) -> Result<(), Fault> {
+        let (transaction, decider, participants) = parties;
+        if let Some(error) = self.prepare_refusal(transaction, turn.hlc)? {
+            self.confirm(queued.held(Err(error)));
+            return Ok(());
+        }
+        let deadline_ms = queued.pending.deadline_ms;
+        let (result, effects) = self.run_and_roll_back(write, deadline_ms, turn)?;
+        let refused = result.is_err();
+        let held = queued.held(result);
+        if refused {
+            self.confirm(held);
+        } else {
+            self.propose(EntryBody::Prepare { transaction, decider, participants, effects }, held, turn);
+        }
+        Ok(())
+    }
+
+    fn prepare_refusal(&self, transaction: TransactionId, now: Hlc) -> Result<Option<Error>, Fault> {
+        let refuse = |text: &str| Ok(Some(Error::new(ErrorCode::SerializationFailure, text)));
+        if now > transaction.deadline {
+            return refuse("the transaction's time is up");
+        }
+        if self.store.decision(transaction)?.is_some() {
+            return refuse("the transaction was decided already");
+        }
+        if self.prepared.is_some() {
+            return refuse("another transaction is prepared on the partition");
+        }
+        Ok(None)
+    }
+
+    /// Lands a prepare: deterministic, because it looks at replicated state and the entry alone.
+    pub(super) fn prepare(
+        &mut self,
+        index: u64,
+        header: EntryHeader,
+        parties: Parties,
+        effects: Effects,
+    ) -> Result<Option<Result<Reply, Error>>, Fault> {
+        let (transaction, decider, participants) = parties;
+        if let Some(error) = self.prepare_refusal(transaction, header.hlc)? {
+            return Ok(Some(Err(error)));
+        }
+        let prepared = Prepared {
+            transaction,
+            decider,
+            participants,
+            schema_version: header.schema_version,
+            index,
+            effects,
+        };
+        self.store.applier()?.system().put_prepared(&prepared)?;
+        self.prepared = Some(prepared);
+        Ok(None)
+    }
+
+    /// On the leader: what to propose, or what is known already.
+    pub(super) fn run_decision(
+        &mut self,
+        queued: Queued,
+        transaction: TransactionId,
+        commit: bool,
+        decides: bool,
+        turn: &Turn<'_>,
+    ) -> Result<(), Fault> {
+        let known = self.store.decision(transaction)?.map(|decision| decision.commit);
+        let prepared = self.prepared.as_ref().is_some_and(|prepared| prepared.transaction == transaction);
+        // A participant without the preparation has carried out the commit and forgotten it: the decider
+        // commits only what all have prepared.
+        let known = known.or((commit && !decides && !prepared).then_some(true));
+        if let Some(commit) = known {
+            self.confirm(queued.held(Ok(Reply::Decided { commit })));
+            return Ok(());
+        }
+        let commit = commit && prepared;
+        let held = queued.held(Ok(Reply::Decided { commit }));
+        self.propose(EntryBody::Decision { transaction, commit }, held, turn);
+        Ok(())
+    }
+
+    /// Lands a decision. The first one stays.
+    pub(super) fn decide(
+        &mut self,
+        index: u64,
+        header: EntryHeader,
+        transaction: TransactionId,
+        commit: bool,
+    ) -> Result<Option<Result<Reply, Error>>, Fault> {
+        let decided = |commit| Ok(Some(Ok(Reply::Decided { commit })));
+        if let Some(decision) = self.store.decision(transaction)? {
+            return decided(decision.commit);
+        }
+        let mut decision = Decision { transaction, commit: false, participants: Vec::new(), index };
+        if let Some(prepared) = self.prepared.take_if(|prepared| prepared.transaction == transaction) {
+            let decides = prepared.decider == self.partition;
+            decision.commit = commit && !(decides && header.hlc > transaction.deadline);
+            if decides && decision.commit {
+                decision.participants = prepared.participants.clone();
+            }
+            let applier = self.store.applier()?;
+            if decision.commit {
+                applier.apply(&prepared.effects)?;
+                self.rows += sqlite::maintenance::rows_added(&prepared.effects);
+            }
+            applier.system().remove_prepared(transaction)?;
+        }
+        self.forget_before(header.hlc)?;
+        let commit = decision.commit;
+        // Past its deadline a transaction can no longer be prepared, so an abort needs no tombstone.
+        if commit || header.hlc <= transaction.deadline {
+            self.store.applier()?.system().put_decision(&decision)?;
+        }
+        decided(commit)
+    }
+
+    /// Forgets what nobody asks for any more: aborts past their deadline, and commits that were decided by
+    /// another partition. A commit decided here stays until every participant has confirmed it.
+    fn forget_before(&mut self, now: Hlc) -> Result<(), Fault> {
+        let system = self.store.applier()?.system();
+        for decision in system.all_decisions()? {
+            let kept_for_others = decision.commit && !decision.participants.is_empty();
+            if !kept_for_others && decision.transaction.deadline < now {
+                system.remove_decision(decision.transaction)?;
+            }
+        }
+        Ok(())
+    }
+}
