@@ -215,8 +215,8 @@ impl<L: LogView> Group<L> {
     /// Starts an election now, if this replica may lead.
     pub fn campaign(&mut self) {
         self.assert_idle();
-        // Refused by a learner and by a replica with an unapplied membership change; both go on as they were.
-        if self.node.campaign().is_ok() {
+        // The library would let a learner or a removed replica ask for votes. Its error says nothing but that.
+        if self.node.raft.promotable() && self.node.campaign().is_ok() {
             self.settle();
         }
     }
@@ -444,5 +444,36 @@ fn library_options(options: &GroupOptions, applied: u64) -> Config {
         read_only_option: ReadOnlyOption::Safe,
         batch_append: true,
         ..Config::default()
+    }
+}
+
+#[cfg(all(test, feature = "planted-bugs"))]
+mod tests {
+    use common::PartitionId;
+
+    use super::*;
+    use crate::script::MemoryLog;
+    use crate::{Group, PlantedBug, Work};
+
+    /// What a replica writes when it asks for votes.
+    fn candidacy(planted_bug: Option<PlantedBug>) -> Work {
+        let voters = [1, 2, 3].map(ReplicaId);
+        let options = GroupOptions { planted_bug, ..GroupOptions::new(PartitionId(1), ReplicaId(1), 1) };
+        let mut group = Group::new(options, MemoryLog::bootstrap(voters), 0).expect("a new group");
+        group.node.raft.become_pre_candidate();
+        group.node.raft.become_candidate();
+        group.take_work().expect("a vote for itself is to be written")
+    }
+
+    #[test]
+    fn planted_bugs_change_what_is_persisted_and_nothing_else() {
+        let sound = candidacy(None).persist;
+        assert!(sound.must_sync);
+        assert_eq!(sound.hard_state.map(|state| (state.term, state.vote)), Some((2, 1)));
+        let voteless = candidacy(Some(PlantedBug::VoteNotPersisted)).persist;
+        assert_eq!(voteless.hard_state.map(|state| (state.term, state.vote)), Some((2, 0)));
+        let unsynced = candidacy(Some(PlantedBug::AcknowledgeBeforeSync)).persist;
+        assert!(!unsynced.must_sync);
+        assert_eq!(unsynced.hard_state, sound.hard_state);
     }
 }

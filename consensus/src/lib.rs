@@ -23,6 +23,9 @@ mod storage;
 mod wire;
 mod work;
 
+#[cfg(test)]
+mod script;
+
 pub use configuration::{AppliedConfiguration, Configuration, MembershipChange, MembershipStep};
 pub use errors::{DecodeError, LogError, MembershipError, NotLeader, OpenError, ProposeError, StepError};
 pub use group::{BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Group, InstallOutcome};

@@ -45,8 +45,7 @@ impl SnapshotDescription {
         let mut data = BytesMut::with_capacity(PREFIX + self.bytes.len());
         data.put_u64_le(self.configuration.index);
         data.put_slice(&self.bytes);
-        let mut snapshot = eraftpb::Snapshot::default();
-        snapshot.data = data.freeze();
+        let mut snapshot = eraftpb::Snapshot { data: data.freeze(), ..Default::default() };
         let metadata = snapshot.mut_metadata();
         metadata.index = self.index;
         metadata.term = self.term;
