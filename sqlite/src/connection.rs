@@ -121,19 +121,24 @@ pub(crate) enum ClientStatement<'c> {
 }
 
 impl<'c> ClientStatement<'c> {
+    /// Looks the text up among the kept statements, or compiles and keeps it.
     pub(crate) fn prepare(connection: &'c rusqlite::Connection, sql: &str) -> Result<ClientStatement<'c>> {
-        if sql.contains('\0') {
-            return Err(Error::new(ErrorCode::SqlError, "the SQL text holds a NUL character").into());
+        if sql.trim_start().starts_with(OURS) {
+            return ClientStatement::prepare_once(connection, sql);
         }
-        if is_blank(sql) {
-            return Err(Error::new(ErrorCode::SqlError, "the statement is empty").into());
-        }
-        let prepared = if sql.trim_start().starts_with(OURS) {
-            connection.prepare(sql).map(ClientStatement::Once)
-        } else {
-            connection.prepare_cached(sql).map(ClientStatement::Kept)
-        };
-        prepared.map_err(|error| Failure::from_rusqlite(error, true))
+        check_text(sql)?;
+        let prepared = connection.prepare_cached(sql);
+        prepared.map(ClientStatement::Kept).map_err(|error| Failure::from_rusqlite(error, true))
+    }
+
+    /// Compiles the text in any case.
+    pub(crate) fn prepare_once(
+        connection: &'c rusqlite::Connection,
+        sql: &str,
+    ) -> Result<ClientStatement<'c>> {
+        check_text(sql)?;
+        let prepared = connection.prepare(sql);
+        prepared.map(ClientStatement::Once).map_err(|error| Failure::from_rusqlite(error, true))
     }
 
     pub(crate) fn get(&mut self) -> &mut Statement<'c> {
@@ -144,8 +149,24 @@ impl<'c> ClientStatement<'c> {
     }
 }
 
-/// Whether the text holds nothing but space, comments and semicolons, which SQLite prepares to nothing.
-fn is_blank(sql: &str) -> bool {
+/// Refuses what SQLite would not judge: it stops at a NUL, prepares nothing from a blank text, and asks the
+/// authorizer about VACUUM only once it runs.
+fn check_text(sql: &str) -> Result<()> {
+    if sql.contains('\0') {
+        return Err(Error::new(ErrorCode::SqlError, "the SQL text holds a NUL character").into());
+    }
+    match first_word(sql) {
+        "" => Err(Error::new(ErrorCode::SqlError, "the statement is empty").into()),
+        word if word.eq_ignore_ascii_case("VACUUM") => {
+            Err(Error::new(ErrorCode::SqlForbidden, "VACUUM is not allowed").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The text's first word; what is no letter counts as a word of its own. Space, comments, semicolons and
+/// EXPLAIN are skipped.
+fn first_word(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         rest = rest.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace() || c == '\u{feff}');
@@ -154,7 +175,12 @@ fn is_blank(sql: &str) -> bool {
         } else if let Some(comment) = rest.strip_prefix("/*") {
             rest = comment.split_once("*/").map_or("", |(_, after)| after);
         } else {
-            return rest.is_empty();
+            let length = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+            let word = if length == 0 { rest } else { &rest[..length] };
+            if !["EXPLAIN", "QUERY", "PLAN"].iter().any(|skipped| skipped.eq_ignore_ascii_case(word)) {
+                return word;
+            }
+            rest = &rest[length..];
         }
     }
 }
@@ -200,15 +226,15 @@ fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_blank;
+    use super::first_word;
 
     #[test]
-    fn blank_texts() {
+    fn the_first_word_is_found_behind_space_and_comments() {
         for blank in ["", " ;\n", "-- nothing", "/* a */ ; -- b\n", "/* open"] {
-            assert!(is_blank(blank), "{blank:?}");
+            assert_eq!(first_word(blank), "", "{blank:?}");
         }
-        for full in ["SELECT 1", "-- a\nSELECT 1", "/* a */ x"] {
-            assert!(!is_blank(full), "{full:?}");
-        }
+        assert_eq!(first_word("-- a\nSELECT 1"), "SELECT");
+        assert_eq!(first_word("/* a */ (x)"), "(x)");
+        assert_eq!(first_word("EXPLAIN QUERY/**/PLAN\tvacuum;"), "vacuum");
     }
 }

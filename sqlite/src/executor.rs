@@ -165,25 +165,14 @@ impl Executor {
         let mut results = Vec::with_capacity(work.len());
         for (index, item) in work.iter().enumerate() {
             let result = match item {
-                WorkItem::Statement(statement) => self.run_statement(statement, budget),
+                WorkItem::Statement(statement) => {
+                    answer_captured(&self.connection, &mut self.capture, statement, budget)
+                }
                 WorkItem::Effects(effects) => self.run_effects(effects, budget),
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
         Ok(results)
-    }
-
-    fn run_statement(&mut self, statement: &Statement, budget: &Budget<'_>) -> Result<StatementResult> {
-        self.capture.take_inserted();
-        let mut result = answer(&self.connection, statement, Access::Write, budget)?;
-        self.capture.check()?;
-        if !result.is_read {
-            result.affected_rows = self.connection.raw().changes();
-            if self.capture.take_inserted() {
-                result.last_insert_rowid = Some(self.connection.raw().last_insert_rowid());
-            }
-        }
-        Ok(result)
     }
 
     /// Lands row images as a part of a request: rows must be those that the images were computed on.
@@ -211,13 +200,7 @@ impl Executor {
     /// What COMMIT would refuse must be refused now, before the log has the request.
     fn finish_request(&mut self) -> Result<()> {
         self.capture.check()?;
-        if deferred_violations(self.connection.raw()) {
-            return Err(Failure::from_sqlite(
-                ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
-                "FOREIGN KEY constraint failed".to_owned(),
-                false,
-            ));
-        }
+        check_deferred_violations(self.connection.raw())?;
         let sequences = self.read_sequences()?;
         for sequence in &sequences {
             if !self.sequences.contains(sequence) {
@@ -321,7 +304,27 @@ fn as_stale(failure: Failure) -> Failure {
     }
 }
 
-fn deferred_violations(raw: &rusqlite::Connection) -> bool {
+/// Runs a statement whose changes are captured.
+pub(crate) fn answer_captured(
+    connection: &Connection,
+    capture: &mut Capture,
+    statement: &Statement,
+    budget: &Budget<'_>,
+) -> Result<StatementResult> {
+    capture.take_inserted();
+    let mut result = answer(connection, statement, Access::Write, budget)?;
+    capture.check()?;
+    if !result.is_read {
+        result.affected_rows = connection.raw().changes();
+        if capture.take_inserted() {
+            result.last_insert_rowid = Some(connection.raw().last_insert_rowid());
+        }
+    }
+    Ok(result)
+}
+
+/// COMMIT would refuse while a foreign key is violated, deferred or not.
+pub(crate) fn check_deferred_violations(raw: &rusqlite::Connection) -> Result<()> {
     let (mut current, mut highest) = (0, 0);
     // SAFETY: the handle is open while the connection is borrowed; both pointers are to live integers.
     let code = unsafe {
@@ -333,7 +336,11 @@ fn deferred_violations(raw: &rusqlite::Connection) -> bool {
             0,
         )
     };
-    code != ffi::SQLITE_OK || current != 0
+    if code == ffi::SQLITE_OK && current == 0 {
+        return Ok(());
+    }
+    let message = "FOREIGN KEY constraint failed".to_owned();
+    Err(Failure::from_sqlite(ffi::SQLITE_CONSTRAINT_FOREIGNKEY, message, false))
 }
 
 /// Row images carry what foreign keys' actions did already; doing it again would find rows missing. The

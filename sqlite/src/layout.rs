@@ -97,6 +97,19 @@ impl Layouts {
         Ok(layouts)
     }
 
+    /// Fails if rows of a table could not be named by row images.
+    pub(crate) fn check(raw: &Connection, table: &str) -> Result<()> {
+        let sql = ours!(
+            "SELECT l.wr OR ((SELECT count(*) FROM pragma_table_xinfo(l.name) WHERE pk > 0) = 1 ",
+            "AND NOT EXISTS (SELECT 1 FROM pragma_index_list(l.name) WHERE origin = 'pk')) ",
+            "OR (SELECT count(*) FROM pragma_table_xinfo(l.name) ",
+            "WHERE lower(name) IN ('rowid', '_rowid_', 'oid')) < 3 ",
+            "FROM pragma_table_list(?) AS l"
+        );
+        let named: bool = raw.prepare_cached(sql)?.query_row([table], |row| row.get(0))?;
+        if named { Ok(()) } else { Err(rowid_unnamed(table)) }
+    }
+
     fn add(&mut self, layout: Layout) {
         self.by_name.insert(layout.name.clone(), self.tables.len());
         self.tables.push(layout);
@@ -169,12 +182,14 @@ fn rowid_name(table: &str, columns: &[&Column]) -> Result<String> {
         .into_iter()
         .find(|name| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)))
         .map(str::to_owned)
-        .ok_or_else(|| {
-            Failure::refused(common::Error::not_supported(
-                format!("the columns of {table} take all names of the rowid"),
-                "declare a primary key, or name a column otherwise than rowid, _rowid_ or oid",
-            ))
-        })
+        .ok_or_else(|| rowid_unnamed(table))
+}
+
+fn rowid_unnamed(table: &str) -> Failure {
+    Failure::refused(common::Error::not_supported(
+        format!("the columns of {table} take all names of the rowid"),
+        "name a column otherwise than rowid, _rowid_ or oid",
+    ))
 }
 
 struct Texts<'a> {

@@ -1,0 +1,219 @@
+//! The shadow of a database: its schema without its rows, in memory. It is the authority on what a client's
+//! text means: errors, names, types, which columns are read, whether it may be run at all.
+
+use common::names::{is_internal_table, quote_identifier};
+use common::protocol::{Statement, StatementResult};
+use common::schema::{ObjectKind, SchemaObject};
+use common::{Error, ErrorCode};
+
+use crate::authorizer::Role;
+use crate::budget::{Budget, Watch};
+use crate::connection::{ClientStatement, Connection, ours};
+use crate::error::{Failure, Result};
+use crate::query::{Access, answer, columns};
+use crate::recipe;
+use crate::schema::DatabaseSchema;
+
+/// Instructions that compiling or checking one statement may take; a legal statement of thousands of terms
+/// needs a fraction.
+const CHECKING_INSTRUCTIONS: u64 = 20_000_000;
+
+/// What a statement is and touches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Description {
+    /// Names of the columns it answers.
+    pub columns: Vec<String>,
+    /// Their declared types, `""` for expressions.
+    pub types: Vec<String>,
+    /// Its parameters by position: the name without its first character, `None` for a plain `?`.
+    pub parameters: Vec<Option<String>>,
+    /// Whether SQLite calls it read-only.
+    pub read_only: bool,
+    /// Whether it changes the schema (DDL, ANALYZE, REINDEX).
+    pub changes_schema: bool,
+    /// Whether it is EXPLAIN or EXPLAIN QUERY PLAN.
+    pub explain: bool,
+    /// Tables and views it reads, with the columns; without columns if only rows are counted. What foreign
+    /// keys make it read is here too.
+    pub reads: Vec<TableAccess>,
+    /// Tables it changes, with the columns that an UPDATE sets. What foreign keys make it change is here too.
+    pub writes: Vec<TableAccess>,
+    /// Functions it calls, in lower case.
+    pub functions: Vec<String>,
+}
+
+/// A table and some of its columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableAccess {
+    /// The table or view, as its definition writes it.
+    pub table: String,
+    /// Columns, as the definition writes them; the rowid is `ROWID`, or the column that is it.
+    pub columns: Vec<String>,
+}
+
+/// An empty database with a schema.
+pub struct Shadow {
+    connection: Connection,
+    schema: DatabaseSchema,
+}
+
+impl Shadow {
+    /// Builds one from statements that were checked when they were first run.
+    pub fn new<'s>(statements: impl IntoIterator<Item = &'s str>) -> Result<Shadow> {
+        let connection = recipe::in_memory(Role::Shadow)?;
+        connection.run(ours!("BEGIN"))?;
+        for sql in statements {
+            connection.raw().execute_batch(sql)?;
+        }
+        connection.run(ours!("COMMIT"))?;
+        let schema = DatabaseSchema::read(connection.raw())?;
+        Ok(Shadow { connection, schema })
+    }
+
+    /// The schema as plain values.
+    #[must_use]
+    pub fn schema(&self) -> &DatabaseSchema {
+        &self.schema
+    }
+
+    /// Compiles a client's statement and says what it is. The errors are SQLite's own; text that a client
+    /// may not run is `sql_forbidden`.
+    pub fn prepare(&self, sql: &str) -> Result<Description> {
+        let (mut description, trace) = self.connection.traced(|raw| {
+            let budget = Budget { instructions: Some(CHECKING_INSTRUCTIONS), ..Budget::default() };
+            let _watch = Watch::begin(raw, &budget);
+            // Kept statements would not be compiled again, and so would not say what they touch.
+            let mut prepared = ClientStatement::prepare_once(raw, sql)?;
+            Ok(describe(prepared.get()))
+        })?;
+        description.changes_schema = trace.changes_schema;
+        description.functions = trace.functions;
+        for (table, column) in trace.reads {
+            note(&mut description.reads, table, Some(column).filter(|column| !column.is_empty()));
+        }
+        for (table, column) in trace.writes {
+            if !description.changes_schema && is_internal_table(&table) {
+                return Err(Error::new(ErrorCode::SqlForbidden, format!("the table {table} is internal"))
+                    .with_hint("names that begin with '_' or 'sqlite_' belong to the system")
+                    .into());
+            }
+            note(&mut description.writes, table, column);
+        }
+        Ok(description)
+    }
+
+    /// Answers a statement from the schema alone: one without tables, or one that reads `sqlite_schema` or
+    /// an allowed PRAGMA. Tables are empty here.
+    pub fn query(&self, statement: &Statement, budget: &Budget<'_>) -> Result<StatementResult> {
+        answer(&self.connection, statement, Access::Read, budget)
+    }
+
+    /// The objects in order of creation.
+    pub fn objects(&self) -> Result<Vec<SchemaObject>> {
+        read_objects(self.connection.raw())
+    }
+
+    /// The objects as they would be after a client's DDL statement, which is checked and undone.
+    /// CREATE TABLE … AS SELECT leaves the table without its rows.
+    pub fn objects_after(&self, sql: &str) -> Result<Vec<SchemaObject>> {
+        self.connection.run(ours!("SAVEPOINT trial"))?;
+        let tried = self.try_schema_change(sql);
+        self.connection.run(ours!("ROLLBACK TO trial"))?;
+        self.connection.run(ours!("RELEASE trial"))?;
+        tried
+    }
+
+    fn try_schema_change(&self, sql: &str) -> Result<Vec<SchemaObject>> {
+        let budget = Budget { instructions: Some(CHECKING_INSTRUCTIONS), ..Budget::default() };
+        let (_, trace) = self.connection.traced(|raw| {
+            let _watch = Watch::begin(raw, &budget);
+            let mut prepared = ClientStatement::prepare_once(raw, sql)?;
+            let mut rows = prepared.get().raw_query();
+            while rows.next()?.is_some() {}
+            Ok(())
+        })?;
+        if !trace.changes_schema {
+            return Err(Error::internal("a statement was taken for DDL that is not").into());
+        }
+        let objects = read_objects(self.connection.raw())?;
+        for object in &objects {
+            if object.kind != ObjectKind::Index {
+                common::names::check_table_name(&object.name)?;
+            }
+            match object.kind {
+                ObjectKind::Table => self.check_rowid_is_named(&object.name)?,
+                ObjectKind::View => self.check_view(&object.name)?,
+                ObjectKind::Index => {}
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Row images name rows by their rowid, so it must have a name that no column has taken.
+    fn check_rowid_is_named(&self, table: &str) -> Result<()> {
+        crate::layout::Layouts::check(self.connection.raw(), table)
+    }
+
+    /// A view may be made over what does not exist; over the system's tables it may not.
+    fn check_view(&self, view: &str) -> Result<()> {
+        let read = format!("SELECT * FROM {}", quote_identifier(view));
+        match self.prepare(&read) {
+            Err(Failure::Refused(error)) if error.code == ErrorCode::SqlError => {
+                let missing = error.message.strip_prefix("no such table: ");
+                let table = missing.map(|name| name.strip_prefix("main.").unwrap_or(name));
+                match table {
+                    Some(table) if is_internal_table(table) => {
+                        Err(Error::new(ErrorCode::SqlForbidden, format!("the table {table} is internal"))
+                            .into())
+                    }
+                    _ => Ok(()),
+                }
+            }
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+fn describe(statement: &rusqlite::Statement<'_>) -> Description {
+    let (columns, types) = columns(statement);
+    let parameters = (1..=statement.parameter_count())
+        .map(|index| statement.parameter_name(index).map(|name| name[1..].to_owned()))
+        .collect();
+    Description {
+        columns,
+        types,
+        parameters,
+        read_only: statement.readonly(),
+        explain: statement.is_explain() != 0,
+        ..Description::default()
+    }
+}
+
+fn note(accesses: &mut Vec<TableAccess>, table: String, column: Option<String>) {
+    let index = accesses.iter().position(|access| access.table == table).unwrap_or_else(|| {
+        accesses.push(TableAccess { table, columns: Vec::new() });
+        accesses.len() - 1
+    });
+    accesses[index].columns.extend(column);
+}
+
+fn read_objects(raw: &rusqlite::Connection) -> Result<Vec<SchemaObject>> {
+    let mut statement = raw.prepare_cached(ours!(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ",
+        "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+    ))?;
+    let rows = statement.query_map([], |row| {
+        let kind: String = row.get(0)?;
+        Ok(SchemaObject {
+            kind: match kind.as_str() {
+                "index" => ObjectKind::Index,
+                "view" => ObjectKind::View,
+                _ => ObjectKind::Table,
+            },
+            name: row.get(1)?,
+            table: row.get(2)?,
+            sql: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

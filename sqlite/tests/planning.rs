@@ -1,0 +1,193 @@
+//! What a coordinator learns from the shadow, and runs on gathered rows.
+
+mod support;
+
+use common::ErrorCode;
+use common::entry::Change;
+use common::protocol::{Params, Statement};
+use common::row::RowBlock;
+use common::value::Affinity;
+use sqlite::schema::{Generated, IndexOrigin};
+use sqlite::{Budget, Flow, Gathered, MergeDatabase, Shadow, TableAccess};
+use support::statement;
+
+const SCHEMA: &[&str] = &[
+    "CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT COLLATE NOCASE UNIQUE NOT NULL, age INT DEFAULT 18,
+        name VARCHAR(20) NOT NULL CHECK (length(name) < 10), shout AS (upper(name)))",
+    "CREATE TABLE orders (user INTEGER REFERENCES users(id) ON DELETE CASCADE, n INTEGER, total REAL, note, PRIMARY KEY (user, n)) WITHOUT ROWID",
+    "CREATE UNIQUE INDEX young ON users(age, lower(name)) WHERE age < 30",
+    "CREATE VIEW rich AS SELECT user, total FROM orders WHERE total > 100",
+    "CREATE TABLE typed (a ANY, b INTEGER) STRICT",
+];
+
+fn shadow() -> Shadow {
+    Shadow::new(SCHEMA.iter().copied()).unwrap()
+}
+
+fn access(table: &str, columns: &[&str]) -> TableAccess {
+    TableAccess { table: table.into(), columns: columns.iter().map(|&c| c.into()).collect() }
+}
+
+#[test]
+fn the_schema_is_read_as_sqlite_understood_it() {
+    let shadow = shadow();
+    let schema = shadow.schema();
+    let users = schema.table("USERS").unwrap();
+    assert_eq!((users.rowid_alias, users.rowid_name, users.autoincrement), (Some(0), Some("rowid"), true));
+    let email = &users.columns[1];
+    assert_eq!((email.affinity, email.collation.as_str(), email.not_null), (Affinity::Text, "NOCASE", true));
+    assert_eq!(users.columns[2].default.as_deref(), Some("18"));
+    assert_eq!(users.columns[4].generated, Generated::Virtual);
+    assert_eq!(users.indexes.len(), 2);
+    let unique = &users.indexes[0];
+    assert_eq!((unique.unique, unique.origin, unique.partial), (true, IndexOrigin::Unique, false));
+    assert_eq!((unique.terms[0].column, unique.terms[0].collation.as_str()), (Some(1), "NOCASE"));
+    let young = &users.indexes[1];
+    assert_eq!((young.name.as_str(), young.partial, young.terms[1].column), ("young", true, None));
+    let orders = schema.table("orders").unwrap();
+    assert_eq!((orders.primary_key.as_slice(), orders.without_rowid), (&[0, 1][..], true));
+    assert_eq!(orders.foreign_keys[0].parent, "users");
+    assert_eq!(orders.foreign_keys[0].on_delete, "CASCADE");
+    assert_eq!(schema.view("rich").unwrap().sql, SCHEMA[3]);
+    assert_eq!(schema.table("typed").unwrap().columns[0].affinity, Affinity::Blob);
+    assert!(users.names_rowid("OID") && users.names_rowid("id") && !users.names_rowid("email"));
+}
+
+#[test]
+fn a_statement_is_described() {
+    let shadow = shadow();
+    let read = shadow.prepare("SELECT a.id, a.age + ?, r.total AS t FROM users a JOIN rich r ON r.user = a.id WHERE a.name = :who").unwrap();
+    assert_eq!(read.columns, ["id", "a.age + ?", "t"]);
+    assert_eq!(read.types, ["INTEGER", "", "REAL"]);
+    assert_eq!(read.parameters, [None, Some("who".to_owned())]);
+    assert!(read.read_only && !read.changes_schema && !read.explain);
+    let mut reads = read.reads.clone();
+    reads.iter_mut().for_each(|access| access.columns.sort());
+    assert!(reads.contains(&access("users", &["age", "id", "name"])), "{reads:?}");
+    assert!(reads.contains(&access("orders", &["total", "user"])), "{reads:?}");
+
+    let count = shadow.prepare("SELECT count(*), lower('X') FROM orders").unwrap();
+    assert_eq!(count.reads, [access("orders", &[])]);
+    assert_eq!(count.functions, ["count", "lower"]);
+    let write = shadow.prepare("UPDATE orders SET note = 'x', total = total + 1 WHERE n = 3").unwrap();
+    assert_eq!(write.writes, [access("orders", &["note", "total"])]);
+    assert!(!write.read_only);
+    assert!(shadow.prepare("EXPLAIN SELECT 1").unwrap().explain);
+    assert!(shadow.prepare("CREATE TABLE x (a)").unwrap().changes_schema);
+    let failure = shadow.prepare("SELECT nope FROM users").unwrap_err();
+    assert_eq!(
+        (failure.code(), failure.to_string().as_str()),
+        (Some(ErrorCode::SqlError), "no such column: nope")
+    );
+}
+
+#[test]
+fn ddl_is_tried_without_being_kept() {
+    let shadow = shadow();
+    let before = shadow.objects().unwrap();
+    let after = shadow.objects_after("CREATE TABLE copied AS SELECT id, email AS mail FROM users").unwrap();
+    assert_eq!(after.len(), before.len() + 1);
+    assert_eq!(after.last().unwrap().name, "copied");
+    let renamed = shadow.objects_after("ALTER TABLE orders RENAME COLUMN total TO sum").unwrap();
+    assert!(renamed.iter().any(|object| object.name == "rich" && object.sql.contains("sum")), "{renamed:?}");
+    assert_eq!(shadow.objects().unwrap(), before);
+    let dropped = shadow.objects_after("DROP TABLE users").unwrap();
+    assert!(!dropped.iter().any(|object| object.table == "users"));
+}
+
+#[test]
+fn the_schema_is_answered_by_the_shadow() {
+    let shadow = shadow();
+    let rows =
+        |text: &str| shadow.query(&statement(text), &Budget::default()).unwrap().rows.to_values().unwrap();
+    assert_eq!(rows("SELECT count(*) FROM sqlite_schema WHERE name LIKE '\\_%' ESCAPE '\\'"), [[0.into()]]);
+    assert_eq!(rows("SELECT name FROM sqlite_schema WHERE type = 'view'"), [["rich".into()]]);
+    assert_eq!(rows("PRAGMA table_info(typed)").len(), 2);
+    assert_eq!(rows("SELECT name FROM pragma_table_info('typed')").len(), 2);
+}
+
+#[test]
+fn the_clients_text_runs_on_gathered_rows() {
+    let shadow = shadow();
+    let schema = shadow.schema();
+    let (users, orders) = (schema.table("users").unwrap(), schema.table("orders").unwrap());
+    let mut merge = MergeDatabase::new(1 << 20).unwrap();
+    // Neither email nor name is gathered although both are NOT NULL and one is UNIQUE; `shout` is computed.
+    let gathered = Gathered { table: users, rowid: false, columns: &[0, 4] };
+    merge.create_relation(&gathered).unwrap();
+    let rows = [vec![2.into(), "B".into()], vec![1.into(), "A".into()]];
+    merge.load(&gathered, &RowBlock::from_values(2, &rows)).unwrap();
+    let gathered = Gathered { table: orders, rowid: false, columns: &[0, 1, 2] };
+    merge.create_relation(&gathered).unwrap();
+    let rows = [vec![2.into(), 1.into(), 150.0.into()], vec![1.into(), 1.into(), 50.0.into()]];
+    merge.load(&gathered, &RowBlock::from_values(3, &rows)).unwrap();
+    merge.create(&schema.view("rich").unwrap().sql).unwrap();
+    let text = statement("SELECT u.shout, r.total FROM users AS u LEFT JOIN rich AS r ON r.user = u.id");
+    let answer = merge.query(&text, &Budget::default()).unwrap();
+    assert_eq!(
+        answer.rows.to_values().unwrap(),
+        [["A".into(), common::Value::Null], ["B".into(), 150.0.into()]]
+    );
+    let mut streamed = 0;
+    let big = statement("SELECT printf('%1000s', value) FROM generate_series(1, 1000)");
+    merge
+        .stream(
+            &big,
+            &Budget::unlimited(),
+            |names, _| {
+                assert_eq!(names.len(), 1);
+                Flow::Continue
+            },
+            |block| {
+                streamed += block.rows;
+                assert!(block.data.len() < 70_000);
+                Flow::Continue
+            },
+        )
+        .unwrap();
+    assert_eq!(streamed, 1_000);
+    let mut blocks = 0;
+    merge
+        .stream(
+            &big,
+            &Budget::unlimited(),
+            |_, _| Flow::Continue,
+            |_| {
+                blocks += 1;
+                Flow::Stop
+            },
+        )
+        .unwrap();
+    assert_eq!(blocks, 1);
+}
+
+#[test]
+fn writes_on_gathered_rows_become_row_images() {
+    let shadow = shadow();
+    let users = shadow.schema().table("users").unwrap();
+    let mut merge = MergeDatabase::new(1 << 20).unwrap();
+    merge.create(&users.sql).unwrap();
+    let gathered = Gathered { table: users, rowid: true, columns: &[0, 1, 2, 3] };
+    let rows = [
+        vec![7.into(), 7.into(), "a@x".into(), 20.into(), "ann".into()],
+        vec![9.into(), 9.into(), "b@x".into(), 30.into(), "a name too long for the check".into()],
+    ];
+    merge.load(&gathered, &RowBlock::from_values(5, &rows)).unwrap();
+    let update = Statement {
+        sql: "UPDATE users SET age = age + ? WHERE id = 7 RETURNING age, shout".into(),
+        params: Params::Positional(vec![1.into()]),
+    };
+    let (results, effects) =
+        merge.write(&[update, statement("DELETE FROM users WHERE id = 9")], &Budget::default()).unwrap();
+    assert_eq!(results[0].rows.to_values().unwrap(), [[21.into(), "ANN".into()]]);
+    assert_eq!(effects.tables, ["users"]);
+    assert_eq!(effects.rows.len(), 2);
+    let Change::Update { old_row: Some(old), row, .. } = &effects.rows[0].change else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((&old[2], &row[2]), (&20.into(), &21.into()));
+    let failure = merge
+        .write(&[statement("INSERT INTO users(email, name) VALUES ('A@X', 'x')")], &Budget::default())
+        .unwrap_err();
+    assert_eq!(failure.code(), Some(ErrorCode::UniqueViolation));
+}
