@@ -1,4 +1,13 @@
-//! coordinator
+//! The coordinator: the HTTP interface that clients speak to, the catalog that all coordinators agree on, and
+//! the gateway that carries requests to the storage nodes.
+//!
+//! - [`catalog`] replicates what the cluster agrees on; [`operations`] and [`placement`] act on it.
+//! - [`gateway`] routes requests to partitions and keeps promises across failures.
+//! - [`http`] is the interface itself, the only place that knows axum.
 
 pub mod catalog;
+pub mod gateway;
+pub mod http;
+pub mod metrics;
 pub mod operations;
+pub mod placement;

@@ -1,0 +1,270 @@
+//! How one client request reaches the partitions of its database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::catalog::Database;
+use common::protocol::{
+    PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, StorageReply,
+    StorageRequest, StorageStream, WorkItem, WriteRequest, decode, encode,
+};
+use common::{Error, ErrorCode, Outcome, PartitionId, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use parking_lot::{Mutex, RwLock};
+use polylite_client::peer::{PeerError, PeerStream};
+use query::access::{PartitionAccess, RowStream};
+use query::schema::SchemaChange;
+use tokio::time::Instant;
+
+use super::partition_call::{From, Repeat, Unanswered, millis};
+use super::replica_search::Refusal;
+use super::{Bookmark, Gateway, RequestOptions};
+
+/// The partitions of a database for one request: its read level, its bookmark, its deadline.
+pub struct RequestAccess {
+    pub(super) gateway: Gateway,
+    /// The database as the request was planned on; changes when the request changes the schema.
+    database: RwLock<Arc<Database>>,
+    level: ReadLevel,
+    pub(super) deadline: Instant,
+    /// What the client has seen, and what this request has shown it.
+    seen: Mutex<Bookmark>,
+    /// Whether something may have been written: then the request cannot be planned anew.
+    wrote: AtomicBool,
+}
+
+impl RequestAccess {
+    pub(super) fn new(gateway: Gateway, database: Arc<Database>, options: &RequestOptions) -> RequestAccess {
+        RequestAccess {
+            gateway,
+            database: RwLock::new(database),
+            level: options.level,
+            deadline: options.deadline,
+            seen: Mutex::new(options.bookmark.clone()),
+            wrote: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether something may have been written.
+    pub(super) fn wrote(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
+    /// What the client has seen once it has the answer.
+    pub(super) fn bookmark(&self) -> Bookmark {
+        let mut bookmark = self.seen.lock().clone();
+        bookmark.catalog = bookmark.catalog.max(self.gateway.shared.catalog.view().version);
+        bookmark
+    }
+
+    pub(super) fn database(&self) -> Arc<Database> {
+        self.database.read().clone()
+    }
+
+    pub(super) fn see(&self, partition: PartitionId, index: u64) {
+        self.seen.lock().see(partition, index);
+    }
+
+    /// The partition of a bucket, and what a request to it carries.
+    pub(super) fn target(&self, bucket: usize) -> Result<PartitionTarget> {
+        let database = self.database.read();
+        let found = database
+            .buckets
+            .get(bucket)
+            .ok_or_else(|| Error::internal(format!("database '{}' has no bucket {bucket}", database.name)))?;
+        Ok(PartitionTarget {
+            partition: found.partition,
+            epoch: found.epoch,
+            schema_version: database.schema.version,
+            timeout_ms: 0,
+        })
+    }
+
+    fn read_request(&self, bucket: usize, statement: Statement, max_rows: Option<u32>) -> Result<ReadRequest> {
+        let target = self.target(bucket)?;
+        let at_least = self.seen.lock().of(target.partition);
+        Ok(ReadRequest { target, level: self.level, at_least, statement, max_rows })
+    }
+
+    fn reads_from(&self) -> From {
+        if self.level == ReadLevel::Stale { From::Any } else { From::Leader }
+    }
+
+    async fn write_one(
+        &self,
+        bucket: usize,
+        work: Vec<WorkItem>,
+        max_rows: u32,
+    ) -> Result<Vec<StatementResult>> {
+        let target = self.target(bucket)?;
+        let partition = target.partition;
+        let mut request = StorageRequest::Write(WriteRequest { target, work, max_rows });
+        let asked =
+            self.gateway.ask(partition, From::Leader, Repeat::Never, self.deadline, &mut request).await;
+        match asked.map_err(|unanswered| self.gave_up(unanswered))? {
+            StorageReply::Write(reply) => {
+                self.wrote.store(true, Ordering::Relaxed);
+                self.see(partition, reply.index);
+                Ok(reply.results)
+            }
+            _ => Err(self.wrong_reply()),
+        }
+    }
+
+    /// An error as the request sees it; a write of unknown fate ends the possibility of planning anew.
+    pub(super) fn gave_up(&self, unanswered: Unanswered) -> Error {
+        let (Unanswered::Refused(error) | Unanswered::Stale(error)) = unanswered;
+        if error.outcome != Outcome::NotApplied {
+            self.wrote.store(true, Ordering::Relaxed);
+        }
+        error
+    }
+
+    /// The same database for work on the catalog that others may wait for too: with a deadline of its own.
+    pub(super) fn for_catalog_work(&self) -> RequestAccess {
+        let options = RequestOptions::default();
+        RequestAccess::new(self.gateway.clone(), self.database(), &options)
+    }
+
+    pub(super) fn note_written(&self) {
+        self.wrote.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn wrong_reply(&self) -> Error {
+        self.note_written();
+        Error::internal("a storage node sent a reply of another kind")
+            .with_outcome(Outcome::Unknown)
+    }
+
+    /// Opens a stream at a replica; until the first message has come, another one can be asked.
+    async fn open(&self, request: ReadRequest) -> Result<(RowsHeader, PeerStream)> {
+        let partition = request.target.partition;
+        let from = self.reads_from();
+        let mut request = request;
+        let catalog = self.gateway.shared.catalog.view();
+        let mut search =
+            self.gateway.search(&catalog, partition, from).map_err(|error| self.gave_up(error))?;
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let Some(candidate) = search.current().cloned().filter(|_| !left.is_zero()) else {
+                return Err(self.gateway.no_quorum(partition, "no replica of the partition leads"));
+            };
+            request.target.timeout_ms = millis(left);
+            let payload = encode(&StorageStream::Read(request.clone()));
+            let refusal = match first_message(&self.gateway, &candidate.address, payload, self.deadline).await {
+                Ok(opened) => {
+                    if from == From::Leader {
+                        self.gateway.shared.leaders.set(partition, candidate.replica);
+                    }
+                    self.see(partition, opened.0.index);
+                    return Ok(opened);
+                }
+                Err(PeerError::Failed(error)) => refusal_of(decode(&error).unwrap_or_else(|error| error))?,
+                Err(PeerError::Unreachable(_) | PeerError::Lost) => Refusal::Unavailable,
+                Err(other) => return Err(self.gateway.name_partition(partition, other.of_read())),
+            };
+            if let Some(pause) = search.refused(refusal) {
+                tokio::time::sleep_until(self.deadline.min(Instant::now() + pause)).await;
+            }
+        }
+    }
+}
+
+/// Whether another replica may do what this one refused.
+fn refusal_of(error: Error) -> Result<Refusal> {
+    match error.code {
+        ErrorCode::NotLeader => Ok(Refusal::NotLeader(error.leader)),
+        ErrorCode::LeadershipLost
+        | ErrorCode::NoQuorum
+        | ErrorCode::Unavailable
+        | ErrorCode::PartitionNotFound => Ok(Refusal::Unavailable),
+        _ => Err(error),
+    }
+}
+
+async fn first_message(
+    gateway: &Gateway,
+    address: &str,
+    payload: bytes::Bytes,
+    deadline: Instant,
+) -> Result<(RowsHeader, PeerStream), PeerError> {
+    let mut stream = gateway.shared.peers.stream(address, payload).await?;
+    let first = tokio::time::timeout_at(deadline, stream.next()).await.map_err(|_| PeerError::Timeout)?;
+    let header = first.ok_or(PeerError::Lost)??;
+    let header = decode(&header).map_err(|_| PeerError::Lost)?;
+    Ok((header, stream))
+}
+
+impl PartitionAccess for RequestAccess {
+    async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
+        let request = self.read_request(bucket, statement, Some(max_rows))?;
+        let partition = request.target.partition;
+        let mut request = StorageRequest::Read(request);
+        let from = self.reads_from();
+        let asked = self.gateway.ask(partition, from, Repeat::Freely, self.deadline, &mut request).await;
+        let nothing_written =
+            |(Unanswered::Refused(error) | Unanswered::Stale(error))| error.with_outcome(Outcome::NotApplied);
+        match asked.map_err(nothing_written)? {
+            StorageReply::Rows { result, index } => {
+                self.see(partition, index);
+                Ok(result)
+            }
+            _ => Err(Error::internal("a storage node sent a reply of another kind")),
+        }
+    }
+
+    async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
+        let request = self.read_request(bucket, statement, None)?;
+        let (header, stream) = self.open(request).await?;
+        let blocks = stream
+            .map_err(PeerError::of_read)
+            .and_then(|item| std::future::ready(decode(&item)))
+            .boxed();
+        Ok(RowStream { header, blocks })
+    }
+
+    async fn write(
+        &self,
+        mut work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        match work.len() {
+            0 => Ok(Vec::new()),
+            1 => {
+                let (bucket, items) = work.remove(0);
+                Ok(vec![self.write_one(bucket, items, max_rows).await?])
+            }
+            _ => self.write_many(work, max_rows).await,
+        }
+    }
+
+    async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
+        self.gateway.allocate_rowids(self, table, count).await
+    }
+
+    async fn release_rowids(&self, table: &str, first: i64, count: u64) {
+        self.gateway.release_rowids(&self.database().name, table, first, count).await;
+    }
+
+    async fn rowids_set(&self, table: &str, _greatest: i64) -> Result<()> {
+        self.gateway.rowids_set(&self.database().name, table).await
+    }
+
+    async fn change_schema(&self, change: SchemaChange) -> Result<()> {
+        let name = self.database().name.clone();
+        self.gateway.change_schema(&name, change, self.deadline).await?;
+        self.note_written();
+        if let Some(changed) = self.gateway.shared.catalog.view().databases.get(&name) {
+            *self.database.write() = Arc::new(changed.clone());
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<std::time::Instant> {
+        Some(self.deadline.into_std())
+    }
+
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        super::join(tokio::task::spawn_blocking(work).await)
+    }
+}

@@ -1,0 +1,233 @@
+//! The gateway carries requests to the partitions: it finds leaders, tries again where that is safe, commits
+//! writes over several partitions in two phases, and allocates rowids. `DESIGN.md` beside this crate tells
+//! what it promises.
+//!
+//! One request, step by step:
+//! 1. [`Gateway::begin`] takes the catalog as this coordinator knows it, waits for the client's bookmark, and
+//!    pairs a planner of the database with a [`RequestAccess`].
+//! 2. `query` plans and runs the request through that access.
+//! 3. If a partition refuses because the plan is of an older version, or planning fails on a name that may be
+//!    newer than this coordinator's view, [`Gateway::run`] brings the view up to date and starts again,
+//!    unless something was written.
+
+mod access;
+mod bookmark;
+mod inspection;
+mod partition_call;
+mod planners;
+mod replica_search;
+mod rowids;
+mod transaction;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::catalog::{Catalog, Database, DatabaseState};
+use common::limits::STATEMENT_TIMEOUT_MS;
+use common::protocol::ReadLevel;
+use common::{Error, ErrorCode, Outcome, Result};
+use polylite_client::peer::PeerPool;
+use query::Planner;
+use query::schema::SchemaChange;
+use tokio::time::Instant;
+
+pub use access::RequestAccess;
+pub use bookmark::Bookmark;
+pub use inspection::PartitionState;
+
+use crate::catalog::CatalogStore;
+use crate::operations::Operations;
+use planners::Planners;
+use replica_search::Leaders;
+use rowids::RowidQueues;
+
+/// How a request wants to be served.
+#[derive(Clone, Debug)]
+pub struct RequestOptions {
+    /// How fresh its reads must be.
+    pub level: ReadLevel,
+    /// When it must have ended.
+    pub deadline: Instant,
+    /// What its client has seen.
+    pub bookmark: Bookmark,
+}
+
+impl Default for RequestOptions {
+    fn default() -> Self {
+        RequestOptions {
+            level: ReadLevel::default(),
+            deadline: Instant::now() + Duration::from_millis(STATEMENT_TIMEOUT_MS),
+            bookmark: Bookmark::default(),
+        }
+    }
+}
+
+/// A request against one version of its database.
+pub struct Session {
+    /// Plans its statements.
+    pub planner: Arc<Planner>,
+    /// Reaches its partitions.
+    pub access: RequestAccess,
+}
+
+/// The way from requests to partitions. Clones share it.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    catalog: CatalogStore,
+    operations: Operations,
+    peers: PeerPool,
+    leaders: Leaders,
+    planners: Planners,
+    rowids: RowidQueues,
+    /// Spreads reads that any replica may answer.
+    turn: AtomicUsize,
+}
+
+impl Gateway {
+    /// A gateway over a catalog and connections to storage nodes.
+    #[must_use]
+    pub fn new(catalog: CatalogStore, operations: Operations, peers: PeerPool) -> Gateway {
+        let shared = Shared {
+            catalog,
+            operations,
+            peers,
+            leaders: Leaders::default(),
+            planners: Planners::default(),
+            rowids: RowidQueues::default(),
+            turn: AtomicUsize::default(),
+        };
+        Gateway { shared: Arc::new(shared) }
+    }
+
+    /// Runs a request. `work` is called again when it has to be planned anew. The answer comes with what its
+    /// client has seen then.
+    pub async fn run<T, F>(
+        &self,
+        database: &str,
+        options: &RequestOptions,
+        work: impl Fn(Arc<Session>) -> F,
+    ) -> Result<(T, Bookmark)>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        loop {
+            let session = self.begin(database, options).await?;
+            match work(session.clone()).await {
+                Ok(answer) => return Ok((answer, session.access.bookmark())),
+                Err(error) => self.may_start_again(&session, error).await?,
+            }
+        }
+    }
+
+    /// Plans against the catalog as it is known here, once that is as new as the client's bookmark.
+    pub async fn begin(&self, database: &str, options: &RequestOptions) -> Result<Arc<Session>> {
+        let mut catalog = self.shared.catalog.view();
+        if catalog.version < options.bookmark.catalog {
+            catalog = self.at_version(options.bookmark.catalog, options.deadline).await?;
+        }
+        if ready(&catalog, database).is_none() {
+            // Another coordinator may know it already.
+            catalog = self.shared.catalog.confirmed().await?;
+        }
+        let found = ready(&catalog, database).ok_or_else(|| database_not_found(database))?;
+        let planner = self.shared.planners.of(found).await?;
+        let access = RequestAccess::new(self.clone(), planner.database().clone(), options);
+        Ok(Arc::new(Session { planner, access }))
+    }
+
+    /// Whether a failed request deserves another plan: then the view is up to date; else its error is told.
+    async fn may_start_again(&self, session: &Session, error: Error) -> Result<()> {
+        let planned = session.access.database();
+        let may_be_old = match error.code {
+            ErrorCode::StaleSchema | ErrorCode::StalePartitionMap => true,
+            // Names and columns may be newer than this coordinator's view.
+            ErrorCode::SqlError | ErrorCode::TableNotFound | ErrorCode::CollectionNotFound => true,
+            _ => false,
+        };
+        let deadline = session.access.deadline;
+        if !may_be_old
+            || error.outcome != Outcome::NotApplied
+            || session.access.wrote()
+            || Instant::now() >= deadline
+        {
+            return Err(error);
+        }
+        let catalog = match self.shared.catalog.confirmed().await {
+            Ok(catalog) => catalog,
+            Err(no_quorum) if error.code.http_status() == 404 => return Err(no_quorum),
+            Err(_) => return Err(error),
+        };
+        let Some(found) = ready(&catalog, &planned.name) else { return Err(database_not_found(&planned.name)) };
+        if found.schema.version != planned.schema.version || found.buckets != planned.buckets {
+            return Ok(());
+        }
+        if error.code == ErrorCode::StaleSchema {
+            // A change is being carried out and not published yet.
+            return self.wait_for_change(catalog.version, deadline).await.map_err(|()| error);
+        }
+        Err(error)
+    }
+
+    /// Waits until the view is at least of a version.
+    async fn at_version(&self, version: u64, deadline: Instant) -> Result<Arc<Catalog>> {
+        let mut changed = self.shared.catalog.changed();
+        let reached = tokio::time::timeout_at(deadline, changed.wait_for(|reached| *reached >= version)).await;
+        if !matches!(reached, Ok(Ok(_))) {
+            let message = "this coordinator has not caught up with the bookmark in time";
+            return Err(Error::new(ErrorCode::NoQuorum, message));
+        }
+        Ok(self.shared.catalog.view())
+    }
+
+    async fn wait_for_change(&self, since: u64, deadline: Instant) -> Result<(), ()> {
+        let mut changed = self.shared.catalog.changed();
+        let newer = tokio::time::timeout_at(deadline, changed.wait_for(|version| *version > since)).await;
+        if matches!(newer, Ok(Ok(_))) { Ok(()) } else { Err(()) }
+    }
+
+    /// Changes a schema from the version before the one it leads to.
+    async fn change_schema(&self, database: &str, change: SchemaChange, deadline: Instant) -> Result<()> {
+        let before = change.schema.version.saturating_sub(1);
+        let within = deadline.saturating_duration_since(Instant::now());
+        self.shared.operations.change_schema(database, before, change.schema, change.statements, within).await
+    }
+
+    /// Forgets what belongs to databases that are gone. To be called now and then.
+    pub fn tidy(&self) {
+        let catalog = self.shared.catalog.view();
+        self.shared.leaders.retain(&catalog);
+        self.shared.planners.retain(&catalog);
+    }
+
+    fn next_turn(&self) -> usize {
+        self.shared.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The database of that name, if clients may see it.
+#[must_use]
+pub fn ready<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a Database> {
+    catalog.databases.get(name).filter(|database| database.state == DatabaseState::Ready)
+}
+
+/// The error for a database that is not there.
+#[must_use]
+pub fn database_not_found(name: &str) -> Error {
+    Error::new(ErrorCode::DatabaseNotFound, format!("Database '{name}' not found"))
+}
+
+/// The result of a task; its panic goes on in the caller.
+fn join<T>(result: Result<T, tokio::task::JoinError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("blocking work is not cancelled once it has begun"),
+        },
+    }
+}

@@ -1,0 +1,58 @@
+//! Planners, kept per version of a database: making one reads the whole schema into SQLite.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use common::catalog::{Catalog, Database};
+use common::{PartitionId, Result};
+use parking_lot::RwLock;
+use query::Planner;
+
+/// What a planner depends on. Two databases of one name, one after the other, differ in their partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    schema: u64,
+    first_partition: Option<PartitionId>,
+    /// Epochs only grow, so their sum changes when any does.
+    epochs: u64,
+}
+
+impl Version {
+    fn of(database: &Database) -> Version {
+        Version {
+            schema: database.schema.version,
+            first_partition: database.buckets.first().map(|bucket| bucket.partition),
+            epochs: database.buckets.iter().map(|bucket| bucket.epoch).sum(),
+        }
+    }
+}
+
+/// The newest planner of each database.
+#[derive(Default)]
+pub struct Planners {
+    kept: RwLock<HashMap<String, (Version, Arc<Planner>)>>,
+}
+
+impl Planners {
+    /// The planner for a database as it is now.
+    pub async fn of(&self, database: &Database) -> Result<Arc<Planner>> {
+        let version = Version::of(database);
+        if let Some((known, planner)) = self.kept.read().get(&database.name)
+            && *known == version
+        {
+            return Ok(planner.clone());
+        }
+        let database = Arc::new(database.clone());
+        let name = database.name.clone();
+        // Reading a schema of many objects takes SQLite milliseconds.
+        let made = tokio::task::spawn_blocking(move || Planner::new(database));
+        let planner = Arc::new(super::join(made.await)?);
+        self.kept.write().insert(name, (version, planner.clone()));
+        Ok(planner)
+    }
+
+    /// Drops planners of databases that are gone.
+    pub fn retain(&self, catalog: &Catalog) {
+        self.kept.write().retain(|name, _| catalog.databases.contains_key(name));
+    }
+}

@@ -1,0 +1,190 @@
+//! Writes over several partitions: two-phase commit with the decision in a participant's log.
+//!
+//! 1. The parts are prepared in ascending order of their partitions, one after the other. Everybody locks in
+//!    the same order, so no two transactions wait for each other.
+//! 2. The first participant's group is the decider. Once all are prepared, the commit is proposed to its
+//!    log; the first decision there counts. Until that proposal nothing can commit, so every failure before
+//!    it is truthfully `not_applied`.
+//! 3. The decision is carried out on the others side by side, and the client is answered when all have
+//!    confirmed.
+//!
+//! A coordinator that dies in between leaves participants in doubt; they ask the decider themselves.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use common::protocol::{StatementResult, StorageReply, StorageRequest, WorkItem, WriteRequest};
+use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, Result, TransactionId};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::Gateway;
+use super::access::RequestAccess;
+use super::partition_call::{From, Repeat, Unanswered, millis};
+
+/// How much later than the client's deadline a prepare or a commit is still accepted: clocks differ.
+const CLOCK_SLACK: Duration = Duration::from_secs(5);
+/// How long an abort is told to participants; afterwards they find out by themselves.
+const ABORT_TIME: Duration = Duration::from_secs(10);
+/// A decision that was sent deserves an answer, even if the client's time is up.
+const DECISION_TIME_MIN: Duration = Duration::from_secs(2);
+
+/// A transaction under way.
+#[derive(Clone)]
+struct Transaction {
+    id: TransactionId,
+    /// In ascending order; the first one decides.
+    participants: Vec<PartitionId>,
+}
+
+impl Transaction {
+    fn decider(&self) -> PartitionId {
+        self.participants[0]
+    }
+}
+
+impl RequestAccess {
+    /// Writes to several buckets, all or nothing.
+    pub(super) async fn write_many(
+        &self,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        let mut parts = Vec::with_capacity(work.len());
+        for (position, (bucket, items)) in work.into_iter().enumerate() {
+            let target = self.target(bucket)?;
+            parts.push((position, WriteRequest { target, work: items, max_rows }));
+        }
+        parts.sort_by_key(|(_, write)| write.target.partition);
+        let transaction = Transaction {
+            id: new_id(self.deadline),
+            participants: parts.iter().map(|(_, write)| write.target.partition).collect(),
+        };
+        let mut results = vec![Vec::new(); parts.len()];
+        for (sent, (position, write)) in parts.into_iter().enumerate() {
+            match self.prepare(&transaction, write).await {
+                Ok(prepared) => results[position] = prepared,
+                Err(error) => {
+                    let reached = transaction.participants[..=sent].to_vec();
+                    self.gateway.abort_in_background(transaction, reached);
+                    return Err(not_applied(error));
+                }
+            }
+        }
+        self.decide(&transaction).await?;
+        self.note_written();
+        self.carry_out(&transaction).await?;
+        Ok(results)
+    }
+
+    async fn prepare(&self, transaction: &Transaction, write: WriteRequest) -> Result<Vec<StatementResult>> {
+        let partition = write.target.partition;
+        let mut request = StorageRequest::Prepare {
+            transaction: transaction.id,
+            decider: transaction.decider(),
+            participants: transaction.participants.clone(),
+            write,
+        };
+        let asked =
+            self.gateway.ask(partition, From::Leader, Repeat::Never, self.deadline, &mut request).await;
+        match asked {
+            Ok(StorageReply::Write(reply)) => {
+                self.see(partition, reply.index);
+                Ok(reply.results)
+            }
+            Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")),
+            Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
+        }
+    }
+
+    /// Proposes the commit to the decider. It may be sent again: the first decision counts, and later ones
+    /// are answered with it.
+    async fn decide(&self, transaction: &Transaction) -> Result<()> {
+        let deadline = self.deadline.max(Instant::now() + DECISION_TIME_MIN);
+        let decider = transaction.decider();
+        match self.gateway.decision(transaction, decider, true, true, deadline).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let others = transaction.participants[1..].to_vec();
+                self.gateway.abort_in_background(transaction.clone(), others);
+                Err(Error::new(ErrorCode::SerializationFailure, "the transaction was aborted by a participant")
+                    .with_hint("send the request again"))
+            }
+            Err(error) if error.outcome == Outcome::NotApplied => {
+                // The proposal never reached anybody who could have put it in a log.
+                self.gateway.abort_in_background(transaction.clone(), transaction.participants.clone());
+                Err(error)
+            }
+            Err(error) => {
+                self.note_written();
+                Err(error.with_outcome(Outcome::Unknown))
+            }
+        }
+    }
+
+    /// Tells the others that the transaction has committed, and waits until all know.
+    async fn carry_out(&self, transaction: &Transaction) -> Result<()> {
+        let deadline = self.deadline.max(Instant::now() + DECISION_TIME_MIN);
+        let told = transaction.participants[1..]
+            .iter()
+            .map(|&partition| self.gateway.decision(transaction, partition, true, false, deadline));
+        match join_all(told).await.into_iter().find_map(Result::err) {
+            None => Ok(()),
+            // The decision is in the decider's log: whoever has not confirmed will ask there.
+            Some(error) => Err(error.with_outcome(Outcome::Applied)),
+        }
+    }
+}
+
+impl Gateway {
+    /// Tells a participant the decision, or proposes it to the decider; answers what the log says.
+    async fn decision(
+        &self,
+        transaction: &Transaction,
+        partition: PartitionId,
+        commit: bool,
+        decides: bool,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let id = transaction.id;
+        let mut request =
+            StorageRequest::Decide { partition, transaction: id, commit, decides, timeout_ms: 0 };
+        match self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await {
+            Ok(StorageReply::Decided { commit }) => Ok(commit),
+            Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")
+                .with_outcome(Outcome::Unknown)),
+            Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
+        }
+    }
+
+    /// Frees participants that may hold a prepare. The client need not wait for it.
+    fn abort_in_background(&self, transaction: Transaction, reached: Vec<PartitionId>) {
+        let gateway = self.clone();
+        tokio::spawn(async move {
+            let deadline = Instant::now() + ABORT_TIME;
+            let told = reached.iter().map(|&partition| {
+                let decides = partition == transaction.decider();
+                gateway.decision(&transaction, partition, false, decides, deadline)
+            });
+            for error in join_all(told).await.into_iter().filter_map(Result::err) {
+                tracing::debug!(transaction = %transaction.id, %error, "a participant did not hear of an abort");
+            }
+        });
+    }
+}
+
+/// An error of a prepare. No commit was proposed and none will be, whatever became of the prepares.
+fn not_applied(error: Error) -> Error {
+    if error.outcome == Outcome::NotApplied {
+        return error;
+    }
+    let message = "a partition's leader was lost while the write was prepared; nothing was applied";
+    Error { message: message.to_owned(), ..error }.with_outcome(Outcome::NotApplied)
+}
+
+/// A transaction's name. Its deadline lies behind the client's, so that no part of it can be accepted long
+/// after everybody has forgotten it.
+fn new_id(deadline: Instant) -> TransactionId {
+    let left = deadline.saturating_duration_since(Instant::now()).max(DECISION_TIME_MIN);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TransactionId { deadline: Hlc::from_millis(millis(wall + left + CLOCK_SLACK)), unique: rand::random() }
+}

@@ -1,0 +1,169 @@
+//! Request bodies: their type, their size, and how long they may take to arrive.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use common::limits::{BODY_MAX, DOCUMENT_BODY_MAX};
+use common::{Error, ErrorCode, Result};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use serde_json::Value as Json;
+
+use super::failure::Failure;
+use super::fields::Fields;
+use super::strict_json;
+
+/// How long a client may pause in the middle of a body.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The fields of a body that must be a JSON object, on ordinary routes.
+pub struct JsonBody(pub Fields);
+
+/// The fields of a body that may be missing.
+pub struct OptionalJsonBody(pub Fields);
+
+/// A body of the document routes, any JSON value.
+pub struct DocumentBody(pub Json);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let text = read(request, BODY_MAX).await?.ok_or_else(|| Error::bad_request("a JSON body is missing"))?;
+        Ok(JsonBody(Fields::of(strict_json::parse_body(&text)?)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        match read(request, BODY_MAX).await? {
+            None => Ok(OptionalJsonBody(Fields::default())),
+            Some(text) => Ok(OptionalJsonBody(Fields::of(strict_json::parse_body(&text)?)?)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for DocumentBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        let text = read(request, DOCUMENT_BODY_MAX)
+            .await?
+            .ok_or_else(|| Error::bad_request("a JSON body is missing"))?;
+        Ok(DocumentBody(strict_json::parse_body(&text)?))
+    }
+}
+
+/// The body's bytes, or `None` if there is none.
+async fn read(request: Request, limit: usize) -> Result<Option<Bytes>> {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(None);
+    }
+    check_type(&parts.headers)?;
+    check_length(&parts.headers, limit)?;
+    let bytes = collect(body, limit).await?;
+    Ok((!bytes.is_empty()).then_some(bytes))
+}
+
+/// A page of another site can send forms and plain text without asking, but not this type; so nothing else
+/// is taken for JSON.
+fn check_type(headers: &HeaderMap) -> Result<()> {
+    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let mut parts = declared.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_utf8 = parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    if is_json && is_utf8 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorCode::UnsupportedMediaType, "the body must be application/json in UTF-8")
+        .with_hint("send the header Content-Type: application/json"))
+}
+
+fn check_length(headers: &HeaderMap, limit: usize) -> Result<()> {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match declared.and_then(|text| text.parse::<u64>().ok()) {
+        Some(length) if length > limit as u64 => Err(too_large(limit)),
+        _ => Ok(()),
+    }
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(ErrorCode::BodyTooLarge, format!("the body is larger than {} MiB", limit >> 20))
+        .with_hint("send less at a time, or use import, which takes any size")
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes> {
+    let Some(first) = next_piece(&mut body).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() && first.len() <= limit {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::from(first);
+    while whole.len() <= limit {
+        match next_piece(&mut body).await? {
+            Some(piece) => whole.extend_from_slice(&piece),
+            None => return Ok(whole.freeze()),
+        }
+    }
+    Err(too_large(limit))
+}
+
+/// The next bytes of a body, `None` at its end.
+pub async fn next_piece(body: &mut Body) -> Result<Option<Bytes>> {
+    loop {
+        let frame = tokio::time::timeout(PAUSE_MAX, body.frame())
+            .await
+            .map_err(|_| Error::bad_request("the body stopped arriving"))?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(Error::bad_request(format!("the body broke off: {error}"))),
+            // Trailers are of no interest.
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(content_type: &str) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+        check_type(&headers)
+    }
+
+    #[test]
+    fn json_is_taken_and_what_a_form_can_send_is_not() {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
+            assert!(typed(good).is_ok(), "{good}");
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", ""] {
+            assert_eq!(typed(bad).unwrap_err().code, ErrorCode::UnsupportedMediaType, "{bad}");
+        }
+        assert!(check_type(&HeaderMap::new()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_cut_off_at_its_limit_whatever_it_declares() {
+        let pieces = futures_util::stream::iter((0..4).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 10]))));
+        assert_eq!(collect(Body::from_stream(pieces), 30).await.unwrap_err().code, ErrorCode::BodyTooLarge);
+        assert_eq!(collect(Body::from(vec![b' '; 31]), 30).await.unwrap_err().code, ErrorCode::BodyTooLarge);
+        assert_eq!(collect(Body::from(vec![b' '; 30]), 30).await.unwrap().len(), 30);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, "31".parse().unwrap());
+        assert_eq!(check_length(&headers, 30).unwrap_err().code, ErrorCode::BodyTooLarge);
+    }
+}

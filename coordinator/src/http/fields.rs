@@ -1,0 +1,140 @@
+//! The fields of a request's JSON object, taken one by one with the type that each must have.
+
+use common::{Error, Result};
+use serde_json::{Map, Value as Json};
+
+/// A JSON object whose fields are taken out by name. `null` means the same as absent.
+#[derive(Debug, Default)]
+pub struct Fields(Map<String, Json>);
+
+impl Fields {
+    /// The fields of a request's body, which must be an object.
+    pub fn of(body: Json) -> Result<Fields> {
+        match body {
+            Json::Object(map) => Ok(Fields(map)),
+            other => Err(Error::bad_request(format!(
+                "the body must be a JSON object, not {}",
+                type_name(&other)
+            ))),
+        }
+    }
+
+    /// Takes a field as it is.
+    pub fn take(&mut self, name: &str) -> Option<Json> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// What has not been taken.
+    #[must_use]
+    pub fn rest(self) -> Json {
+        Json::Object(self.0)
+    }
+
+    /// Takes a text.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(name, "a string", &other)),
+        }
+    }
+
+    /// Takes a text that must be there.
+    pub fn required_text(&mut self, name: &str) -> Result<String> {
+        self.text(name)?.ok_or_else(|| missing(name))
+    }
+
+    /// Takes a truth value.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong_type(name, "true or false", &other)),
+        }
+    }
+
+    /// Takes a whole number between two bounds, both allowed.
+    pub fn whole(&mut self, name: &str, least: u64, most: u64) -> Result<Option<u64>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match value.as_u64() {
+            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            _ if value.is_number() => {
+                Err(Error::bad_request(format!("'{name}' must be a whole number from {least} to {most}")))
+            }
+            _ => Err(wrong_type(name, "a number", &value)),
+        }
+    }
+
+    /// Takes a list.
+    pub fn list(&mut self, name: &str) -> Result<Option<Vec<Json>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Array(items)) => Ok(Some(items)),
+            Some(other) => Err(wrong_type(name, "a list", &other)),
+        }
+    }
+
+    /// Takes an object.
+    pub fn object(&mut self, name: &str) -> Result<Option<Map<String, Json>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Object(map)) => Ok(Some(map)),
+            Some(other) => Err(wrong_type(name, "an object", &other)),
+        }
+    }
+
+    /// Refuses a field that belongs to something not offered yet, rather than ignoring it.
+    pub fn refuse(&mut self, name: &str, hint: &str) -> Result<()> {
+        match self.take(name) {
+            None => Ok(()),
+            Some(_) => Err(Error::not_supported(format!("'{name}' is not supported yet"), hint)),
+        }
+    }
+}
+
+/// The error for a field that must be there.
+#[must_use]
+pub fn missing(name: &str) -> Error {
+    Error::bad_request(format!("Missing required fields: '{name}'"))
+}
+
+/// The error for a field of another JSON type.
+#[must_use]
+pub fn wrong_type(name: &str, wanted: &str, found: &Json) -> Error {
+    Error::bad_request(format!("'{name}' must be {wanted}, not {}", type_name(found)))
+}
+
+fn type_name(value: &Json) -> &'static str {
+    match value {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a string",
+        Json::Array(_) => "a list",
+        Json::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_field_of_another_type_is_named() {
+        let mut fields = Fields::of(json!({"name": 5, "atomic": "yes", "n": -1, "m": 2.5, "l": {}})).unwrap();
+        assert_eq!(fields.text("name").unwrap_err().message, "'name' must be a string, not a number");
+        assert!(fields.flag("atomic").unwrap_err().message.contains("'atomic'"));
+        assert!(fields.whole("n", 0, 9).unwrap_err().message.contains("'n'"));
+        assert!(fields.whole("m", 0, 9).unwrap_err().message.contains("'m'"));
+        assert!(fields.list("l").unwrap_err().message.contains("'l'"));
+        assert!(Fields::of(json!([])).is_err());
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent() {
+        let mut fields = Fields::of(json!({"name": null})).unwrap();
+        assert_eq!(fields.text("name").unwrap(), None);
+        assert!(fields.required_text("name").is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! What requests say beside their bodies: path, query string, bookmark.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Path};
+use common::limits::{STATEMENT_TIMEOUT_MS, STATEMENT_TIMEOUT_MS_MAX};
+use common::protocol::ReadLevel;
+use common::{Error, Result};
+use http::Uri;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::answer::{RowShape, X_BOOKMARK};
+use super::failure::Failure;
+use super::fields::Fields;
+use crate::gateway::{Bookmark, RequestOptions};
+
+/// The variable segments of the path.
+pub struct Segments<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(segments) = Path::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Error::bad_request(format!("the path is malformed: {error}")))?;
+        Ok(Segments(segments))
+    }
+}
+
+/// The query string and the bookmark's header.
+#[derive(Debug, Default)]
+pub struct Query {
+    parameters: BTreeMap<String, String>,
+    bookmark: Bookmark,
+    /// Whether the client names an idempotency key.
+    idempotency_key: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let bookmark = match parts.headers.get(X_BOOKMARK) {
+            None => Bookmark::default(),
+            Some(header) => Bookmark::parse(header.to_str().unwrap_or_default())?,
+        };
+        let parameters = match parts.uri.query() {
+            None => BTreeMap::new(),
+            Some(_) => parse_parameters(&parts.uri)?,
+        };
+        let idempotency_key = parts.headers.contains_key("idempotency-key");
+        Ok(Query { parameters, bookmark, idempotency_key })
+    }
+}
+
+fn parse_parameters(uri: &Uri) -> Result<BTreeMap<String, String>> {
+    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|error| Error::bad_request(format!("the query string is malformed: {error}")))?;
+    let mut parameters = BTreeMap::new();
+    for (name, value) in pairs.0 {
+        if parameters.contains_key(&name) {
+            return Err(Error::bad_request(format!("'{name}' occurs twice in the query string")));
+        }
+        parameters.insert(name, value);
+    }
+    Ok(parameters)
+}
+
+impl Query {
+    /// A parameter's text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
+    }
+
+    /// How the request wants to be served: `level` and `timeout_ms` of the body, else of the query string.
+    pub fn options(&self, body: &mut Fields) -> Result<RequestOptions> {
+        let level = match body.text("level")? {
+            Some(level) => parse_level(&level)?,
+            None => self.level()?,
+        };
+        let timeout_ms = match body.whole("timeout_ms", 1, STATEMENT_TIMEOUT_MS_MAX)? {
+            Some(timeout_ms) => timeout_ms,
+            None => self.timeout_ms()?.unwrap_or(STATEMENT_TIMEOUT_MS),
+        };
+        Ok(self.options_with(level, Duration::from_millis(timeout_ms)))
+    }
+
+    /// How the request wants to be served, with a time limit that the query string may lower or raise.
+    pub fn options_within(&self, limit: Duration) -> Result<RequestOptions> {
+        let limit = self.timeout_ms()?.map_or(limit, Duration::from_millis);
+        Ok(self.options_with(self.level()?, limit))
+    }
+
+    fn options_with(&self, level: ReadLevel, limit: Duration) -> RequestOptions {
+        RequestOptions { level, deadline: Instant::now() + limit, bookmark: self.bookmark.clone() }
+    }
+
+    fn level(&self) -> Result<ReadLevel> {
+        self.text("level").map_or(Ok(ReadLevel::default()), parse_level)
+    }
+
+    fn timeout_ms(&self) -> Result<Option<u64>> {
+        let Some(text) = self.text("timeout_ms") else { return Ok(None) };
+        match text.parse() {
+            Ok(timeout_ms) if (1..=STATEMENT_TIMEOUT_MS_MAX).contains(&timeout_ms) => Ok(Some(timeout_ms)),
+            _ => {
+                let most = STATEMENT_TIMEOUT_MS_MAX;
+                Err(Error::bad_request(format!("'timeout_ms' must be a whole number from 1 to {most}")))
+            }
+        }
+    }
+
+    /// `rows=objects` or `rows=arrays`.
+    pub fn row_shape(&self) -> Result<RowShape> {
+        match self.text("rows") {
+            None | Some("arrays") => Ok(RowShape::Arrays),
+            Some("objects") => Ok(RowShape::Objects),
+            Some(_) => Err(Error::bad_request("'rows' must be 'arrays' or 'objects'")),
+        }
+    }
+
+    /// Refuses promises that are not kept yet, rather than making them.
+    pub fn refuse_idempotency_key(&self) -> Result<()> {
+        if self.idempotency_key {
+            return Err(Error::not_supported(
+                "Idempotency-Key is not supported yet",
+                "send the request without it; the answer's 'outcome' says whether it is safe to send again",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn parse_level(level: &str) -> Result<ReadLevel> {
+    match level {
+        "linearizable" => Ok(ReadLevel::Linearizable),
+        "leader" => Ok(ReadLevel::Leader),
+        "stale" => Ok(ReadLevel::Stale),
+        _ => Err(Error::bad_request("'level' must be 'linearizable', 'leader' or 'stale'")),
+    }
+}
+
+/// What a response may be, by the `Accept` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON object.
+    Json,
+    /// A line of JSON for each row.
+    NdJson,
+    /// Comma-separated values.
+    Csv,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Form {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let accept = parts.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
+        Ok(accept.map_or(Form::Json, form_of))
+    }
+}
+
+/// The first of the known forms that is named.
+fn form_of(accept: &str) -> Form {
+    accept
+        .split(',')
+        .find_map(|range| match range.split(';').next().unwrap_or_default().trim() {
+            "application/x-ndjson" => Some(Form::NdJson),
+            "text/csv" => Some(Form::Csv),
+            "application/json" | "*/*" => Some(Form::Json),
+            _ => None,
+        })
+        .unwrap_or(Form::Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query { parameters: parse_parameters(&format!("/?{text}").parse().unwrap()).unwrap(), ..Query::default() }
+    }
+
+    #[test]
+    fn levels_come_from_the_body_or_the_query_string() {
+        let level = |query: &Query, body| query.options(&mut Fields::of(body).unwrap()).map(|options| options.level);
+        assert_eq!(level(&query(""), serde_json::json!({})), Ok(ReadLevel::Linearizable));
+        assert_eq!(level(&query("level=stale"), serde_json::json!({})), Ok(ReadLevel::Stale));
+        assert_eq!(level(&query("level=stale"), serde_json::json!({"level": "leader"})), Ok(ReadLevel::Leader));
+        assert!(level(&query("level=none"), serde_json::json!({})).is_err());
+        assert!(level(&query("timeout_ms=0"), serde_json::json!({})).is_err());
+    }
+
+    #[test]
+    fn the_accept_header_chooses_the_form() {
+        assert_eq!(form_of("application/x-ndjson"), Form::NdJson);
+        assert_eq!(form_of("text/html, text/csv;q=0.9"), Form::Csv);
+        assert_eq!(form_of("*/*"), Form::Json);
+        assert_eq!(form_of("image/png"), Form::Json);
+    }
+
+    #[test]
+    fn a_parameter_is_named_once() {
+        assert!(parse_parameters(&"/?a=1&a=2".parse().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! `/databases/{db}/sql`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use common::json::from_json;
+use common::limits::{ROWS_DEFAULT, ROWS_MAX, SQL_MAX, STATEMENTS_MAX};
+use common::names::check_database_name;
+use common::protocol::{Params, Statement};
+use common::{Error, ErrorCode, Result};
+use query::sql::{SqlAnswer, SqlRequest};
+use serde_json::Value as Json;
+
+use super::answer::{RowShape, json_text, uncached, with_bookmark, write_results};
+use super::app::{App, moment};
+use super::body::JsonBody;
+use super::failure::Answer;
+use super::fields::{Fields, missing, wrong_type};
+use super::request::{Form, Query, Segments};
+use super::row_stream;
+use crate::gateway::{Bookmark, RequestOptions};
+
+/// `POST /databases/{db}/sql`.
+pub async fn post(
+    State(app): State<App>,
+    Segments(database): Segments<String>,
+    query: Query,
+    form: Form,
+    JsonBody(mut body): JsonBody,
+) -> Answer {
+    query.refuse_idempotency_key()?;
+    let options = query.options(&mut body)?;
+    let request = read_request(&mut body)?;
+    answer(&app, &database, request, &options, query.row_shape()?, form).await
+}
+
+/// `GET /databases/{db}/sql?q=SELECT…`: one statement that only reads.
+pub async fn get(
+    State(app): State<App>,
+    Segments(database): Segments<String>,
+    query: Query,
+    form: Form,
+) -> Answer {
+    let sql = query.text("q").ok_or_else(|| missing("q"))?.to_owned();
+    let options = query.options(&mut Fields::default())?;
+    let statement = Statement { sql, params: Params::None };
+    let request =
+        SqlRequest { statements: vec![statement], atomic: true, max_rows: ROWS_DEFAULT, read_only: true };
+    answer(&app, &database, request, &options, query.row_shape()?, form).await
+}
+
+/// Runs a request and writes its answer in the form that the client takes.
+async fn answer(
+    app: &App,
+    database: &str,
+    request: SqlRequest,
+    options: &RequestOptions,
+    shape: RowShape,
+    form: Form,
+) -> Answer {
+    check_database_name("database", database)?;
+    if form != Form::Json {
+        return row_stream::sql(app, database, request, options, form).await;
+    }
+    let started = Instant::now();
+    let (answer, bookmark) = run(app, database, request, options).await?;
+    Ok(respond(&answer, &bookmark, shape, started)?)
+}
+
+/// Runs the statements; those that are not atomic may fail one by one.
+pub async fn run(
+    app: &App,
+    database: &str,
+    request: SqlRequest,
+    options: &RequestOptions,
+) -> Result<(SqlAnswer, Bookmark)> {
+    // Planned a second time only if the schema has changed meanwhile; the statements are shared until then.
+    let request = Arc::new(request);
+    app.gateway
+        .run(database, options, move |session| {
+            let request = request.clone();
+            async move { query::sql::run(&session.planner, &session.access, (*request).clone()).await }
+        })
+        .await
+}
+
+fn respond(
+    answer: &SqlAnswer,
+    bookmark: &Bookmark,
+    shape: RowShape,
+    started: Instant,
+) -> Result<axum::response::Response> {
+    let mut out = Vec::with_capacity(256);
+    out.extend_from_slice(b"{\"success\":true,");
+    write_results(&mut out, &answer.results, shape)?;
+    let time_ms = started.elapsed().as_secs_f64() * 1_000.0;
+    let tail = format!(",\"time_ms\":{time_ms:.3},\"bookmark\":\"{}\"}}", bookmark.text());
+    out.extend_from_slice(tail.as_bytes());
+    let response = with_bookmark(json_text(out), bookmark);
+    let reads = answer.results.iter().all(|result| result.as_ref().is_ok_and(|result| result.is_read));
+    Ok(if reads { uncached(response) } else { response })
+}
+
+/// The statements of a body: `statements`, or `sql` with `params`.
+pub fn read_request(body: &mut Fields) -> Result<SqlRequest> {
+    body.refuse("transaction", "send all statements of the transaction in one atomic request")?;
+    let max_rows = body.whole("max_rows", 0, u64::from(ROWS_MAX))?;
+    let statements = match (body.list("statements")?, body.take("sql")) {
+        (Some(_), Some(_)) => return Err(Error::bad_request("give either 'statements' or 'sql', not both")),
+        (Some(items), None) => read_statements(items)?,
+        (None, Some(sql)) => vec![statement(sql, body.take("params"))?],
+        (None, None) => return Err(missing("statements")),
+    };
+    Ok(SqlRequest {
+        statements,
+        atomic: body.flag("atomic")?.unwrap_or(true),
+        max_rows: max_rows.and_then(|rows| u32::try_from(rows).ok()).unwrap_or(ROWS_DEFAULT),
+        read_only: false,
+    })
+}
+
+fn read_statements(items: Vec<Json>) -> Result<Vec<Statement>> {
+    if items.is_empty() {
+        return Err(Error::bad_request("'statements' is empty"));
+    }
+    if items.len() > STATEMENTS_MAX {
+        let message = format!("'statements' holds more than {STATEMENTS_MAX} statements");
+        return Err(Error::new(ErrorCode::BodyTooLarge, message));
+    }
+    let read = |(index, item)| read_statement(item).map_err(|error: Error| error.at_statement(index));
+    items.into_iter().enumerate().map(read).collect()
+}
+
+fn read_statement(item: Json) -> Result<Statement> {
+    match item {
+        Json::String(_) => statement(item, None),
+        Json::Object(map) => {
+            let mut fields = Fields::of(Json::Object(map))?;
+            fields.refuse("lock", "statements are isolated by their atomic request")?;
+            let sql = fields.take("sql").ok_or_else(|| missing("sql"))?;
+            statement(sql, fields.take("params"))
+        }
+        other => Err(wrong_type("statements", "a list of strings and objects", &other)),
+    }
+}
+
+fn statement(sql: Json, params: Option<Json>) -> Result<Statement> {
+    let Json::String(sql) = sql else { return Err(wrong_type("sql", "a string", &sql)) };
+    if sql.len() > SQL_MAX {
+        let message = format!("a statement is longer than {SQL_MAX} bytes");
+        return Err(Error::new(ErrorCode::BodyTooLarge, message)
+            .with_hint("send large values as parameters, and many rows by import"));
+    }
+    Ok(Statement { sql, params: read_params(params)? })
+}
+
+fn read_params(params: Option<Json>) -> Result<Params> {
+    let named = |name: &str, error: Error| Error {
+        message: format!("'params': {name}: {}", error.message),
+        ..error
+    };
+    match params {
+        None => Ok(Params::None),
+        Some(Json::Array(items)) => {
+            let values = items.iter().enumerate().map(|(index, item)| {
+                from_json(item).map_err(|error| named(&(index + 1).to_string(), error))
+            });
+            Ok(Params::Positional(values.collect::<Result<_>>()?))
+        }
+        Some(Json::Object(entries)) => {
+            let values = entries.iter().map(|(name, item)| {
+                let bare = name.strip_prefix([':', '@', '$']).unwrap_or(name);
+                Ok((bare.to_owned(), from_json(item).map_err(|error| named(name, error))?))
+            });
+            Ok(Params::Named(values.collect::<Result<_>>()?))
+        }
+        Some(other) => Err(wrong_type("params", "a list or an object", &other)),
+    }
+}
+
+/// The operation `sql` of a query object, answered as `POST …/sql` answers.
+pub async fn as_operation(
+    app: &App,
+    database: &str,
+    mut body: Fields,
+    options: &RequestOptions,
+    shape: RowShape,
+) -> Answer {
+    let request = read_request(&mut body)?;
+    answer(app, database, request, options, shape, Form::Json).await
+}
+
+/// `POST /databases/{db}/explain`.
+pub async fn explain() -> Answer {
+    Err(super::app::later("/explain", "send EXPLAIN QUERY PLAN as SQL").into())
+}
+
+// Every request runs at one moment, which planning may ask for.
+const _: fn() -> query::Moment = moment;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::Value;
+    use serde_json::json;
+
+    fn read(body: Json) -> Result<SqlRequest> {
+        read_request(&mut Fields::of(body).unwrap())
+    }
+
+    #[test]
+    fn statements_come_as_texts_and_as_objects() {
+        let request = read(json!({"statements": ["SELECT 1",
+            {"sql": "INSERT INTO t VALUES (?, ?)", "params": [1, true]},
+            {"sql": "SELECT :id", "params": {"id": null, ":x": 1.5}}], "atomic": false, "max_rows": 5}))
+        .unwrap();
+        assert_eq!(request.statements[0].params, Params::None);
+        assert_eq!(request.statements[1].params, Params::Positional(vec![1.into(), 1.into()]));
+        assert_eq!(
+            request.statements[2].params,
+            Params::Named(vec![("x".into(), Value::Real(1.5)), ("id".into(), Value::Null)])
+        );
+        assert!(!request.atomic);
+        assert_eq!(request.max_rows, 5);
+    }
+
+    #[test]
+    fn one_statement_needs_no_list() {
+        let request = read(json!({"sql": "SELECT ?", "params": ["a"]})).unwrap();
+        assert_eq!(request.statements.len(), 1);
+        assert!(request.atomic);
+        assert_eq!(request.max_rows, ROWS_DEFAULT);
+    }
+
+    #[test]
+    fn what_has_the_wrong_type_is_named() {
+        for (body, name) in [
+            (json!({}), "'statements'"),
+            (json!({"sql": 5}), "'sql'"),
+            (json!({"statements": "SELECT 1"}), "'statements'"),
+            (json!({"statements": []}), "'statements'"),
+            (json!({"statements": [5]}), "'statements'"),
+            (json!({"sql": "SELECT 1", "params": "x"}), "'params'"),
+            (json!({"sql": "SELECT ?", "params": [[1]]}), "'params': 1"),
+            (json!({"sql": "SELECT 1", "atomic": "yes"}), "'atomic'"),
+            (json!({"sql": "SELECT 1", "max_rows": 1_000_001}), "'max_rows'"),
+        ] {
+            let error = read(body.clone()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadRequest, "{body}");
+            assert!(error.message.contains(name), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_statement_at_fault_is_named() {
+        let error = read(json!({"statements": ["SELECT 1", {"sql": "SELECT ?", "params": [{}]}]})).unwrap_err();
+        assert_eq!(error.statement, Some(1));
+    }
+
+    #[test]
+    fn transactions_are_refused_and_not_ignored() {
+        let error = read(json!({"sql": "SELECT 1", "transaction": "x"})).unwrap_err();
+        assert_eq!(error.code, ErrorCode::NotSupported);
+        assert!(error.hint.is_some());
+    }
+}
