@@ -3,14 +3,20 @@
 //! `DESIGN.md` beside this crate tells how a statement finds its partitions and what is pushed to them.
 
 pub mod access;
+mod ast;
 pub mod documents;
+mod filter;
 pub mod moment;
 pub mod objects;
-pub mod plan;
+mod plan;
 pub mod planner;
+mod route;
 pub mod rows;
 pub mod schema;
+mod scope;
+mod shadow;
 pub mod sql;
+mod table;
 
 pub use access::{PartitionAccess, RowStream};
 pub use moment::Moment;

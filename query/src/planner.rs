@@ -1,19 +1,44 @@
 //! What planning knows of one version of a database.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use common::Result;
 use common::catalog::Database;
+use common::{Error, ErrorCode, Result};
+
+use crate::ast::{self, Cmd, Stmt};
+use crate::plan::{Action, Change, Planned, plan_change, plan_insert, plan_read};
+use crate::shadow::{Checked, Shadow};
+use crate::table::Table;
+
+/// Most texts whose plans are kept; all are forgotten when there are more.
+const PLANS_MAX: usize = 4_096;
+
+/// Longest text whose plan is kept.
+const PLAN_TEXT_MAX: usize = 16 << 10;
 
 /// Plans statements against one version of a database's schema and partition map. Shared by requests.
 pub struct Planner {
     database: Arc<Database>,
+    shadow: Shadow,
+    /// By name in lower case.
+    tables: BTreeMap<String, Arc<Table>>,
+    plans: Mutex<HashMap<String, Arc<Planned>>>,
 }
 
 impl Planner {
     /// Reads the schema into an empty SQLite database and gathers what planning needs of it.
     pub fn new(database: Arc<Database>) -> Result<Planner> {
-        Ok(Planner { database })
+        let shadow = Shadow::new(&database.schema)?;
+        let tables = shadow
+            .definitions()
+            .into_iter()
+            .map(|definition| {
+                let spec = database.schema.table(&definition.name);
+                (definition.name.to_ascii_lowercase(), Arc::new(Table::new(definition, spec)))
+            })
+            .collect();
+        Ok(Planner { database, shadow, tables, plans: Mutex::new(HashMap::new()) })
     }
 
     /// The database as planned on.
@@ -21,4 +46,185 @@ impl Planner {
     pub fn database(&self) -> &Arc<Database> {
         &self.database
     }
+
+    /// The buckets of the database.
+    pub(crate) fn buckets(&self) -> usize {
+        self.database.buckets.len()
+    }
+
+    pub(crate) fn shadow(&self) -> &Shadow {
+        &self.shadow
+    }
+
+    /// The table of that name, in any letter case.
+    pub(crate) fn table(&self, name: &str) -> Option<Arc<Table>> {
+        self.tables.get(&name.to_ascii_lowercase()).cloned()
+    }
+
+    /// The plan of a text as lines of text: where it goes and what is pushed there. For people and tests.
+    pub fn describe(&self, statement: &common::protocol::Statement) -> Result<Vec<String>> {
+        let planned = self.plan(&statement.sql)?;
+        Ok(planned.describe(&self.database, &planned.values(&statement.params)?))
+    }
+
+    /// Whether a text only reads, as SQLite sees it. An error is the one that running it would answer.
+    pub fn is_read(&self, sql: &str) -> Result<bool> {
+        Ok(self.plan(sql)?.is_read)
+    }
+
+    /// Checks and plans a text.
+    pub(crate) fn plan(&self, sql: &str) -> Result<Arc<Planned>> {
+        if let Some(found) = self.plans().get(sql) {
+            return Ok(Arc::clone(found));
+        }
+        let planned = Arc::new(self.plan_anew(sql)?);
+        if sql.len() <= PLAN_TEXT_MAX && !matches!(planned.action, Action::Definition) {
+            let mut plans = self.plans();
+            if plans.len() >= PLANS_MAX {
+                plans.clear();
+            }
+            plans.insert(sql.to_owned(), Arc::clone(&planned));
+        }
+        Ok(planned)
+    }
+
+    fn plans(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Planned>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plan_anew(&self, sql: &str) -> Result<Planned> {
+        let command = ast::parse(sql);
+        if let Some(Cmd::Stmt(statement)) = &command {
+            refuse_what_is_ours(statement)?;
+        }
+        let checked = self.shadow.check(sql)?;
+        let action = self.action(sql, command.as_ref(), &checked)?;
+        let is_read = checked.is_read || matches!(action, Action::Explain(_));
+        Ok(Planned {
+            text: sql.to_owned(),
+            parameters: checked.parameters,
+            columns: checked.columns,
+            types: checked.types,
+            is_read,
+            action,
+        })
+    }
+
+    fn action(&self, sql: &str, command: Option<&Cmd>, checked: &Checked) -> Result<Action> {
+        let find = |name: &str| self.table(name);
+        let statement = match command {
+            Some(Cmd::Stmt(statement)) => Some(statement),
+            Some(Cmd::ExplainQueryPlan { .. }) => return self.explain(sql),
+            Some(Cmd::Explain(_)) => {
+                return Err(Error::not_supported(
+                    "EXPLAIN shows one file's program, and there are several files",
+                    "use EXPLAIN QUERY PLAN",
+                ));
+            }
+            None => None,
+        };
+        if checked.changes_schema {
+            return Ok(Action::Definition);
+        }
+        if checked.tables.is_empty() && checked.is_read {
+            return Ok(if checked.reads_schema || matches!(statement, Some(Stmt::Pragma { .. })) {
+                Action::Schema
+            } else {
+                Action::Evaluate
+            });
+        }
+        if checked.reads_schema {
+            return Err(Error::not_supported(
+                "the schema cannot be read together with tables",
+                "read the schema with a statement of its own",
+            ));
+        }
+        if self.buckets() == 1 {
+            return Ok(Action::OneBucket);
+        }
+        if checked.is_read {
+            let select = match statement {
+                Some(Stmt::Select(select)) => Some(select),
+                _ => None,
+            };
+            return Ok(Action::Read(plan_read(select, checked, &find)));
+        }
+        self.write_action(statement, checked)
+    }
+
+    fn write_action(&self, statement: Option<&Stmt>, checked: &Checked) -> Result<Action> {
+        let unknown = || {
+            Error::not_supported("this form of the statement is not understood", "write it in a simpler form")
+        };
+        let statement = statement.ok_or_else(unknown)?;
+        let name = match statement {
+            Stmt::Insert { tbl_name, .. } | Stmt::Delete { tbl_name, .. } => tbl_name,
+            Stmt::Update(update) => &update.tbl_name,
+            _ => return Err(unknown()),
+        };
+        let target = self.table(name.name.as_str()).ok_or_else(unknown)?;
+        let find = |name: &str| self.table(name);
+        if let Some(change) = plan_change(statement, &target, checked, &find) {
+            return Ok(Action::Change(Box::new(change)));
+        }
+        Ok(match plan_insert(statement, &target, &|sql| self.plan(sql))? {
+            Some(insert) => Action::Insert(Box::new(insert)),
+            None => Action::Change(Box::new(Change::over_whole_tables(&target, checked, &find))),
+        })
+    }
+
+    fn explain(&self, sql: &str) -> Result<Action> {
+        let lower = sql.to_ascii_lowercase();
+        let inner = lower.find("plan").map(|at| &sql[at + "plan".len()..]).unwrap_or_default();
+        Ok(Action::Explain(self.plan(inner)?))
+    }
+
+    /// Whether a unique violation of a table is one of its rowids.
+    pub(crate) fn is_rowid_collision(&self, table: &str, message: &str) -> bool {
+        let Some(table) = self.table(table) else { return false };
+        let column = table.rowid_alias.map_or("rowid", |alias| table.columns[alias].name.as_str());
+        message == format!("UNIQUE constraint failed: {}.{column}", table.name)
+    }
+
+    /// Gives a violation of a global index the words that one file would use.
+    pub(crate) fn reword(&self, error: &mut Error) {
+        if error.code != ErrorCode::UniqueViolation {
+            return;
+        }
+        for table in self.tables.values() {
+            for index in &table.global_indexes {
+                if error.message.starts_with(&format!("UNIQUE constraint failed: {}.", index.table)) {
+                    let columns: Vec<String> =
+                        index.columns.iter().map(|column| format!("{}.{column}", table.name)).collect();
+                    error.message = format!("UNIQUE constraint failed: {}", columns.join(", "));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What a client must not say, whatever SQLite would make of it.
+fn refuse_what_is_ours(statement: &Stmt) -> Result<()> {
+    let (what, hint) = match statement {
+        Stmt::Begin { .. }
+        | Stmt::Commit { .. }
+        | Stmt::Rollback { .. }
+        | Stmt::Savepoint { .. }
+        | Stmt::Release { .. } => {
+            ("transaction control is not allowed in SQL", "a request with several statements is one transaction")
+        }
+        Stmt::Attach { .. } | Stmt::Detach { .. } => {
+            ("ATTACH and DETACH are not allowed", "a database is one namespace")
+        }
+        Stmt::Vacuum { .. } => ("VACUUM is not allowed", "partitions keep their files in shape themselves"),
+        Stmt::CreateTrigger { .. } | Stmt::DropTrigger { .. } => {
+            return Err(Error::not_supported("triggers are not supported", "do it in the request that writes"));
+        }
+        Stmt::CreateVirtualTable(_) => {
+            return Err(Error::not_supported("virtual tables are not supported", "use an ordinary table"));
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorCode::SqlForbidden, what).with_hint(hint))
 }

@@ -1,1 +1,206 @@
-//! Plans as data.
+//! What is to be done for a statement, as data. A plan depends on the text and the schema alone and is kept
+//! for the next request with the same text; parameters decide, when it runs, which buckets it touches.
+//!
+//! The ladder, first legal level wins: no table (the merging SQLite alone); one bucket (the client's text
+//! goes there unchanged); the same text to several buckets (writes); gather what is needed and run the
+//! client's text over it at the coordinator, which is always legal.
+
+mod change;
+mod insert;
+mod read;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use common::catalog::Database;
+use common::names::quote_identifier;
+use common::protocol::{Params, Statement};
+use common::{Error, Result, Value};
+
+pub(crate) use change::{Change, plan_change};
+pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
+pub(crate) use read::{Read, plan_read};
+
+use crate::filter::Filter;
+use crate::route::Route;
+use crate::table::Table;
+
+/// A statement that was checked and planned.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The client's text.
+    pub(crate) text: String,
+    /// Names of the parameters by number, without their first character; `None` for a nameless one.
+    pub(crate) parameters: Vec<Option<String>>,
+    /// Names of the columns that it answers.
+    pub(crate) columns: Vec<String>,
+    /// Declared types of these.
+    pub(crate) types: Vec<String>,
+    /// Whether it only reads.
+    pub(crate) is_read: bool,
+    /// What is to be done.
+    pub(crate) action: Action,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// No table is touched: the merging SQLite evaluates it.
+    Evaluate,
+    /// The schema answers.
+    Schema,
+    /// It tells how another statement would be run.
+    Explain(Arc<Planned>),
+    /// There is only one bucket: the text goes there as it is.
+    OneBucket,
+    /// Rows are read.
+    Read(Read),
+    /// Rows are changed in place, or computed and written back.
+    Change(Box<Change>),
+    /// Rows are made.
+    Insert(Box<Insert>),
+    /// The schema changes.
+    Definition,
+}
+
+/// What a gathering statement needs of one table.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) table: Arc<Table>,
+    /// Positions of the columns that are needed, in order.
+    pub(crate) columns: Vec<usize>,
+    pub(crate) route: Route,
+    pub(crate) filters: Vec<Filter>,
+}
+
+impl Source {
+    /// Everything of a table.
+    pub(crate) fn whole(table: &Arc<Table>) -> Source {
+        Source {
+            table: Arc::clone(table),
+            columns: table.stored().collect(),
+            route: Route::default(),
+            filters: Vec::new(),
+        }
+    }
+
+    /// Whether the rowid travels as the first column.
+    pub(crate) fn has_rowid(&self) -> bool {
+        self.table.rowid_name.is_some()
+    }
+
+    /// The statement that reads it from a partition, its rows in the order of their keys.
+    pub(crate) fn fragment(&self, params: &[Value]) -> Statement {
+        let table = &self.table;
+        let mut columns: Vec<String> = table.rowid_name.map(str::to_owned).into_iter().collect();
+        columns.extend(self.columns.iter().map(|&position| quote_identifier(&table.columns[position].name)));
+        if columns.is_empty() {
+            columns.push("NULL".to_owned());
+        }
+        let mut given = Vec::new();
+        let conditions: Option<Vec<String>> =
+            self.filters.iter().map(|filter| filter.render(params, &mut given)).collect();
+        let mut sql = format!("SELECT {} FROM {}", columns.join(", "), quote_identifier(&table.name));
+        match conditions {
+            Some(conditions) if !conditions.is_empty() => {
+                let _ = write!(sql, " WHERE {}", conditions.join(" AND "));
+            }
+            Some(_) => {}
+            // A parameter is missing; the client's text will be refused for it.
+            None => given.clear(),
+        }
+        let order: Vec<String> = match table.rowid_name {
+            Some(rowid) => vec![rowid.to_owned()],
+            None => table
+                .primary_key
+                .iter()
+                .map(|&position| quote_identifier(&table.columns[position].name))
+                .collect(),
+        };
+        if !order.is_empty() {
+            let _ = write!(sql, " ORDER BY {}", order.join(", "));
+        }
+        let params = if given.is_empty() { Params::None } else { Params::Positional(given) };
+        Statement { sql, params }
+    }
+}
+
+impl Planned {
+    /// The request's parameters by number.
+    pub(crate) fn values(&self, params: &Params) -> Result<Vec<Value>> {
+        let wrong = |given: usize| {
+            let expected = self.parameters.len();
+            Error::bad_request(format!("the statement has {expected} parameters, {given} were given"))
+        };
+        match params {
+            Params::None if self.parameters.is_empty() => Ok(Vec::new()),
+            Params::None => Err(wrong(0)),
+            Params::Positional(values) if values.len() == self.parameters.len() => Ok(values.clone()),
+            Params::Positional(values) => Err(wrong(values.len())),
+            Params::Named(named) => {
+                let values = self
+                    .parameters
+                    .iter()
+                    .map(|name| named_value(name.as_deref(), named))
+                    .collect::<Result<Vec<Value>>>()?;
+                if values.len() < named.len() {
+                    return Err(Error::bad_request("a parameter is given that the statement does not have"));
+                }
+                Ok(values)
+            }
+        }
+    }
+
+    /// The plan as text, one line per step, for tests and EXPLAIN QUERY PLAN.
+    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> Vec<String> {
+        match &self.action {
+            Action::Evaluate => vec!["EVALUATE at the coordinator".to_owned()],
+            Action::Schema => vec!["SCHEMA of the catalog".to_owned()],
+            Action::Explain(_) => vec!["EXPLAIN".to_owned()],
+            Action::OneBucket => vec!["SINGLE p0".to_owned()],
+            Action::Definition => vec!["CHANGE SCHEMA on every partition".to_owned()],
+            Action::Read(read) => match read.single(database, params) {
+                Some(bucket) => vec![format!("SINGLE p{bucket}")],
+                None => describe_gather("MERGE", &read.sources, database, params),
+            },
+            Action::Change(change) => change.describe(database, params),
+            Action::Insert(insert) => insert.describe(database, params),
+        }
+    }
+}
+
+fn named_value(name: Option<&str>, named: &[(String, Value)]) -> Result<Value> {
+    let Some(name) = name else {
+        return Err(Error::bad_request("the statement has a parameter without a name"));
+    };
+    named
+        .iter()
+        .find(|(given, _)| given == name)
+        .map(|(_, value)| value.clone())
+        .ok_or_else(|| Error::bad_request(format!("the parameter '{name}' is missing")))
+}
+
+pub(crate) fn describe_gather(
+    word: &str,
+    sources: &[Source],
+    database: &Database,
+    params: &[Value],
+) -> Vec<String> {
+    let mut lines = vec![format!("{word} the statement over gathered rows")];
+    for source in sources {
+        let buckets = source.route.buckets(database, &source.table, params);
+        let pruned = database.buckets.len() - buckets.len();
+        lines.push(format!(
+            "  FRAGMENT {} {} (pruned {pruned}) {}",
+            source.table.name,
+            describe_buckets(&buckets),
+            source.fragment(params).sql
+        ));
+    }
+    lines
+}
+
+pub(crate) fn describe_buckets(buckets: &[usize]) -> String {
+    let names: Vec<String> = buckets.iter().map(|bucket| format!("p{bucket}")).collect();
+    names.join(",")
+}

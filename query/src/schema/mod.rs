@@ -1,6 +1,16 @@
-//! Changes of a schema: from SQL text and from declarations by fields.
+//! Changes of a schema: from SQL text ([`statement`]) and from declarations by fields ([`declaration`]).
+//! [`spread`] decides how a table's rows are spread and what keeps its uniqueness over partitions.
 
-use common::schema::Schema;
+mod declaration;
+mod spread;
+mod statement;
+
+use common::catalog::Database;
+use common::schema::{ObjectKind, Schema, TableKind, collection_ddl};
+use common::{Error, ErrorCode, Result, names};
+use serde_json::Value as Json;
+
+pub(crate) use statement::{Definition, define, define_all};
 
 /// A checked change, ready to be carried out on every partition and then published.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,23 +22,44 @@ pub struct SchemaChange {
 }
 
 /// The change that creates tables declared by fields (`tables` of `POST /databases`, or one table of
-/// `POST /databases/{db}/tables` in an array). `database` is as it is before, for a new one with an empty schema.
-pub fn declare_tables(
-    database: &common::catalog::Database,
-    tables: &serde_json::Value,
-) -> common::Result<SchemaChange> {
-    let _ = (database, tables);
-    Err(common::Error::internal("not written yet"))
+/// `POST /databases/{db}/tables` in an array). `database` is as it is before, for a new one with an empty
+/// schema.
+pub fn declare_tables(database: &Database, tables: &Json) -> Result<SchemaChange> {
+    let declared = declaration::parse(tables)?;
+    declaration::change(database, &declared)
 }
 
 /// The change that creates a collection.
-pub fn create_collection(database: &common::catalog::Database, name: &str) -> common::Result<SchemaChange> {
-    let _ = (database, name);
-    Err(common::Error::internal("not written yet"))
+pub fn create_collection(database: &Database, name: &str) -> Result<SchemaChange> {
+    names::check_database_name("collection", name)?;
+    let definition = define(database, &collection_ddl(name))?
+        .ok_or_else(|| Error::internal("a collection was made by a statement without effect"))?;
+    let mut change = definition.change;
+    let spec = change.schema.tables.get_mut(&name.to_ascii_lowercase());
+    let spec = spec.ok_or_else(|| Error::internal("a new collection is not in the schema"))?;
+    spec.kind = TableKind::Collection;
+    Ok(change)
 }
 
 /// The change that drops a table or a collection.
-pub fn drop_table(database: &common::catalog::Database, name: &str) -> common::Result<SchemaChange> {
-    let _ = (database, name);
-    Err(common::Error::internal("not written yet"))
+pub fn drop_table(database: &Database, name: &str) -> Result<SchemaChange> {
+    let Some(spec) = database.schema.table(name) else {
+        return Err(Error::new(ErrorCode::TableNotFound, format!("no such table: {name}")));
+    };
+    let sql = format!("DROP TABLE {}", names::quote_identifier(&spec.name));
+    let definition =
+        define(database, &sql)?.ok_or_else(|| Error::internal("dropping a table had no effect"))?;
+    Ok(definition.change)
+}
+
+/// The names of the tables of a kind, in order of creation.
+#[must_use]
+pub fn table_names(schema: &Schema, kind: TableKind) -> Vec<String> {
+    schema
+        .objects
+        .iter()
+        .filter(|object| object.kind == ObjectKind::Table)
+        .filter(|object| schema.table(&object.name).is_some_and(|spec| spec.kind == kind))
+        .map(|object| object.name.clone())
+        .collect()
 }

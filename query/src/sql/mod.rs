@@ -1,10 +1,33 @@
-//! Runs a client's SQL.
+//! Runs a client's SQL. The life of one statement:
+//!
+//! 1. [`Planner::plan`] checks it on the shadow schema and plans it, or finds the plan of an equal text;
+//! 2. the parameters choose the buckets;
+//! 3. a read goes to its bucket, or [`gather`] brings the rows together and the client's text runs there;
+//! 4. a write becomes [`Pending`] work per bucket: in place ([`write`]), inserted rows ([`insert`]) or rows
+//!    computed here ([`write_back`]); the work of a batch is put together ([`batch`]) and sent at once.
 
-use common::Result;
-use common::protocol::{Statement, StatementResult};
+mod batch;
+mod define;
+mod gather;
+mod insert;
+mod write;
+mod write_back;
+
+use std::sync::Arc;
+
+use common::protocol::{RowsHeader, Statement, StatementResult};
+use common::{Error, ErrorCode, Result, Value};
 
 use crate::Planner;
-use crate::access::PartitionAccess;
+use crate::access::{PartitionAccess, RowStream};
+use crate::plan::{Action, Planned};
+
+pub(crate) use gather::{blocks_of, evaluate};
+pub(crate) use insert::{Rows, insert_rows};
+pub(crate) use write::{Combine, Pending, send};
+
+/// Attempts at work that other requests' changes got in the way of.
+pub(crate) const ATTEMPTS_MAX: usize = 8;
 
 /// Statements of one request.
 #[derive(Clone, Debug)]
@@ -26,10 +49,27 @@ pub struct SqlAnswer {
     pub results: Vec<Result<StatementResult>>,
 }
 
-/// Runs the statements.
-pub async fn run(planner: &Planner, access: &impl PartitionAccess, request: SqlRequest) -> Result<SqlAnswer> {
-    let _ = (planner, access, request);
-    Err(common::Error::internal("not reachable yet"))
+/// Runs the statements. An atomic request answers an error as a whole; it names the statement.
+pub async fn run(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    request: SqlRequest,
+) -> Result<SqlAnswer> {
+    let limits = Limits { max_rows: request.max_rows, read_only: request.read_only };
+    if request.atomic && request.statements.len() > 1 {
+        let results = batch::run(planner, access, &request.statements, limits).await?;
+        return Ok(SqlAnswer { results: results.into_iter().map(Ok).collect() });
+    }
+    let mut session = Session::new(planner);
+    let mut results = Vec::with_capacity(request.statements.len());
+    for (index, statement) in request.statements.iter().enumerate() {
+        let result = session.run(access, statement, limits).await;
+        match result {
+            Err(error) if request.atomic => return Err(error.at_statement(index)),
+            other => results.push(other.map_err(|error| error.at_statement(index))),
+        }
+    }
+    Ok(SqlAnswer { results })
 }
 
 /// Runs one reading statement whose answer may have any number of rows.
@@ -37,7 +77,132 @@ pub async fn stream(
     planner: &Planner,
     access: &impl PartitionAccess,
     statement: Statement,
-) -> Result<crate::access::RowStream> {
-    let _ = (planner, access, statement);
-    Err(common::Error::internal("not reachable yet"))
+) -> Result<RowStream> {
+    let planned = planner.plan(&statement.sql)?;
+    if !planned.is_read {
+        return Err(only_reads());
+    }
+    let values = planned.values(&statement.params)?;
+    match &planned.action {
+        Action::OneBucket => access.stream(0, statement).await,
+        Action::Read(read) => match read.single(planner.database(), &values) {
+            Some(bucket) => access.stream(bucket, statement).await,
+            None => gather::stream(planner, access, &read.sources, &values, statement).await,
+        },
+        _ => {
+            let limits = Limits { max_rows: u32::MAX, read_only: true };
+            let result = read(planner, access, &planned, &values, &statement, limits).await?;
+            let header = RowsHeader { columns: result.columns, types: result.types, index: 0 };
+            Ok(RowStream { header, blocks: blocks_of(vec![result.rows]) })
+        }
+    }
+}
+
+/// What a request allows its statements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_rows: u32,
+    pub(crate) read_only: bool,
+}
+
+/// Statements that follow each other: one that changes the schema changes what the next is planned on.
+struct Session<'a> {
+    planner: &'a Planner,
+    newer: Option<Planner>,
+}
+
+impl<'a> Session<'a> {
+    fn new(planner: &'a Planner) -> Session<'a> {
+        Session { planner, newer: None }
+    }
+
+    fn planner(&self) -> &Planner {
+        self.newer.as_ref().unwrap_or(self.planner)
+    }
+
+    async fn run(
+        &mut self,
+        access: &impl PartitionAccess,
+        statement: &Statement,
+        limits: Limits,
+    ) -> Result<StatementResult> {
+        let planned = self.planner().plan(&statement.sql)?;
+        if limits.read_only && !planned.is_read {
+            return Err(only_reads());
+        }
+        let values = planned.values(&statement.params)?;
+        if planned.is_read {
+            return read(self.planner(), access, &planned, &values, statement, limits).await;
+        }
+        if matches!(planned.action, Action::Definition) {
+            let (result, newer) = define::run(self.planner(), access, &statement.sql, limits).await?;
+            if let Some(newer) = newer {
+                self.newer = Some(newer);
+            }
+            return Ok(result);
+        }
+        write_one(self.planner(), access, &planned, &values, statement, limits).await
+    }
+}
+
+/// Runs one statement by itself.
+pub(crate) async fn run_one(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    statement: &Statement,
+    max_rows: u32,
+) -> Result<StatementResult> {
+    Session::new(planner).run(access, statement, Limits { max_rows, read_only: false }).await
+}
+
+/// Runs a statement that only reads.
+async fn read(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    planned: &Arc<Planned>,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<StatementResult> {
+    let result = match &planned.action {
+        Action::Evaluate => evaluate(access, statement.clone(), limits.max_rows).await?,
+        Action::Schema => planner.shadow().query(statement, limits.max_rows)?,
+        Action::Explain(other) => define::explain(planner, other, values),
+        Action::OneBucket => access.read(0, statement.clone(), limits.max_rows).await?,
+        Action::Read(read) => match read.single(planner.database(), values) {
+            Some(bucket) => access.read(bucket, statement.clone(), limits.max_rows).await?,
+            None => {
+                gather::run(planner, access, &read.sources, values, statement.clone(), limits.max_rows).await?
+            }
+        },
+        Action::Change(_) | Action::Insert(_) | Action::Definition => {
+            return Err(Error::internal("a write was planned as a read"));
+        }
+    };
+    Ok(StatementResult { is_read: true, ..result })
+}
+
+/// Runs a statement that changes rows, again if other requests get in the way.
+async fn write_one(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    planned: &Arc<Planned>,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<StatementResult> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let pending = write::prepare(planner, access, planned, values, statement, limits).await?;
+        match send(planner, access, vec![pending], limits.max_rows).await {
+            Ok(mut results) => return Ok(results.remove(0)),
+            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
+            Err(refusal) => return Err(refusal.error),
+        }
+    }
+}
+
+fn only_reads() -> Error {
+    Error::new(ErrorCode::SqlForbidden, "this request only reads").with_hint("send writes with POST")
 }

@@ -1,0 +1,243 @@
+//! The parser behind our own door. Its verdict is never the client's: where it does not understand a text
+//! that SQLite does, the plan is the one that needs no understanding (gather).
+
+use common::Value;
+use common::names::quote_identifier;
+pub(crate) use turso_parser::ast::{
+    AlterTableBody, Cmd, ColumnConstraint, CreateTableBody, Distinctness, Expr, FromClause, InsertBody,
+    JoinConstraint, JoinOperator, JoinType, LikeOperator, Literal, Name, OneSelect, Operator, PragmaBody, QualifiedName,
+    ResolveType, ResultColumn, Select, SelectBody, SelectTable, Stmt, TableConstraint, UnaryOperator, Upsert, UpsertDo, Variable,
+};
+
+/// Operators of pattern matching that are built in.
+pub(crate) const LIKE_OPERATORS: [LikeOperator; 2] = [LikeOperator::Like, LikeOperator::Glob];
+
+/// The statement of a text, or `None` if the parser does not understand it or it holds more than one.
+pub(crate) fn parse(sql: &str) -> Option<Cmd> {
+    let mut parser = turso_parser::parser::Parser::new(sql.as_bytes());
+    let command = parser.next_cmd().ok()??;
+    match parser.next_cmd() {
+        Ok(None) => Some(command),
+        _ => None,
+    }
+}
+
+/// The expressions directly inside an expression. A subquery counts as a leaf, see [`is_subquery`].
+pub(crate) fn children(expression: &Expr) -> Vec<&Expr> {
+    match expression {
+        Expr::Between { lhs, start, end, .. } => vec![lhs, start, end],
+        Expr::Binary(left, _, right) => vec![left, right],
+        Expr::Case { base, when_then_pairs, else_expr } => base
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(when_then_pairs.iter().flat_map(|(when, then)| [when.as_ref(), then.as_ref()]))
+            .chain(else_expr.iter().map(AsRef::as_ref))
+            .collect(),
+        Expr::Cast { expr, .. }
+        | Expr::Collate(expr, _)
+        | Expr::IsNull(expr)
+        | Expr::NotNull(expr)
+        | Expr::Unary(_, expr)
+        | Expr::FieldAccess { base: expr, .. } => vec![expr],
+        Expr::FunctionCall { args, order_by, filter_over, .. } => args
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(order_by.iter().map(|term| term.expr.as_ref()))
+            .chain(filter_over.filter_clause.iter().map(AsRef::as_ref))
+            .collect(),
+        Expr::FunctionCallStar { filter_over, .. } => {
+            filter_over.filter_clause.iter().map(AsRef::as_ref).collect()
+        }
+        Expr::InList { lhs, rhs, .. } => {
+            std::iter::once(lhs.as_ref()).chain(rhs.iter().map(AsRef::as_ref)).collect()
+        }
+        Expr::InSelect { lhs, .. } | Expr::InTable { lhs, .. } => vec![lhs],
+        Expr::Like { lhs, rhs, escape, .. } => {
+            [lhs.as_ref(), rhs.as_ref()].into_iter().chain(escape.iter().map(AsRef::as_ref)).collect()
+        }
+        Expr::Parenthesized(items) | Expr::Array { elements: items } => {
+            items.iter().map(AsRef::as_ref).collect()
+        }
+        Expr::Subscript { base, index } => vec![base, index],
+        _ => Vec::new(),
+    }
+}
+
+/// As [`children`], to change them. Only the kinds that are pushed to partitions have children here.
+fn pushable_children(expression: &mut Expr) -> Vec<&mut Expr> {
+    match expression {
+        Expr::Between { lhs, start, end, .. } => vec![lhs, start, end],
+        Expr::Binary(left, _, right) => vec![left, right],
+        Expr::Cast { expr, .. }
+        | Expr::Collate(expr, _)
+        | Expr::IsNull(expr)
+        | Expr::NotNull(expr)
+        | Expr::Unary(_, expr) => vec![expr],
+        Expr::FunctionCall { args, .. } => args.iter_mut().map(AsMut::as_mut).collect(),
+        Expr::InList { lhs, rhs, .. } => {
+            std::iter::once(lhs.as_mut()).chain(rhs.iter_mut().map(AsMut::as_mut)).collect()
+        }
+        Expr::Like { lhs, rhs, escape, .. } => {
+            [lhs.as_mut(), rhs.as_mut()].into_iter().chain(escape.iter_mut().map(AsMut::as_mut)).collect()
+        }
+        Expr::Parenthesized(items) => items.iter_mut().map(AsMut::as_mut).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Replaces leaves of an expression from the outside in.
+pub(crate) fn rewrite(expression: &mut Expr, replace: &mut impl FnMut(&Expr) -> Option<Expr>) {
+    if let Some(other) = replace(expression) {
+        *expression = other;
+        return;
+    }
+    for child in pushable_children(expression) {
+        rewrite(child, replace);
+    }
+}
+
+/// Whether the expression is itself a query.
+pub(crate) fn is_subquery(expression: &Expr) -> bool {
+    matches!(
+        expression,
+        Expr::Exists(_)
+            | Expr::Subquery(_)
+            | Expr::InSelect { .. }
+            | Expr::InTable { .. }
+            | Expr::SubqueryResult { .. }
+    )
+}
+
+/// Whether the expression is the time of the statement under one of its three names.
+pub(crate) fn is_time(expression: &Expr) -> bool {
+    matches!(
+        expression,
+        Expr::Literal(Literal::CurrentDate | Literal::CurrentTime | Literal::CurrentTimestamp)
+    )
+}
+
+/// `VALUES` of some rows.
+pub(crate) fn values(rows: Vec<Vec<Box<Expr>>>) -> Select {
+    Select {
+        with: None,
+        body: SelectBody { select: OneSelect::Values(rows), compounds: Vec::new() },
+        order_by: Vec::new(),
+        limit: None,
+    }
+}
+
+/// Whether some part of the expression passes the test.
+pub(crate) fn any(expression: &Expr, test: &impl Fn(&Expr) -> bool) -> bool {
+    test(expression) || children(expression).into_iter().any(|child| any(child, test))
+}
+
+/// The parts of a condition that must all hold.
+pub(crate) fn conjuncts(condition: &Expr) -> Vec<&Expr> {
+    match condition {
+        Expr::Binary(left, Operator::And, right) => {
+            let mut parts = conjuncts(left);
+            parts.extend(conjuncts(right));
+            parts
+        }
+        Expr::Parenthesized(items) if items.len() == 1 => conjuncts(&items[0]),
+        other => vec![other],
+    }
+}
+
+/// An expression without the brackets around it.
+pub(crate) fn bare(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Parenthesized(items) if items.len() == 1 => bare(&items[0]),
+        other => other,
+    }
+}
+
+/// The value of a literal, where it is beyond doubt.
+pub(crate) fn literal(expression: &Expr) -> Option<Value> {
+    match bare(expression) {
+        Expr::Literal(Literal::Null) => Some(Value::Null),
+        Expr::Literal(Literal::True) => Some(Value::Integer(1)),
+        Expr::Literal(Literal::False) => Some(Value::Integer(0)),
+        Expr::Literal(Literal::Numeric(text)) => number(text),
+        Expr::Literal(Literal::String(text)) => string(text).map(Value::Text),
+        Expr::Literal(Literal::Blob(text)) => {
+            Some(Value::Blob(turso_parser::ast::blob_literal_bytes(text).collect()))
+        }
+        Expr::Unary(UnaryOperator::Positive, inner) => literal(inner),
+        Expr::Unary(UnaryOperator::Negative, inner) => match literal(inner)? {
+            Value::Integer(number) => Some(Value::Integer(number.checked_neg()?)),
+            Value::Real(number) => Some(Value::Real(-number)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn number(text: &str) -> Option<Value> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A literal beyond 64 bits is a real, whose value SQLite should say.
+        return text.parse().ok().map(Value::Integer);
+    }
+    let plain = text.len() <= 15
+        && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && text.bytes().any(|byte| byte.is_ascii_digit());
+    if plain { text.parse().ok().map(Value::Real) } else { None }
+}
+
+fn string(quoted: &str) -> Option<String> {
+    let inner = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
+    Some(inner.replace("''", "'"))
+}
+
+/// A name as a reference that SQLite cannot read otherwise.
+pub(crate) fn quoted_name(name: &str) -> Name {
+    Name::from_string(quote_identifier(name))
+}
+
+/// A parameter by number.
+pub(crate) fn parameter(number: usize) -> Expr {
+    let number = u32::try_from(number).unwrap_or(u32::MAX).max(1);
+    Expr::Variable(Variable::numbered(std::num::NonZeroU32::new(number).expect("at least one")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expression(text: &str) -> Expr {
+        let Some(Cmd::Stmt(Stmt::Select(select))) = parse(&format!("SELECT 1 WHERE {text}")) else {
+            panic!("{text}")
+        };
+        let OneSelect::Select { where_clause: Some(condition), .. } = select.body.select else { panic!() };
+        *condition
+    }
+
+    #[test]
+    fn literals_have_sqlites_values() {
+        for (text, value) in [
+            ("12", Value::Integer(12)),
+            ("-12", Value::Integer(-12)),
+            ("(1.5)", Value::Real(1.5)),
+            ("'it''s'", Value::Text("it's".into())),
+            ("x'00ff'", Value::Blob(vec![0, 255])),
+            ("NULL", Value::Null),
+        ] {
+            assert_eq!(literal(&expression(text)), Some(value), "{text}");
+        }
+        for text in ["0x10", "9223372036854775808", "1e400", "a", "1 + 1"] {
+            assert_eq!(literal(&expression(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn conjuncts_are_found_through_brackets() {
+        assert_eq!(conjuncts(&expression("a = 1 AND (b = 2 AND c = 3 OR d)")).len(), 2);
+        assert_eq!(conjuncts(&expression("(a AND b) AND c")).len(), 3);
+    }
+
+    #[test]
+    fn subqueries_are_found_anywhere() {
+        assert!(any(&expression("1 + (CASE WHEN a IN (SELECT 1) THEN 1 END)"), &is_subquery));
+        assert!(!any(&expression("a IN (1, 2)"), &is_subquery));
+    }
+}

@@ -1,0 +1,123 @@
+//! The empty database with the client's schema: the authority on what a text means.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use common::protocol::{Statement, StatementResult};
+use common::schema::{Schema, SchemaObject};
+use common::{Error, Result};
+use sqlite::Budget;
+
+use crate::table::Table;
+
+/// Functions whose result depends on more than their arguments.
+const NOT_DETERMINISTIC: [&str; 16] = [
+    "random", "randomblob", "changes", "total_changes", "last_insert_rowid", "date", "time", "datetime",
+    "julianday", "strftime", "unixepoch", "timediff", "current_date", "current_time", "current_timestamp",
+    "sqlite_offset",
+];
+
+/// A shadow database, shared by requests.
+pub(crate) struct Shadow {
+    inner: Mutex<sqlite::Shadow>,
+}
+
+/// What the shadow says of a statement.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) columns: Vec<String>,
+    pub(crate) types: Vec<String>,
+    pub(crate) parameters: Vec<Option<String>>,
+    pub(crate) is_read: bool,
+    pub(crate) changes_schema: bool,
+    /// Base tables that it names, by their names as written, also through views.
+    pub(crate) tables: BTreeMap<String, Usage>,
+    /// Whether it reads the schema itself.
+    pub(crate) reads_schema: bool,
+    functions: Vec<String>,
+}
+
+/// The columns of a table that a statement reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Usage {
+    columns: Vec<String>,
+}
+
+impl Usage {
+    /// Their positions in order.
+    pub(crate) fn positions(&self, table: &Table) -> Vec<usize> {
+        let named = |position: &usize| {
+            let name = &table.columns[*position].name;
+            // A WITHOUT ROWID table is kept in the order of its key.
+            self.columns.iter().any(|column| column.eq_ignore_ascii_case(name))
+                || (table.without_rowid && table.primary_key.contains(position))
+        };
+        (0..table.columns.len()).filter(named).collect()
+    }
+}
+
+impl Checked {
+    /// Whether it answers the same wherever and whenever it runs on the same rows.
+    pub(crate) fn is_deterministic(&self) -> bool {
+        !self.functions.iter().any(|name| NOT_DETERMINISTIC.contains(&name.as_str()))
+    }
+}
+
+impl Shadow {
+    /// Builds the schema.
+    pub(crate) fn new(schema: &Schema) -> Result<Shadow> {
+        let statements = schema.objects.iter().map(|object| object.sql.as_str());
+        Ok(Shadow { inner: Mutex::new(sqlite::Shadow::new(statements).map_err(Error::from)?) })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&sqlite::Shadow) -> T) -> T {
+        // It holds no state between calls that a panic could have torn.
+        work(&self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The definitions of the tables.
+    pub(crate) fn definitions(&self) -> Vec<sqlite::schema::Table> {
+        self.with(|shadow| shadow.schema().tables.clone())
+    }
+
+    /// Checks a statement.
+    pub(crate) fn check(&self, sql: &str) -> Result<Checked> {
+        let (description, schema) =
+            self.with(|shadow| shadow.prepare(sql).map(|found| (found, shadow.schema().clone())))?;
+        let mut tables: BTreeMap<String, Usage> = BTreeMap::new();
+        let mut reads_schema = false;
+        for access in description.reads.iter().chain(&description.writes) {
+            if let Some(table) = schema.table(&access.table) {
+                tables.entry(table.name.clone()).or_default().columns.extend(access.columns.clone());
+            } else {
+                reads_schema |= is_schema_source(&access.table);
+            }
+        }
+        Ok(Checked {
+            columns: description.columns,
+            types: description.types,
+            parameters: description.parameters,
+            is_read: description.read_only && !description.changes_schema,
+            changes_schema: description.changes_schema,
+            tables,
+            reads_schema,
+            functions: description.functions,
+        })
+    }
+
+    /// Answers from the schema alone.
+    pub(crate) fn query(&self, statement: &Statement, max_rows: u32) -> Result<StatementResult> {
+        let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
+        Ok(self.with(|shadow| shadow.query(statement, &budget))?)
+    }
+
+    /// The objects after a statement of DDL, which is tried and undone.
+    pub(crate) fn objects_after(&self, sql: &str) -> Result<Vec<SchemaObject>> {
+        Ok(self.with(|shadow| shadow.objects_after(sql))?)
+    }
+}
+
+fn is_schema_source(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    lower.starts_with("sqlite_") || lower.starts_with("pragma_")
+}

@@ -1,0 +1,184 @@
+//! Several statements, all or none: their work is put together and sent as one write.
+//!
+//! Nothing is written before the last statement is prepared, so a statement that would have to gather rows
+//! which an earlier one of the batch writes is refused rather than answered from the state before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::protocol::{Statement, StatementResult};
+use common::{Error, Result, Value};
+
+use super::write::{self, Pending, send};
+use super::{ATTEMPTS_MAX, Limits, define, only_reads, read};
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::plan::{Action, InsertSource, Planned, Source};
+
+/// A statement of the batch with its plan and its parameters.
+struct Member<'a> {
+    statement: &'a Statement,
+    planned: Arc<Planned>,
+    values: Vec<Value>,
+}
+
+/// Runs the statements; the error names the one that failed.
+pub(super) async fn run(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    statements: &[Statement],
+    limits: Limits,
+) -> Result<Vec<StatementResult>> {
+    let mut members = Vec::with_capacity(statements.len());
+    let mut definitions = 0;
+    for (index, statement) in statements.iter().enumerate() {
+        match planner.plan(&statement.sql) {
+            Ok(planned) => {
+                definitions += usize::from(matches!(planned.action, Action::Definition));
+                let values = planned.values(&statement.params).map_err(|error| error.at_statement(index))?;
+                members.push(Member { statement, planned, values });
+            }
+            // A table that an earlier statement makes is not known yet.
+            Err(_) if definitions > 0 => return Err(mixed()),
+            Err(error) => return Err(error.at_statement(index)),
+        }
+    }
+    if limits.read_only && let Some(index) = members.iter().position(|member| !member.planned.is_read) {
+        return Err(only_reads().at_statement(index));
+    }
+    if definitions == members.len() && definitions > 0 {
+        return define::run_all(planner, access, statements).await;
+    }
+    if definitions > 0 {
+        return Err(mixed());
+    }
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let (mut results, pendings, places) = prepare(planner, access, &members, limits).await?;
+        match send(planner, access, pendings, limits.max_rows).await {
+            Ok(answers) => {
+                for (place, answer) in places.iter().zip(answers) {
+                    results[*place] = answer;
+                }
+                return Ok(results);
+            }
+            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
+            Err(mut refusal) => {
+                let place = |index: u32| places.get(index as usize).and_then(|&place| u32::try_from(place).ok());
+                refusal.error.statement = refusal.error.statement.and_then(place);
+                return Err(refusal.error);
+            }
+        }
+    }
+}
+
+fn mixed() -> Error {
+    Error::not_supported(
+        "an atomic request cannot change the schema and rows",
+        "send the statements that change the schema first, or send \"atomic\": false",
+    )
+}
+
+/// Answers of the reads, work of the writes, and whose work it is.
+type Prepared = (Vec<StatementResult>, Vec<Pending>, Vec<usize>);
+
+async fn prepare(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    members: &[Member<'_>],
+    limits: Limits,
+) -> Result<Prepared> {
+    let mut results = vec![StatementResult::default(); members.len()];
+    let (mut pendings, mut places) = (Vec::new(), Vec::new());
+    let mut written: BTreeSet<String> = BTreeSet::new();
+    for (index, member) in members.iter().enumerate() {
+        let done = prepare_one(planner, access, member, &written, limits).await;
+        match done {
+            Ok(Step::Answer(result)) => results[index] = result,
+            Ok(Step::Work(pending)) => {
+                pendings.push(pending);
+                places.push(index);
+            }
+            Err(error) => {
+                release(access, &pendings).await;
+                return Err(error.at_statement(index));
+            }
+        }
+        written.extend(writes(&member.planned));
+    }
+    Ok((results, pendings, places))
+}
+
+enum Step {
+    Answer(StatementResult),
+    Work(Pending),
+}
+
+async fn prepare_one(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    member: &Member<'_>,
+    written: &BTreeSet<String>,
+    limits: Limits,
+) -> Result<Step> {
+    let Member { statement, planned, values } = member;
+    if !planned.is_read {
+        let gathers = match &planned.action {
+            Action::Change(change) if change.buckets(planner.database(), values).is_none() => {
+                depends_on(&change.sources, written)
+            }
+            Action::Insert(insert) => match &insert.source {
+                InsertSource::Query(query) => match &query.action {
+                    Action::Read(read) => depends_on(&read.sources, written),
+                    _ => false,
+                },
+                _ => false,
+            },
+            _ => false,
+        };
+        if gathers {
+            return Err(reads_own_writes());
+        }
+        return write::prepare(planner, access, planned, values, statement, limits).await.map(Step::Work);
+    }
+    let bucket = match &planned.action {
+        Action::OneBucket if !written.is_empty() => Some(0),
+        Action::Read(read) if depends_on(&read.sources, written) => {
+            Some(read.single(planner.database(), values).ok_or_else(reads_own_writes)?)
+        }
+        _ => None,
+    };
+    match bucket {
+        // It must see what is written before it, so it goes along with that.
+        Some(bucket) => Ok(Step::Work(Pending::everywhere(&[bucket], statement))),
+        None => read(planner, access, planned, values, statement, limits).await.map(Step::Answer),
+    }
+}
+
+fn depends_on(sources: &[Source], written: &BTreeSet<String>) -> bool {
+    sources.iter().any(|source| written.contains(&source.table.name))
+}
+
+fn writes(planned: &Planned) -> Option<String> {
+    match &planned.action {
+        Action::Change(change) => Some(change.target.name.clone()),
+        Action::Insert(insert) => Some(insert.target.name.clone()),
+        // With one bucket everything goes there in order.
+        Action::OneBucket if !planned.is_read => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn reads_own_writes() -> Error {
+    Error::not_supported(
+        "a statement reads, over several partitions, rows that the same request writes",
+        "send it as a request of its own, or narrow it to one partition by the partition key",
+    )
+}
+
+async fn release(access: &impl PartitionAccess, pendings: &[Pending]) {
+    for (table, first, count) in pendings.iter().filter_map(|pending| pending.allocated.as_ref()) {
+        access.release_rowids(table, *first, *count).await;
+    }
+}

@@ -1,0 +1,369 @@
+//! Inserting rows: they are computed once, at the coordinator; the stored values of each decide its bucket.
+
+use common::entry::Change;
+use common::protocol::{Params, Statement, WorkItem};
+use common::value::Affinity;
+use common::{Error, Result, Value};
+
+use super::write::{Combine, Images, Pending};
+use super::{evaluate, gather};
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::plan::{Action, Insert, InsertSource, Place, Planned};
+use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
+
+/// Rows of one statement on a partition: few enough for SQLite's 32,766 parameters at 100 columns, and the
+/// same number again and again, so that the prepared statement is used again.
+const ROWS_PER_STATEMENT: usize = 128;
+
+/// Most parameters of a statement.
+const PARAMETERS_MAX: usize = 32_766;
+
+/// Rows on their way into a table: values for the places named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) places: Vec<Place>,
+    pub(crate) rows: Vec<Vec<Value>>,
+}
+
+/// Turns an INSERT into work.
+pub(super) async fn prepare(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    planned: &Planned,
+    insert: &Insert,
+    values: &[Value],
+) -> Result<Pending> {
+    let rows = compute(planner, access, insert, values).await?;
+    let text = |places: &[Place], count: usize| insert.statement(places, count);
+    let mut pending = insert_rows(planner, access, &insert.target, rows, &text).await?;
+    if let Combine::Sum { columns, last_insert_rowid } = &mut pending.combine {
+        if insert.returns_rows {
+            *columns = Some(planned.columns.clone());
+        }
+        if insert.has_conflict_clause {
+            // Which row was inserted last, if any, is for the partitions to say.
+            *last_insert_rowid = None;
+        }
+    }
+    Ok(pending)
+}
+
+async fn compute(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    insert: &Insert,
+    values: &[Value],
+) -> Result<Rows> {
+    let rows = match &insert.source {
+        InsertSource::Defaults => vec![Vec::new()],
+        InsertSource::Rows(rows) => rows
+            .iter()
+            .map(|row| {
+                let value = |operand: &crate::route::Operand| operand.value(values);
+                row.iter()
+                    .map(value)
+                    .collect::<Option<Vec<Value>>>()
+                    .ok_or_else(|| Error::bad_request("a parameter is missing"))
+            })
+            .collect::<Result<_>>()?,
+        InsertSource::Query(query) => rows_of_query(planner, access, query, values).await?,
+    };
+    Ok(Rows { places: insert.places.clone(), rows })
+}
+
+async fn rows_of_query(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    query: &Planned,
+    values: &[Value],
+) -> Result<Vec<Vec<Value>>> {
+    // The query stands first in the statement, so its parameters are the first ones.
+    let values = &values[..query.parameters.len().min(values.len())];
+    let params = if values.is_empty() { Params::None } else { Params::Positional(values.to_vec()) };
+    // Parameters keep their names in the text; by position they are found all the same.
+    let statement = Statement { sql: query.text.clone(), params };
+    let result = match &query.action {
+        Action::Evaluate => evaluate(access, statement, u32::MAX).await?,
+        Action::Read(read) => match read.single(planner.database(), values) {
+            Some(bucket) => access.read(bucket, statement, u32::MAX).await?,
+            None => gather::run(planner, access, &read.sources, values, statement, u32::MAX).await?,
+        },
+        _ => return Err(Error::not_supported("this query cannot feed an INSERT", "select from tables")),
+    };
+    if result.truncated {
+        return Err(Error::new(common::ErrorCode::ResultTooBig, "the rows to insert are larger than 8 MiB")
+            .with_hint("insert them in several statements"));
+    }
+    result.rows.to_values().map_err(|error| Error::internal(error.to_string()))
+}
+
+/// Turns rows into work: defaults that decide a place are evaluated, rowids allocated, buckets chosen, rows
+/// of global indexes made. `text` makes the statement for some places and a number of rows.
+pub(crate) async fn insert_rows(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Table,
+    mut rows: Rows,
+    text: &(dyn Fn(&[Place], usize) -> String + Sync),
+) -> Result<Pending> {
+    if rows.rows.is_empty() {
+        return Ok(Pending::default());
+    }
+    add_defaults(access, table, &mut rows).await?;
+    let (rowids, allocated) = add_rowids(access, table, &mut rows).await?;
+    let placed = place(planner, access, table, &rows, &rowids).await;
+    let (buckets, images) = match placed {
+        Ok(placed) => placed,
+        Err(error) => {
+            if let Some((first, count)) = allocated {
+                access.release_rowids(&table.name, first, count).await;
+            }
+            return Err(error);
+        }
+    };
+    let last_insert_rowid = rowids.as_ref().and_then(|rowids| rowids.last().copied().flatten());
+    let mut work = statements(planner.buckets(), rows, &buckets, text);
+    work.extend(images.into_work());
+    Ok(Pending {
+        work,
+        combine: Combine::Sum { columns: None, last_insert_rowid },
+        allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)),
+        computed: false,
+    })
+}
+
+/// Rows by bucket, in statements of equal size as far as possible.
+fn statements(
+    bucket_count: usize,
+    rows: Rows,
+    buckets: &[usize],
+    text: &(dyn Fn(&[Place], usize) -> String + Sync),
+) -> Vec<(usize, WorkItem)> {
+    let places = rows.places;
+    let per_statement = ROWS_PER_STATEMENT.min((PARAMETERS_MAX / places.len().max(1)).max(1));
+    let mut by_bucket: Vec<Vec<Vec<Value>>> = vec![Vec::new(); bucket_count];
+    for (row, &bucket) in rows.rows.into_iter().zip(buckets) {
+        by_bucket[bucket].push(row);
+    }
+    let mut work = Vec::new();
+    let mut full: Option<String> = None;
+    for (bucket, rows) in by_bucket.into_iter().enumerate() {
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let chunk: Vec<Vec<Value>> = rows.by_ref().take(per_statement).collect();
+            let sql = if chunk.len() == per_statement {
+                full.get_or_insert_with(|| text(&places, per_statement)).clone()
+            } else {
+                text(&places, chunk.len())
+            };
+            let params = Params::Positional(chunk.into_iter().flatten().collect());
+            work.push((bucket, WorkItem::Statement(Statement { sql, params })));
+        }
+    }
+    work
+}
+
+/// Evaluates, for each row, the defaults of absent columns that decide where the row or its index rows go.
+async fn add_defaults(access: &impl PartitionAccess, table: &Table, rows: &mut Rows) -> Result<()> {
+    let mut deciding = table.key_columns();
+    for index in &table.global_indexes {
+        deciding.extend(table.index_columns(index));
+    }
+    deciding.sort_unstable();
+    deciding.dedup();
+    for position in deciding {
+        let given = rows.places.contains(&Place::Column(position));
+        if given || table.rowid_alias == Some(position) {
+            continue;
+        }
+        let Some(default) = &table.columns[position].default else {
+            rows.places.push(Place::Column(position));
+            rows.rows.iter_mut().for_each(|row| row.push(Value::Null));
+            continue;
+        };
+        rows.places.push(Place::Column(position));
+        let statement = Statement { sql: format!("SELECT ({default})"), params: Params::None };
+        for row in &mut rows.rows {
+            let result = evaluate(access, statement.clone(), 1).await?;
+            let values =
+                result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+            let value = values.into_iter().flatten().next();
+            row.push(value.ok_or_else(|| Error::internal("a default has no value"))?);
+        }
+    }
+    Ok(())
+}
+
+type Rowids = Option<Vec<Option<i64>>>;
+
+/// Fills in the rowids: those that the client gives are announced, the others allocated. The rowids
+/// answered are those of the rows in order; `None` where the partition will refuse the value.
+async fn add_rowids(
+    access: &impl PartitionAccess,
+    table: &Table,
+    rows: &mut Rows,
+) -> Result<(Rowids, Option<(i64, u64)>)> {
+    if table.rowid_name.is_none() {
+        return Ok((None, None));
+    }
+    let wanted: Vec<usize> = (0..rows.places.len())
+        .filter(|&index| match rows.places[index] {
+            Place::Rowid => true,
+            Place::Column(position) => table.rowid_alias == Some(position),
+        })
+        .collect();
+    let column = match wanted.last() {
+        Some(&column) => column,
+        None => {
+            rows.places.push(table.rowid_alias.map_or(Place::Rowid, Place::Column));
+            rows.rows.iter_mut().for_each(|row| row.push(Value::Null));
+            rows.places.len() - 1
+        }
+    };
+    let values: Vec<Value> = rows.rows.iter().map(|row| row[column].clone()).collect();
+    let stored = stored_values(access, Affinity::Integer, &values).await?;
+    let given = stored.iter().filter_map(|value| match value {
+        Value::Integer(rowid) => Some(*rowid),
+        _ => None,
+    });
+    if let Some(greatest) = given.max() {
+        access.rowids_set(&table.name, greatest).await?;
+    }
+    let generated = stored.iter().filter(|value| value.is_null()).count() as u64;
+    let allocated = match generated {
+        0 => None,
+        count => Some((access.allocate_rowids(&table.name, count).await?, count)),
+    };
+    // A generated rowid is greater than those before it, also within the statement.
+    let mut next = allocated.map_or(0, |(first, _)| first);
+    let (mut rowids, mut greatest_beyond) = (Vec::with_capacity(stored.len()), None);
+    for (row, value) in rows.rows.iter_mut().zip(stored) {
+        let rowid = match value {
+            Value::Integer(rowid) => {
+                if allocated.is_some() && rowid >= next {
+                    next = rowid.checked_add(1).ok_or_else(full)?;
+                    greatest_beyond = Some(next + i64::try_from(generated).unwrap_or(0));
+                }
+                Some(rowid)
+            }
+            Value::Null => {
+                row[column] = Value::Integer(next);
+                next = next.checked_add(1).ok_or_else(full)?;
+                Some(next - 1)
+            }
+            _ => None,
+        };
+        rowids.push(rowid);
+    }
+    if let Some(greatest) = greatest_beyond {
+        access.rowids_set(&table.name, greatest).await?;
+    }
+    Ok((Some(rowids), allocated))
+}
+
+fn full() -> Error {
+    Error::new(common::ErrorCode::SqlError, "database or disk is full")
+        .with_hint("the table's greatest rowid is the greatest integer; give rowids yourself")
+}
+
+/// The bucket of each row, and the rows of global indexes.
+async fn place(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Table,
+    rows: &Rows,
+    rowids: &Rowids,
+) -> Result<(Vec<usize>, Images)> {
+    let buckets = match &table.key {
+        Key::Rowid => rowids
+            .iter()
+            .flatten()
+            // A value that is no rowid is refused by whichever partition it reaches.
+            .map(|rowid| rowid.map_or(0, |rowid| bucket_of(planner.database(), &[Value::Integer(rowid)])))
+            .collect(),
+        Key::Columns(columns) => {
+            let keys = folded_columns(access, table, rows, columns).await?;
+            keys.iter().map(|(_, folded)| bucket_of(planner.database(), folded)).collect()
+        }
+    };
+    let mut images = Images::default();
+    for index in &table.global_indexes {
+        let columns = table.index_columns(index);
+        let keys = folded_columns(access, table, rows, &columns).await?;
+        for (row, (stored, folded)) in keys.into_iter().enumerate() {
+            if stored.iter().any(Value::is_null) {
+                continue;
+            }
+            let rowid = rowids.as_ref().and_then(|rowids| rowids[row]).map_or(Value::Null, Value::Integer);
+            let bucket = bucket_of_index_row(planner.database(), &folded);
+            images.push(bucket, &index.table, index_row(stored, rowid));
+        }
+    }
+    Ok((buckets, images))
+}
+
+/// A row of a global index.
+pub(super) fn index_row(stored: Vec<Value>, rowid: Value) -> Change {
+    let mut row = stored.clone();
+    row.push(rowid);
+    Change::Insert { key: stored, row }
+}
+
+/// For each row, the values of some columns as stored, and folded by their collations.
+async fn folded_columns(
+    access: &impl PartitionAccess,
+    table: &Table,
+    rows: &Rows,
+    columns: &[usize],
+) -> Result<Vec<(Vec<Value>, Vec<Value>)>> {
+    let mut found = vec![(Vec::new(), Vec::new()); rows.rows.len()];
+    for &position in columns {
+        // The last one wins where a column is named twice, which SQLite ignores; so does the first here.
+        let place = rows.places.iter().position(|place| *place == Place::Column(position));
+        let place = place.ok_or_else(|| Error::internal("a key column has no value"))?;
+        let given: Vec<Value> = rows.rows.iter().map(|row| row[place].clone()).collect();
+        let stored = stored_values(access, table.columns[position].affinity, &given).await?;
+        for (row, value) in found.iter_mut().zip(stored) {
+            let folded = table
+                .folded(position, value.clone())
+                .ok_or_else(|| Error::internal("a key column has an unknown collation"))?;
+            row.0.push(value);
+            row.1.push(folded);
+        }
+    }
+    Ok(found)
+}
+
+/// Values as a column of the affinity stores them. SQLite itself is asked where its rules are subtle.
+pub(super) async fn stored_values(
+    access: &impl PartitionAccess,
+    affinity: Affinity,
+    values: &[Value],
+) -> Result<Vec<Value>> {
+    let mut stored = Vec::with_capacity(values.len());
+    for value in values {
+        stored.push(match affinity.apply(value) {
+            Some(value) => value,
+            None => ask_sqlite(access, affinity, value).await?,
+        });
+    }
+    Ok(stored)
+}
+
+async fn ask_sqlite(
+    access: &impl PartitionAccess,
+    affinity: Affinity,
+    value: &Value,
+) -> Result<Value> {
+    // A comparison with a NUMERIC expression gives text that is a number, and no other, numeric affinity.
+    let sql = match affinity {
+        Affinity::Text => "SELECT CAST(?1 AS TEXT)",
+        Affinity::Real => "SELECT CASE WHEN CAST(?1 AS NUMERIC) = ?1 THEN CAST(?1 AS REAL) ELSE ?1 END",
+        _ => "SELECT CASE WHEN CAST(?1 AS NUMERIC) = ?1 THEN CAST(?1 AS NUMERIC) ELSE ?1 END",
+    };
+    let statement = Statement { sql: sql.to_owned(), params: Params::Positional(vec![value.clone()]) };
+    let result = evaluate(access, statement, 1).await?;
+    let values = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+    values.into_iter().flatten().next().ok_or_else(|| Error::internal("an expression has no value"))
+}

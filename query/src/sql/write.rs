@@ -1,0 +1,250 @@
+//! Work on the partitions before it is sent, and the answer made of what they say.
+
+use std::collections::BTreeMap;
+
+use common::entry::Effects;
+use common::protocol::{Statement, StatementResult, WorkItem};
+use common::row::RowBlock;
+use common::{Error, ErrorCode, Outcome, Result, Value};
+
+use super::{Limits, insert, write_back};
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::plan::{Action, Planned};
+
+/// One statement's work, ready to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// By bucket, in order.
+    pub(crate) work: Vec<(usize, WorkItem)>,
+    /// How the answer is made.
+    pub(crate) combine: Combine,
+    /// Rowids that were allocated for it: table, first, count.
+    pub(crate) allocated: Option<(String, i64, u64)>,
+    /// Whether it was computed from rows that another request may have changed since, so that a unique
+    /// violation may be a conflict that its text deals with.
+    pub(crate) computed: bool,
+}
+
+/// How the answer is made of the partitions' results.
+#[derive(Debug)]
+pub(crate) enum Combine {
+    /// Rows one after another, counts added up. `columns` are the names that the client's text gives; the
+    /// rowid is the last one inserted if it is known beforehand.
+    Sum { columns: Option<Vec<String>>, last_insert_rowid: Option<i64> },
+    /// It is known already.
+    Known(Box<StatementResult>),
+}
+
+impl Default for Combine {
+    fn default() -> Self {
+        Combine::Sum { columns: None, last_insert_rowid: None }
+    }
+}
+
+impl Pending {
+    /// The same text on some buckets.
+    pub(crate) fn everywhere(buckets: &[usize], statement: &Statement) -> Pending {
+        let work = buckets.iter().map(|&bucket| (bucket, WorkItem::Statement(statement.clone())));
+        Pending { work: work.collect(), ..Pending::default() }
+    }
+}
+
+/// Whose item it is.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    /// Position of the statement.
+    statement: usize,
+    /// Whether its result counts; row images of global indexes do not.
+    counts: bool,
+}
+
+/// Why work was refused, and whether trying again may help.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) again: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal { error, again: false }
+    }
+}
+
+/// Turns a write into work.
+pub(crate) async fn prepare(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    planned: &Planned,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<Pending> {
+    match &planned.action {
+        Action::OneBucket => Ok(Pending::everywhere(&[0], statement)),
+        Action::Change(change) => match change.buckets(planner.database(), values) {
+            Some(buckets) => Ok(Pending::everywhere(&buckets, statement)),
+            None => write_back::prepare(planner, access, change, values, statement, limits).await,
+        },
+        Action::Insert(insert) => insert::prepare(planner, access, planned, insert, values).await,
+        _ => Err(Error::internal("a statement that is no write was sent as one")),
+    }
+}
+
+/// Sends the work of some statements as one write; answers one result per statement.
+pub(crate) async fn send(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    pendings: Vec<Pending>,
+    max_rows: u32,
+) -> Result<Vec<StatementResult>, Refusal> {
+    // Bucket → items, each with the statement that it belongs to and whether it is a statement itself.
+    let mut buckets: BTreeMap<usize, (Vec<WorkItem>, Vec<Owner>)> = BTreeMap::new();
+    let mut rest = Vec::with_capacity(pendings.len());
+    for (index, pending) in pendings.into_iter().enumerate() {
+        for (bucket, item) in pending.work {
+            let (items, owners) = buckets.entry(bucket).or_default();
+            owners.push(Owner { statement: index, counts: matches!(item, WorkItem::Statement(_)) });
+            items.push(item);
+        }
+        rest.push((pending.combine, pending.allocated, pending.computed));
+    }
+    let owners: Vec<Vec<Owner>> = buckets.values().map(|(_, owners)| owners.clone()).collect();
+    let work: Vec<(usize, Vec<WorkItem>)> =
+        buckets.into_iter().map(|(bucket, (items, _))| (bucket, items)).collect();
+    let answers = if work.is_empty() { Vec::new() } else {
+        match access.write(work, max_rows).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let allocated: Vec<_> = rest.iter().filter_map(|(_, allocated, _)| allocated.clone()).collect();
+                let computed = rest.iter().any(|(_, _, computed)| *computed);
+                return Err(refused(planner, access, error, &owners, &allocated, computed).await);
+            }
+        }
+    };
+    let mut parts: Vec<Vec<StatementResult>> = rest.iter().map(|_| Vec::new()).collect();
+    for (owners, results) in owners.iter().zip(answers) {
+        if owners.len() != results.len() {
+            return Err(Error::internal("a partition answered another number of results")
+                .with_outcome(Outcome::Applied)
+                .into());
+        }
+        for (owner, result) in owners.iter().zip(results) {
+            if owner.counts {
+                parts[owner.statement].push(result);
+            }
+        }
+    }
+    Ok(rest.into_iter().zip(parts).map(|((combine, ..), parts)| combined(combine, parts, max_rows)).collect())
+}
+
+/// Makes an error the client's own: its constraint's name, its statement's number; and gives back what was
+/// taken for the work.
+async fn refused(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    mut error: Error,
+    owners: &[Vec<Owner>],
+    allocated: &[(String, i64, u64)],
+    computed: bool,
+) -> Refusal {
+    // The item's number is within its bucket: it names a statement only where all buckets agree.
+    error.statement = error.statement.and_then(|item| {
+        let named: Vec<usize> =
+            owners.iter().filter_map(|owners| Some(owners.get(item as usize)?.statement)).collect();
+        let first = *named.first()?;
+        named.iter().all(|&other| other == first).then_some(u32::try_from(first).ok()?)
+    });
+    if error.outcome != Outcome::NotApplied {
+        return Refusal { error, again: false };
+    }
+    let mut again = error.code == ErrorCode::SerializationFailure && computed;
+    again |= computed && error.code == ErrorCode::UniqueViolation;
+    for (table, first, count) in allocated {
+        let collided = error.code == ErrorCode::UniqueViolation && planner.is_rowid_collision(table, &error.message);
+        if collided {
+            // The greatest rowid must be looked up before the next one is handed out.
+            if let Err(other) = access.rowids_set(table, *first).await {
+                return other.into();
+            }
+            again = true;
+        } else {
+            access.release_rowids(table, *first, *count).await;
+        }
+    }
+    planner.reword(&mut error);
+    Refusal { error, again }
+}
+
+fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> StatementResult {
+    let (columns, rowid) = match combine {
+        Combine::Known(result) => return *result,
+        Combine::Sum { columns, last_insert_rowid } => (columns, last_insert_rowid),
+    };
+    let mut sum = StatementResult::default();
+    let mut blocks = Vec::new();
+    for part in parts {
+        sum.is_read |= part.is_read;
+        sum.affected_rows += part.affected_rows;
+        sum.truncated |= part.truncated;
+        sum.last_insert_rowid = sum.last_insert_rowid.max(part.last_insert_rowid);
+        if !part.columns.is_empty() {
+            (sum.columns, sum.types) = (part.columns, part.types);
+            blocks.push(part.rows);
+        }
+    }
+    sum.rows = joined(&blocks);
+    if sum.rows.rows > max_rows {
+        sum.truncated = true;
+        if let Ok(mut rows) = sum.rows.to_values() {
+            rows.truncate(max_rows as usize);
+            sum.rows = RowBlock::from_values(sum.columns.len(), &rows);
+        }
+    }
+    if let Some(columns) = columns.filter(|columns| columns.len() == sum.columns.len()) {
+        sum.columns = columns;
+    }
+    sum.last_insert_rowid = rowid.or(sum.last_insert_rowid);
+    sum
+}
+
+fn joined(blocks: &[RowBlock]) -> RowBlock {
+    if let [only] = blocks {
+        return only.clone();
+    }
+    let mut data = Vec::with_capacity(blocks.iter().map(|block| block.data.len()).sum());
+    for block in blocks {
+        data.extend_from_slice(&block.data);
+    }
+    RowBlock {
+        columns: blocks.first().map_or(0, |block| block.columns),
+        rows: blocks.iter().map(|block| block.rows).sum(),
+        data: data.into(),
+    }
+}
+
+/// Row images of several tables of one bucket, as one item.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    by_bucket: BTreeMap<usize, Effects>,
+}
+
+impl Images {
+    /// Appends a change of a row of `table` in a bucket.
+    pub(crate) fn push(&mut self, bucket: usize, table: &str, change: common::entry::Change) {
+        let effects = self.by_bucket.entry(bucket).or_default();
+        let known = effects.tables.iter().position(|name| name == table);
+        let index = known.unwrap_or_else(|| {
+            effects.tables.push(table.to_owned());
+            effects.tables.len() - 1
+        });
+        let table = u16::try_from(index).expect("a statement changes few tables");
+        effects.rows.push(common::entry::Effect { table, change });
+    }
+
+    /// As work.
+    pub(crate) fn into_work(self) -> impl Iterator<Item = (usize, WorkItem)> {
+        self.by_bucket.into_iter().map(|(bucket, effects)| (bucket, WorkItem::Effects(effects)))
+    }
+}

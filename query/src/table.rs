@@ -1,0 +1,117 @@
+//! What planning knows of a table.
+
+use std::ops::Deref;
+
+use common::catalog::Database;
+use common::partition_map::{Bucket, bucket_of_key, hash_ranges};
+use common::schema::{GlobalIndex, TableKind, TableSpec};
+use common::{PartitionId, Value};
+use sqlite::schema::{Generated, Table as Definition};
+
+/// What chooses the bucket of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Key {
+    /// The rowid.
+    Rowid,
+    /// Columns, by position.
+    Columns(Vec<usize>),
+}
+
+/// A table: its definition as SQLite understood it, and how its rows are spread.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Table {
+    definition: Definition,
+    pub(crate) kind: TableKind,
+    pub(crate) key: Key,
+    pub(crate) global_indexes: Vec<GlobalIndex>,
+}
+
+impl Deref for Table {
+    type Target = Definition;
+
+    fn deref(&self) -> &Definition {
+        &self.definition
+    }
+}
+
+impl Table {
+    /// Puts a definition and what the catalog says of it together.
+    pub(crate) fn new(definition: Definition, spec: Option<&TableSpec>) -> Table {
+        Table {
+            key: key_of(&definition, spec.map(|spec| spec.partition_key.as_slice()).unwrap_or_default()),
+            kind: spec.map(|spec| spec.kind).unwrap_or_default(),
+            global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
+            definition,
+        }
+    }
+
+    /// The definition alone.
+    pub(crate) fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Whether a change of the column could move the row or touch a global index.
+    pub(crate) fn decides_place(&self, name: &str) -> bool {
+        if self.names_rowid(name) {
+            return true;
+        }
+        let Some(position) = self.column(name) else { return true };
+        let in_key = matches!(&self.key, Key::Columns(columns) if columns.contains(&position));
+        in_key || self.is_globally_unique(position)
+    }
+
+    pub(crate) fn is_globally_unique(&self, position: usize) -> bool {
+        self.global_indexes.iter().any(|index| {
+            index.columns.iter().any(|name| name.eq_ignore_ascii_case(&self.columns[position].name))
+        })
+    }
+
+    /// Positions of the columns whose values a row image holds.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.columns.len()).filter(|&position| self.columns[position].generated == Generated::No)
+    }
+
+    /// Positions of a global index's columns.
+    pub(crate) fn index_columns(&self, index: &GlobalIndex) -> Vec<usize> {
+        index.columns.iter().filter_map(|name| self.column(name)).collect()
+    }
+
+    /// The columns that choose the bucket, with the rowid as its alias where it has one.
+    pub(crate) fn key_columns(&self) -> Vec<usize> {
+        match &self.key {
+            Key::Rowid => self.rowid_alias.into_iter().collect(),
+            Key::Columns(columns) => columns.clone(),
+        }
+    }
+
+    /// A stored value folded as the column's collation compares it; `None` where that is not known.
+    pub(crate) fn folded(&self, position: usize, stored: Value) -> Option<Value> {
+        self.columns[position].known_collation().map(|collation| collation.fold(stored))
+    }
+}
+
+/// The key that names of columns make.
+pub(crate) fn key_of(table: &Definition, names: &[String]) -> Key {
+    let positions: Vec<usize> = names.iter().filter_map(|name| table.column(name)).collect();
+    match positions.as_slice() {
+        [] => Key::Rowid,
+        [only] if Some(*only) == table.rowid_alias => Key::Rowid,
+        _ => Key::Columns(positions),
+    }
+}
+
+/// The bucket that owns a row's key, whose values are stored and folded.
+pub(crate) fn bucket_of(database: &Database, key: &[Value]) -> usize {
+    bucket_of_key(&database.buckets, key)
+}
+
+/// The bucket of a row of a global index: its slot divided evenly over the buckets, whatever the method
+/// of the database.
+pub(crate) fn bucket_of_index_row(database: &Database, values: &[Value]) -> usize {
+    let count = u32::try_from(database.buckets.len()).unwrap_or(1);
+    let buckets: Vec<Bucket> = hash_ranges(count)
+        .into_iter()
+        .map(|range| Bucket { range, partition: PartitionId::CATALOG, epoch: 0 })
+        .collect();
+    bucket_of_key(&buckets, values)
+}
