@@ -66,11 +66,14 @@ impl<F: FileSystem> Worker<F> {
         let ended = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_until_end()));
         // First, so that nobody waits for an answer while the groups are let go.
         inbox.close();
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => on_fatal(&FatalError::Log(error)),
-            Err(panic) => on_fatal(&FatalError::Worker(panic_text(panic.as_ref()))),
-        }
+        let error = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => FatalError::Log(error),
+            Err(panic) => FatalError::Worker(panic_text(panic.as_ref())),
+        };
+        on_fatal(&error);
+        // Should the process go on for a while, the log must not be closed: that would sync it once more.
+        std::mem::forget(self);
     }
 
     fn run_until_end(&mut self) -> Result<(), LogWriteError> {

@@ -205,9 +205,9 @@ fn log(cluster: &mut Cluster, id: u64) {
     let log = cluster.replicas[&id].log.clone();
     cluster.say(format!("{id} after {}@{}", log.start().index, log.start().term));
     for entry in log.all() {
-        let text = String::from_utf8_lossy(&entry.data).into_owned();
-        let text = if entry.kind == crate::EntryKind::Configuration { "membership".to_owned() } else { text };
-        cluster.say(format!("    {}@{} {text}", entry.index, entry.term).trim_end().to_owned());
+        let text = String::from_utf8_lossy(&entry.data);
+        let text = if entry.kind == crate::EntryKind::Configuration { "membership".into() } else { text };
+        cluster.say(format!("    {}@{} {text}", entry.index, entry.term).trim_end());
     }
 }
 
