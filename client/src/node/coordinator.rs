@@ -117,7 +117,7 @@ impl CoordinatorClient {
         timeout: Duration,
     ) -> Result<(ReplicaId, BTreeMap<ReplicaId, PeerAddress>)> {
         match self.request(address, CoordinatorRequest::Join { host, port, instance }, timeout).await? {
-            CoordinatorReply::Joined { replica, coordinators } => Ok((replica, coordinators)),
+            CoordinatorReply::Joined { replica, coordinators, .. } => Ok((replica, coordinators)),
             _ => Err(mismatched(Effect::Writes)),
         }
     }

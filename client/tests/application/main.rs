@@ -1,0 +1,5 @@
+//! The client library against a server that answers by a script.
+
+mod answers;
+mod retries;
+mod script;
