@@ -1,0 +1,236 @@
+//! Statements over partitions: what they answer, where they go, and what they refuse.
+
+mod support;
+
+use common::protocol::{Params, Statement};
+use common::{ErrorCode, Value};
+use query::sql::SqlRequest;
+use support::Cluster;
+
+async fn people() -> Cluster {
+    let cluster = Cluster::hashed(4, Some("id"));
+    cluster
+        .ok("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INT, email TEXT UNIQUE)")
+        .await;
+    for id in 1..=20 {
+        cluster
+            .ok(&format!("INSERT INTO people VALUES ({id}, 'n{id}', {}, 'e{id}@x')", 20 + id % 5))
+            .await;
+    }
+    cluster
+}
+
+#[tokio::test]
+async fn rows_are_spread_and_read_back_as_one_table() {
+    let cluster = people().await;
+    assert!(cluster.counts("people").iter().all(|&count| count > 0));
+    assert_eq!(cluster.rows("SELECT count(*), sum(age) FROM people").await, [[20.into(), 440.into()]]);
+    assert_eq!(
+        cluster.rows("SELECT name FROM people WHERE id = 7").await,
+        [[Value::from("n7")]]
+    );
+    assert_eq!(
+        cluster.rows("SELECT id FROM people WHERE age > 22 ORDER BY id DESC LIMIT 2").await,
+        [[Value::from(19)], [18.into()]]
+    );
+    assert_eq!(cluster.rows("SELECT 1 + 1").await, [[Value::from(2)]]);
+}
+
+#[tokio::test]
+async fn a_key_leads_to_one_partition_and_filters_are_pushed() {
+    let cluster = people().await;
+    assert!(cluster.plan("SELECT * FROM people WHERE id = 7")[0].starts_with("SINGLE"));
+    let plan = cluster.plan("SELECT name FROM people p WHERE p.age > 22 AND random() > 0");
+    assert!(plan[1].contains("SELECT rowid, \"name\", \"age\" FROM \"people\" WHERE (\"age\" > 22)"), "{plan:?}");
+    *cluster.rows_streamed.lock().unwrap() = 0;
+    cluster.rows("SELECT name FROM people WHERE age = 21").await;
+    assert_eq!(*cluster.rows_streamed.lock().unwrap(), 4);
+}
+
+#[tokio::test]
+async fn generated_rowids_follow_each_other() {
+    let cluster = people().await;
+    let result = cluster.ok("INSERT INTO people (name) VALUES ('a'), ('b') RETURNING id, upper(name)").await;
+    assert_eq!(result.last_insert_rowid, Some(22));
+    assert_eq!(result.affected_rows, 2);
+    assert_eq!(result.columns, ["id", "upper(name)"]);
+    let result = cluster.ok("INSERT INTO people VALUES (100, 'c', 1, NULL), (NULL, 'd', 1, NULL)").await;
+    assert_eq!(result.last_insert_rowid, Some(101));
+    assert_eq!(cluster.ok("INSERT INTO people (name) VALUES ('e')").await.last_insert_rowid, Some(102));
+}
+
+#[tokio::test]
+async fn unused_rowids_go_back() {
+    let cluster = people().await;
+    let error = cluster.error("INSERT INTO people (name) VALUES (NULL)").await;
+    assert_eq!(error.message, "NOT NULL constraint failed: people.name");
+    assert_eq!(cluster.ok("INSERT INTO people (name) VALUES ('a')").await.last_insert_rowid, Some(21));
+}
+
+#[tokio::test]
+async fn uniqueness_holds_over_partitions() {
+    let cluster = people().await;
+    let error = cluster.error("INSERT INTO people VALUES (50, 'x', 1, 'e7@x')").await;
+    assert_eq!(error.code, ErrorCode::UniqueViolation);
+    assert_eq!(error.message, "UNIQUE constraint failed: people.email");
+    let error = cluster.error("UPDATE people SET email = 'e1@x' WHERE id = 2").await;
+    assert_eq!(error.message, "UNIQUE constraint failed: people.email");
+    // A value that was given up can be taken, also in the same statement's place.
+    assert_eq!(cluster.ok("DELETE FROM people WHERE id = 7").await.affected_rows, 1);
+    cluster.ok("INSERT INTO people VALUES (50, 'x', 1, 'e7@x')").await;
+    cluster.ok("UPDATE people SET email = 'new' WHERE id = 50").await;
+    cluster.ok("INSERT INTO people VALUES (51, 'x', 1, 'e7@x')").await;
+    let index_rows: u64 = cluster.counts("_unique_1").iter().sum();
+    assert_eq!(index_rows, 21);
+    let error = cluster.error("INSERT INTO people VALUES (51, 'x', 1, NULL)").await;
+    assert_eq!(error.message, "UNIQUE constraint failed: people.id");
+}
+
+#[tokio::test]
+async fn replace_and_upsert_meet_rows_of_other_partitions() {
+    let cluster = people().await;
+    cluster.ok("INSERT OR REPLACE INTO people VALUES (60, 'r', 1, 'e3@x')").await;
+    assert_eq!(cluster.rows("SELECT id FROM people WHERE email = 'e3@x'").await, [[Value::from(60)]]);
+    assert_eq!(cluster.rows("SELECT count(*) FROM people").await, [[Value::from(20)]]);
+    let result = cluster
+        .ok("INSERT INTO people VALUES (61, 'u', 1, 'e4@x') ON CONFLICT (email) DO UPDATE SET age = 99 RETURNING id, age")
+        .await;
+    assert_eq!(result.rows.to_values().unwrap(), [[Value::from(4), 99.into()]]);
+    assert_eq!(cluster.ok("INSERT OR IGNORE INTO people VALUES (62, 'i', 1, 'e5@x')").await.affected_rows, 0);
+    cluster.ok("INSERT INTO people VALUES (1, 'one', 5, NULL) ON CONFLICT (id) DO UPDATE SET name = excluded.name").await;
+    assert_eq!(cluster.rows("SELECT name, age FROM people WHERE id = 1").await, [[Value::from("one"), 21.into()]]);
+}
+
+#[tokio::test]
+async fn updates_and_deletes_reach_every_partition() {
+    let cluster = people().await;
+    assert_eq!(cluster.ok("UPDATE people SET age = age + 1").await.affected_rows, 20);
+    assert_eq!(cluster.plan("UPDATE people SET age = 1")[0], "SCATTER p0,p1,p2,p3");
+    assert!(cluster.plan("UPDATE people SET id = 1")[0].starts_with("WRITE BACK"));
+    assert_eq!(cluster.ok("UPDATE people SET id = id + 1000 WHERE id <= 10").await.affected_rows, 10);
+    assert_eq!(cluster.rows("SELECT count(*), max(id) FROM people").await, [[20.into(), 1010.into()]]);
+    assert_eq!(
+        cluster.rows("SELECT name FROM people WHERE id = 1003").await,
+        [[Value::from("n3")]]
+    );
+    let result = cluster
+        .ok("DELETE FROM people WHERE id IN (SELECT id FROM people WHERE age = 22) RETURNING id")
+        .await;
+    assert_eq!(result.affected_rows, u64::from(result.rows.rows));
+    assert_eq!(cluster.ok("DELETE FROM people").await.affected_rows, 20 - result.affected_rows);
+    assert_eq!(cluster.counts("_unique_1").iter().sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn queries_feed_inserts_and_tables() {
+    let cluster = people().await;
+    assert_eq!(cluster.ok("CREATE TABLE ages AS SELECT age, count(*) AS n FROM people GROUP BY age").await.affected_rows, 5);
+    assert_eq!(cluster.rows("SELECT sum(n) FROM ages").await, [[Value::from(20)]]);
+    cluster.ok("INSERT INTO ages SELECT age + 100, n FROM ages WHERE n > 0").await;
+    assert_eq!(cluster.rows("SELECT count(*) FROM ages").await, [[Value::from(10)]]);
+    cluster.ok("WITH w AS (SELECT 1 AS a) INSERT INTO ages SELECT a, 0 FROM w").await;
+    assert_eq!(cluster.rows("SELECT n FROM ages WHERE age = 1").await, [[Value::from(0)]]);
+}
+
+#[tokio::test]
+async fn parameters_are_bound_by_position_and_by_name() {
+    let cluster = people().await;
+    let by = |values: Vec<Value>| Params::Positional(values);
+    let result = cluster.with("SELECT name FROM people WHERE id = ?", by(vec!["3".into()])).await.unwrap();
+    assert_eq!(result.rows.to_values().unwrap(), [[Value::from("n3")]]);
+    let named = Params::Named(vec![("a".into(), 22.into()), ("b".into(), 5.into())]);
+    let result = cluster
+        .with("SELECT count(*) FROM people WHERE age = :a AND id > :b AND age < :a + 1", named)
+        .await
+        .unwrap();
+    assert_eq!(result.rows.to_values().unwrap(), [[Value::from(3)]]);
+    let error = cluster.with("SELECT ?", Params::None).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::BadRequest);
+    let insert = "INSERT INTO people (name, age) VALUES (:n, :a + 1) RETURNING age";
+    let named = Params::Named(vec![("a".into(), 22.into()), ("n".into(), "x".into())]);
+    let result = cluster.with(insert, named).await.unwrap();
+    assert_eq!(result.rows.to_values().unwrap(), [[Value::from(23)]]);
+}
+
+#[tokio::test]
+async fn a_batch_is_all_or_nothing() {
+    let cluster = people().await;
+    let error = cluster
+        .batch(&[
+            "INSERT INTO people VALUES (70, 'a', 1, NULL)",
+            "UPDATE people SET age = 0 WHERE id = 70",
+            "INSERT INTO people VALUES (3, 'dup', 1, NULL)",
+        ])
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::UniqueViolation);
+    assert_eq!(cluster.rows("SELECT count(*) FROM people").await, [[Value::from(20)]]);
+    let results = cluster
+        .batch(&[
+            "INSERT INTO people VALUES (70, 'a', 1, NULL)",
+            "UPDATE people SET age = 0",
+            "SELECT age FROM people WHERE id = 70",
+        ])
+        .await
+        .unwrap();
+    assert_eq!(results[1].affected_rows, 21);
+    assert_eq!(results[2].rows.to_values().unwrap(), [[Value::from(0)]]);
+    let error =
+        cluster.batch(&["UPDATE people SET age = 1", "SELECT sum(age) FROM people"]).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::NotSupported);
+    assert_eq!(error.statement, Some(1));
+}
+
+#[tokio::test]
+async fn without_atomicity_the_rest_runs_on() {
+    let cluster = people().await;
+    let statements = ["CREATE TABLE x (a)", "INSERT INTO nowhere VALUES (1)", "INSERT INTO x VALUES (1)"]
+        .map(|sql| Statement { sql: sql.to_owned(), params: Params::None })
+        .to_vec();
+    let request = SqlRequest { statements, atomic: false, max_rows: 10, read_only: false };
+    let results = cluster.run(request).await.unwrap();
+    assert!(results[0].is_ok());
+    assert_eq!(results[1].as_ref().unwrap_err().message, "no such table: nowhere");
+    assert_eq!(results[2].as_ref().unwrap().affected_rows, 1);
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_is_refused_at_once() {
+    let cluster = people().await;
+    for (sql, code) in [
+        ("BEGIN", ErrorCode::SqlForbidden),
+        ("ROLLBACK", ErrorCode::SqlForbidden),
+        ("ATTACH 'x' AS y", ErrorCode::SqlForbidden),
+        ("VACUUM", ErrorCode::SqlForbidden),
+        ("PRAGMA user_version = 3", ErrorCode::SqlForbidden),
+        ("SELECT * FROM _sys", ErrorCode::SqlError),
+        ("DELETE FROM sqlite_schema", ErrorCode::SqlError),
+        ("CREATE TABLE _x (a)", ErrorCode::BadName),
+        ("CREATE TEMP TABLE x (a)", ErrorCode::SqlForbidden),
+        ("CREATE TRIGGER tr AFTER INSERT ON people BEGIN SELECT 1; END", ErrorCode::NotSupported),
+        ("CREATE VIRTUAL TABLE v USING fts5(a)", ErrorCode::NotSupported),
+        ("CREATE TABLE x (a INTEGER PRIMARY KEY AUTOINCREMENT)", ErrorCode::NotSupported),
+        ("CREATE TABLE x (a REFERENCES people (id))", ErrorCode::NotSupported),
+        ("SELECT * FROM nowhere", ErrorCode::SqlError),
+        ("SELEC 1", ErrorCode::SqlError),
+        ("SELECT 1; SELECT 2", ErrorCode::SqlError),
+        ("SELECT load_extension('x')", ErrorCode::SqlForbidden),
+        ("INSERT INTO people (name) VALUES (1, 2)", ErrorCode::SqlError),
+    ] {
+        let error = cluster.error(sql).await;
+        assert_eq!(error.code, code, "{sql}: {error:?}");
+    }
+    assert_eq!(cluster.error("SELECT * FROM nowhere").await.message, "no such table: nowhere");
+}
+
+#[tokio::test]
+async fn the_schema_is_the_clients_alone() {
+    let cluster = people().await;
+    assert_eq!(
+        cluster.rows("SELECT name FROM sqlite_schema WHERE type = 'table'").await,
+        [[Value::from("people")]]
+    );
+    let columns = cluster.rows("PRAGMA table_info(people)").await;
+    assert_eq!(columns.len(), 4);
+    assert_eq!(cluster.rows("EXPLAIN QUERY PLAN SELECT * FROM people WHERE id = 1").await.len(), 1);
+}

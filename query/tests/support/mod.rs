@@ -1,0 +1,272 @@
+//! A database whose partitions are SQLite files in this process: what a gateway does, without a network.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use common::catalog::{Database, DatabaseState};
+use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, key_ranges};
+use common::protocol::{Params, RowsHeader, Statement, StatementResult, WorkItem};
+use common::schema::{DatabaseKind, PartitionType, Schema};
+use common::{Error, PartitionId, Result, Value};
+use futures_util::StreamExt as _;
+use query::access::{PartitionAccess, RowStream};
+use query::schema::SchemaChange;
+use query::sql::{SqlRequest, run};
+use query::{Moment, Planner};
+use sqlite::{Applier, Budget, Executor, Flow, Location, Reader, SystemState};
+
+/// One partition's file with the connections that a storage node would hold.
+struct File {
+    applier: Applier,
+    executor: Executor,
+    reader: Reader,
+}
+
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    files: Vec<Mutex<File>>,
+    database: RwLock<Arc<Database>>,
+    planner: RwLock<Arc<Planner>>,
+    /// Next rowid and "set by client", by table.
+    rowids: Mutex<BTreeMap<String, (i64, bool)>>,
+    /// Rows that fragments brought to the coordinator.
+    pub rows_streamed: Mutex<u64>,
+}
+
+impl Cluster {
+    pub fn hashed(buckets: u32, key: Option<&str>) -> Cluster {
+        Cluster::new(PartitionMethod::Hash, hash_ranges(buckets), key)
+    }
+
+    pub fn ranged(points: &[Value], key: &str) -> Cluster {
+        Cluster::new(PartitionMethod::Range, key_ranges(points).unwrap(), Some(key))
+    }
+
+    fn new(method: PartitionMethod, ranges: Vec<BucketRange>, key: Option<&str>) -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let files = (0..ranges.len())
+            .map(|bucket| {
+                let location = Location::file(folder.path().join(format!("p{bucket}.db")));
+                let applier = Applier::create(&location, &SystemState::default()).unwrap();
+                let executor = Executor::open(&location).unwrap();
+                let reader = Reader::open(&location).unwrap();
+                Mutex::new(File { applier, executor, reader })
+            })
+            .collect();
+        let buckets = (1..)
+            .zip(ranges)
+            .map(|(id, range)| Bucket { range, partition: PartitionId(id), epoch: 1 })
+            .collect();
+        let database = Arc::new(Database {
+            name: "d".into(),
+            kind: DatabaseKind::Sql,
+            partition_type: PartitionType::Horizontal,
+            partition_key: key.map(str::to_owned),
+            method,
+            replication_factor: 1,
+            state: DatabaseState::Ready,
+            schema: Schema::default(),
+            schema_change: None,
+            buckets,
+            created_at: 0,
+        });
+        Cluster {
+            folder,
+            files,
+            planner: RwLock::new(Arc::new(Planner::new(Arc::clone(&database)).unwrap())),
+            database: RwLock::new(database),
+            rowids: Mutex::default(),
+            rows_streamed: Mutex::default(),
+        }
+    }
+
+    pub fn planner(&self) -> Arc<Planner> {
+        self.planner.read().unwrap().clone()
+    }
+
+    pub fn database(&self) -> Arc<Database> {
+        self.database.read().unwrap().clone()
+    }
+
+    pub async fn run(&self, request: SqlRequest) -> Result<Vec<Result<StatementResult>>> {
+        Ok(run(&self.planner(), self, request).await?.results)
+    }
+
+    pub async fn with(&self, sql: &str, params: Params) -> Result<StatementResult> {
+        let statements = vec![Statement { sql: sql.to_owned(), params }];
+        let request = SqlRequest { statements, atomic: true, max_rows: 100_000, read_only: false };
+        self.run(request).await?.remove(0)
+    }
+
+    pub async fn sql(&self, sql: &str) -> Result<StatementResult> {
+        self.with(sql, Params::None).await
+    }
+
+    pub async fn ok(&self, sql: &str) -> StatementResult {
+        self.sql(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
+        self.ok(sql).await.rows.to_values().unwrap()
+    }
+
+    pub async fn error(&self, sql: &str) -> Error {
+        match self.sql(sql).await {
+            Ok(result) => panic!("{sql} succeeded: {result:?}"),
+            Err(error) => error,
+        }
+    }
+
+    pub async fn batch(&self, statements: &[&str]) -> Result<Vec<StatementResult>> {
+        let statements = statements
+            .iter()
+            .map(|sql| Statement { sql: (*sql).to_owned(), params: Params::None })
+            .collect();
+        let request = SqlRequest { statements, atomic: true, max_rows: 1_000, read_only: false };
+        self.run(request).await?.into_iter().collect()
+    }
+
+    pub fn plan(&self, sql: &str) -> Vec<String> {
+        let statement = Statement { sql: sql.to_owned(), params: Params::None };
+        self.planner().describe(&statement).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// Rows of a table by bucket, hidden tables included.
+    pub fn counts(&self, table: &str) -> Vec<u64> {
+        (0..self.files.len())
+            .map(|bucket| {
+                let location = Location::file(self.folder.path().join(format!("p{bucket}.db")));
+                let counts = sqlite::Maintenance::open(&location).unwrap().count_rows().unwrap();
+                counts.into_iter().find(|(name, _)| name == table).map_or(0, |(_, count)| count)
+            })
+            .collect()
+    }
+
+    fn read_now(&self, bucket: usize, statement: &Statement, rows: u64) -> Result<StatementResult> {
+        let mut file = self.files[bucket].lock().unwrap();
+        let budget = Budget { rows, ..Budget::default() };
+        Ok(file.reader.query(statement, &budget)?)
+    }
+}
+
+pub fn moment(now_ms: u64) -> Moment {
+    Moment { now_ms, random: u128::from(now_ms) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 }
+}
+
+impl PartitionAccess for Cluster {
+    async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
+        self.read_now(bucket, &statement, u64::from(max_rows))
+    }
+
+    async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
+        let (mut columns, mut types, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut file = self.files[bucket].lock().unwrap();
+        file.reader
+            .snapshot()?
+            .stream(
+                &statement,
+                &Budget::unlimited(),
+                |names, declared| {
+                    (columns, types) = (names, declared);
+                    Flow::Continue
+                },
+                |block| {
+                    *self.rows_streamed.lock().unwrap() += u64::from(block.rows);
+                    blocks.push(Ok(block));
+                    Flow::Continue
+                },
+            )
+            .map_err(Error::from)?;
+        let header = RowsHeader { columns, types, index: 0 };
+        Ok(RowStream { header, blocks: futures_util::stream::iter(blocks).boxed() })
+    }
+
+    async fn write(
+        &self,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
+        let mut files: Vec<_> =
+            work.iter().map(|(bucket, _)| self.files[*bucket].lock().unwrap()).collect();
+        let mut answers = Vec::new();
+        let mut failure = None;
+        for (file, (_, items)) in files.iter_mut().zip(&work) {
+            file.executor.begin().unwrap();
+            match file.executor.run(items, &budget) {
+                Ok(results) => answers.push(results),
+                Err(error) => {
+                    failure = Some(Error::from(error));
+                    break;
+                }
+            }
+        }
+        for file in &mut files {
+            if failure.is_some() && file.executor.is_open() {
+                file.executor.rollback();
+            } else if file.executor.is_open() {
+                file.executor.take_effects();
+                file.executor.commit(|_| Ok(())).unwrap();
+            }
+        }
+        failure.map_or(Ok(answers), Err)
+    }
+
+    async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
+        let mut rowids = self.rowids.lock().unwrap();
+        let entry = rowids.entry(table.to_owned()).or_insert((1, false));
+        if entry.1 {
+            let sql = format!("SELECT max(rowid) FROM \"{table}\"");
+            for bucket in 0..self.files.len() {
+                let statement = Statement { sql: sql.clone(), params: Params::None };
+                let found = self.read_now(bucket, &statement, 1)?.rows.to_values().unwrap();
+                if let Value::Integer(greatest) = found[0][0] {
+                    entry.0 = entry.0.max(greatest.checked_add(1).ok_or_else(|| Error::internal("full"))?);
+                }
+            }
+            entry.1 = false;
+        }
+        let first = entry.0;
+        entry.0 += i64::try_from(count).unwrap();
+        Ok(first)
+    }
+
+    async fn release_rowids(&self, table: &str, first: i64, count: u64) {
+        let mut rowids = self.rowids.lock().unwrap();
+        if let Some(entry) = rowids.get_mut(table)
+            && entry.0 == first + i64::try_from(count).unwrap()
+        {
+            entry.0 = first;
+        }
+    }
+
+    async fn rowids_set(&self, table: &str, _greatest: i64) -> Result<()> {
+        self.rowids.lock().unwrap().entry(table.to_owned()).or_insert((1, false)).1 = true;
+        Ok(())
+    }
+
+    async fn change_schema(&self, change: SchemaChange) -> Result<()> {
+        for file in &self.files {
+            let mut file = file.lock().unwrap();
+            file.applier.begin()?;
+            let done = file.applier.change_schema(change.schema.version, &change.statements);
+            match done {
+                Ok(changed) => {
+                    assert!(changed, "a schema version was used twice");
+                    file.applier.commit()?;
+                }
+                Err(error) => {
+                    file.applier.rollback();
+                    return Err(error.into());
+                }
+            }
+        }
+        let mut database = self.database.write().unwrap();
+        let mut newer = database.as_ref().clone();
+        newer.schema = change.schema;
+        *database = Arc::new(newer);
+        *self.planner.write().unwrap() = Arc::new(Planner::new(Arc::clone(&database))?);
+        Ok(())
+    }
+}
