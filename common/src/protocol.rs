@@ -343,6 +343,8 @@ pub enum CoordinatorReply {
     Health(Vec<NodeHealth>),
     /// The new coordinator's replica and everybody's address.
     Joined {
+        /// The cluster's name.
+        cluster: String,
         /// Its replica of the catalog's group.
         replica: ReplicaId,
         /// All coordinators.

@@ -16,6 +16,14 @@ pub(crate) fn request_id() -> RequestId {
     RequestId(bits())
 }
 
+/// A seed that differs between processes.
+pub(crate) fn seed() -> u64 {
+    // One half of the bits is as random as the other.
+    #[allow(clippy::cast_possible_truncation)]
+    let seed = bits() as u64;
+    seed
+}
+
 /// A random (version 4) UUID in its usual form.
 pub(crate) fn uuid() -> String {
     let bits = bits() & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;

@@ -59,6 +59,12 @@ impl CatalogState {
         answer
     }
 
+    /// The answer to a proposal that was carried out not long ago.
+    #[must_use]
+    pub fn answer_to(&self, request: RequestId) -> Option<Result<Answer>> {
+        self.answers.get(&request).cloned()
+    }
+
     fn remember(&mut self, request: RequestId, answer: Result<Answer>) {
         self.answers.insert(request, answer);
         self.order.push_back(request);

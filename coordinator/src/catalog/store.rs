@@ -1,91 +1,214 @@
-//! The catalog as a process keeps it.
+//! The catalog as a process keeps it: a replica of the coordinators' own Raft group.
+//!
+//! The state lies in memory and is published as an immutable [`Catalog`]. What survives a restart is the
+//! shared Raft log and the newest snapshot, see [`directory`]. [`machine`] applies the log; [`requests`] brings
+//! proposals and read indexes to whichever coordinator leads; [`caretaker`] keeps the group's members and
+//! addresses as the catalog has them.
 
+mod caretaker;
+mod directory;
+mod fetch;
+mod host;
+mod machine;
+mod open;
+mod requests;
+mod shared;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::catalog::Catalog;
-use common::{ReplicaId, Result};
-use parking_lot::RwLock;
+use common::protocol::{CoordinatorReply, PeerAddress};
+use common::{Error, NodeId, ReplicaId, Result};
+use consensus_runtime::{GroupHandle, MetricsSnapshot, Runtime};
+use polylite_client::node::CoordinatorClient;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::command::{Answer, Command, FORMAT, Proposal};
-use super::random;
-use super::state::CatalogState;
+use self::directory::Directory;
+use self::requests::CATALOG_TIMEOUT;
+use self::shared::Shared;
+use super::command::{Answer, Command};
 
-/// The replicated catalog. Clones share it.
+pub use directory::DirectoryError;
+pub use open::{CatalogOptions, OpenCatalogError};
+pub use snapshot::SnapshotError;
+
+/// The replicated catalog. Clones share it; it runs until [`CatalogStore::shutdown`].
 #[derive(Clone)]
 pub struct CatalogStore {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-struct Shared {
-    state: RwLock<CatalogState>,
-    view: RwLock<Arc<Catalog>>,
-    changed: watch::Sender<u64>,
+struct Inner {
+    cluster: String,
+    replica: ReplicaId,
+    instance: String,
+    address: String,
+    shared: Arc<Shared>,
+    group: GroupHandle,
+    runtime: Runtime,
+    client: CoordinatorClient,
+    directory: Arc<Directory>,
+    stop: CancellationToken,
 }
 
 impl CatalogStore {
-    /// A catalog in memory that nobody else has, for tests of what stands on it.
-    #[must_use]
-    pub fn in_memory() -> CatalogStore {
-        let shared = Shared {
-            state: RwLock::new(CatalogState::default()),
-            view: RwLock::default(),
-            changed: watch::Sender::new(0),
-        };
-        CatalogStore { shared: Arc::new(shared) }
-    }
-
     /// The catalog as this coordinator knows it; it may be behind.
     #[must_use]
     pub fn view(&self) -> Arc<Catalog> {
-        self.shared.view.read().clone()
+        self.inner.shared.view()
     }
 
     /// The catalog, no older than this call: everything that any coordinator has acknowledged is in it.
-    /// Fails with `no_quorum` when the coordinators cannot agree in time.
+    /// Fails with `no_quorum` when the coordinators cannot agree within four seconds.
     pub async fn confirmed(&self) -> Result<Arc<Catalog>> {
-        Ok(self.view())
+        self.confirmed_within(CATALOG_TIMEOUT).await
+    }
+
+    /// As [`CatalogStore::confirmed`], with a limit.
+    pub async fn confirmed_within(&self, timeout: Duration) -> Result<Arc<Catalog>> {
+        self.confirm(timeout).await
     }
 
     /// Carries out a command and answers once the view shows it. A lost answer is asked for again; the command
-    /// is carried out once. Fails with `no_quorum` when the coordinators cannot agree in time.
+    /// is carried out once. Fails with `no_quorum` when the coordinators cannot agree within four seconds; its
+    /// outcome then says whether the command may still be carried out.
     pub async fn propose(&self, command: Command) -> Result<Answer> {
-        let mut state = self.shared.state.write();
-        let index = state.catalog.version + 1;
-        let request = random::request_id();
-        let answer = state.apply(index, &Proposal { format: FORMAT, request, at: 0, command });
-        *self.shared.view.write() = Arc::new(state.catalog.clone());
-        self.shared.changed.send_replace(index);
-        answer
+        self.propose_within(command, CATALOG_TIMEOUT).await
     }
 
-    /// The version of the view, as it changes.
+    /// As [`CatalogStore::propose`], with a limit.
+    pub async fn propose_within(&self, command: Command, timeout: Duration) -> Result<Answer> {
+        self.carry_out(command, timeout).await
+    }
+
+    /// The log index that the view has reached, as it grows.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.shared.changed.subscribe()
+        self.inner.shared.applied.subscribe()
+    }
+
+    /// Waits until the view shows what `shows` looks for, and answers it; `None` when time is up.
+    pub async fn wait_until<T>(&self, timeout: Duration, shows: impl Fn(&Catalog) -> Option<T>) -> Option<T> {
+        let mut changed = self.changed();
+        let waiting = async {
+            loop {
+                if let Some(found) = shows(&self.view()) {
+                    return Some(found);
+                }
+                changed.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(timeout, waiting).await.ok().flatten()
+    }
+
+    /// The term and the leader of the catalog's group, as they change.
+    pub(crate) fn leadership(&self) -> watch::Receiver<consensus_runtime::RoleChange> {
+        self.inner.shared.role.subscribe()
     }
 
     /// Whether this coordinator leads, as far as it knows.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        true
+        self.inner.shared.is_leader()
     }
 
     /// Where the leading coordinator is reached, as far as this one knows (`host:port`).
     #[must_use]
     pub fn leader_address(&self) -> Option<String> {
-        None
+        self.inner.shared.leader_address()
     }
 
     /// The term of the catalog's group.
     #[must_use]
     pub fn term(&self) -> u64 {
-        0
+        self.inner.shared.role.borrow().term
     }
 
     /// This coordinator's replica of the catalog's group.
     #[must_use]
     pub fn replica(&self) -> ReplicaId {
-        ReplicaId(1)
+        self.inner.replica
+    }
+
+    /// Where others are told to reach this coordinator (`host:port`).
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.inner.address
+    }
+
+    /// What the data directory calls itself.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.inner.instance
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.inner.cluster
+    }
+
+    /// Where the coordinators are reached (`host:port`).
+    #[must_use]
+    pub fn coordinator_addresses(&self) -> BTreeMap<ReplicaId, String> {
+        self.inner.shared.addresses()
+    }
+
+    /// Requests to other coordinators.
+    pub(crate) fn client(&self) -> &CoordinatorClient {
+        &self.inner.client
+    }
+
+    /// What the consensus worker has done so far.
+    #[must_use]
+    pub fn consensus_metrics(&self) -> MetricsSnapshot {
+        self.inner.runtime.metrics().snapshot()
+    }
+
+    /// Takes in a new coordinator, or one whose first answer was lost. It learns, then votes.
+    pub(crate) async fn admit(&self, host: String, port: u16, instance: String) -> Result<CoordinatorReply> {
+        let command = Command::AddCoordinator { host, port, instance };
+        let Answer::Coordinator(replica) = self.propose(command).await? else {
+            return Err(Error::internal("a new coordinator was answered with something else"));
+        };
+        let coordinators = self.coordinator_addresses().into_iter();
+        let peer = |address| PeerAddress { node: NodeId::default(), address };
+        Ok(CoordinatorReply::Joined {
+            cluster: self.inner.cluster.clone(),
+            replica,
+            coordinators: coordinators.map(|(replica, address)| (replica, peer(address))).collect(),
+        })
+    }
+
+    /// A piece of the newest snapshot, for a coordinator that the leader has offered it.
+    pub(crate) async fn snapshot_piece(&self, offset: u64) -> Result<CoordinatorReply> {
+        let path = self.inner.directory.snapshot(self.inner.shared.generation());
+        let read = tokio::task::spawn_blocking(move || snapshot::read_piece(&path, offset));
+        let piece = read
+            .await
+            .map_err(|error| Error::internal(error.to_string()))?
+            .map_err(|error| Error::internal(error.to_string()))?;
+        Ok(CoordinatorReply::Snapshot { index: piece.index, size: piece.size, bytes: piece.bytes.into() })
+    }
+
+    /// Raft messages have arrived from another coordinator.
+    pub(crate) fn deliver(&self, payload: &[u8]) {
+        transport::deliver(&self.inner.runtime, &self.inner.cluster, payload);
+    }
+
+    /// Stops taking part. What was acknowledged is on disk.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        let runtime = self.inner.runtime.clone();
+        if tokio::task::spawn_blocking(move || runtime.shutdown()).await.is_err() {
+            tracing::error!("the consensus worker could not be awaited");
+        }
     }
 }

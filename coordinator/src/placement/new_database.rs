@@ -56,7 +56,9 @@ mod tests {
 
     #[test]
     fn replicas_and_leaders_are_spread_evenly_over_different_nodes() {
-        for (nodes, partitions, factor) in [(3, 4, 3), (5, 4, 3), (5, 17, 3), (7, 256, 3), (4, 6, 1), (6, 9, 5)] {
+        for (nodes, partitions, factor) in
+            [(3, 4, 3), (5, 4, 3), (5, 17, 3), (7, 256, 3), (4, 6, 1), (6, 9, 5)]
+        {
             let chosen = spread(nodes, partitions, factor);
             assert_eq!(chosen.len(), partitions);
             for replicas in &chosen {

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use common::catalog::{
-    Catalog, DatabaseState, NodeStatus, OperationWork, Partition, ReplicaRole,
-};
+use common::catalog::{Catalog, DatabaseState, NodeStatus, OperationWork, Partition, ReplicaRole};
 use common::{NodeId, PartitionId};
 
 use super::load::loads;
@@ -17,8 +15,12 @@ const REPAIRS_MAX: usize = 4;
 /// replicas than its factor and a node is free, one is made there. One change per partition at a time.
 #[must_use]
 pub fn repairs(catalog: &Catalog) -> Vec<Command> {
-    let busy: BTreeSet<PartitionId> =
-        catalog.operations.values().filter(|operation| is_open(operation)).filter_map(changed_partition).collect();
+    let busy: BTreeSet<PartitionId> = catalog
+        .operations
+        .values()
+        .filter(|operation| is_open(operation))
+        .filter_map(changed_partition)
+        .collect();
     let mut loads = loads(catalog);
     let mut commands = Vec::new();
     for partition in catalog.partitions.values() {
@@ -58,9 +60,10 @@ fn can_change(catalog: &Catalog, partition: &Partition) -> bool {
         .get(&partition.database)
         .is_some_and(|database| database.state == DatabaseState::Ready);
     let lives = |node: &NodeId| {
-        catalog.nodes.get(node).is_some_and(|node| {
-            !matches!(node.status, NodeStatus::Inactive | NodeStatus::Suspected)
-        })
+        catalog
+            .nodes
+            .get(node)
+            .is_some_and(|node| !matches!(node.status, NodeStatus::Inactive | NodeStatus::Suspected))
     };
     let voters = partition.replicas.iter().filter(|replica| replica.role != ReplicaRole::Learner);
     let (mut total, mut living) = (0, 0);
@@ -80,18 +83,16 @@ fn is_short(catalog: &Catalog, partition: &Partition) -> bool {
 #[must_use]
 pub fn under_replicated(catalog: &Catalog) -> usize {
     let is_under = |partition: &&Partition| {
-        let good = |node: &NodeId| {
-            catalog.nodes.get(node).is_some_and(|node| node.status != NodeStatus::Inactive)
-        };
+        let good =
+            |node: &NodeId| catalog.nodes.get(node).is_some_and(|node| node.status != NodeStatus::Inactive);
         let voters = partition
             .replicas
             .iter()
             .filter(|replica| replica.role == ReplicaRole::Voter && good(&replica.node))
             .count();
-        catalog
-            .databases
-            .get(&partition.database)
-            .is_some_and(|database| voters < usize::try_from(database.replication_factor).unwrap_or(usize::MAX))
+        catalog.databases.get(&partition.database).is_some_and(|database| {
+            voters < usize::try_from(database.replication_factor).unwrap_or(usize::MAX)
+        })
     };
     catalog.partitions.values().filter(is_under).count()
 }
@@ -150,8 +151,12 @@ mod tests {
     fn a_wiped_nodes_replicas_are_taken_out_and_made_anew_under_new_ids() {
         let mut catalog = fixture::cluster(3);
         fixture::create(&mut catalog, "d", 4, 3);
-        let before: BTreeSet<_> =
-            catalog.partitions.values().flat_map(|partition| &partition.replicas).map(|replica| replica.id).collect();
+        let before: BTreeSet<_> = catalog
+            .partitions
+            .values()
+            .flat_map(|partition| &partition.replicas)
+            .map(|replica| replica.id)
+            .collect();
         let port = catalog.nodes[&NodeId::from("n2")].port;
         let wiped = Command::RegisterNode {
             node: Some("n2".into()),
@@ -162,7 +167,8 @@ mod tests {
         fixture::run(&mut catalog, &wiped);
         assert_eq!(repair_all(&mut catalog), 8);
         for partition in catalog.partitions.values() {
-            let on_n2: Vec<_> = partition.replicas.iter().filter(|replica| replica.node.as_str() == "n2").collect();
+            let on_n2: Vec<_> =
+                partition.replicas.iter().filter(|replica| replica.node.as_str() == "n2").collect();
             assert_eq!((partition.replicas.len(), on_n2.len()), (3, 1));
             assert!(!before.contains(&on_n2[0].id) && on_n2[0].role == ReplicaRole::Voter);
         }
