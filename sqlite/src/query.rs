@@ -132,7 +132,6 @@ fn visit(
 pub(crate) fn columns(statement: &rusqlite::Statement<'_>) -> (Vec<String>, Vec<String>) {
     statement
         .columns()
-        .into_iter()
         .map(|column| (column.name().to_owned(), column.decl_type().unwrap_or_default().to_owned()))
         .unzip()
 }
