@@ -25,7 +25,8 @@ pub struct GroupSpec {
     /// Where the replicas live; this one may be left out.
     pub peers: BTreeMap<ReplicaId, PeerAddress>,
     /// The voters of a new group, equal on all of them. `None`: this replica joins a group and waits for its
-    /// first snapshot. Of no account for a replica that is in the log already.
+    /// first snapshot. Of no account for a replica that is in the log already. Must be `None` for a replica that
+    /// may ever have run before: one that lost its log has forgotten its votes, and comes back only under a new id.
     pub initial: Option<Configuration>,
     /// The index that the state machine stands at; 0 if it is new.
     pub applied: u64,

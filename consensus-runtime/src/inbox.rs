@@ -1,6 +1,7 @@
 //! The worker's queue: bounded for what others send, open for what must not be lost.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -57,6 +58,7 @@ pub(crate) struct Inbox {
     arrived: Condvar,
     events_max: usize,
     bytes_max: usize,
+    failed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -70,7 +72,13 @@ struct Queue {
 
 impl Inbox {
     pub(crate) fn new(events_max: usize, bytes_max: usize) -> Inbox {
-        Inbox { queue: Mutex::default(), arrived: Condvar::new(), events_max, bytes_max }
+        Inbox {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            events_max,
+            bytes_max,
+            failed: AtomicBool::new(false),
+        }
     }
 
     /// Appends an event; gives it back if there is no room, or no worker any more.
@@ -115,6 +123,17 @@ impl Inbox {
         queue.bounded_events = 0;
         queue.bounded_bytes = 0;
         std::mem::swap(into, &mut queue.events);
+    }
+
+    /// The worker will not come back: see [`Inbox::close`].
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.close();
+    }
+
+    /// Whether the worker has failed, and is not to be waited for.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
     }
 
     /// Refuses events from now on and drops those that wait, which answers whoever waits for them.

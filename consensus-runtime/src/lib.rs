@@ -33,7 +33,7 @@ pub use shared_log::{
 };
 
 pub use consensus::{
-    AppliedConfiguration, Committed, CommittedKind, Configuration, MembershipChange, MembershipError,
-    MembershipStep, ProposeError, Proposed, Role, RoleChange, SnapshotDescription, SnapshotOffer,
-    SnapshotRequest, Status,
+    AppliedConfiguration, BOOTSTRAP_INDEX, Committed, CommittedKind, Configuration, MembershipChange,
+    MembershipError, MembershipStep, ProposeError, Proposed, Role, RoleChange, SnapshotDescription,
+    SnapshotOffer, SnapshotRequest, Status,
 };

@@ -28,7 +28,10 @@ pub struct RuntimeOptions {
     pub batch_bytes_max: usize,
     /// Seed of the election time-outs. Must differ between processes.
     pub seed: u64,
-    /// Called when the log cannot be written or synced; ends the process. After a failed sync the kernel may
+    /// A leader keeps the entries that a follower lacks, if these are not more than so many.
+    pub truncation_lag_max: u64,
+    /// Called when the log cannot be written or synced, to end the process; if it returns, the process is aborted.
+    /// After a failed sync the kernel may
     /// hold pages that it calls clean and that are not on the disk: to try again would acknowledge what is lost.
     pub on_fatal: Arc<dyn Fn(&FatalError) + Send + Sync>,
 }
@@ -47,6 +50,7 @@ impl RuntimeOptions {
             inbox_bytes_max: 64 << 20,
             batch_bytes_max: 4 << 20,
             seed,
+            truncation_lag_max: 5_000,
             on_fatal: Arc::new(|error| {
                 tracing::error!(%error, "the shared log has failed, the process ends");
                 eprintln!("polylite: {error}; the process ends so that nothing lost is acknowledged");

@@ -124,7 +124,8 @@ impl Inner {
     fn shutdown(&self) {
         drop(self.inbox.push(Event::Shutdown));
         let Some(worker) = self.worker.lock().take() else { return };
-        if worker.thread().id() != std::thread::current().id() && worker.join().is_err() {
+        let is_worker = worker.thread().id() == std::thread::current().id();
+        if !is_worker && !self.inbox.has_failed() && worker.join().is_err() {
             tracing::error!("the consensus worker ended by a panic");
         }
     }

@@ -24,7 +24,7 @@ use crate::options::{FatalError, RuntimeOptions};
 use crate::outbox::{Outbox, Transport};
 use crate::runtime::{StartError, Stopped};
 use crate::shared_log::{LogBatch, LogWriteError, SharedLog};
-use running_group::RunningGroup;
+use running_group::{RunningGroup, Taken};
 
 /// The worker's state.
 pub(crate) struct Worker<F: FileSystem> {
@@ -64,16 +64,16 @@ impl<F: FileSystem> Worker<F> {
     pub(crate) fn run(mut self) {
         let (inbox, on_fatal) = (self.inbox.clone(), self.options.on_fatal.clone());
         let ended = std::panic::catch_unwind(AssertUnwindSafe(|| self.run_until_end()));
-        // First, so that nobody waits for an answer while the groups are let go.
-        inbox.close();
         let error = match ended {
-            Ok(Ok(())) => return,
+            // Before the groups are let go, so that nobody puts in what nobody will take out.
+            Ok(Ok(())) => return inbox.close(),
             Ok(Err(error)) => FatalError::Log(error),
             Err(panic) => FatalError::Worker(panic_text(panic.as_ref())),
         };
+        inbox.fail();
         on_fatal(&error);
-        // Should the process go on for a while, the log must not be closed: that would sync it once more.
-        std::mem::forget(self);
+        // Going on would close the log, and so sync it once more.
+        std::process::abort();
     }
 
     fn run_until_end(&mut self) -> Result<(), LogWriteError> {
@@ -171,6 +171,7 @@ impl<F: FileSystem> Worker<F> {
             election_ticks_min: self.options.election_ticks_min,
             election_ticks_max: self.options.election_ticks_max,
             heartbeat_ticks: self.options.heartbeat_ticks,
+            truncation_lag_max: self.options.truncation_lag_max,
             ..GroupOptions::new(spec.group, spec.replica, group_seed(self.options.seed, &spec))
         };
         let mut group = Group::new(options, view, spec.applied)?;
@@ -226,7 +227,8 @@ impl<F: FileSystem> Worker<F> {
         Ok(())
     }
 
-    /// Everything that the groups want done now: messages, one batch for the log, and what follows from it.
+    /// Everything that the groups want done now: messages, one batch for the log, and what follows from it. A group
+    /// with nothing to write does not wait for the others' sync, so that reads are confirmed at once.
     fn round(&mut self, touched: &BTreeSet<PartitionId>) -> Result<(), LogWriteError> {
         let mut batch = LogBatch::default();
         let mut sync = false;
@@ -235,9 +237,10 @@ impl<F: FileSystem> Worker<F> {
             let (outbox, log_batch) = (&mut self.outbox, &mut batch);
             let Some(running) = self.groups.get_mut(group) else { continue };
             match caught(|| running.take_work(outbox, log_batch)) {
-                Ok(Some((token, must_sync))) => {
-                    works.push((*group, token));
-                    sync |= must_sync;
+                Ok(Some(Taken { token, nothing_to_write: true, .. })) => self.release(*group, token),
+                Ok(Some(taken)) => {
+                    works.push((*group, taken.token));
+                    sync |= taken.must_sync;
                 }
                 Ok(None) => running.publish(),
                 Err(reason) => self.fail(*group, reason),
@@ -247,17 +250,22 @@ impl<F: FileSystem> Worker<F> {
         if !batch.is_empty() {
             self.write(batch, sync)?;
         }
-        add(&self.metrics.rounds, u64::from(!works.is_empty()));
+        add(&self.metrics.rounds, 1);
         for (group, token) in works {
-            let outbox = &mut self.outbox;
-            let Some(running) = self.groups.get_mut(&group) else { continue };
-            match caught(|| running.persisted(token, outbox)) {
-                Ok(()) => drop(self.touched.insert(group)),
-                Err(reason) => self.fail(group, reason),
-            }
+            self.release(group, token);
         }
         self.flush();
         Ok(())
+    }
+
+    /// Does what a group's work has released, which may give it more to do.
+    fn release(&mut self, group: PartitionId, token: Token) {
+        let outbox = &mut self.outbox;
+        let Some(running) = self.groups.get_mut(&group) else { return };
+        match caught(|| running.persisted(token, outbox)) {
+            Ok(()) => drop(self.touched.insert(group)),
+            Err(reason) => self.fail(group, reason),
+        }
     }
 
     fn write(&self, batch: LogBatch, sync: bool) -> Result<(), LogWriteError> {

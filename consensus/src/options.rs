@@ -28,6 +28,9 @@ pub struct GroupOptions {
     pub committed_bytes_max: u64,
     /// A snapshot that was offered and not installed after so many ticks is offered again.
     pub snapshot_ticks_max: u32,
+    /// A leader keeps the entries that a follower lacks, be it there or away, as long as these are not more
+    /// than so many; one that lacks more gets a snapshot.
+    pub truncation_lag_max: u64,
     /// A fault for a simulation to find.
     #[cfg(feature = "planted-bugs")]
     pub planted_bug: Option<PlantedBug>,
@@ -49,6 +52,7 @@ impl GroupOptions {
             uncommitted_bytes_max: 16 << 20,
             committed_bytes_max: 4 << 20,
             snapshot_ticks_max: 200,
+            truncation_lag_max: 5_000,
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         }

@@ -32,6 +32,16 @@ pub(super) struct RunningGroup<F: FileSystem> {
     truncatable: u64,
 }
 
+/// Work that a group has handed out.
+pub(super) struct Taken {
+    /// To report when it is done.
+    pub(super) token: Token,
+    /// Whether it has to be synced.
+    pub(super) must_sync: bool,
+    /// Whether there is nothing to wait for.
+    pub(super) nothing_to_write: bool,
+}
+
 /// How far an offered snapshot has come.
 enum Staging {
     /// There is none.
@@ -116,9 +126,8 @@ impl<F: FileSystem> RunningGroup<F> {
         self.host.truncation_wanted();
     }
 
-    /// Collects what the group wants sent at once and written. Returns what to report when that is done, and
-    /// whether it has to be synced.
-    pub(super) fn take_work(&mut self, outbox: &mut Outbox, batch: &mut LogBatch) -> Option<(Token, bool)> {
+    /// Collects what the group wants sent at once and written.
+    pub(super) fn take_work(&mut self, outbox: &mut Outbox, batch: &mut LogBatch) -> Option<Taken> {
         self.note_applied();
         if let Some(context) = self.reads.begin() {
             self.ask_read_index(context);
@@ -126,13 +135,13 @@ impl<F: FileSystem> RunningGroup<F> {
         self.truncate(batch);
         let work = self.group.take_work()?;
         self.send(work.messages, outbox);
-        let must_sync = work.persist.must_sync;
+        let (must_sync, nothing_to_write) = (work.persist.must_sync, work.persist.is_empty());
         let generation = match &self.staging {
             Staging::Adopting(generation) => *generation,
             _ => self.group.view().generation(),
         };
         batch.persist(self.id, work.persist, generation);
-        Some((work.token, must_sync))
+        Some(Taken { token: work.token, must_sync, nothing_to_write })
     }
 
     /// The work is durable: sends, hands out and answers what depended on it.

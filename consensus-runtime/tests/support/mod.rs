@@ -247,6 +247,8 @@ impl Cluster {
     pub fn new(voters: u64) -> Cluster {
         let mut options = RuntimeOptions::new(0);
         options.tick = Duration::from_millis(10);
+        // Whoever misses one truncated entry gets a snapshot.
+        options.truncation_lag_max = 0;
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (network, states, processes) = (Arc::default(), BTreeMap::new(), BTreeMap::new());
         let mut cluster = Cluster { network, directory, states, processes, options };

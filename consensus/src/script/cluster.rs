@@ -22,6 +22,7 @@ pub(super) struct Cluster {
     pub(super) contexts: u64,
     pub(super) output: String,
     pub(super) seed: u64,
+    pub(super) lag: u64,
 }
 
 /// One replica: a group, while its process runs, and what survives the process.
@@ -55,6 +56,7 @@ impl Cluster {
             election_ticks_max: 20,
             heartbeat_ticks: 2,
             snapshot_ticks_max: 20,
+            truncation_lag_max: self.lag,
             ..GroupOptions::new(PartitionId(1), ReplicaId(id), self.seed.wrapping_mul(1_000) + id)
         };
         let replica = self.replicas.get_mut(&id).expect("replica");

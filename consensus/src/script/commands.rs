@@ -13,9 +13,10 @@ pub(super) fn run(cluster: &mut Cluster, line: &str) {
     let command = Command::parse(line);
     let id = command.number(0);
     match command.name {
-        // cluster nodes=3 seed=1
+        // cluster nodes=3 seed=1 lag=0
         "cluster" => {
             cluster.seed = command.option("seed").unwrap_or(1);
+            cluster.lag = command.option("lag").unwrap_or(0);
             let voters = 1..=command.option("nodes").expect("nodes");
             for id in voters.clone() {
                 cluster.add(id, MemoryLog::bootstrap(voters.clone().map(ReplicaId)));
