@@ -7,7 +7,9 @@
 
 pub mod catalog;
 pub mod gateway;
+pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod operations;
+pub mod peer_service;
 pub mod placement;

@@ -1,14 +1,32 @@
 //! Work that takes more than one command: databases made and dropped, schemas changed, replicas added.
+//!
+//! Each piece of work is an operation in the catalog. [`driver`] runs on whichever coordinator leads and rolls
+//! open operations forward; every step may be repeated, so a new leader simply begins again. Requests propose
+//! an operation and wait for its end in their own view of the catalog.
+
+mod create_database;
+mod driver;
+mod partition_leader;
+mod replicas;
+mod schema_change;
+mod undo;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::Result;
-use common::catalog::{Database, Operation};
+use common::catalog::{Catalog, Database, Operation, OperationState};
 use common::partition_map::{BucketRange, PartitionMethod};
 use common::schema::{DatabaseKind, PartitionType, Schema};
+use common::{Error, ErrorCode, Outcome, Result};
+use polylite_client::node::StorageClient;
+use tokio::time::Instant;
 
-use crate::catalog::CatalogStore;
+use crate::catalog::{Answer, CatalogStore, Command, NewDatabase, NewPartition, is_open, random};
+use crate::health::ClusterHealth;
+use crate::placement::choose_nodes;
+
+/// How often nodes are chosen again because one left before its choice was entered.
+const PLACEMENT_ATTEMPTS: usize = 3;
 
 /// A database as asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,18 +55,57 @@ pub struct DatabaseSpec {
 #[derive(Clone)]
 pub struct Operations {
     catalog: CatalogStore,
+    health: ClusterHealth,
+    storage: StorageClient,
 }
 
 impl Operations {
-    /// Makes a database; answers when every partition has a leader that takes writes and has the schema.
-    /// Fails with `no_storage_nodes` when no node is active.
-    pub async fn create_database(&self, _spec: DatabaseSpec, _within: Duration) -> Result<Arc<Database>> {
-        Err(common::Error::internal("not there yet"))
+    /// Operations over the parts that they need.
+    #[must_use]
+    pub fn new(catalog: CatalogStore, health: ClusterHealth, storage: StorageClient) -> Operations {
+        Operations { catalog, health, storage }
     }
 
-    /// Drops a database; answers when no client can see it any more.
-    pub async fn drop_database(&self, _name: &str, _within: Duration) -> Result<()> {
-        Err(common::Error::internal("not there yet"))
+    /// Rolls operations forward for as long as this coordinator leads; runs until it is dropped.
+    pub async fn drive(self) {
+        driver::run(self).await;
+    }
+
+    /// Makes a database; answers when every partition has a leader that takes writes and has the schema.
+    /// Fails with `no_storage_nodes` when no node is active.
+    pub async fn create_database(&self, spec: DatabaseSpec, within: Duration) -> Result<Arc<Database>> {
+        let deadline = Instant::now() + within;
+        let name = spec.name.clone();
+        let operation = self.begin_create(spec, deadline).await?;
+        self.end_of(&operation, deadline).await?;
+        let catalog = self.catalog.view();
+        let database = catalog.databases.get(&name).cloned();
+        // Another request may drop it right away.
+        database.map(Arc::new).ok_or_else(|| crate::catalog::database_not_found(&name))
+    }
+
+    /// Chooses nodes and enters the database; answers the operation.
+    async fn begin_create(&self, spec: DatabaseSpec, deadline: Instant) -> Result<String> {
+        let mut attempt = 1;
+        loop {
+            // As new as possible: nodes that registered through another coordinator are to be used.
+            let catalog = self.catalog.confirmed_within(remaining(deadline)).await?;
+            let command = Command::CreateDatabase(Box::new(placed(&catalog, spec.clone())?));
+            match self.propose_operation(command, deadline).await {
+                Err(error) if error.code == ErrorCode::Unavailable && attempt < PLACEMENT_ATTEMPTS => {
+                    attempt += 1
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Drops a database; answers when no client can see it any more. Its files are removed soon after.
+    pub async fn drop_database(&self, name: &str, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        let command = Command::DropDatabase { database: name.to_owned() };
+        let operation = self.propose_operation(command, deadline).await?;
+        self.end_of(&operation, deadline).await
     }
 
     /// Changes a schema that is at `expected_version`; answers when it is published everywhere. Fails with
@@ -56,20 +113,86 @@ impl Operations {
     /// own error when the data do not allow it (the change is undone everywhere).
     pub async fn change_schema(
         &self,
-        _database: &str,
-        _expected_version: u64,
-        _after: Schema,
-        _statements: Vec<String>,
-        _within: Duration,
+        database: &str,
+        expected_version: u64,
+        after: Schema,
+        statements: Vec<String>,
+        within: Duration,
     ) -> Result<()> {
-        Err(common::Error::internal("not there yet"))
+        let deadline = Instant::now() + within;
+        let catalog = self.catalog.confirmed_within(remaining(deadline)).await?;
+        let before =
+            catalog.databases.get(database).ok_or_else(|| crate::catalog::database_not_found(database))?;
+        let undo = undo::statements(&before.schema, &after, &statements);
+        let command = Command::ChangeSchema {
+            database: database.to_owned(),
+            expected_version,
+            schema: after,
+            statements,
+            undo,
+        };
+        let operation = self.propose_operation(command, deadline).await?;
+        self.end_of(&operation, deadline).await
     }
 
     /// An operation by its id, confirmed.
     pub async fn get(&self, id: &str) -> Result<Operation> {
         let catalog = self.catalog.confirmed().await?;
-        catalog.operations.get(id).cloned().ok_or_else(|| {
-            common::Error::new(common::ErrorCode::NotFound, format!("Operation '{id}' not found"))
-        })
+        let not_found = || Error::new(ErrorCode::NotFound, format!("Operation '{id}' not found"));
+        catalog.operations.get(id).cloned().ok_or_else(not_found)
     }
+
+    async fn propose_operation(&self, command: Command, deadline: Instant) -> Result<String> {
+        match self.catalog.propose_within(command, remaining(deadline)).await? {
+            Answer::Operation(operation) => Ok(operation),
+            _ => Err(Error::internal("an operation was answered with something else")),
+        }
+    }
+
+    /// Waits for the end of an operation and answers its outcome.
+    async fn end_of(&self, id: &str, deadline: Instant) -> Result<()> {
+        let ended = |catalog: &Catalog| match catalog.operations.get(id) {
+            Some(operation) if is_open(operation) => None,
+            Some(operation) => Some(outcome(operation)),
+            // The view lags behind its beginning.
+            None => None,
+        };
+        let late = || {
+            Error::new(ErrorCode::Timeout, format!("operation {id} has not ended in time and goes on"))
+                .with_hint(format!("watch it at /cluster/operations/{id}"))
+                .with_outcome(Outcome::Unknown)
+        };
+        self.catalog.wait_until(remaining(deadline), ended).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
+fn outcome(operation: &Operation) -> Result<()> {
+    match (&operation.state, &operation.error) {
+        (OperationState::Completed, _) => Ok(()),
+        (_, Some(error)) => Err(error.clone()),
+        (_, None) => Err(Error::internal(format!("operation {} was given up", operation.id))),
+    }
+}
+
+/// The database with nodes for its partitions.
+fn placed(catalog: &Catalog, spec: DatabaseSpec) -> Result<NewDatabase> {
+    let nodes = choose_nodes(catalog, spec.ranges.len(), spec.replication_factor)?;
+    let partitions = spec.ranges.into_iter().zip(nodes);
+    Ok(NewDatabase {
+        name: spec.name,
+        kind: spec.kind,
+        partition_type: spec.partition_type,
+        partition_key: spec.partition_key,
+        method: spec.method,
+        replication_factor: spec.replication_factor,
+        schema: spec.schema,
+        statements: spec.statements,
+        partitions: partitions
+            .map(|(range, nodes)| NewPartition { uuid: random::uuid(), range, nodes })
+            .collect(),
+    })
+}
+
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }

@@ -7,7 +7,7 @@ use super::placement_changed;
 use crate::catalog::Answer;
 
 /// Most coordinators of a cluster: more voters make every catalog change slower and none of them safer.
-pub const COORDINATORS_MAX: usize = 5;
+const COORDINATORS_MAX: usize = 5;
 
 pub(super) fn found(
     catalog: &mut Catalog,

@@ -16,7 +16,6 @@ use common::{Error, ErrorCode, Result};
 
 use super::command::{Answer, Command};
 
-pub use coordinators::COORDINATORS_MAX;
 pub use operations::is_open;
 pub use schemas::undone_version;
 

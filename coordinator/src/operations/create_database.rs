@@ -1,0 +1,42 @@
+//! Starting the partitions of a new database.
+
+use std::time::Duration;
+
+use common::{Error, ErrorCode, Result};
+use futures_util::future::try_join_all;
+
+use super::driver::{fail, finish};
+use super::{Operations, partition_leader};
+
+/// A database whose partitions do not start in so long is given up. Counted anew by every leader.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The nodes were told what to run when the database was entered. What is left: each partition must have a
+/// leader that takes writes, and its first schema.
+pub(super) async fn drive(
+    operations: &Operations,
+    id: &str,
+    name: &str,
+    statements: &[String],
+) -> Result<()> {
+    let catalog = operations.catalog.view();
+    let Some(database) = catalog.databases.get(name) else {
+        return fail(operations, id, crate::catalog::database_not_found(name)).await;
+    };
+    let version = database.schema.version;
+    let partitions = database.buckets.iter().map(|bucket| async move {
+        if version == 0 {
+            return partition_leader::report(operations, bucket.partition).await.map(drop);
+        }
+        // A change that its leader has committed shows that it takes writes.
+        partition_leader::change_schema(operations, bucket.partition, version, statements).await
+    });
+    match tokio::time::timeout(CREATE_TIMEOUT, try_join_all(partitions)).await {
+        Ok(Ok(_)) => finish(operations, id).await,
+        Ok(Err(refusal)) => fail(operations, id, refusal).await,
+        Err(_) => {
+            let message = format!("the partitions of '{name}' have not started in time");
+            fail(operations, id, Error::new(ErrorCode::NoQuorum, message)).await
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Reaching the replica that leads a partition.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::protocol::ReplicaReport;
+use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
+
+use super::Operations;
+use crate::health::PartitionFacts;
+use crate::placement::peers;
+
+/// First pause after an attempt in vain; it doubles up to the last.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// How long one schema change of one partition may take: an index over many rows is built in it.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A growing pause.
+pub(super) struct Pauses(Duration);
+
+impl Pauses {
+    pub(super) fn new() -> Pauses {
+        Pauses(PAUSE_MIN)
+    }
+
+    pub(super) async fn pause(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Brings a partition's schema to a version. Tries until its leader has answered; an error is the leader's
+/// refusal. Whoever needs a limit brings it.
+pub(super) async fn change_schema(
+    operations: &Operations,
+    partition: PartitionId,
+    version: u64,
+    statements: &[String],
+) -> Result<()> {
+    let (mut pauses, mut turn, mut hint) = (Pauses::new(), 0, None);
+    loop {
+        let addresses = addresses(operations, partition)?;
+        let hinted = hint.take().and_then(|leader| addresses.get(&leader));
+        let in_turn = || addresses.values().nth(turn % addresses.len().max(1));
+        if let Some(address) = hinted.or_else(in_turn) {
+            let statements = statements.to_vec();
+            let changed = operations
+                .storage
+                .change_schema(address, partition, version, statements, SCHEMA_TIMEOUT)
+                .await;
+            match changed {
+                Err(error) if is_refusal(&error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%partition, address, %error, "a schema is not changed yet");
+                    hint = error.leader;
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+        turn += usize::from(hint.is_none());
+        pauses.pause().await;
+    }
+}
+
+/// The report of a partition's leader, as of now, once there is one that takes writes.
+pub(super) async fn report(operations: &Operations, partition: PartitionId) -> Result<ReplicaReport> {
+    let mut pauses = Pauses::new();
+    loop {
+        addresses(operations, partition)?;
+        let mut facts = operations.health.ask(&[partition]).await;
+        let facts: PartitionFacts = facts.remove(&partition).unwrap_or_default();
+        if let Some(report) = facts.leader_report().filter(|report| report.writable) {
+            return Ok(report.clone());
+        }
+        pauses.pause().await;
+    }
+}
+
+/// Where the partition's replicas are, the one that is meant to lead first. Fails when the partition is gone.
+fn addresses(operations: &Operations, id: PartitionId) -> Result<BTreeMap<ReplicaId, String>> {
+    let catalog = operations.catalog.view();
+    let partition = catalog
+        .partitions
+        .get(&id)
+        .ok_or_else(|| Error::new(ErrorCode::PartitionNotFound, format!("Partition {id} not found")))?;
+    Ok(peers(&catalog, partition).into_iter().map(|(replica, peer)| (replica, peer.address)).collect())
+}
+
+/// Whether the leader has looked at the change and does not make it, now or later: the text or the data do not
+/// allow it.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::BadRequest
+            | ErrorCode::SqlError
+            | ErrorCode::SqlForbidden
+            | ErrorCode::UniqueViolation
+            | ErrorCode::NotNullViolation
+            | ErrorCode::CheckViolation
+            | ErrorCode::ForeignKeyViolation
+            | ErrorCode::ValueTooBig
+            | ErrorCode::BodyTooLarge
+            | ErrorCode::ResultTooBig
+            | ErrorCode::NotSupported
+    )
+}

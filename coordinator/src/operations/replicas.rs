@@ -1,0 +1,144 @@
+//! Changing the members of a partition's group through its leader.
+
+use common::catalog::NodeStatus;
+use common::protocol::{MembershipChange, ReplicaReport};
+use common::{Error, ErrorCode, NodeId, PartitionId, ReplicaId, Result};
+
+use super::Operations;
+use super::driver::{fail, finish};
+use super::partition_leader::{self, Pauses};
+use crate::catalog::Command;
+
+/// Entries that a learner may lack and be promoted all the same: the rest takes milliseconds.
+const CAUGHT_UP: u64 = 64;
+
+/// Brings a new replica from nothing to learner to voter.
+pub(super) async fn add(
+    operations: &Operations,
+    id: &str,
+    partition: PartitionId,
+    replica: ReplicaId,
+    node: &NodeId,
+) -> Result<()> {
+    start(operations, id).await?;
+    let mut pauses = Pauses::new();
+    loop {
+        if !is_there(operations, node) {
+            let message = format!("Storage node '{node}' has left before its replica had caught up");
+            return fail(operations, id, Error::new(ErrorCode::Unavailable, message)).await;
+        }
+        let report = partition_leader::report(operations, partition).await?;
+        match next_for_new(&report, replica) {
+            Next::Done => return finish(operations, id).await,
+            Next::Wait => {}
+            Next::Change(change) => try_change(operations, &report, change).await,
+        }
+        pauses.pause().await;
+    }
+}
+
+/// Takes a lost replica out of its group.
+pub(super) async fn remove(
+    operations: &Operations,
+    id: &str,
+    partition: PartitionId,
+    replica: ReplicaId,
+) -> Result<()> {
+    start(operations, id).await?;
+    let mut pauses = Pauses::new();
+    loop {
+        let report = partition_leader::report(operations, partition).await?;
+        if !is_member(&report, replica) {
+            return finish(operations, id).await;
+        }
+        try_change(operations, &report, MembershipChange::Remove(replica)).await;
+        pauses.pause().await;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Done,
+    /// The learner is not far enough yet.
+    Wait,
+    Change(MembershipChange),
+}
+
+/// What brings a new replica one step further, by its leader's report.
+fn next_for_new(report: &ReplicaReport, replica: ReplicaId) -> Next {
+    if report.voters.contains(&replica) {
+        return Next::Done;
+    }
+    match report.learners.iter().find(|(learner, _)| *learner == replica) {
+        None => Next::Change(MembershipChange::AddLearner(replica)),
+        // 0: the leader does not know yet that it holds anything.
+        Some((_, held)) if *held > 0 && held + CAUGHT_UP >= report.committed => {
+            Next::Change(MembershipChange::Promote(replica))
+        }
+        Some(_) => Next::Wait,
+    }
+}
+
+fn is_member(report: &ReplicaReport, replica: ReplicaId) -> bool {
+    report.voters.contains(&replica) || report.learners.iter().any(|(learner, _)| *learner == replica)
+}
+
+/// Asks the leader for a change. Whether it came about, the next report says.
+async fn try_change(operations: &Operations, report: &ReplicaReport, change: MembershipChange) {
+    let partition = report.partition;
+    let catalog = operations.catalog.view();
+    let leader = catalog.partitions.get(&partition).and_then(|partition| {
+        let node = &partition.replicas.iter().find(|replica| replica.id == report.replica)?.node;
+        catalog.nodes.get(node)
+    });
+    let Some(leader) = leader else { return };
+    let index = report.configuration_index;
+    let changed = operations.storage.change_membership(&leader.address(), partition, change, index).await;
+    if let Err(error) = changed {
+        tracing::debug!(%partition, ?change, %error, "a group was not changed yet");
+    }
+}
+
+fn is_there(operations: &Operations, node: &NodeId) -> bool {
+    let catalog = operations.catalog.view();
+    catalog.nodes.get(node).is_some_and(|node| node.status != NodeStatus::Inactive)
+}
+
+async fn start(operations: &Operations, id: &str) -> Result<()> {
+    operations.catalog.propose(Command::StartOperation { operation: id.to_owned() }).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(voters: &[u64], learners: &[(u64, u64)]) -> ReplicaReport {
+        ReplicaReport {
+            partition: PartitionId(1),
+            replica: ReplicaId(1),
+            leader: Some(ReplicaId(1)),
+            term: 1,
+            applied: 1_000,
+            committed: 1_000,
+            schema_version: 1,
+            rows: 0,
+            bytes: 0,
+            configuration_index: 7,
+            voters: voters.iter().map(|id| ReplicaId(*id)).collect(),
+            learners: learners.iter().map(|(id, held)| (ReplicaId(*id), *held)).collect(),
+            in_doubt: 0,
+            writable: true,
+        }
+    }
+
+    #[test]
+    fn a_new_replica_learns_then_votes() {
+        let new = ReplicaId(9);
+        let next = |voters, learners| next_for_new(&report(voters, learners), new);
+        assert_eq!(next(&[1, 2], &[]), Next::Change(MembershipChange::AddLearner(new)));
+        assert_eq!(next(&[1, 2], &[(9, 0)]), Next::Wait);
+        assert_eq!(next(&[1, 2], &[(9, 500)]), Next::Wait);
+        assert_eq!(next(&[1, 2], &[(9, 990)]), Next::Change(MembershipChange::Promote(new)));
+        assert_eq!(next(&[1, 2, 9], &[]), Next::Done);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a coordinator answers to other nodes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::protocol::{CoordinatorReply, CoordinatorRequest, Registration, decode, encode};
+use common::{Error, ErrorCode, PartitionId, Result};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use polylite_client::peer::{PeerIdentity, PeerService, StreamSink};
+
+use crate::catalog::{Answer, CatalogStore, Command};
+use crate::health::ClusterHealth;
+use crate::placement::{assignments, peers};
+
+/// The service behind the connections that nodes open to a coordinator.
+pub struct CoordinatorService {
+    catalog: CatalogStore,
+    health: ClusterHealth,
+    identity: PeerIdentity,
+}
+
+impl CoordinatorService {
+    /// A service over the parts that answer.
+    #[must_use]
+    pub fn new(catalog: CatalogStore, health: ClusterHealth, identity: PeerIdentity) -> CoordinatorService {
+        CoordinatorService { catalog, health, identity }
+    }
+
+    async fn answer(&self, request: CoordinatorRequest) -> Result<CoordinatorReply> {
+        match request {
+            CoordinatorRequest::Register(registration) => self.register(registration).await,
+            CoordinatorRequest::Heartbeat(heartbeat) => self.health.report(heartbeat).await,
+            CoordinatorRequest::RelayedHeartbeat(heartbeat) => self.health.relayed(heartbeat).await,
+            CoordinatorRequest::Locate { partition } => self.locate(partition),
+            CoordinatorRequest::Propose { command } => self.catalog.propose_here(command).await,
+            CoordinatorRequest::ReadIndex => self.catalog.read_index_here().await,
+            CoordinatorRequest::Health => self.health.nodes_here(),
+            CoordinatorRequest::Join { host, port, instance } => {
+                self.catalog.admit(host, port, instance).await
+            }
+            // The receiver itself checks what it got against what it was offered.
+            CoordinatorRequest::Snapshot { offset, .. } => self.catalog.snapshot_piece(offset).await,
+        }
+    }
+
+    async fn register(&self, registration: Registration) -> Result<CoordinatorReply> {
+        let Registration { node, instance, host, port, version } = registration;
+        let command = Command::RegisterNode { node, instance: Some(instance), host, port };
+        let Answer::Node(node) = self.catalog.propose(command).await? else {
+            return Err(Error::internal("a registration was answered with something else"));
+        };
+        tracing::info!(%node, version, "a storage node has registered");
+        Ok(CoordinatorReply::Registered {
+            assignments: assignments(&self.catalog.view(), &node),
+            node,
+            coordinators: self.catalog.coordinator_addresses().into_values().collect(),
+        })
+    }
+
+    fn locate(&self, id: PartitionId) -> Result<CoordinatorReply> {
+        let catalog = self.catalog.view();
+        let partition = catalog
+            .partitions
+            .get(&id)
+            .ok_or_else(|| Error::new(ErrorCode::PartitionNotFound, format!("Partition {id} not found")))?;
+        Ok(CoordinatorReply::Located { replicas: peers(&catalog, partition) })
+    }
+}
+
+impl PeerService for CoordinatorService {
+    fn call(self: Arc<Self>, _from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+        async move {
+            let reply = match decode(&payload) {
+                Ok(request) => self.answer(request).await,
+                Err(error) => Err(error),
+            };
+            encode(&reply)
+        }
+        .boxed()
+    }
+
+    fn stream(self: Arc<Self>, _payload: Bytes, sink: StreamSink) -> BoxFuture<'static, ()> {
+        let refusal = Error::internal("coordinators have no streams");
+        async move { sink.fail(encode(&refusal)).await }.boxed()
+    }
+
+    fn one_way(&self, payload: Bytes) {
+        self.catalog.deliver(&payload);
+    }
+
+    fn identity(&self) -> PeerIdentity {
+        self.identity.clone()
+    }
+}
