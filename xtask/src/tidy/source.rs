@@ -9,6 +9,8 @@ pub struct SourceFile {
     pub path: String,
     /// Its text, in which comments and the contents of strings are blanks; line numbers are kept.
     pub code: String,
+    /// Whether it is compiled for tests alone.
+    pub is_test: bool,
 }
 
 impl SourceFile {
@@ -22,21 +24,41 @@ impl SourceFile {
             }
         }
         paths.sort();
-        paths.into_iter().map(|path| SourceFile::read(root, &path)).collect()
+        let mut files =
+            paths.into_iter().map(|path| SourceFile::read(root, &path)).collect::<io::Result<Vec<_>>>()?;
+        mark_test_modules(&mut files);
+        Ok(files)
     }
 
     fn read(root: &Path, path: &Path) -> io::Result<SourceFile> {
         let relative = path.strip_prefix(root).unwrap_or(path);
         let path_text = relative.to_string_lossy().replace('\\', "/");
-        Ok(SourceFile { path: path_text, code: without_comments(&std::fs::read_to_string(path)?) })
+        Ok(SourceFile::new(path_text, without_comments(&std::fs::read_to_string(path)?)))
     }
 
-    /// Whether it holds nothing but tests: integration tests, examples, or a module of tests.
-    pub fn is_test(&self) -> bool {
-        self.path.starts_with("tests/")
-            || self.path.contains("/tests/")
-            || self.path.contains("/examples/")
-            || self.path.ends_with("/tests.rs")
+    /// A file by its path; integration tests and examples are told by it.
+    pub fn new(path: impl Into<String>, code: impl Into<String>) -> SourceFile {
+        let path = path.into();
+        let is_test = path.starts_with("tests/") || path.contains("/tests/") || path.contains("/examples/");
+        SourceFile { path, code: code.into(), is_test }
+    }
+
+    /// Paths, without their ending, of the modules that this file declares for tests alone.
+    fn test_modules(&self) -> Vec<String> {
+        let folder = match self.path.rsplit_once('/') {
+            Some((folder, "lib.rs" | "main.rs" | "mod.rs")) => folder,
+            _ => self.path.trim_end_matches(".rs"),
+        };
+        let mut modules = Vec::new();
+        let mut lines = self.code.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            if line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test") {
+                let declaration = lines.next().unwrap_or_default();
+                let name = declaration.strip_suffix(';').and_then(|text| text.rsplit_once("mod "));
+                modules.extend(name.map(|(_, name)| format!("{folder}/{name}")));
+            }
+        }
+        modules
     }
 
     /// The code before the module of unit tests that closes a file.
@@ -49,6 +71,18 @@ impl SourceFile {
     pub fn places_of(&self, code: &str, word: &str) -> Vec<String> {
         let lines = code.lines().enumerate().filter(|(_, line)| has_word(line, word));
         lines.map(|(index, _)| format!("{}:{}", self.path, index + 1)).collect()
+    }
+}
+
+/// Marks the files of modules that are compiled for tests alone, and of the modules below them.
+fn mark_test_modules(files: &mut [SourceFile]) {
+    let modules: Vec<String> = files.iter().flat_map(SourceFile::test_modules).collect();
+    for file in files {
+        let belongs = |module: &String| {
+            let rest = file.path.strip_prefix(module.as_str());
+            rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        };
+        file.is_test = file.is_test || modules.iter().any(belongs);
     }
 }
 
@@ -190,7 +224,20 @@ mod tests {
 
     #[test]
     fn unit_tests_are_cut_off() {
-        let file = SourceFile { path: String::new(), code: "fn a() {}\n#[cfg(test)]\nmod tests {}\n".into() };
+        let file = SourceFile::new("a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {}\n");
         assert_eq!(file.code_without_tests(), "fn a() {}\n");
+    }
+
+    #[test]
+    fn modules_for_tests_alone_are_known() {
+        let mut files = [
+            SourceFile::new("a/src/lib.rs", "mod b;\n#[cfg(test)]\nmod script;\n"),
+            SourceFile::new("a/src/b.rs", "#[cfg(test)]\nmod tests;\n"),
+            SourceFile::new("a/src/b/tests.rs", ""),
+            SourceFile::new("a/src/script/cluster.rs", ""),
+            SourceFile::new("a/src/scripted.rs", ""),
+        ];
+        mark_test_modules(&mut files);
+        assert_eq!(files.map(|file| file.is_test), [false, false, true, true, false]);
     }
 }

@@ -1,0 +1,354 @@
+//! Clusters of real processes: the `polylite` binary on free ports of 127.0.0.1, with data in a temporary
+//! folder. Only processes started here are ever ended, and all of them are when their owner is dropped.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::binary::polylite;
+
+/// Longest wait for a server's ready line, and for its end.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a command has answered.
+#[derive(Debug)]
+pub struct CommandOutput {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// All of stdout.
+    pub stdout: String,
+    /// All of stderr.
+    pub stderr: String,
+}
+
+impl CommandOutput {
+    /// Stdout of a command that must have ended well.
+    #[must_use]
+    #[track_caller]
+    pub fn succeeded(self) -> String {
+        assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// Runs `polylite` with these arguments. `home` stands for the user's data directory, and nothing of the
+/// environment's `POLYLITE_…` is seen.
+#[must_use]
+pub fn run(home: &Path, arguments: &[&str]) -> CommandOutput {
+    let output = command(home).args(arguments).stdin(Stdio::null()).output().expect("the binary runs");
+    CommandOutput {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+    }
+}
+
+/// The binary, to be given arguments.
+#[must_use]
+pub fn command(home: &Path) -> Command {
+    let mut command = Command::new(polylite());
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("POLYLITE_")) {
+        command.env_remove(name);
+    }
+    command.env("XDG_DATA_HOME", home).env("HOME", home).env("TERM", "xterm").current_dir(home);
+    command
+}
+
+/// A running server.
+pub struct ServerProcess {
+    child: Child,
+    url: String,
+    lines: Receiver<String>,
+    log: PathBuf,
+}
+
+impl ServerProcess {
+    /// Starts `polylite <role> <flags>` and waits for its ready line. Its log goes to `log`.
+    #[must_use]
+    pub fn start(home: &Path, role: &str, flags: &[&str], log: &Path) -> ServerProcess {
+        match ServerProcess::try_start(home, role, flags, log) {
+            Ok(server) => server,
+            Err(output) => panic!("{role} {flags:?} did not start: {output:?}"),
+        }
+    }
+
+    /// As [`ServerProcess::start`], for a start that is expected to be refused.
+    pub fn try_start(
+        home: &Path,
+        role: &str,
+        flags: &[&str],
+        log: &Path,
+    ) -> Result<ServerProcess, CommandOutput> {
+        let stderr = std::fs::File::options().create(true).append(true).open(log).expect("the log opens");
+        let mut child = command(home)
+            .arg(role)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("the binary runs");
+        let lines = lines_of(child.stdout.take().expect("stdout is piped"));
+        let first = lines.recv_timeout(PATIENCE);
+        let url = first.as_ref().ok().and_then(|line| line.strip_prefix(&format!("polylite {role} ready at ")));
+        if let Some(url) = url {
+            return Ok(ServerProcess { url: url.to_owned(), child, lines, log: log.to_owned() });
+        }
+        if first == Err(RecvTimeoutError::Timeout) {
+            child.kill().expect("the process is ours");
+        }
+        let code = child.wait().expect("the process is ours").code();
+        let stderr = std::fs::read_to_string(log).expect("the log is readable");
+        Err(CommandOutput { code, stdout: first.unwrap_or_default(), stderr })
+    }
+
+    /// `http://host:port`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let (_, port) = self.url.rsplit_once(':').expect("a URL with a port");
+        port.parse().expect("a port")
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line on stdout.
+    #[must_use]
+    pub fn next_line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("one more line on stdout")
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log is readable")
+    }
+
+    /// Ends it at once, as a crash would (SIGKILL).
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process is ours");
+        self.child.wait().expect("the process is ours");
+    }
+
+    /// Sends it a signal by name, such as `TERM`, `STOP` or `CONT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} reaches process {}", self.id());
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        // Stdout is closed when the process ends, which closes the channel.
+        let deadline = Instant::now() + PATIENCE;
+        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            != Err(RecvTimeoutError::Disconnected)
+        {
+            assert!(Instant::now() < deadline, "process {} still runs: {}", self.id(), self.log());
+        }
+        self.child.wait().expect("the process is ours")
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // It may have ended already; either way nothing of it is left.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(20).collect();
+            eprintln!("--- the last of {}:", self.log.display());
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// Lines as they come, until the writer is gone.
+fn lines_of(stdout: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            // The test may not care for the rest; the pipe must be emptied all the same.
+            let _ = sender.send(line);
+        }
+    });
+    receiver
+}
+
+/// One server of a cluster, running or not.
+struct Member {
+    name: String,
+    role: &'static str,
+    port: u16,
+    process: Option<ServerProcess>,
+}
+
+/// Coordinators and storage nodes as processes of their own.
+pub struct ProcessCluster {
+    folder: TempDir,
+    coordinators: Vec<Member>,
+    nodes: Vec<Member>,
+}
+
+impl ProcessCluster {
+    /// Starts a cluster and waits until all of its storage nodes are active.
+    #[must_use]
+    pub fn start(coordinators: usize, nodes: usize) -> ProcessCluster {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut cluster = ProcessCluster { folder, coordinators: Vec::new(), nodes: Vec::new() };
+        for _ in 0..coordinators {
+            cluster.add_coordinator();
+        }
+        for _ in 0..nodes {
+            cluster.add_node();
+        }
+        cluster.await_active_nodes(nodes);
+        cluster
+    }
+
+    /// Starts one more coordinator, which joins the first one's cluster, and gives its number.
+    pub fn add_coordinator(&mut self) -> usize {
+        let number = self.coordinators.len();
+        let name = format!("coordinator-{number}");
+        self.coordinators.push(Member { name, role: "coordinator", port: 0, process: None });
+        self.restart_coordinator(number);
+        number
+    }
+
+    /// Starts one more storage node, and gives its number. Its id is `node-<number>`.
+    pub fn add_node(&mut self) -> usize {
+        let number = self.nodes.len();
+        self.nodes.push(Member { name: format!("node-{number}"), role: "storage-node", port: 0, process: None });
+        self.restart_node(number);
+        number
+    }
+
+    /// Starts a coordinator that was killed or stopped, on its old directory and port.
+    pub fn restart_coordinator(&mut self, number: usize) {
+        let join = (number > 0).then(|| self.coordinator_url(0).to_owned());
+        let flags = join.iter().flat_map(|url| ["--join", url]).collect::<Vec<_>>();
+        let started = start_member(self.folder.path(), &self.coordinators[number], &flags);
+        let member = &mut self.coordinators[number];
+        member.port = started.port();
+        member.process = Some(started);
+    }
+
+    /// Starts a storage node that was killed or stopped, on its old directory and port.
+    pub fn restart_node(&mut self, number: usize) {
+        let name = self.nodes[number].name.clone();
+        let urls: Vec<String> = self.coordinators.iter().map(Member::url).collect();
+        let mut flags = vec!["--node-id", &name];
+        flags.extend(urls.iter().flat_map(|url| ["--coordinator", url]));
+        let started = start_member(self.folder.path(), &self.nodes[number], &flags);
+        let member = &mut self.nodes[number];
+        member.port = started.port();
+        member.process = Some(started);
+    }
+
+    /// A coordinator that runs.
+    #[must_use]
+    pub fn coordinator(&mut self, number: usize) -> &mut ServerProcess {
+        self.coordinators[number].process.as_mut().expect("the coordinator runs")
+    }
+
+    /// A storage node that runs.
+    #[must_use]
+    pub fn node(&mut self, number: usize) -> &mut ServerProcess {
+        self.nodes[number].process.as_mut().expect("the storage node runs")
+    }
+
+    /// Kills a coordinator as a crash would.
+    pub fn kill_coordinator(&mut self, number: usize) {
+        self.coordinators[number].process.take().expect("the coordinator runs").kill();
+    }
+
+    /// Kills a storage node as a crash would.
+    pub fn kill_node(&mut self, number: usize) {
+        self.nodes[number].process.take().expect("the storage node runs").kill();
+    }
+
+    /// A coordinator's address, whether it runs or not.
+    #[must_use]
+    pub fn coordinator_url(&self, number: usize) -> String {
+        self.coordinators[number].url()
+    }
+
+    /// A storage node's address, whether it runs or not.
+    #[must_use]
+    pub fn node_url(&self, number: usize) -> String {
+        self.nodes[number].url()
+    }
+
+    /// The folder of everything: one per process, named `coordinator-<n>` or `node-<n>`, and its log beside.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command of the binary against the first coordinator.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> CommandOutput {
+        let url = self.coordinator_url(0);
+        let mut all = arguments.to_vec();
+        all.splice(1..1, ["--coordinator", url.as_str()]);
+        run(self.folder.path(), &all)
+    }
+
+    /// Runs SQL against a database and gives the rows as JSON text, one array of objects.
+    #[must_use]
+    #[track_caller]
+    pub fn sql(&self, database: &str, statement: &str) -> String {
+        let output = self.run(&["sql", "--db-name", database, "--output", "json", statement]);
+        output.succeeded().trim_end().to_owned()
+    }
+
+    /// Waits until so many storage nodes are active.
+    pub fn await_active_nodes(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let listed = self.run(&["nodes", "--output", "csv"]);
+            let active = listed.stdout.lines().filter(|line| line.contains(",active,")).count();
+            if active >= count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{active} of {count} nodes are active: {listed:?}");
+        }
+    }
+}
+
+impl Member {
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+fn start_member(folder: &Path, member: &Member, flags: &[&str]) -> ServerProcess {
+    assert!(member.process.is_none(), "{} runs already", member.name);
+    let port = member.port.to_string();
+    let data = folder.join(&member.name);
+    let data = data.to_str().expect("temporary folders have names in UTF-8");
+    let mut all = vec!["--host", "127.0.0.1", "--port", &port, "--data-dir", data, "--log-level", "info"];
+    all.extend(flags);
+    let log = folder.join(format!("{}.log", member.name));
+    ServerProcess::start(folder, member.role, &all, &log)
+}
