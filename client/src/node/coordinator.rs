@@ -126,7 +126,10 @@ impl CoordinatorClient {
 /// What is not known to read only counts as a write, whose lost answer is `unknown`. A report may be
 /// repeated at will.
 fn effect_of(request: &CoordinatorRequest) -> Effect {
-    use CoordinatorRequest::{Health, Heartbeat, Locate, ReadIndex};
-    let reads = matches!(request, Heartbeat(_) | Locate { .. } | ReadIndex | Health);
+    use CoordinatorRequest::{Health, Heartbeat, Locate, ReadIndex, RelayedHeartbeat, Snapshot};
+    let reads = matches!(
+        request,
+        Heartbeat(_) | RelayedHeartbeat(_) | Locate { .. } | ReadIndex | Health | Snapshot { .. }
+    );
     if reads { Effect::Reads } else { Effect::Writes }
 }

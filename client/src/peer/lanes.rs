@@ -93,7 +93,7 @@ impl Lanes {
         }
     }
 
-    /// Drops whatever waits for a stream; `Begun` if a part of a message was written.
+    /// Drops whatever waits of a stream, the rest of a message that was begun included.
     pub(super) fn discard(&mut self, stream: u64) {
         self.bulk.retain(|message| message.stream != stream);
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use common::limits::FRAME_MAX;
@@ -10,7 +11,9 @@ use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,9 @@ use super::{KeepAlive, NoClock, PeerClock, PeerIdentity, reader, writer};
 pub const PATH: &str = "/_peer";
 /// Name of the protocol in the `Upgrade` header.
 pub(super) const PROTOCOL: &str = "polylite";
+
+/// Longest time until a peer that was let in has said who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a process answers to its peers. The payloads mean what both sides agreed on.
 pub trait PeerService: Send + Sync + 'static {
@@ -76,7 +82,8 @@ where
 {
     let clock = service.clock();
     let own = service.identity();
-    let from = handshake::exchange(&mut reader, &mut writer, &mut buffer, &own, clock.as_ref()).await?;
+    let hello = handshake::exchange(&mut reader, &mut writer, &mut buffer, &own, clock.as_ref());
+    let from = tokio::time::timeout(HELLO_TIMEOUT, hello).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let keep_alive = service.keep_alive();
     let connection = Connection::new(clock, from.clone());
     let _owner = Owner(connection.clone());
@@ -96,7 +103,8 @@ where
 }
 
 /// Answers an upgrade request and serves the connection in a task of its own. The request may come from any
-/// server built on hyper; what does not ask for the upgrade is refused with 426.
+/// server built on hyper; what does not ask for the upgrade is refused with 426. Whether the peer may ask at
+/// all is for the caller to check, before this.
 pub fn accept<B>(request: &mut Request<B>, service: Arc<dyn PeerService>) -> Response<Full<Bytes>> {
     accept_until(request, service, CancellationToken::new())
 }
@@ -142,16 +150,19 @@ fn upgrade_required() -> Response<Full<Bytes>> {
 }
 
 /// A plain TCP connection is taken out of its wrappers, which saves a layer of dispatch on every read.
-async fn serve_upgraded(upgraded: hyper::upgrade::Upgraded, service: Arc<dyn PeerService>) -> io::Result<()> {
-    match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => {
-            let socket = parts.io.into_inner();
-            socket.set_nodelay(true)?;
-            let (reader, writer) = socket.into_split();
-            serve_halves(reader, writer, BytesMut::from(parts.read_buf), service).await
-        }
-        Err(upgraded) => serve(TokioIo::new(upgraded), service).await,
-    }
+async fn serve_upgraded(upgraded: Upgraded, service: Arc<dyn PeerService>) -> io::Result<()> {
+    // Servers that speak both versions of HTTP wrap the socket once more than those that speak one.
+    let (socket, read) = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => (parts.io, parts.read_buf),
+        Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => (parts.io, parts.read_buf),
+            Err(upgraded) => return serve(TokioIo::new(upgraded), service).await,
+        },
+    };
+    let socket = socket.into_inner();
+    socket.set_nodelay(true)?;
+    let (reader, writer) = socket.into_split();
+    serve_halves(reader, writer, BytesMut::from(read), service).await
 }
 
 /// The service behind a connection, as its reader sees it.

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use common::Hlc;
 use futures_util::future::BoxFuture;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use polylite_client::peer::{
     self, KeepAlive, PeerClock, PeerIdentity, PeerOptions, PeerPool, PeerService, StreamSink,
 };
@@ -187,15 +188,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub async fn start(desk: Arc<Desk>) -> Listener {
-        Listener::start_at(desk, "127.0.0.1:0".parse().expect("an address")).await
+    pub async fn start(service: Arc<impl PeerService>) -> Listener {
+        Listener::start_at(service, "127.0.0.1:0".parse().expect("an address")).await
     }
 
-    pub async fn start_at(desk: Arc<Desk>, address: SocketAddr) -> Listener {
+    pub async fn start_at(service: Arc<impl PeerService>, address: SocketAddr) -> Listener {
         let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("bound").to_string();
         let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(accept_forever(listener, desk, stop.clone())));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(accept_forever(listener, service, stop.clone())));
         Listener { address, stop }
     }
 }
@@ -206,16 +207,20 @@ impl Drop for Listener {
     }
 }
 
-async fn accept_forever(listener: TcpListener, desk: Arc<Desk>, stop: CancellationToken) {
+async fn accept_forever(listener: TcpListener, service: Arc<impl PeerService>, stop: CancellationToken) {
     loop {
         let (socket, _) = listener.accept().await.expect("a connection");
-        let (desk, stop) = (desk.clone(), stop.clone());
+        let (service, stop) = (service.clone(), stop.clone());
         let answer = service_fn(move |mut request| {
-            let response = peer::accept_until(&mut request, desk.clone(), stop.clone());
+            let response = peer::accept_until(&mut request, service.clone(), stop.clone());
             std::future::ready(Ok::<_, std::convert::Infallible>(response))
         });
-        let http = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), answer);
-        tokio::spawn(http.with_upgrades());
+        tokio::spawn(async move {
+            // As axum serves: either version of HTTP.
+            let http = auto::Builder::new(TokioExecutor::new());
+            // A client that goes away is no matter of the server's.
+            let _ = http.serve_connection_with_upgrades(TokioIo::new(socket), answer).await;
+        });
     }
 }
 

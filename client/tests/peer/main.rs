@@ -5,3 +5,4 @@ mod desk;
 mod failures;
 mod one_way;
 mod streams;
+mod typed;
