@@ -32,8 +32,11 @@ pub use shared_log::{
     FORMAT_VERSION, GroupRecord, GroupView, LogBatch, LogOptions, LogWriteError, OpenLogError, SharedLog,
 };
 
+/// What [`SharedLog::open_with_file_system`] needs of a file system.
+pub use raft_engine::env as file_system;
+
 pub use consensus::{
-    AppliedConfiguration, BOOTSTRAP_INDEX, Committed, CommittedKind, Configuration, MembershipChange,
-    MembershipError, MembershipStep, ProposeError, Proposed, Role, RoleChange, SnapshotDescription,
-    SnapshotOffer, SnapshotRequest, Status,
+    AppliedConfiguration, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Committed, CommittedKind, Configuration,
+    MembershipChange, MembershipError, MembershipStep, ProposeError, Proposed, Role, RoleChange,
+    SnapshotDescription, SnapshotOffer, SnapshotRequest, Status,
 };

@@ -155,7 +155,11 @@ fn a_failed_sync_ends_the_process_before_anything_is_acknowledged() {
     let (fatal, fatal_seen) = mpsc::channel();
     let options = RuntimeOptions {
         on_fatal: Arc::new(move |error: &FatalError| {
-            fatal.send(error.to_string()).expect("the test listens")
+            fatal.send(error.to_string()).expect("the test listens");
+            // In place of the end of the process: the worker does nothing any more.
+            loop {
+                std::thread::park();
+            }
         }),
         ..RuntimeOptions::new(1)
     };

@@ -463,7 +463,7 @@ mod tests {
     use common::PartitionId;
 
     use super::*;
-    use crate::script::MemoryLog;
+    use crate::tests::MemoryLog;
     use crate::{Group, PlantedBug, Work};
 
     /// What a replica writes when it asks for votes.

@@ -23,9 +23,6 @@ mod storage;
 mod wire;
 mod work;
 
-#[cfg(test)]
-mod script;
-
 pub use configuration::{AppliedConfiguration, Configuration, MembershipChange, MembershipStep};
 pub use errors::{DecodeError, LogError, MembershipError, NotLeader, OpenError, ProposeError, StepError};
 pub use group::{BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Group, InstallOutcome};
@@ -39,3 +36,6 @@ pub use status::{GroupCounters, PeerProgress, PeerState, Status};
 pub use work::{
     Committed, CommittedKind, Persist, Proposed, ReadState, Released, Role, RoleChange, Token, Work,
 };
+
+#[cfg(test)]
+mod tests;
