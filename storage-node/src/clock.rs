@@ -1,7 +1,7 @@
 //! The node's hybrid logical clock, shared by its replicas and its connections.
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use common::Hlc;
 use parking_lot::Mutex;
@@ -26,6 +26,23 @@ impl Clock {
         let mut last = self.last.lock();
         *last = last.observe(remote);
     }
+}
+
+impl polylite_client::peer::PeerClock for Clock {
+    fn now(&self) -> Hlc {
+        Clock::now(self)
+    }
+
+    fn observe(&self, remote: Hlc) {
+        Clock::observe(self, remote);
+    }
+}
+
+/// Microseconds since some moment of this process; never runs backwards. Deadlines are counted by it.
+#[must_use]
+pub fn monotonic_us() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since the Unix epoch, as the operating system has it.

@@ -5,6 +5,7 @@
 //!   format                     version of this layout; a newer one is refused
 //!   instance                   random name of this directory, written once
 //!   node                       the node's id, once a coordinator has confirmed it
+//!   assignments                version of the assignments obeyed last
 //!   lock                       held by the process that uses the directory
 //!   log/                       the Raft log of all replicas
 //!   partitions/<id>/           one folder per replica, named by the partition's id, never by a name that
@@ -109,6 +110,12 @@ impl DataDir {
     /// Remembers the node's id.
     pub fn set_node(&self, node: &NodeId) -> io::Result<()> {
         write_durably(&self.root.join(NODE_FILE), node.as_str().as_bytes())
+    }
+
+    /// The file that holds the version of the assignments obeyed last.
+    #[must_use]
+    pub fn obeyed(&self) -> PathBuf {
+        self.root.join("assignments")
     }
 
     /// Folder of the Raft log.

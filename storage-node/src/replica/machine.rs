@@ -43,6 +43,7 @@ use flight::{Fate, Flight, Held};
 pub use job::{Answer, Job, Pending, Reply, Ticket, not_leader, stale_partition_map, stale_schema};
 use job::{leadership_lost, no_quorum};
 use store::Store;
+pub(crate) use store::decode_configuration;
 pub use store::{Fault, Origin};
 
 /// Faults that a simulation plants to prove that it would find them.
@@ -109,7 +110,7 @@ impl Machine {
     /// Opens a replica's file. With an [`Origin`] an absent file is founded; without one it must be there.
     pub fn open(location: &Location, partition: PartitionId, origin: Option<&Origin>) -> Result<Machine, Fault> {
         let (store, state) = Store::open(location, partition, origin)?;
-        let configuration = store::decode_configuration(&state.configuration)?;
+        let configuration = decode_configuration(&state.configuration)?;
         let prepared = store.prepared()?;
         let rows = store.count_rows()?;
         Ok(Machine {
@@ -346,9 +347,27 @@ impl Machine {
         if self.store.is_executing() { Ok(()) } else { self.store.flush(&self.state) }
     }
 
-    /// Log index that the file holds for certain, even after a power cut, once its write-ahead log was
-    /// synced just now.
+    /// Makes everything applied so far survive a power cut, and moves the write-ahead log into the file if
+    /// it is larger than `wal_bytes_max`. Answers the log index below which the Raft log is not needed any
+    /// more. An open batch is left alone.
+    pub fn checkpoint(&mut self, wal_bytes_max: u64) -> Result<u64, Fault> {
+        self.flush()?;
+        let written = self.store.written();
+        self.store.maintenance().sync_wal()?;
+        if !self.store.is_executing() && self.store.maintenance().wal_bytes()? > wal_bytes_max {
+            self.store.maintenance().checkpoint()?;
+        }
+        Ok(written)
+    }
+
+    /// Applied index of the last commit: what another connection to the file finds there.
+    #[must_use]
     pub fn written(&self) -> u64 {
         self.store.written()
+    }
+
+    /// Size of the write-ahead log in bytes.
+    pub fn wal_bytes(&self) -> Result<u64, Fault> {
+        Ok(self.store.maintenance().wal_bytes()?)
     }
 }

@@ -46,6 +46,8 @@ impl From<Failure> for Fault {
 pub struct Origin {
     /// The database's name.
     pub database: String,
+    /// The members that found the group; empty in tests that have none.
+    pub configuration: AppliedConfiguration,
 }
 
 /// What system tables have to be told with the next commit.
@@ -78,7 +80,8 @@ impl Store {
             (FileContents::Replica(state), _) => (Applier::open(location)?, *state),
             (FileContents::Absent | FileContents::Unformed, Some(origin)) => {
                 let identity = Identity { database: origin.database.clone(), partition };
-                let state = SystemState { identity, ..SystemState::default() };
+                let configuration = encode_configuration(&origin.configuration);
+                let state = SystemState { identity, configuration, ..SystemState::default() };
                 (Applier::create(location, &state)?, state)
             }
             (FileContents::Absent | FileContents::Unformed, None) => return Err(Fault::Missing),

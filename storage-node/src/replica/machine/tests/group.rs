@@ -5,7 +5,7 @@ use std::cell::Cell;
 use bytes::Bytes;
 use common::protocol::{Params, PartitionTarget, Statement, WorkItem, WriteReply, WriteRequest};
 use common::{Error, Hlc, PartitionId, ReplicaId, RequestId, Value};
-use consensus_runtime::{Committed, CommittedKind, Proposed, Role, RoleChange};
+use consensus_runtime::{AppliedConfiguration, Committed, CommittedKind, Proposed, Role, RoleChange};
 use sqlite::{Budget, Location, Maintenance, Reader};
 
 use super::super::{Answer, Job, Machine, Origin, Outbox, Pending, Reply, Ticket, Turn};
@@ -30,7 +30,7 @@ impl TestGroup {
     /// Replicas that have applied a schema of `t(id INTEGER PRIMARY KEY, n INTEGER UNIQUE)`, the first leading.
     pub(super) fn new(count: usize) -> TestGroup {
         let folder = tempfile::tempdir().unwrap();
-        let origin = Origin { database: "db".into() };
+        let origin = origin();
         let open = |number| Machine::open(&location(&folder, number), PARTITION, Some(&origin)).unwrap();
         let replicas = (0..count).map(open).collect();
         let mut group = TestGroup {
@@ -132,7 +132,7 @@ impl TestGroup {
     /// Closes a replica's file without telling it anything, and opens it again.
     pub(super) fn restart(&mut self, number: usize) {
         let spare = self.folder.path().join("spare.db");
-        let origin = Origin { database: "db".into() };
+        let origin = origin();
         let spare = Machine::open(&Location::file(spare), PARTITION, Some(&origin)).unwrap();
         drop(std::mem::replace(&mut self.replicas[number], spare));
         let machine = Machine::open(&location(&self.folder, number), PARTITION, None).unwrap();
@@ -177,6 +177,10 @@ impl TestGroup {
             assert_eq!(self.replicas[number].rows(), rows);
         }
     }
+}
+
+fn origin() -> Origin {
+    Origin { database: "db".into(), configuration: AppliedConfiguration::default() }
 }
 
 pub(super) fn id(number: usize) -> ReplicaId {

@@ -1,0 +1,82 @@
+//! Whether the node lives, whether it is ready, and its numbers.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use common::{Error, ErrorCode};
+use serde_json::json;
+use std::fmt::Write as _;
+
+use super::AppState;
+use super::reply::{Answer, Refusal, success};
+
+/// The process answers.
+pub async fn live() -> Answer {
+    success(json!({ "status": "live" }))
+}
+
+/// Every replica has a sound file, and the node has a name.
+pub async fn ready(State(state): State<AppState>) -> Answer {
+    let unready: Vec<String> = state
+        .service
+        .registry()
+        .all()
+        .iter()
+        .filter(|replica| replica.published().readers().is_none())
+        .map(|replica| replica.partition().to_string())
+        .collect();
+    if state.service.node().is_none() {
+        let error = Error::new(ErrorCode::Unavailable, "no coordinator has registered the node yet");
+        return Err(Refusal(error));
+    }
+    if !unready.is_empty() {
+        let text = format!("replicas wait for a snapshot: partitions {}", unready.join(", "));
+        return Err(Refusal(Error::new(ErrorCode::Unavailable, text)));
+    }
+    success(json!({ "status": "ready" }))
+}
+
+/// Version of the program.
+pub async fn version() -> Answer {
+    success(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// The node's numbers in the Prometheus text format.
+pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
+    let mut text = String::new();
+    let reports = state.service.registry().reports(&[]);
+    gauge(&mut text, "polylite_replicas", "Replicas on this node.", &[(String::new(), reports.len() as u64)]);
+    let of_each = |value: fn(&common::protocol::ReplicaReport) -> u64| -> Vec<(String, u64)> {
+        reports.iter().map(|report| (format!("{{partition=\"{}\"}}", report.partition), value(report))).collect()
+    };
+    gauge(&mut text, "polylite_replica_rows", "Rows of the client's tables.", &of_each(|report| report.rows));
+    gauge(&mut text, "polylite_replica_bytes", "Bytes of the file and its log.", &of_each(|report| report.bytes));
+    gauge(&mut text, "polylite_replica_applied_index", "Applied log index.", &of_each(|report| report.applied));
+    gauge(
+        &mut text,
+        "polylite_replica_committed_index",
+        "Greatest log index known committed.",
+        &of_each(|report| report.committed),
+    );
+    gauge(
+        &mut text,
+        "polylite_replica_writable",
+        "1 if the replica takes writes.",
+        &of_each(|report| u64::from(report.writable)),
+    );
+    gauge(
+        &mut text,
+        "polylite_in_doubt_transactions",
+        "Transactions prepared and not decided.",
+        &of_each(|report| u64::from(report.in_doubt)),
+    );
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+fn gauge(text: &mut String, name: &str, help: &str, values: &[(String, u64)]) {
+    // Writing into memory cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+    for (labels, value) in values {
+        let _ = writeln!(text, "{name}{labels} {value}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The rest of the cluster, as a storage node speaks to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::protocol::PeerAddress;
+use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, TransactionId};
+use parking_lot::RwLock;
+use polylite_client::node::{CoordinatorClient, StorageClient};
+use polylite_client::peer::PeerPool;
+
+/// How long one question to another node may take.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// Other nodes. Clones share what is learned.
+#[derive(Clone)]
+pub struct Neighbours {
+    storage: StorageClient,
+    coordinator: CoordinatorClient,
+    coordinators: Arc<RwLock<Vec<String>>>,
+}
+
+impl Neighbours {
+    /// Speaks through a pool's connections; the coordinators' addresses are those known at the start.
+    #[must_use]
+    pub fn new(pool: PeerPool, coordinators: Vec<String>) -> Neighbours {
+        Neighbours {
+            storage: StorageClient::new(pool.clone()),
+            coordinator: CoordinatorClient::new(pool),
+            coordinators: Arc::new(RwLock::new(coordinators)),
+        }
+    }
+
+    /// Requests to storage nodes.
+    #[must_use]
+    pub fn storage(&self) -> &StorageClient {
+        &self.storage
+    }
+
+    /// Requests to coordinators.
+    #[must_use]
+    pub fn coordinator(&self) -> &CoordinatorClient {
+        &self.coordinator
+    }
+
+    /// The connections below.
+    #[must_use]
+    pub fn pool(&self) -> &PeerPool {
+        self.storage.pool()
+    }
+
+    /// Addresses of the coordinators, the one that answered last first.
+    #[must_use]
+    pub fn coordinators(&self) -> Vec<String> {
+        self.coordinators.read().clone()
+    }
+
+    /// A coordinator has answered and named them all. Those given at the start stay known: the list may be
+    /// that of a coordinator that was cut off.
+    pub fn learn_coordinators(&self, answered: &str, all: Vec<String>) {
+        let mut known = self.coordinators.write();
+        let mut fresh = vec![answered.to_owned()];
+        for address in all.into_iter().chain(std::mem::take(&mut *known)) {
+            if !fresh.contains(&address) {
+                fresh.push(address);
+            }
+        }
+        *known = fresh;
+    }
+
+    /// Where the replicas of a partition are, from whichever coordinator answers.
+    pub async fn locate(&self, partition: PartitionId) -> Result<BTreeMap<ReplicaId, PeerAddress>> {
+        let mut last = Error::new(ErrorCode::Unavailable, "no coordinator is known");
+        for address in self.coordinators() {
+            match self.coordinator.locate(&address, partition, QUESTION).await {
+                Ok(replicas) => return Ok(replicas),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks a transaction's decider what became of it, at whichever replica leads there.
+    pub async fn resolve(&self, decider: PartitionId, transaction: TransactionId) -> Result<bool> {
+        self.at_leader(decider, |address| {
+            let storage = self.storage.clone();
+            async move { storage.resolve(&address, decider, transaction, QUESTION).await }
+        })
+        .await
+    }
+
+    /// Has a participant carry a commit out; answers once it has.
+    pub async fn carry_out(&self, participant: PartitionId, transaction: TransactionId) -> Result<bool> {
+        self.at_leader(participant, |address| {
+            let storage = self.storage.clone();
+            async move { storage.decide(&address, participant, transaction, true, false, QUESTION).await }
+        })
+        .await
+    }
+
+    async fn at_leader<F>(&self, partition: PartitionId, ask: impl Fn(String) -> F) -> Result<bool>
+    where
+        F: Future<Output = Result<bool>>,
+    {
+        let mut last = Error::new(ErrorCode::PartitionNotFound, "the partition has no replicas");
+        for peer in self.locate(partition).await?.into_values() {
+            match ask(peer.address).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}

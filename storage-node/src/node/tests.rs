@@ -1,0 +1,416 @@
+//! Three nodes in one process, without a coordinator: the tests assign partitions themselves.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use common::partition_map::BucketRange;
+use common::protocol::{
+    Assignment, Assignments, MembershipChange, Params, PartitionTarget, PeerAddress, ReadLevel, ReadRequest,
+    ReplicaReport, Statement, WorkItem, WriteReply, WriteRequest,
+};
+use common::schema::{DatabaseKind, PartitionType};
+use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, Value};
+use futures_util::StreamExt as _;
+use polylite_client::node::StorageClient;
+use polylite_client::peer::{PeerOptions, PeerPool};
+
+use super::StorageNode;
+use crate::config::StorageNodeOptions;
+
+const PARTITION: PartitionId = PartitionId(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Nodes are asked again this often by whoever waits for something that they do not tell by themselves.
+const POLL: Duration = Duration::from_millis(10);
+
+struct Cluster {
+    folders: Vec<tempfile::TempDir>,
+    nodes: Vec<Option<StorageNode>>,
+    addresses: Vec<String>,
+    client: StorageClient,
+    version: u64,
+}
+
+impl Cluster {
+    async fn start(count: usize) -> Cluster {
+        let folders: Vec<_> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
+        let mut cluster = Cluster {
+            folders,
+            nodes: (0..count).map(|_| None).collect(),
+            addresses: vec![String::new(); count],
+            client: StorageClient::new(PeerPool::new(PeerOptions::default())),
+            version: 0,
+        };
+        for number in 0..count {
+            cluster.start_node(number, 0).await;
+        }
+        cluster
+    }
+
+    async fn start_node(&mut self, number: usize, port: u16) {
+        let options = StorageNodeOptions {
+            host: "127.0.0.1".into(),
+            port,
+            advertise: None,
+            data_dir: self.folders[number].path().to_owned(),
+            coordinators: Vec::new(),
+            node_id: Some(format!("n{number}").as_str().into()),
+        };
+        let node = StorageNode::start(options).await.unwrap();
+        self.addresses[number] = node.address().to_string();
+        self.nodes[number] = Some(node);
+    }
+
+    async fn stop_node(&mut self, number: usize) {
+        self.nodes[number].take().unwrap().shutdown().await;
+    }
+
+    async fn restart_node(&mut self, number: usize) {
+        let port = self.addresses[number].rsplit_once(':').unwrap().1.parse().unwrap();
+        self.start_node(number, port).await;
+    }
+
+    fn assignment(&self, number: usize, members: &[usize], founders: Option<Vec<ReplicaId>>) -> Assignment {
+        let peer = |&member: &usize| {
+            let node = format!("n{member}").as_str().into();
+            (replica_id(member), PeerAddress { node, address: self.addresses[member].clone() })
+        };
+        Assignment {
+            partition: PARTITION,
+            uuid: "a-b-c".into(),
+            replica: replica_id(number),
+            peers: members.iter().map(peer).collect::<BTreeMap<_, _>>(),
+            founders,
+            stands_first: number == 0,
+            database: "db".into(),
+            kind: DatabaseKind::Sql,
+            partition_type: PartitionType::Horizontal,
+            partition_key: None,
+            range: BucketRange::Slots { first: 0, last: 16_383 },
+            epoch: 1,
+        }
+    }
+
+    /// Has some nodes run a replica each; the founders are those of the first call.
+    async fn assign(&mut self, members: &[usize], founders: &[usize]) {
+        self.version += 1;
+        let ids: Vec<ReplicaId> = founders.iter().map(|&founder| replica_id(founder)).collect();
+        for &number in members {
+            let founders = founders.contains(&number).then(|| ids.clone());
+            let replicas = vec![self.assignment(number, members, founders)];
+            let assignments = Assignments { version: self.version, replicas };
+            self.client.assign(&self.addresses[number], assignments).await.unwrap();
+        }
+    }
+
+    /// A partition with one table on these nodes.
+    async fn found(&mut self, members: &[usize]) {
+        self.assign(members, members).await;
+        let ddl = vec!["CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)".to_owned()];
+        self.at_leader(|client, address| {
+            let ddl = ddl.clone();
+            async move { client.change_schema(&address, PARTITION, 1, ddl, PATIENCE).await }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Asks one node after the other until one that leads answers.
+    async fn at_leader<T, F>(&self, ask: impl Fn(StorageClient, String) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let start = Instant::now();
+        loop {
+            let mut last = None;
+            for (address, node) in self.addresses.iter().zip(&self.nodes) {
+                if node.is_none() {
+                    continue;
+                }
+                match ask(self.client.clone(), address.clone()).await {
+                    Err(error) if is_passing(&error) => last = Some(error),
+                    answer => return answer,
+                }
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(last.unwrap());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn write(&self, sql: &str) -> Result<WriteReply> {
+        self.at_leader(|client, address| async move { client.write(&address, write(sql, 10_000)).await }).await
+    }
+
+    async fn read(&self, sql: &str) -> Vec<Vec<Value>> {
+        let answer = self
+            .at_leader(|client, address| async move {
+                client.read(&address, read(sql, ReadLevel::Linearizable)).await
+            })
+            .await;
+        rows(&answer.unwrap().0.rows)
+    }
+
+    /// Waits until a replica's report is as wanted.
+    async fn wait(&self, number: usize, wanted: impl Fn(&ReplicaReport) -> bool) -> ReplicaReport {
+        let start = Instant::now();
+        loop {
+            let reports = self.client.replicas(&self.addresses[number], Vec::new(), PATIENCE).await;
+            match reports.map(|reports| reports.into_iter().next()) {
+                Ok(Some(report)) if wanted(&report) => return report,
+                other => assert!(start.elapsed() < PATIENCE, "still {other:?}"),
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn leader(&self) -> usize {
+        let start = Instant::now();
+        loop {
+            for number in (0..self.nodes.len()).filter(|&number| self.nodes[number].is_some()) {
+                let reports = self.client.replicas(&self.addresses[number], Vec::new(), PATIENCE).await;
+                if reports.unwrap_or_default().first().is_some_and(|report| report.writable) {
+                    return number;
+                }
+            }
+            assert!(start.elapsed() < PATIENCE, "nobody leads");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn stop(mut self) {
+        for number in 0..self.nodes.len() {
+            if self.nodes[number].is_some() {
+                self.stop_node(number).await;
+            }
+        }
+    }
+}
+
+/// Whether another replica, or the same one a moment later, may answer.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::NotLeader
+            | ErrorCode::LeadershipLost
+            | ErrorCode::Unavailable
+            | ErrorCode::PartitionNotFound
+            | ErrorCode::StaleSchema
+            | ErrorCode::StalePartitionMap
+    )
+}
+
+fn replica_id(number: usize) -> ReplicaId {
+    ReplicaId(number as u64 + 11)
+}
+
+fn target(timeout_ms: u64) -> PartitionTarget {
+    PartitionTarget { partition: PARTITION, epoch: 1, schema_version: 1, timeout_ms }
+}
+
+fn write(sql: &str, timeout_ms: u64) -> WriteRequest {
+    let statement = Statement { sql: sql.into(), params: Params::None };
+    WriteRequest { target: target(timeout_ms), work: vec![WorkItem::Statement(statement)], max_rows: 100 }
+}
+
+fn read(sql: &str, level: ReadLevel) -> ReadRequest {
+    let statement = Statement { sql: sql.into(), params: Params::None };
+    ReadRequest { target: target(10_000), level, at_least: 0, statement, max_rows: Some(1_000) }
+}
+
+fn rows(block: &common::row::RowBlock) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    block
+        .for_each(|row| {
+            rows.push(row.iter().map(|value| value.to_value()).collect());
+            Ok::<(), common::row::MalformedRow>(())
+        })
+        .unwrap();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_writes_survive_a_leaders_end_and_everybodys_restart() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.found(&[0, 1, 2]).await;
+    let reply = cluster.write("INSERT INTO t VALUES (1, 'one')").await.unwrap();
+    assert_eq!(reply.results[0].affected_rows, 1);
+    assert_eq!(cluster.read("SELECT name FROM t").await, [[Value::from("one")]]);
+
+    let leader = cluster.leader().await;
+    cluster.stop_node(leader).await;
+    cluster.write("INSERT INTO t VALUES (2, 'two')").await.unwrap();
+    assert_eq!(cluster.read("SELECT count(*) FROM t").await, [[Value::from(2)]]);
+    cluster.restart_node(leader).await;
+    let index = cluster.write("INSERT INTO t VALUES (3, 'three')").await.unwrap().index;
+    cluster.wait(leader, |report| report.applied >= index && report.rows == 3).await;
+
+    for number in 0..3 {
+        cluster.stop_node(number).await;
+    }
+    for number in 0..3 {
+        cluster.restart_node(number).await;
+    }
+    assert_eq!(cluster.read("SELECT max(id) FROM t").await, [[Value::from(3)]]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_replica_takes_a_snapshot_and_becomes_a_voter() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.found(&[0, 1]).await;
+    cluster.write("INSERT INTO t SELECT value, hex(randomblob(50)) FROM generate_series(1, 5000)").await.unwrap();
+    cluster.assign(&[0, 1, 2], &[0, 1]).await;
+    let leader = cluster.leader().await;
+    let change = |cluster: &Cluster, change| {
+        let client = cluster.client.clone();
+        let address = cluster.addresses[leader].clone();
+        async move {
+            let report = client.replicas(&address, Vec::new(), PATIENCE).await.unwrap().remove(0);
+            client.change_membership(&address, PARTITION, change, report.configuration_index).await.unwrap();
+            report.configuration_index
+        }
+    };
+    let stale = change(&cluster, MembershipChange::AddLearner(replica_id(2))).await;
+    let report = cluster.wait(2, |report| report.rows == 5_000).await;
+    assert!(report.applied > 0);
+    let refused = cluster
+        .client
+        .change_membership(&cluster.addresses[leader], PARTITION, MembershipChange::Promote(replica_id(2)), stale)
+        .await;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::SerializationFailure, "planned on older members");
+    change(&cluster, MembershipChange::Promote(replica_id(2))).await;
+    cluster.wait(2, |report| report.voters.len() == 3).await;
+
+    // With the new voter the group outlives one of the old ones, also after the new one's restart.
+    cluster.stop_node(2).await;
+    cluster.restart_node(2).await;
+    cluster.stop_node(leader).await;
+    cluster.write("INSERT INTO t VALUES (9999, 'x')").await.unwrap();
+    assert_eq!(cluster.read("SELECT count(*) FROM t").await, [[Value::from(5_001)]]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_file_is_replaced_by_another_replicas() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.found(&[0, 1, 2]).await;
+    cluster.write("INSERT INTO t SELECT value, hex(randomblob(50)) FROM generate_series(1, 2000)").await.unwrap();
+    let victim = (cluster.leader().await + 1) % 3;
+    let index = cluster.write("INSERT INTO t VALUES (5000, 'x')").await.unwrap().index;
+    cluster.wait(victim, |report| report.applied >= index).await;
+    cluster.stop_node(victim).await;
+    let generation = cluster.folders[victim].path().join("partitions/1/0");
+    std::fs::remove_file(generation.join("data.db")).unwrap();
+    cluster.restart_node(victim).await;
+    cluster.wait(victim, |report| report.rows == 2_001).await;
+    let stale = cluster.client.read(&cluster.addresses[victim], read("SELECT count(*) FROM t", ReadLevel::Stale)).await;
+    assert_eq!(rows(&stale.unwrap().0.rows), [[Value::from(2_001)]]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_a_write_says_so_in_time() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.found(&[0, 1, 2]).await;
+    let leader = cluster.leader().await;
+    for number in (0..3).filter(|&number| number != leader) {
+        cluster.stop_node(number).await;
+    }
+    let sent = Instant::now();
+    let write = write("INSERT INTO t VALUES (1, 'x')", 700);
+    let error = cluster.client.write(&cluster.addresses[leader], write).await.unwrap_err();
+    assert!(sent.elapsed() < Duration::from_secs(2));
+    assert!(matches!(error.code, ErrorCode::NoQuorum | ErrorCode::LeadershipLost | ErrorCode::NotLeader), "{error:?}");
+    if error.code == ErrorCode::NoQuorum {
+        assert_eq!(error.outcome, common::Outcome::Unknown);
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_reads_stream_and_followers_name_the_leader() {
+    let mut cluster = Cluster::start(2).await;
+    cluster.found(&[0, 1]).await;
+    cluster.write("INSERT INTO t SELECT value, hex(randomblob(500)) FROM generate_series(1, 3000)").await.unwrap();
+    let leader = cluster.leader().await;
+    let mut request = read("SELECT * FROM t", ReadLevel::Linearizable);
+    request.max_rows = None;
+    let mut stream = cluster.client.stream(&cluster.addresses[leader], request.clone()).await.unwrap();
+    assert_eq!(stream.header.columns, ["id", "name"]);
+    let (mut total, mut blocks) = (0, 0);
+    while let Some(block) = stream.next().await {
+        total += block.unwrap().rows;
+        blocks += 1;
+    }
+    assert_eq!(total, 3_000);
+    assert!(blocks > 10, "rows came in {blocks} blocks");
+    let follower = 1 - leader;
+    let error = cluster.client.stream(&cluster.addresses[follower], request).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::NotLeader);
+    assert_eq!(error.leader, Some(replica_id(leader)));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_no_longer_assigned_is_removed() {
+    let mut cluster = Cluster::start(1).await;
+    cluster.found(&[0]).await;
+    cluster.version += 1;
+    let nothing = Assignments { version: cluster.version, replicas: Vec::new() };
+    let old = Assignments { version: 1, replicas: vec![cluster.assignment(0, &[0], None)] };
+    cluster.client.assign(&cluster.addresses[0], nothing).await.unwrap();
+    assert!(!cluster.folders[0].path().join("partitions/1").exists());
+    // A coordinator that lags behind does not bring it back.
+    cluster.client.assign(&cluster.addresses[0], old).await.unwrap();
+    assert!(cluster.client.replicas(&cluster.addresses[0], Vec::new(), PATIENCE).await.unwrap().is_empty());
+    cluster.stop().await;
+}
+
+/// Not a test of anything but speed: `cargo test -p storage-node --release -- --ignored --nocapture speed`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures"]
+async fn speed() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.found(&[0, 1, 2]).await;
+    let leader = cluster.addresses[cluster.leader().await].clone();
+    const EACH: i64 = 400;
+    let start = Instant::now();
+    let writers = (0..64).map(|writer: i64| {
+        let (client, leader) = (cluster.client.clone(), leader.clone());
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                let id = writer * EACH + number;
+                let statement = Statement {
+                    sql: "INSERT INTO t VALUES (?, ?)".into(),
+                    params: Params::Positional(vec![id.into(), "a name of some length".into()]),
+                };
+                let mut request = write("", 10_000);
+                request.work = vec![WorkItem::Statement(statement)];
+                client.write(&leader, request).await.unwrap();
+            }
+        })
+    });
+    futures_util::future::join_all(writers).await.into_iter().for_each(|done| done.unwrap());
+    report("inserts", 64 * EACH, start);
+    let start = Instant::now();
+    let readers = (0..64).map(|reader: i64| {
+        let (client, leader) = (cluster.client.clone(), leader.clone());
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                let mut request = read("SELECT name FROM t WHERE id = ?", ReadLevel::Linearizable);
+                request.statement.params = Params::Positional(vec![(reader * EACH + number).into()]);
+                assert_eq!(client.read(&leader, request).await.unwrap().0.rows.rows, 1);
+            }
+        })
+    });
+    futures_util::future::join_all(readers).await.into_iter().for_each(|done| done.unwrap());
+    report("linearizable point reads", 64 * EACH, start);
+    cluster.stop().await;
+}
+
+fn report(what: &str, count: i64, start: Instant) {
+    #[allow(clippy::cast_precision_loss)]
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    println!("{what}: {rate:.0}/s");
+}

@@ -1,0 +1,170 @@
+//! What the node runs, brought into line with what the coordinators assign.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use common::protocol::{Assignment, Assignments, ReplicaReport};
+use common::{Error, ErrorCode, PartitionId, Result};
+use parking_lot::{Mutex, RwLock};
+
+use crate::layout::{DataDir, write_durably};
+use crate::replica::{self, Known, Replica, ReplicaError, Surroundings};
+
+/// The replicas of a node.
+pub struct Registry {
+    data_dir: Arc<DataDir>,
+    around: Surroundings,
+    replicas: RwLock<BTreeMap<PartitionId, Arc<Replica>>>,
+    /// What the log held when the node started, until the replica is started.
+    known: Mutex<BTreeMap<PartitionId, Known>>,
+    /// Version of the assignments obeyed last. The lock is held while assignments are obeyed, one set after
+    /// the other.
+    obeyed: tokio::sync::Mutex<u64>,
+    version: std::sync::atomic::AtomicU64,
+}
+
+impl Registry {
+    /// A registry that runs nothing yet. `known` is what the shared log holds.
+    pub fn new(
+        data_dir: Arc<DataDir>,
+        around: Surroundings,
+        known: BTreeMap<PartitionId, Known>,
+    ) -> io::Result<Registry> {
+        let obeyed = match fs::read_to_string(data_dir.obeyed()) {
+            Ok(text) => text.trim().parse().map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Registry {
+            data_dir,
+            around,
+            replicas: RwLock::default(),
+            known: Mutex::new(known),
+            obeyed: tokio::sync::Mutex::new(obeyed),
+            version: std::sync::atomic::AtomicU64::new(0),
+        })
+    }
+
+    /// Starts the replicas that the data directory holds, without asking anybody: a cluster whose
+    /// coordinators are down still has its data.
+    pub async fn start_existing(&self) -> io::Result<()> {
+        for partition in self.data_dir.partitions()? {
+            let dir = self.data_dir.partition(partition);
+            match replica::description(&dir) {
+                Ok(Some(assignment)) => {
+                    if let Err(error) = self.start(assignment).await {
+                        tracing::error!(%partition, %error, "a replica could not be started");
+                    }
+                }
+                // Its making was interrupted before anything was promised.
+                Ok(None) => fs::remove_dir_all(dir.root())?,
+                Err(error) => tracing::error!(%partition, %error, "a replica could not be started"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, assignment: Assignment) -> Result<(), ReplicaError> {
+        let partition = assignment.partition;
+        let known = self.known.lock().get(&partition).copied();
+        let known = known.filter(|known| known.replica == assignment.replica);
+        let dir = self.data_dir.partition(partition);
+        let started = Replica::start(assignment, dir, known, &self.around).await?;
+        self.replicas.write().insert(partition, Arc::new(started));
+        Ok(())
+    }
+
+    /// A replica that runs here.
+    pub fn get(&self, partition: PartitionId) -> Result<Arc<Replica>> {
+        self.replicas.read().get(&partition).cloned().ok_or_else(|| {
+            Error::new(ErrorCode::PartitionNotFound, format!("partition {partition} has no replica on this node"))
+        })
+    }
+
+    /// All replicas, by partition.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    /// Reports of some replicas, or of all.
+    #[must_use]
+    pub fn reports(&self, wanted: &[PartitionId]) -> Vec<ReplicaReport> {
+        let replicas = self.all();
+        let chosen = replicas.iter().filter(|one| wanted.is_empty() || wanted.contains(&one.partition()));
+        chosen.map(|replica| replica.report()).collect()
+    }
+
+    /// Version of the assignments that are run; 0 until a coordinator has given some.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Runs what is assigned and nothing else. Older assignments than those obeyed already are ignored: they
+    /// come from a coordinator that lags behind, and would remove what is new.
+    pub async fn obey(&self, assignments: Assignments) -> Result<()> {
+        let mut obeyed = self.obeyed.lock().await;
+        if assignments.version < *obeyed {
+            return Ok(());
+        }
+        let mut failed = None;
+        let assigned: BTreeSet<PartitionId> = assignments.replicas.iter().map(|one| one.partition).collect();
+        let superfluous: Vec<PartitionId> =
+            self.replicas.read().keys().filter(|partition| !assigned.contains(partition)).copied().collect();
+        for partition in superfluous {
+            self.remove(partition).await;
+        }
+        for assignment in assignments.replicas {
+            let partition = assignment.partition;
+            if let Err(error) = self.bring_about(assignment).await {
+                tracing::error!(%partition, %error, "an assigned replica could not be started");
+                failed = Some(error);
+            }
+        }
+        if let Some(error) = failed {
+            return Err(Error::internal(error.to_string()));
+        }
+        if *obeyed != assignments.version {
+            write_durably(&self.data_dir.obeyed(), assignments.version.to_string().as_bytes())
+                .map_err(|error| Error::internal(error.to_string()))?;
+        }
+        *obeyed = assignments.version;
+        self.version.store(assignments.version, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
+    async fn bring_about(&self, assignment: Assignment) -> Result<(), ReplicaError> {
+        let partition = assignment.partition;
+        let running = self.replicas.read().get(&partition).cloned();
+        if let Some(running) = running {
+            if running.replica() == assignment.replica {
+                return running.reassign(&assignment);
+            }
+            // Another replica id: what was here counts as lost.
+            self.remove(partition).await;
+        }
+        self.start(assignment).await
+    }
+
+    async fn remove(&self, partition: PartitionId) {
+        let removed = self.replicas.write().remove(&partition);
+        self.known.lock().remove(&partition);
+        if let Some(replica) = removed {
+            tracing::info!(%partition, replica = %replica.replica(), "a replica is removed");
+            if let Err(error) = replica.remove().await {
+                tracing::error!(%partition, %error, "a replica's files could not be removed");
+            }
+        }
+    }
+
+    /// Stops all replicas; their files and logs stay.
+    pub async fn stop(&self) {
+        let replicas = std::mem::take(&mut *self.replicas.write());
+        for replica in replicas.into_values() {
+            replica.stop().await;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What a replica's worker tells the rest of the node, to be read without asking it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use sqlite::ReaderPool;
+use tokio::sync::watch;
+
+use super::machine::Machine;
+
+/// The state of a replica as of its last turn.
+pub struct Published {
+    /// Index up to which the log's effects can be read.
+    received: watch::Sender<u64>,
+    /// Applied index.
+    applied: AtomicU64,
+    epoch: AtomicU64,
+    schema_version: AtomicU64,
+    rows: AtomicU64,
+    in_doubt: AtomicU32,
+    writable: AtomicBool,
+    generation: AtomicU64,
+    /// `None` while the replica has no sound file.
+    readers: RwLock<Option<Arc<ReaderPool>>>,
+}
+
+impl Published {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Published {
+        Published {
+            received: watch::Sender::new(0),
+            applied: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            schema_version: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            in_doubt: AtomicU32::new(0),
+            writable: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            readers: RwLock::new(None),
+        }
+    }
+
+    /// The file that is read from now on.
+    pub fn serve(&self, generation: u64, readers: ReaderPool) {
+        self.generation.store(generation, Ordering::Release);
+        *self.readers.write() = Some(Arc::new(readers));
+    }
+
+    /// There is no file to read from.
+    pub fn withdraw(&self) {
+        *self.readers.write() = None;
+        self.writable.store(false, Ordering::Release);
+    }
+
+    /// Takes over what the machine says. The index comes last: whoever waits for it finds the rest there.
+    pub fn update(&self, machine: &Machine) {
+        let state = machine.state();
+        self.applied.store(state.position.index, Ordering::Release);
+        self.epoch.store(state.ownership.as_ref().map_or(0, |owned| owned.epoch), Ordering::Release);
+        self.schema_version.store(state.schema_version, Ordering::Release);
+        self.rows.store(machine.rows(), Ordering::Release);
+        self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
+        self.writable.store(machine.is_writable(), Ordering::Release);
+        self.received.send_if_modified(|received| {
+            let moved = *received != machine.received();
+            *received = machine.received();
+            moved
+        });
+    }
+
+    /// Readers of the file, if there is a sound one.
+    #[must_use]
+    pub fn readers(&self) -> Option<Arc<ReaderPool>> {
+        self.readers.read().clone()
+    }
+
+    /// Waits until the log's effects can be read up to an index.
+    pub async fn wait_for(&self, index: u64) {
+        if *self.received.borrow() >= index {
+            return;
+        }
+        // The sender lives as long as `self`.
+        let _ = self.received.subscribe().wait_for(|received| *received >= index).await;
+    }
+
+    /// Applied index.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Version of the partition's place in the map.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Version of the schema.
+    #[must_use]
+    pub fn schema_version(&self) -> u64 {
+        self.schema_version.load(Ordering::Acquire)
+    }
+
+    /// Rows of the client's tables.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Acquire)
+    }
+
+    /// Transactions prepared and not decided.
+    #[must_use]
+    pub fn in_doubt(&self) -> u32 {
+        self.in_doubt.load(Ordering::Acquire)
+    }
+
+    /// Whether writes are taken.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.writable.load(Ordering::Acquire)
+    }
+
+    /// Number of the file's generation.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Published::new()
+    }
+}

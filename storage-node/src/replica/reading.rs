@@ -1,0 +1,172 @@
+//! Reads: beside the worker, on connections of their own, each in one snapshot of the file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::limits::RESULT_MAX;
+use common::protocol::{PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, encode};
+use common::{Error, ErrorCode, Result};
+use consensus_runtime::{ReadError, Role};
+use polylite_client::peer::StreamSink;
+use sqlite::{Budget, Flow, ReaderPool, Snapshot};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::Replica;
+use super::machine::{not_leader, stale_partition_map, stale_schema};
+use crate::clock::monotonic_us;
+
+/// Blocks of a stream that wait for the receiver.
+const BLOCKS_WAITING: usize = 4;
+
+impl Replica {
+    /// Answers a read; with its rows comes the log index of the snapshot.
+    pub async fn read(&self, request: ReadRequest) -> Result<(StatementResult, u64)> {
+        let deadline = Deadline::after(request.target.timeout_ms);
+        let readers = self.prepare_read(&request, deadline).await?;
+        let read = move || {
+            let mut reader = readers.acquire()?;
+            let snapshot = reader.snapshot()?;
+            let index = check_snapshot(&snapshot, &request.target)?;
+            let interrupted = || deadline.is_over();
+            let budget = Budget {
+                interrupted: Some(&interrupted),
+                rows: request.max_rows.map_or(u64::MAX, u64::from),
+                bytes: RESULT_MAX,
+                ..Budget::default()
+            };
+            let mut result = snapshot.query(&request.statement, &budget)?;
+            result.is_read = true;
+            Ok((result, index))
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|panic| Err(Error::internal(panic.to_string())))
+    }
+
+    /// Feeds a stream with the rows of a read. The deadline holds for each block, not for the whole.
+    pub async fn stream(&self, request: ReadRequest, sink: StreamSink) {
+        let deadline = Deadline::after(request.target.timeout_ms);
+        let readers = match self.prepare_read(&request, deadline).await {
+            Ok(readers) => readers,
+            Err(error) => return sink.fail(encode(&error)).await,
+        };
+        let (blocks, mut waiting) = mpsc::channel(BLOCKS_WAITING);
+        let reading = tokio::task::spawn_blocking(move || read_blocks(&readers, &request, &blocks));
+        while let Some(block) = waiting.recv().await {
+            if sink.send(block).await.is_err() {
+                // The receiver has gone; the reader notices at its next block.
+                return;
+            }
+        }
+        match reading.await {
+            Ok(Ok(())) => sink.finish(),
+            Ok(Err(error)) => sink.fail(encode(&error)).await,
+            Err(panic) => sink.fail(encode(&Error::internal(panic.to_string()))).await,
+        }
+    }
+
+    /// Waits until this replica's file is as fresh as the request wants it.
+    async fn prepare_read(&self, request: &ReadRequest, deadline: Deadline) -> Result<Arc<ReaderPool>> {
+        let index = self.fresh_index(request.level, deadline).await?;
+        let fresh = self.published().wait_for(index.max(request.at_least));
+        timeout_at(deadline.instant, fresh)
+            .await
+            .map_err(|_| Error::new(ErrorCode::Timeout, "the replica did not catch up in time"))?;
+        let epoch = self.published().epoch();
+        if request.target.epoch < epoch {
+            return Err(stale_partition_map(epoch));
+        }
+        self.published()
+            .readers()
+            .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the replica is waiting for a snapshot"))
+    }
+
+    /// The log index that a read of this level has to see.
+    async fn fresh_index(&self, level: ReadLevel, deadline: Deadline) -> Result<u64> {
+        match level {
+            ReadLevel::Stale => Ok(0),
+            ReadLevel::Leader => {
+                let status = self.group().status();
+                if status.role == Role::Leader && self.published().is_writable() {
+                    Ok(0)
+                } else {
+                    Err(not_leader(status.leader))
+                }
+            }
+            ReadLevel::Linearizable => match timeout_at(deadline.instant, self.group().read_index()).await {
+                Ok(Ok(index)) => Ok(index),
+                Ok(Err(ReadError::NotLeader { leader })) => Err(not_leader(leader)),
+                Ok(Err(ReadError::Unavailable)) => {
+                    Err(Error::new(ErrorCode::Unavailable, "the replica's group does not answer"))
+                }
+                Err(_) => Err(Error::new(
+                    ErrorCode::NoQuorum,
+                    "too few replicas of the partition answered in time",
+                )),
+            },
+        }
+    }
+
+    /// A linearizable read of this replica, which must lead: for the node's own routes.
+    pub async fn read_here(&self, statement: Statement, max_rows: u32, timeout: Duration) -> Result<StatementResult> {
+        let target = PartitionTarget {
+            partition: self.partition(),
+            epoch: self.published().epoch(),
+            schema_version: self.published().schema_version(),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        let level = ReadLevel::Linearizable;
+        let read = ReadRequest { target, level, at_least: 0, statement, max_rows: Some(max_rows) };
+        Ok(self.read(read).await?.0)
+    }
+}
+
+/// The moment at which nobody waits any more.
+#[derive(Clone, Copy)]
+struct Deadline {
+    instant: Instant,
+    us: u64,
+}
+
+impl Deadline {
+    fn after(timeout_ms: u64) -> Deadline {
+        let timeout_ms = timeout_ms.min(common::limits::STATEMENT_TIMEOUT_MS_MAX);
+        Deadline {
+            instant: Instant::now() + Duration::from_millis(timeout_ms),
+            us: monotonic_us() + timeout_ms * 1_000,
+        }
+    }
+
+    fn is_over(self) -> bool {
+        monotonic_us() >= self.us
+    }
+}
+
+/// The snapshot must have the schema that the request was planned on. Answers its log index.
+fn check_snapshot(snapshot: &Snapshot<'_>, target: &PartitionTarget) -> Result<u64> {
+    let version = snapshot.system().schema_version()?;
+    if version != target.schema_version {
+        return Err(stale_schema(version.max(target.schema_version)));
+    }
+    Ok(snapshot.system().position()?.index)
+}
+
+fn read_blocks(readers: &ReaderPool, request: &ReadRequest, blocks: &mpsc::Sender<bytes::Bytes>) -> Result<()> {
+    let mut reader = readers.acquire()?;
+    let snapshot = reader.snapshot()?;
+    let index = check_snapshot(&snapshot, &request.target)?;
+    let interrupted = || blocks.is_closed();
+    let budget = Budget {
+        interrupted: Some(&interrupted),
+        rows: request.max_rows.map_or(u64::MAX, u64::from),
+        bytes: usize::MAX,
+        ..Budget::default()
+    };
+    let send = |block| if blocks.blocking_send(block).is_ok() { Flow::Continue } else { Flow::Stop };
+    snapshot.stream(
+        &request.statement,
+        &budget,
+        |columns, types| send(encode(&RowsHeader { columns, types, index })),
+        |block| send(encode(&block)),
+    )?;
+    Ok(())
+}

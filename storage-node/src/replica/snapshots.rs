@@ -1,0 +1,179 @@
+//! Snapshots are copies of the partition's SQLite file; each says in its own system tables what it holds.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use common::{PartitionId, ReplicaId};
+use consensus_runtime::{AppliedConfiguration, Installed, SnapshotDescription};
+use futures_util::StreamExt as _;
+use polylite_client::node::StorageClient;
+use sqlite::{Failure, Location, Maintenance, Reader, SystemState};
+
+use super::machine::{Fault, decode_configuration};
+use crate::layout::{ReplicaDir, sync_folder_of};
+
+/// A snapshot could not be made or taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The disk.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The sender.
+    #[error(transparent)]
+    Sender(#[from] common::Error),
+    /// The copy is of another partition, or too old.
+    #[error("the snapshot holds partition {partition} up to {index}, which is not what was offered")]
+    NotWanted {
+        /// Whose copy it is.
+        partition: PartitionId,
+        /// How far it goes.
+        index: u64,
+    },
+}
+
+impl From<Failure> for SnapshotError {
+    fn from(failure: Failure) -> Self {
+        SnapshotError::Fault(failure.into())
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |source| SnapshotError::Io { path: path.clone(), source }
+}
+
+/// A snapshot for other replicas.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds.
+    pub description: SnapshotDescription,
+}
+
+/// A snapshot that holds at least an index: the newest one on disk, or one made now. Earlier ones are
+/// deleted; whoever is still reading one keeps it open.
+pub fn outgoing(dir: &ReplicaDir, generation: u64, at_least: u64) -> Result<Outgoing, SnapshotError> {
+    let folder = dir.outgoing();
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    if let Some(path) = newest(&folder)?.filter(|(index, _)| *index >= at_least).map(|(_, path)| path)
+        && let Ok(state) = read_state(&path)
+    {
+        return describe(path, &state);
+    }
+    let fresh = folder.join("fresh.db");
+    remove_if_there(&fresh)?;
+    Maintenance::open(&Location::file(dir.database(generation)))?.backup(&Location::file(&fresh), || true)?;
+    let state = read_state(&fresh)?;
+    let path = dir.outgoing_snapshot(state.position.index);
+    for old in files(&folder)? {
+        if old.1 != path {
+            remove_if_there(&old.1)?;
+        }
+    }
+    fs::rename(&fresh, &path).map_err(at(&path))?;
+    describe(path, &state)
+}
+
+fn describe(path: PathBuf, state: &SystemState) -> Result<Outgoing, SnapshotError> {
+    let description = SnapshotDescription {
+        index: state.position.index,
+        term: state.position.term,
+        configuration: decode_configuration(&state.configuration)?,
+        bytes: Bytes::new(),
+    };
+    Ok(Outgoing { path, description })
+}
+
+fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, SnapshotError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let path = entry.map_err(at(folder))?.path();
+        let index = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if let Some(index) = index.filter(|_| path.extension().is_some_and(|extension| extension == "db")) {
+            found.push((index, path));
+        }
+    }
+    Ok(found)
+}
+
+fn newest(folder: &Path) -> Result<Option<(u64, PathBuf)>, SnapshotError> {
+    Ok(files(folder)?.into_iter().max())
+}
+
+fn remove_if_there(path: &Path) -> Result<(), SnapshotError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What a file's own system tables say, without changing the file.
+fn read_state(path: &Path) -> Result<SystemState, SnapshotError> {
+    let mut reader = Reader::open(&Location::file(path))?;
+    let snapshot = reader.snapshot()?;
+    Ok(snapshot.system().state()?)
+}
+
+/// Where a snapshot is fetched from.
+pub struct Source {
+    /// Asks other nodes.
+    pub client: StorageClient,
+    /// The node that has it.
+    pub address: String,
+    /// Whose snapshot.
+    pub partition: PartitionId,
+    /// It must hold at least this index.
+    pub at_least: u64,
+}
+
+/// Fetches a snapshot into the folder of a new generation, and makes it durable. It is in use only once the
+/// log has switched to that generation.
+pub async fn fetch(source: &Source, dir: &ReplicaDir, generation: u64) -> Result<Installed, SnapshotError> {
+    let folder = dir.generation(generation);
+    let path = dir.database(generation);
+    let mut file = {
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&folder)(error)),
+            _ => {}
+        }
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
+        File::create(&path).map_err(at(&path))?
+    };
+    let mut pieces = source.client.snapshot(&source.address, source.partition, source.at_least).await?;
+    while let Some(piece) = pieces.next().await {
+        file.write_all(&piece?).map_err(at(&path))?;
+    }
+    let partition = source.partition;
+    let at_least = source.at_least;
+    tokio::task::spawn_blocking(move || {
+        file.sync_all().map_err(at(&path))?;
+        sync_folder_of(&path).map_err(at(&path))?;
+        sync_folder_of(&folder).map_err(at(&folder))?;
+        let state = read_state(&path)?;
+        if state.identity.partition != partition || state.position.index < at_least {
+            let (partition, index) = (state.identity.partition, state.position.index);
+            return Err(SnapshotError::NotWanted { partition, index });
+        }
+        let configuration: AppliedConfiguration = decode_configuration(&state.configuration)?;
+        Ok(Installed { index: state.position.index, term: state.position.term, configuration, generation })
+    })
+    .await
+    .unwrap_or_else(|panic| Err(at(dir.root())(io::Error::other(panic))))
+}
+
+/// The address of a replica, if it is known.
+#[must_use]
+pub fn address_of(assignment: &common::protocol::Assignment, replica: ReplicaId) -> Option<String> {
+    assignment.peers.get(&replica).map(|peer| peer.address.clone())
+}

@@ -1,0 +1,394 @@
+//! The thread around a replica's state machine: it owns the machine, feeds it what the group and the node's
+//! service put into its queue, and carries its outbox out.
+
+mod care;
+mod repair;
+mod transactions;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use common::protocol::Assignment;
+use common::{Error, ErrorCode, Outcome, RequestId};
+use consensus_runtime::{Committed, GroupHandle, Role, RoleChange, StagedOutcome};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use sqlite::{Location, ReaderPool};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use self::care::Care;
+use self::repair::Repair;
+use self::transactions::InDoubt;
+use super::inbox::{Event, propose};
+use super::machine::{Answer, Fault, Job, Machine, Outbox, Pending, Reply, Ticket, Turn, not_leader};
+use super::published::Published;
+use crate::clock::{Clock, monotonic_us};
+use crate::config::READERS_PER_REPLICA;
+use crate::layout::ReplicaDir;
+use crate::neighbours::Neighbours;
+
+/// How often deadlines are looked at while somebody waits.
+const BUSY_WAIT: Duration = Duration::from_millis(20);
+/// How often an idle replica looks after itself.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+/// What a worker is made of.
+pub(super) struct Parts {
+    pub(super) assignment: Assignment,
+    pub(super) dir: ReplicaDir,
+    pub(super) generation: u64,
+    pub(super) machine: Option<Machine>,
+    pub(super) damaged: bool,
+    pub(super) published: Arc<Published>,
+    pub(super) clock: Clock,
+    pub(super) neighbours: Neighbours,
+    pub(super) tokio: Handle,
+    pub(super) inbox: Receiver<Event>,
+    pub(super) sender: Sender<Event>,
+}
+
+/// See the module.
+pub(super) struct Worker {
+    assignment: Assignment,
+    dir: ReplicaDir,
+    generation: u64,
+    /// `None` while the replica waits for a snapshot, for its first or because its file is damaged.
+    machine: Option<Machine>,
+    published: Arc<Published>,
+    clock: Clock,
+    neighbours: Neighbours,
+    tokio: Handle,
+    inbox: Receiver<Event>,
+    sender: Sender<Event>,
+    group: Option<GroupHandle>,
+    waiting: HashMap<Ticket, oneshot::Sender<Result<Reply, Error>>>,
+    next_ticket: u64,
+    random: SmallRng,
+    /// Committed entries that the machine was not told yet.
+    entries: Vec<Committed>,
+    role: RoleChange,
+    /// Term and epoch in which the partition's place in the map was last proposed.
+    assigned: (u64, u64),
+    care: Care,
+    repair: Repair,
+    in_doubt: InDoubt,
+}
+
+impl Worker {
+    pub(super) fn new(parts: Parts) -> Worker {
+        Worker {
+            assignment: parts.assignment,
+            dir: parts.dir,
+            generation: parts.generation,
+            machine: parts.machine,
+            published: parts.published,
+            clock: parts.clock,
+            neighbours: parts.neighbours,
+            tokio: parts.tokio,
+            inbox: parts.inbox,
+            sender: parts.sender,
+            group: None,
+            waiting: HashMap::new(),
+            next_ticket: 0,
+            random: SmallRng::from_os_rng(),
+            entries: Vec::new(),
+            role: RoleChange { term: 0, role: Role::Follower, leader: None },
+            assigned: (0, 0),
+            care: Care::new(),
+            repair: Repair::new(parts.damaged),
+            in_doubt: InDoubt::default(),
+        }
+    }
+
+    /// Runs until it is stopped. Whoever still waits then has an unknown outcome.
+    pub(super) fn run(mut self) {
+        loop {
+            let wait = match &self.machine {
+                Some(machine) if !machine.is_idle() => BUSY_WAIT,
+                _ => IDLE_WAIT,
+            };
+            let first = match self.inbox.recv_timeout(wait) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut next = first;
+            while let Some(event) = next.take() {
+                if matches!(event, Event::Stop) {
+                    return self.close();
+                }
+                self.handle(event);
+                next = self.inbox.try_recv().ok();
+            }
+            self.land();
+            self.turn();
+            self.look_after();
+        }
+    }
+
+    /// What was applied is written, so that the next start has less to replay.
+    fn close(mut self) {
+        self.land();
+        if let Some(Err(fault)) = self.machine.as_mut().map(Machine::flush) {
+            tracing::warn!(partition = %self.assignment.partition, %fault, "a replica could not be closed cleanly");
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Committed(entries) => self.entries.extend(entries),
+            Event::Job { job, deadline_ms, answer } => self.take_job(job, deadline_ms, answer),
+            // The order between entries and everything else that the group tells is kept.
+            other => {
+                self.land();
+                self.handle_in_order(other);
+            }
+        }
+    }
+
+    fn handle_in_order(&mut self, event: Event) {
+        match event {
+            Event::Started(group) => self.group = Some(group),
+            Event::Role(change) => self.change_role(change),
+            Event::Proposed(request, Ok(at)) => self.with_machine(|machine| {
+                machine.proposed(request, at);
+                Ok(())
+            }),
+            Event::Proposed(request, Err(_)) => {
+                self.with_machine(|machine| machine.proposal_refused(request));
+            }
+            Event::Confirmed(batch, confirmed) => self.with_machine(|machine| {
+                if confirmed {
+                    machine.leadership_confirmed(batch);
+                } else {
+                    machine.leadership_unconfirmed(batch);
+                }
+                Ok(())
+            }),
+            Event::MakeSnapshot(request) => self.care.want_snapshot(request.index_min),
+            Event::SnapshotMade(made) => self.snapshot_made(made),
+            Event::InstallSnapshot(offer) => self.fetch_snapshot(&offer),
+            Event::SnapshotFetched(result) => self.snapshot_fetched(result),
+            Event::CopyFetched(index) => self.take_copy(index),
+            Event::Staged(outcome) => self.switch_file(outcome),
+            Event::Truncate => self.care.checkpoint_soon(),
+            Event::Failed(reason) => {
+                self.quarantine(&reason);
+                self.group = None;
+            }
+            Event::Assigned(assignment) => self.reassign(*assignment),
+            Event::Resolved { transaction, commit } => self.resolved(transaction, commit),
+            Event::Confirmations(transactions) => self.forget(transactions),
+            Event::Committed(_) | Event::Job { .. } | Event::Stop => {
+                unreachable!("these are handled before")
+            }
+        }
+    }
+
+    fn take_job(&mut self, job: Job, deadline_ms: u64, answer: oneshot::Sender<Result<Reply, Error>>) {
+        let Some(machine) = &mut self.machine else {
+            let _ = answer.send(Err(not_leader(self.role.leader)));
+            return;
+        };
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.waiting.insert(ticket, answer);
+        machine.submit(Pending { ticket, deadline_ms, job });
+    }
+
+    /// A job of the node's own, whose answer nobody waits for.
+    fn submit_own(&mut self, job: Job) {
+        self.next_ticket += 1;
+        let deadline_ms = monotonic_us() / 1_000 + common::limits::STATEMENT_TIMEOUT_MS;
+        if let Some(machine) = &mut self.machine {
+            machine.submit(Pending { ticket: Ticket(self.next_ticket), deadline_ms, job });
+        }
+    }
+
+    /// Tells the machine what was committed.
+    fn land(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.entries);
+        if self.machine.is_none() {
+            return self.repair.miss(entries);
+        }
+        self.with_machine(|machine| machine.committed(&entries));
+        if let Some(machine) = &self.machine {
+            self.clock.observe(machine.state().position.hlc);
+            self.published.update(machine);
+            if let Some(group) = &self.group {
+                group.applied(machine.state().position.index);
+            }
+            self.care.changed();
+        }
+    }
+
+    /// Lets the machine execute what waits, and carries out what it asks for.
+    fn turn(&mut self) {
+        self.assign_if_needed();
+        self.with_machine(|machine| {
+            machine.expire(monotonic_us() / 1_000);
+            Ok(())
+        });
+        while self.machine.as_ref().is_some_and(Machine::may_execute) {
+            let request = RequestId(self.random.random());
+            let hlc = self.clock.now();
+            let mut ran = false;
+            self.with_machine(|machine| {
+                ran = machine.execute(&Turn { hlc, request, clock_us: &monotonic_us })?;
+                Ok(())
+            });
+            if !ran {
+                break;
+            }
+        }
+    }
+
+    /// Does something with the machine and carries out what it asks for. A fault ends its service.
+    fn with_machine(&mut self, act: impl FnOnce(&mut Machine) -> Result<(), Fault>) {
+        let Some(machine) = &mut self.machine else { return };
+        match act(machine) {
+            Ok(()) => {
+                let outbox = machine.drain();
+                self.carry_out(outbox);
+            }
+            Err(fault) => self.quarantine(&fault.to_string()),
+        }
+    }
+
+    fn carry_out(&mut self, outbox: Outbox) {
+        for Answer { ticket, result } in outbox.answers {
+            if let Some(answer) = self.waiting.remove(&ticket) {
+                // Whoever asked may have gone.
+                let _ = answer.send(result);
+            }
+        }
+        let Some(group) = &self.group else { return };
+        for (request, data) in outbox.proposals {
+            propose(group, &self.sender, request, data);
+        }
+        for batch in outbox.confirmations {
+            let (reply, sender) = (group.read_index(), self.sender.clone());
+            self.tokio.spawn(async move {
+                let _ = sender.send(Event::Confirmed(batch, reply.await.is_ok()));
+            });
+        }
+    }
+
+    fn change_role(&mut self, change: RoleChange) {
+        self.role = change;
+        self.with_machine(|machine| machine.role_changed(change));
+        match &self.machine {
+            Some(machine) => self.published.update(machine),
+            None if change.role == Role::Leader => self.give_leadership_away(),
+            None => {}
+        }
+    }
+
+    /// A replica without a sound file votes and acknowledges, but must not lead.
+    fn give_leadership_away(&self) {
+        let Some(group) = &self.group else { return };
+        let status = group.status();
+        let heir = status
+            .peers
+            .iter()
+            .filter(|peer| peer.replica != status.id && status.configuration.voters.contains(&peer.replica))
+            .max_by_key(|peer| (peer.recently_active, peer.matched));
+        if let Some(heir) = heir {
+            group.transfer_leader(heir.replica);
+        }
+    }
+
+    fn reassign(&mut self, assignment: Assignment) {
+        self.assignment = assignment;
+    }
+
+    /// A leader puts the partition's place in the map into the log, so that all replicas refuse older
+    /// requests from the same index on.
+    fn assign_if_needed(&mut self) {
+        let Some(machine) = self.machine.as_ref().filter(|machine| machine.is_writable()) else { return };
+        let epoch = machine.state().ownership.as_ref().map_or(0, |owned| owned.epoch);
+        let wanted = (self.role.term, self.assignment.epoch);
+        if self.assignment.epoch > epoch && self.assigned != wanted {
+            self.assigned = wanted;
+            let range = self.assignment.range.clone();
+            self.submit_own(Job::Assign { epoch: wanted.1, range });
+        }
+    }
+
+    /// The log has switched to the file that was fetched.
+    fn switch_file(&mut self, outcome: StagedOutcome) {
+        let (generation, superseded) = match outcome {
+            StagedOutcome::Adopted { generation, .. } => (generation, Some(self.generation)),
+            StagedOutcome::Discarded { generation } => (self.generation, Some(generation)),
+        };
+        if generation != self.generation {
+            self.published.withdraw();
+            if let Some(mut machine) = self.machine.take() {
+                let outbox = machine.abandon();
+                self.carry_out(outbox);
+            }
+            self.generation = generation;
+            match Machine::open(&self.location(), self.assignment.partition, None) {
+                Ok(machine) => self.adopt(machine),
+                Err(fault) => self.quarantine(&fault.to_string()),
+            }
+        }
+        if let Some(superseded) = superseded.filter(|superseded| *superseded != self.generation) {
+            self.remove_generation(superseded);
+        }
+    }
+
+    fn adopt(&mut self, mut machine: Machine) {
+        if let Err(fault) = machine.role_changed(self.role) {
+            return self.quarantine(&fault.to_string());
+        }
+        self.repair.end();
+        self.published.serve(self.generation, readers(&self.location()));
+        self.published.update(&machine);
+        self.machine = Some(machine);
+    }
+
+    fn location(&self) -> Location {
+        Location::file(self.dir.database(self.generation))
+    }
+
+    /// The file, or what the log says about it, cannot be trusted: the replica goes on voting and
+    /// acknowledging and serves nothing until a snapshot is installed.
+    fn quarantine(&mut self, reason: &str) {
+        tracing::error!(
+            partition = %self.assignment.partition,
+            replica = %self.assignment.replica,
+            reason,
+            "a replica is quarantined"
+        );
+        self.published.withdraw();
+        self.repair.begin();
+        if let Some(mut machine) = self.machine.take() {
+            let outbox = machine.abandon();
+            self.carry_out(outbox);
+        }
+        for (_, answer) in self.waiting.drain() {
+            let error = Error::new(ErrorCode::Unavailable, "the replica's file is damaged");
+            let _ = answer.send(Err(error.with_outcome(Outcome::Unknown)));
+        }
+        if self.role.role == Role::Leader {
+            self.give_leadership_away();
+        }
+    }
+}
+
+/// Readers of a replica's file.
+pub(super) fn readers(location: &Location) -> ReaderPool {
+    ReaderPool::new(location.clone(), READERS_PER_REPLICA, READERS_PER_REPLICA)
+}
+
+/// When something was last done.
+fn long_ago(period: Duration) -> Instant {
+    Instant::now().checked_sub(period).unwrap_or_else(Instant::now)
+}

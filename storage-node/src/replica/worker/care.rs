@@ -1,0 +1,161 @@
+//! Checkpoints, log truncation and snapshots.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use consensus_runtime::{Installed, SnapshotDescription, SnapshotOffer, SnapshotRefused};
+
+use super::super::inbox::Event;
+use super::super::snapshots::{self, Source};
+use super::{Worker, long_ago};
+use crate::config::{IDLE_CHECKPOINT, LOG_ENTRIES_KEPT, WAL_CHECKPOINT_BYTES};
+
+/// How often the size of the write-ahead log is looked at while it grows.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// When the file needs what.
+pub(super) struct Care {
+    looked: Instant,
+    checkpointed: Instant,
+    /// Something was applied since the last checkpoint.
+    changed: bool,
+    /// The log wants to be truncated.
+    wanted: bool,
+    /// Another replica needs a snapshot of at least this index.
+    snapshot: Option<u64>,
+    making: bool,
+}
+
+impl Care {
+    pub(super) fn new() -> Care {
+        Care {
+            looked: long_ago(LOOK),
+            checkpointed: Instant::now(),
+            changed: false,
+            wanted: false,
+            snapshot: None,
+            making: false,
+        }
+    }
+
+    pub(super) fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    pub(super) fn checkpoint_soon(&mut self) {
+        self.wanted = true;
+    }
+
+    pub(super) fn want_snapshot(&mut self, at_least: u64) {
+        self.snapshot = Some(self.snapshot.map_or(at_least, |wanted| wanted.max(at_least)));
+    }
+}
+
+impl Worker {
+    /// Does what is due, between batches.
+    pub(super) fn look_after(&mut self) {
+        self.make_snapshot();
+        if self.care.looked.elapsed() < LOOK {
+            return;
+        }
+        self.care.looked = Instant::now();
+        self.look_for_in_doubt();
+        self.fetch_copy_if_damaged();
+        let Some(machine) = &self.machine else { return };
+        let grown = machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_CHECKPOINT_BYTES);
+        let idle = self.care.changed && self.care.checkpointed.elapsed() > IDLE_CHECKPOINT;
+        if grown || idle || self.care.wanted {
+            self.checkpoint();
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        (self.care.changed, self.care.wanted) = (false, false);
+        self.care.checkpointed = Instant::now();
+        let mut synced = None;
+        self.with_machine(|machine| {
+            synced = Some(machine.checkpoint(WAL_CHECKPOINT_BYTES)?);
+            Ok(())
+        });
+        if let (Some(synced), Some(group)) = (synced, &self.group) {
+            group.truncate(synced.saturating_sub(LOG_ENTRIES_KEPT));
+        }
+    }
+
+    /// Makes the snapshot that is wanted, once everything applied is in the file.
+    fn make_snapshot(&mut self) {
+        let Some(at_least) = self.care.snapshot.filter(|_| !self.care.making) else { return };
+        let Some(machine) = &mut self.machine else {
+            self.care.snapshot = None;
+            if let Some(group) = &self.group {
+                group.snapshot_ready(None);
+            }
+            return;
+        };
+        if machine.state().position.index < at_least {
+            return;
+        }
+        if machine.written() < at_least {
+            self.with_machine(super::Machine::flush);
+            if self.machine.as_ref().is_none_or(|machine| machine.written() < at_least) {
+                return;
+            }
+        }
+        self.care.snapshot = None;
+        self.care.making = true;
+        let (dir, generation, sender) = (self.dir.clone(), self.generation, self.sender.clone());
+        let partition = self.assignment.partition;
+        self.tokio.spawn_blocking(move || {
+            let made = snapshots::outgoing(&dir, generation, at_least);
+            if let Err(error) = &made {
+                tracing::warn!(%partition, %error, "a snapshot could not be made");
+            }
+            let _ = sender.send(Event::SnapshotMade(made.ok().map(|outgoing| outgoing.description)));
+        });
+    }
+
+    pub(super) fn snapshot_made(&mut self, made: Option<SnapshotDescription>) {
+        self.care.making = false;
+        if let Some(group) = &self.group {
+            group.snapshot_ready(made);
+        }
+    }
+
+    /// Fetches an offered snapshot in the background, as the next generation.
+    pub(super) fn fetch_snapshot(&mut self, offer: &SnapshotOffer) {
+        let address = snapshots::address_of(&self.assignment, offer.from);
+        let (dir, generation, sender) = (self.dir.clone(), self.generation + 1, self.sender.clone());
+        let partition = self.assignment.partition;
+        let (client, at_least) = (self.neighbours.storage().clone(), offer.description.index);
+        self.tokio.spawn(async move {
+            let fetched = match address {
+                Some(address) => {
+                    let source = Source { client, address, partition, at_least };
+                    snapshots::fetch(&source, &dir, generation).await.map_err(|error| {
+                        tracing::warn!(%partition, %error, "a snapshot could not be fetched");
+                        SnapshotRefused
+                    })
+                }
+                None => Err(SnapshotRefused),
+            };
+            let _ = sender.send(Event::SnapshotFetched(fetched));
+        });
+    }
+
+    pub(super) fn snapshot_fetched(&mut self, result: Result<Installed, SnapshotRefused>) {
+        if let Some(group) = &self.group {
+            group.snapshot_installed(result);
+        }
+    }
+
+    /// A generation that is not in use and will not be.
+    pub(super) fn remove_generation(&self, generation: u64) {
+        let folder = self.dir.generation(generation);
+        if let Err(error) = fs::remove_dir_all(&folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            // The next start removes it.
+            tracing::warn!(path = %folder.display(), %error, "an old generation could not be removed");
+        }
+    }
+}

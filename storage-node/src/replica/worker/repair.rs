@@ -1,0 +1,119 @@
+//! A damaged file is replaced by a copy of another replica's.
+//!
+//! The log is sound, so the group needs no snapshot and offers none: the replica fetches the file itself, lands
+//! on it what was committed since, and serves again. Until then committed entries are kept here, as many as is
+//! reasonable; if the copy is older than the oldest one kept, a newer copy is fetched.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+
+use consensus_runtime::{Committed, Role};
+
+use super::super::inbox::Event;
+use super::super::machine::Machine;
+use super::super::snapshots::{self, Source};
+use super::Worker;
+use crate::layout::sync_folder_of;
+
+/// Most entries that are kept for the copy.
+const ENTRIES_KEPT: usize = 16_384;
+
+/// How far the replacement is.
+pub(super) struct Repair {
+    needed: bool,
+    fetching: bool,
+    missed: VecDeque<Committed>,
+}
+
+impl Repair {
+    pub(super) fn new(needed: bool) -> Repair {
+        Repair { needed, fetching: false, missed: VecDeque::new() }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.needed = true;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.needed = false;
+        self.missed.clear();
+    }
+
+    /// These were committed while there was no file to land them on.
+    pub(super) fn miss(&mut self, entries: Vec<Committed>) {
+        if self.needed {
+            self.missed.extend(entries);
+            let surplus = self.missed.len().saturating_sub(ENTRIES_KEPT);
+            self.missed.drain(..surplus);
+        }
+    }
+
+    /// What has to be landed on a file that holds everything up to an index; `None` if a part of it is not
+    /// kept any more.
+    fn after(&mut self, index: u64) -> Option<Vec<Committed>> {
+        if self.missed.front().is_some_and(|first| first.index > index + 1) {
+            return None;
+        }
+        Some(std::mem::take(&mut self.missed).into_iter().filter(|entry| entry.index > index).collect())
+    }
+}
+
+impl Worker {
+    /// Called about once a second.
+    pub(super) fn fetch_copy_if_damaged(&mut self) {
+        if !self.repair.needed || self.repair.fetching || self.role.role == Role::Leader {
+            return;
+        }
+        let Some(address) = self.role.leader.and_then(|leader| snapshots::address_of(&self.assignment, leader))
+        else {
+            return;
+        };
+        let oldest = self.repair.missed.front().map(|entry| entry.index - 1);
+        let at_least = oldest.or_else(|| self.group.as_ref().map(|group| group.status().commit)).unwrap_or(0);
+        let (dir, generation, sender) = (self.dir.clone(), self.generation + 1, self.sender.clone());
+        let partition = self.assignment.partition;
+        let client = self.neighbours.storage().clone();
+        self.repair.fetching = true;
+        self.tokio.spawn(async move {
+            let source = Source { client, address, partition, at_least };
+            let fetched = snapshots::fetch(&source, &dir, generation).await;
+            if let Err(error) = &fetched {
+                tracing::warn!(%partition, %error, "no copy could be fetched for a damaged file");
+            }
+            let _ = sender.send(Event::CopyFetched(fetched.ok().map(|copy| copy.index)));
+        });
+    }
+
+    /// Puts the copy in the damaged file's place. The log names the generation, so the number stays; should
+    /// the process end in between, the next start finds no file and fetches another copy.
+    pub(super) fn take_copy(&mut self, index: Option<u64>) {
+        self.repair.fetching = false;
+        let Some(index) = index.filter(|_| self.repair.needed) else { return };
+        let Some(entries) = self.repair.after(index) else { return };
+        if let Err(error) = self.swap_in(self.generation + 1) {
+            return self.quarantine(&error.to_string());
+        }
+        let opened = Machine::open(&self.location(), self.assignment.partition, None).and_then(|mut machine| {
+            machine.committed(&entries)?;
+            Ok(machine)
+        });
+        match opened {
+            Ok(machine) => {
+                tracing::info!(partition = %self.assignment.partition, index, "a damaged file was replaced");
+                self.adopt(machine);
+            }
+            Err(fault) => self.quarantine(&fault.to_string()),
+        }
+    }
+
+    fn swap_in(&self, fetched: u64) -> io::Result<()> {
+        let current = self.dir.generation(self.generation);
+        match fs::remove_dir_all(&current) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::rename(self.dir.generation(fetched), &current)?;
+        sync_folder_of(&current)
+    }
+}
