@@ -17,6 +17,7 @@
 
 pub mod applier;
 mod authorizer;
+pub mod baseline;
 mod binding;
 pub mod budget;
 mod capture;
@@ -32,6 +33,9 @@ pub mod recipe;
 mod row_images;
 pub mod schema;
 pub mod shadow;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+pub mod stream_table;
 pub mod system;
 
 pub use applier::Applier;
@@ -44,4 +48,5 @@ pub use query::Flow;
 pub use reader::{Reader, ReaderPool, Snapshot};
 pub use recipe::{Location, assert_build};
 pub use shadow::{Description, Shadow, TableAccess};
+pub use stream_table::RowSource;
 pub use system::{Position, Prepared, System, SystemState};

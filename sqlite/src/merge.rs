@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::Error;
 use common::entry::Effects;
 use common::names::quote_identifier;
-use common::protocol::{Statement, StatementResult};
+use common::protocol::{Params, Statement, StatementResult};
 use common::row::RowBlock;
 use rusqlite::config::DbConfig;
 
@@ -14,18 +14,29 @@ use crate::authorizer::Role;
 use crate::binding::Bound;
 use crate::budget::Budget;
 use crate::capture::Capture;
-use crate::connection::{Connection, ours};
-use crate::error::Result;
+use crate::connection::{ClientStatement, Connection, ours};
+use crate::error::{Failure, Result};
 use crate::executor::{answer_captured, check_deferred_violations};
 use crate::layout::Layouts;
 use crate::query::{self, Access, Flow};
 use crate::recipe;
 use crate::schema::{Index, IndexOrigin, Table};
+use crate::stream_table::{self, MODULE_NAME, RowSource, Stream, Streams};
 
 /// A temporary database of gathered rows.
 pub struct MergeDatabase {
     capture: Capture,
     connection: Connection,
+    streams: Streams,
+    /// Tables that are still streams.
+    unread: Vec<Unread>,
+}
+
+/// A table that was given as a stream.
+struct Unread {
+    table: Table,
+    rowid: bool,
+    columns: Vec<usize>,
 }
 
 /// Which columns gathered rows have.
@@ -44,8 +55,9 @@ impl MergeDatabase {
     pub fn new(memory: usize) -> Result<MergeDatabase> {
         let connection = recipe::temporary(Role::Merge, memory)?;
         connection.raw().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+        let streams = stream_table::load_module(connection.raw())?;
         let capture = Capture::install(connection.raw(), true);
-        Ok(MergeDatabase { capture, connection })
+        Ok(MergeDatabase { capture, connection, streams, unread: Vec::new() })
     }
 
     /// Makes a relation that reads like a table: same name, columns, types, collations, rowid or key order,
@@ -53,6 +65,68 @@ impl MergeDatabase {
     /// columns become plain ones, gathered like others.
     pub fn create_relation(&mut self, gathered: &Gathered<'_>) -> Result<()> {
         Ok(self.connection.raw().execute_batch(&relation_ddl(gathered))?)
+    }
+
+    /// Makes a relation of rows that are still to come. It can be scanned once, in bounded memory; call
+    /// [`MergeDatabase::settle`] before running a text.
+    pub fn create_stream(&mut self, gathered: &Gathered<'_>, source: RowSource) -> Result<()> {
+        let shift = usize::from(gathered.rowid);
+        let places = (0..gathered.table.columns.len())
+            .map(|column| gathered.columns.iter().position(|index| *index == column).map(|at| at + shift));
+        let stream = Stream {
+            declaration: stream_ddl(gathered.table),
+            places: places.collect(),
+            rowid: gathered.rowid.then_some(0),
+            source: Some(source),
+        };
+        self.streams.lock().add(&gathered.table.name, stream);
+        let table = quote_identifier(&gathered.table.name);
+        self.connection
+            .raw()
+            .execute_batch(&format!("CREATE VIRTUAL TABLE {table} USING {MODULE_NAME}()"))?;
+        let (table, columns) = (gathered.table.clone(), gathered.columns.to_vec());
+        self.unread.push(Unread { table, rowid: gathered.rowid, columns });
+        Ok(())
+    }
+
+    /// Makes ready to run a text: unless it scans a single stream a single time, the streams are read to
+    /// their ends into real relations. Returns whether they were.
+    pub fn settle(&mut self, sql: &str) -> Result<bool> {
+        if self.streams.lock().is_empty() || self.scans_once(sql)? {
+            return Ok(false);
+        }
+        for unread in std::mem::take(&mut self.unread) {
+            let source = self.streams.lock().take_source(&unread.table.name);
+            let mut source =
+                source.ok_or_else(|| Error::internal("a stream was read before it was settled"))?;
+            let drop = format!("DROP TABLE {}", quote_identifier(&unread.table.name));
+            self.connection.raw().execute_batch(&drop)?;
+            let Unread { table, rowid, columns } = &unread;
+            let gathered = Gathered { table, rowid: *rowid, columns };
+            self.create_relation(&gathered)?;
+            while let Some(block) = source()? {
+                self.load(&gathered, &block)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether SQLite's plan has one loop in all, over a stream.
+    fn scans_once(&self, sql: &str) -> Result<bool> {
+        let explained = Statement { sql: format!("EXPLAIN QUERY PLAN {sql}"), params: Params::None };
+        let plan = self.connection.as_client(|raw| {
+            let mut statement = ClientStatement::prepare_once(raw, &explained.sql)?;
+            let rows = statement.get().raw_query().mapped(|row| row.get::<_, String>(3));
+            Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
+        })?;
+        let loops = plan.iter().filter(|line| line.starts_with("SCAN") || line.starts_with("SEARCH"));
+        let (mut count, mut virtual_tables) = (0, 0);
+        for line in loops {
+            count += 1;
+            virtual_tables += usize::from(line.contains("VIRTUAL TABLE"));
+        }
+        let again = plan.iter().any(|line| line.contains("CORRELATED") || line.contains("RECURSIVE"));
+        Ok(count == 1 && virtual_tables == 1 && !again)
     }
 
     /// Makes an index that the client's text names in INDEXED BY. It does not enforce uniqueness.
@@ -91,7 +165,13 @@ impl MergeDatabase {
 
     /// Answers the client's text; rows past the budget are left out, and the answer says so.
     pub fn query(&self, statement: &Statement, budget: &Budget<'_>) -> Result<StatementResult> {
-        query::answer(&self.connection, statement, Access::Read, budget)
+        let answered = query::answer(&self.connection, statement, Access::Read, budget);
+        answered.map_err(|failure| self.cause(failure))
+    }
+
+    /// The error of a stream's source in place of SQLite's report that the stream broke off.
+    fn cause(&self, failure: Failure) -> Failure {
+        self.streams.lock().take_failure().map_or(failure, Failure::refused)
     }
 
     /// Runs the client's text and hands its rows on in blocks, see [`crate::Snapshot::stream`].
@@ -103,6 +183,7 @@ impl MergeDatabase {
         mut block: impl FnMut(RowBlock) -> Flow,
     ) -> Result<()> {
         query::stream(&self.connection, statement, budget, &mut header, &mut block)
+            .map_err(|failure| self.cause(failure))
     }
 
     /// Enforces foreign keys in the writes that follow. To be called when every table that they relate is
@@ -131,7 +212,7 @@ impl MergeDatabase {
         Ok((results, self.capture.take()))
     }
 
-    /// Instructions and bytes aside, how many rows a relation holds.
+    /// How many rows a relation holds.
     pub fn count(&self, table: &str) -> Result<u64> {
         let sql = format!("SELECT count(*) FROM {}", quote_identifier(table));
         let rows: i64 = self.connection.raw().query_row(&sql, [], |row| row.get(0))?;
@@ -211,6 +292,19 @@ fn relation_ddl(gathered: &Gathered<'_>) -> String {
         (false, false) => "",
     };
     format!("CREATE TABLE {}({}){options}", quote_identifier(&table.name), parts.join(","))
+}
+
+/// A virtual table takes names, types and collations from this, and nothing else.
+fn stream_ddl(table: &Table) -> String {
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| {
+            let (name, collation) = (quote_identifier(&column.name), quote_identifier(&column.collation));
+            format!("{name} {} COLLATE {collation}", column.declared_type)
+        })
+        .collect();
+    format!("CREATE TABLE x({})", columns.join(","))
 }
 
 fn index_ddl(table: &Table, index: &Index) -> String {

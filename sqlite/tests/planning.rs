@@ -191,3 +191,65 @@ fn writes_on_gathered_rows_become_row_images() {
         .unwrap_err();
     assert_eq!(failure.code(), Some(ErrorCode::UniqueViolation));
 }
+
+/// Blocks of two rows each.
+fn source(rows: i64) -> sqlite::RowSource {
+    let mut next = 0;
+    Box::new(move || {
+        if next >= rows {
+            return Ok(None);
+        }
+        next += 2;
+        let block = [vec![(next - 1).into(), "odd".into()], vec![next.into(), "even".into()]];
+        Ok(Some(RowBlock::from_values(2, &block)))
+    })
+}
+
+#[test]
+fn a_stream_is_scanned_as_it_comes() {
+    let shadow = shadow();
+    let users = shadow.schema().table("users").unwrap();
+    let gathered = Gathered { table: users, rowid: true, columns: &[3] };
+    let run = |text: &str| {
+        let mut merge = MergeDatabase::new(1 << 20).unwrap();
+        merge.create_stream(&gathered, source(10)).unwrap();
+        let materialised = merge.settle(text).unwrap();
+        let answer = merge.query(&statement(text), &Budget::default()).unwrap();
+        (materialised, answer)
+    };
+    let (materialised, answer) = run("SELECT rowid, name, email FROM users WHERE name = 'odd' LIMIT 2");
+    assert!(!materialised);
+    assert_eq!(
+        answer.rows.to_values().unwrap(),
+        [[1.into(), "odd".into(), common::Value::Null], [3.into(), "odd".into(), common::Value::Null]]
+    );
+    assert_eq!(answer.types, ["INTEGER", "VARCHAR(20)", "TEXT"]);
+    let (materialised, answer) = run("SELECT name, count(*) FROM users GROUP BY name ORDER BY 1");
+    assert!(!materialised);
+    assert_eq!(answer.rows.to_values().unwrap(), [["even".into(), 5.into()], ["odd".into(), 5.into()]]);
+    for twice in [
+        "SELECT count(*) FROM users a JOIN users b ON a.rowid = b.rowid",
+        "SELECT count(*) FROM users WHERE rowid IN (SELECT rowid FROM users)",
+        "SELECT count(*) FROM users AS o WHERE EXISTS (SELECT 1 FROM users WHERE rowid = o.rowid)",
+        "WITH n AS (SELECT value FROM generate_series(1, 1)) SELECT count(*) FROM n, users",
+    ] {
+        let (materialised, answer) = run(twice);
+        assert!(materialised, "{twice}");
+        assert_eq!(answer.rows.to_values().unwrap(), [[10.into()]], "{twice}");
+    }
+}
+
+#[test]
+fn a_streams_own_error_is_told() {
+    let shadow = shadow();
+    let users = shadow.schema().table("users").unwrap();
+    let mut merge = MergeDatabase::new(1 << 20).unwrap();
+    let broken = Box::new(|| Err(common::Error::new(ErrorCode::NoQuorum, "the partition is gone")));
+    merge.create_stream(&Gathered { table: users, rowid: false, columns: &[3] }, broken).unwrap();
+    let text = "SELECT count(*) FROM users";
+    assert!(!merge.settle(text).unwrap());
+    let failure = merge.query(&statement(text), &Budget::default()).unwrap_err();
+    assert_eq!(failure.code(), Some(ErrorCode::NoQuorum));
+    let again = merge.query(&statement(text), &Budget::default()).unwrap_err();
+    assert!(again.to_string().contains("read twice"), "{again}");
+}
