@@ -1,6 +1,7 @@
 //! Messages on their way out: all groups' messages to one node leave together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use common::{PartitionId, ReplicaId};
@@ -32,7 +33,7 @@ pub trait Transport: Send + Sync {
 
 /// Collects the messages of a round.
 pub(crate) struct Outbox {
-    batches: BTreeMap<(PeerAddress, bool), Vec<Envelope>>,
+    batches: BTreeMap<(Arc<PeerAddress>, bool), Vec<Envelope>>,
     bytes_max: usize,
 }
 
@@ -41,16 +42,11 @@ impl Outbox {
         Outbox { batches: BTreeMap::new(), bytes_max }
     }
 
-    pub(crate) fn push(&mut self, group: PartitionId, to: &PeerAddress, message: &Message) {
+    pub(crate) fn push(&mut self, group: PartitionId, to: &Arc<PeerAddress>, message: &Message) {
         let urgent = message.is_urgent();
         let envelope =
             Envelope { group, from: message.from(), to: message.to(), urgent, message: message.encode() };
-        match self.batches.get_mut(&(to.clone(), urgent)) {
-            Some(batch) => batch.push(envelope),
-            None => {
-                self.batches.insert((to.clone(), urgent), vec![envelope]);
-            }
-        }
+        self.batches.entry((to.clone(), urgent)).or_default().push(envelope);
     }
 
     /// Gives everything to the transport, urgent batches first. Returns how many batches, messages and bytes

@@ -54,7 +54,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         LogOptions {
             file_bytes: 16 << 20,
-            purge_bytes: 64 << 20,
+            purge_bytes: 128 << 20,
             prefill_bytes: 16 << 20,
             recovery_threads: 2,
         }
@@ -140,6 +140,7 @@ impl<F: FileSystem> SharedLog<F> {
         options: &LogOptions,
         file_system: Arc<F>,
     ) -> Result<SharedLog<F>, OpenLogError> {
+        std::fs::create_dir_all(directory).map_err(raft_engine::Error::Io)?;
         let engine = Engine::open_with_file_system(engine_options(directory, options), file_system)?;
         let is_new = check_format(&engine)?;
         let mut groups = BTreeMap::new();
@@ -163,6 +164,7 @@ impl<F: FileSystem> SharedLog<F> {
                 // The first file is made before there are prepared ones; this moves on to one of those.
                 log.inner.engine.purge_manager().must_rewrite_append_queue(None, None);
             }
+            sync_names(directory).map_err(raft_engine::Error::Io)?;
         }
         Ok(log)
     }
@@ -235,6 +237,15 @@ impl<F: FileSystem> SharedLog<F> {
         let written = guarded(|| self.inner.engine.write(batch, sync))?;
         self.inner.bytes_since_purge.fetch_add(written as u64, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// Makes a new log's files, and the directory itself, durable by name: to sync a file is not enough for that.
+fn sync_names(directory: &Path) -> std::io::Result<()> {
+    std::fs::File::open(directory)?.sync_all()?;
+    match directory.canonicalize()?.parent() {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
     }
 }
 

@@ -199,3 +199,78 @@ impl fmt::Debug for Message {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AppliedConfiguration, Configuration};
+
+    fn samples() -> Vec<Message> {
+        let mut append =
+            eraftpb::Message { from: 1, to: 2, term: 5, index: 8, log_term: 4, ..Default::default() };
+        append.set_msg_type(MessageType::MsgAppend);
+        for index in 9..12 {
+            let data = Bytes::from_static(b"content");
+            append.mut_entries().push(eraftpb::Entry { index, term: 5, data, ..Default::default() });
+        }
+        let mut offer = eraftpb::Message { from: 1, to: 2, term: 5, ..Default::default() };
+        offer.set_msg_type(MessageType::MsgSnapshot);
+        let configuration = Configuration::of_voters([1, 2, 3].map(ReplicaId));
+        let description = SnapshotDescription {
+            index: 8,
+            term: 4,
+            configuration: AppliedConfiguration { index: 7, configuration },
+            bytes: Bytes::from_static(b"where"),
+        };
+        offer.set_snapshot(description.to_raft());
+        vec![Message(append), Message(offer), Message::snapshot_failure(ReplicaId(1), ReplicaId(2), 5)]
+    }
+
+    #[test]
+    fn messages_survive_the_wire() {
+        for message in samples() {
+            assert_eq!(Message::decode(&message.encode()).as_ref(), Ok(&message));
+            assert_eq!(message.contradiction(), None);
+        }
+        let configuration_index = samples()[1].snapshot().map(|offer| offer.configuration.index);
+        assert_eq!(configuration_index, Some(7));
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_decoded_but_never_panic() {
+        for message in samples() {
+            let bytes = message.encode().to_vec();
+            for position in 0..bytes.len() {
+                for byte in [0, 0x7f, 0x80, 0xff, bytes[position] ^ 1] {
+                    let mut damaged = bytes.clone();
+                    damaged[position] = byte;
+                    if let Ok(decoded) = Message::decode(&Bytes::from(damaged)) {
+                        // Looking at it is safe, whatever it says.
+                        drop((decoded.kind(), decoded.contradiction(), format!("{decoded:?}")));
+                    }
+                }
+                let cut = Message::decode(&Bytes::copy_from_slice(&bytes[..position]));
+                assert!(cut.as_ref() != Ok(&message), "a part is not the whole");
+            }
+        }
+        let too_large = Bytes::from(vec![0; MESSAGE_BYTES_MAX + 1]);
+        assert_eq!(Message::decode(&too_large), Err(DecodeError::TooLarge(MESSAGE_BYTES_MAX + 1)));
+    }
+
+    #[test]
+    fn entries_that_do_not_follow_each_other_are_a_contradiction() {
+        type Damage = fn(&mut eraftpb::Message);
+        let damages: [Damage; 5] = [
+            |message| message.index = u64::MAX,
+            |message| message.mut_entries()[1].index = 20,
+            |message| message.mut_entries()[1].term = 6,
+            |message| message.log_term = 6,
+            |message| message.from = 0,
+        ];
+        for damage in damages {
+            let mut message = samples().swap_remove(0);
+            damage(&mut message.0);
+            assert!(message.contradiction().is_some(), "{message:?}");
+        }
+    }
+}

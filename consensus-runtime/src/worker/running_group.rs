@@ -23,7 +23,7 @@ pub(super) struct RunningGroup<F: FileSystem> {
     id: PartitionId,
     group: Group<GroupView<F>>,
     host: Box<dyn GroupHost>,
-    peers: BTreeMap<ReplicaId, PeerAddress>,
+    peers: BTreeMap<ReplicaId, Arc<PeerAddress>>,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     reads: Reads,
@@ -63,7 +63,7 @@ impl<F: FileSystem> RunningGroup<F> {
         shared: Arc<Shared>,
         metrics: Arc<Metrics>,
     ) -> RunningGroup<F> {
-        let (reads, staging) = (Reads::default(), Staging::Idle);
+        let (peers, reads, staging) = (shareable(peers), Reads::default(), Staging::Idle);
         RunningGroup { id, group, host, peers, shared, metrics, reads, staging, truncatable: 0 }
     }
 
@@ -105,7 +105,7 @@ impl<F: FileSystem> RunningGroup<F> {
                 }
             }
             GroupEvent::Campaign => self.group.campaign(),
-            GroupEvent::Peers(peers) => self.peers = peers,
+            GroupEvent::Peers(peers) => self.peers = shareable(peers),
             GroupEvent::Truncate(index) => self.truncatable = self.truncatable.max(index),
             GroupEvent::SnapshotReady(Some(snapshot)) => self.group.snapshot_ready(snapshot),
             GroupEvent::SnapshotReady(None) => self.group.snapshot_not_made(),
@@ -272,4 +272,9 @@ impl<F: FileSystem> RunningGroup<F> {
         self.shared.applied.fetch_max(index, Ordering::AcqRel);
         self.host.snapshot_staged(StagedOutcome::Adopted { generation, index });
     }
+}
+
+/// Addresses as the outbox takes them, without a copy for each message.
+fn shareable(peers: BTreeMap<ReplicaId, PeerAddress>) -> BTreeMap<ReplicaId, Arc<PeerAddress>> {
+    peers.into_iter().map(|(replica, address)| (replica, Arc::new(address))).collect()
 }
