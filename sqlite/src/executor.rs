@@ -185,6 +185,9 @@ impl Executor {
             let layout = layout_at(&tables, effect.table).map_err(as_stale)?;
             match land(self.connection.raw(), layout, &effect.change, true)? {
                 Landing::Done => {}
+                Landing::Unfit => {
+                    return Err(stale(format!("a change of {} is of another schema", layout.name)));
+                }
                 Landing::Missing | Landing::Differs => {
                     return Err(Error::new(
                         ErrorCode::SerializationFailure,
@@ -290,7 +293,7 @@ pub(crate) fn land_all(raw: &rusqlite::Connection, layouts: &Layouts, effects: &
             storage @ Failure::Storage { .. } => storage,
         })?;
         if landed != Landing::Done {
-            return Err(Failure::diverged(format!("a change of {} finds no row", layout.name)));
+            return Err(Failure::diverged(format!("a change of {} does not land: {landed:?}", layout.name)));
         }
     }
     Ok(())
@@ -299,9 +302,13 @@ pub(crate) fn land_all(raw: &rusqlite::Connection, layouts: &Layouts, effects: &
 /// A coordinator's images of another schema are its mistake, not damage here.
 fn as_stale(failure: Failure) -> Failure {
     match failure {
-        Failure::Storage { message, .. } => Error::new(ErrorCode::StaleSchema, message).into(),
+        Failure::Storage { message, .. } => stale(message),
         refused @ Failure::Refused(_) => refused,
     }
+}
+
+fn stale(message: String) -> Failure {
+    Error::new(ErrorCode::StaleSchema, message).into()
 }
 
 /// Runs a statement whose changes are captured.

@@ -45,7 +45,7 @@ pub use executor::Executor;
 pub use maintenance::Maintenance;
 pub use merge::{Gathered, MergeDatabase};
 pub use query::Flow;
-pub use reader::{Reader, ReaderPool, Snapshot};
+pub use reader::{PooledReader, Reader, ReaderPool, Snapshot};
 pub use recipe::{Location, assert_build};
 pub use shadow::{Description, Shadow, TableAccess};
 pub use stream_table::RowSource;

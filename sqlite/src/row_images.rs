@@ -17,11 +17,15 @@ pub(crate) enum Landing {
     Missing,
     /// The row is not the one that the change was computed on.
     Differs,
+    /// The change was computed on another schema, and must not be landed by position.
+    Unfit,
 }
 
 /// Lands one change. With `guarded`, a change that carries its old row lands only on that row.
 pub(crate) fn land(raw: &Connection, layout: &Layout, change: &Change, guarded: bool) -> Result<Landing> {
-    check_width(layout, change)?;
+    if !fits(layout, change) {
+        return Ok(Landing::Unfit);
+    }
     let found = match change {
         Change::Insert { key, row } => {
             let mut statement = raw.prepare_cached(&layout.insert)?;
@@ -83,24 +87,15 @@ fn compare(raw: &Connection, layout: &Layout, key: &[Value], expected: &[Value])
     Ok(if same { Landing::Done } else { Landing::Differs })
 }
 
-/// A change computed on another schema than this must not be landed by position.
-fn check_width(layout: &Layout, change: &Change) -> Result<()> {
-    let (key, row) = match change {
-        Change::Insert { key, row } => (key, Some(row)),
-        Change::Update { old_key, key, row, .. } => {
-            if old_key.len() != key.len() {
-                return Err(other_schema(layout));
-            }
-            (key, Some(row))
-        }
-        Change::Delete { key, .. } => (key, None),
-    };
-    let fits = key.len() == layout.key_width() && row.is_none_or(|row| row.len() == layout.stored.len());
-    if fits { Ok(()) } else { Err(other_schema(layout)) }
-}
-
-fn other_schema(layout: &Layout) -> Failure {
-    Failure::diverged(format!("a change of table {} was computed on another schema", layout.name))
+/// Whether keys and rows have as many values as the table stores.
+fn fits(layout: &Layout, change: &Change) -> bool {
+    let key_fits = |key: &[Value]| key.len() == layout.key_width();
+    let row_fits = |row: &[Value]| row.len() == layout.stored.len();
+    match change {
+        Change::Insert { key, row } => key_fits(key) && row_fits(row),
+        Change::Update { old_key, key, row, .. } => key_fits(old_key) && key_fits(key) && row_fits(row),
+        Change::Delete { key, .. } => key_fits(key),
+    }
 }
 
 /// The layouts of the tables that effects name, in their order.

@@ -118,6 +118,28 @@ fn statements_that_are_wrong_say_so() {
 }
 
 #[test]
+fn ordinary_statements_are_not_mistaken_for_hostile_ones() {
+    for text in [
+        "SELECT value FROM json_each('[1,2]')",
+        "SELECT fullkey FROM json_tree('{\"a\":1}') WHERE atom IS NOT NULL",
+        "SELECT value FROM generate_series(1, 3)",
+        "SELECT sqrt(2), upper('x'), date('now'), random(), last_insert_rowid(), sqlite_version()",
+        "SELECT id, row_number() OVER (ORDER BY a) FROM t",
+        "WITH RECURSIVE _c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM _c WHERE x < 5) SELECT sum(_c.x) FROM _c",
+        "SELECT _x.id AS _y FROM t AS _x",
+        "SELECT name, seq FROM sqlite_sequence",
+        "EXPLAIN QUERY PLAN SELECT * FROM t",
+        "VALUES (1), (2)",
+        "; SELECT 1 ;",
+        "/* a */ SELECT 1 -- b",
+    ] {
+        assert_eq!(codes(text), (None, None), "{text}");
+    }
+    let vacuum = "SELECT 'VACUUM' -- VACUUM";
+    assert_eq!(codes(vacuum), (None, None));
+}
+
+#[test]
 fn bombs_are_stopped() {
     for text in [
         "SELECT length(hex(randomblob(400000000)))",

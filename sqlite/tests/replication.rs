@@ -3,6 +3,7 @@
 mod support;
 
 use common::ErrorCode;
+use common::entry::{Change, Effect, Effects};
 use common::protocol::WorkItem;
 use sqlite::{Budget, Executor, Failure};
 use support::{Replica, named, sql, with};
@@ -178,7 +179,7 @@ fn a_unique_violation_has_sqlites_own_text() {
     let Failure::Refused(error) = executor.run(&work, &Budget::default()).unwrap_err() else { panic!() };
     assert_eq!(error.message, "UNIQUE constraint failed: t.id");
     assert_eq!(error.sqlite_code, Some(1555));
-    assert_eq!(executor.take_effects(), common::entry::Effects::default());
+    assert_eq!(executor.take_effects(), Effects::default());
 }
 
 #[test]
@@ -235,4 +236,81 @@ fn text_that_is_not_utf8_is_not_stored() {
     let read =
         executor.run(&[sql("SELECT count(*), CAST(x'ff' AS TEXT) FROM plain")], &Budget::default()).unwrap();
     assert_eq!(read[0].rows.to_values().unwrap(), [[0.into(), "\u{fffd}".into()]]);
+}
+
+#[test]
+fn rows_of_global_indexes_are_replicated_and_out_of_clients_reach() {
+    let schema = &[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)",
+        "CREATE TABLE _unique_1 (a TEXT UNIQUE, _rowid INTEGER)",
+    ];
+    let (leader, follower) = (Replica::new(schema), Replica::new(schema));
+    let row = |rowid: i64, text: &str| Effects {
+        tables: vec!["_unique_1".into()],
+        rows: vec![Effect {
+            table: 0,
+            change: Change::Insert { key: vec![rowid.into()], row: vec![text.into(), rowid.into()] },
+        }],
+    };
+    let mut executor = leader.executor();
+    executor.begin().unwrap();
+    let budget = Budget::default();
+    executor.run(&[sql("INSERT INTO t VALUES (1, 'x')"), WorkItem::Effects(row(1, "x"))], &budget).unwrap();
+    let taken =
+        executor.run(&[sql("INSERT INTO t VALUES (2, 'x')"), WorkItem::Effects(row(2, "x"))], &budget);
+    let Err(Failure::Refused(error)) = taken else { panic!("{taken:?}") };
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (ErrorCode::UniqueViolation, "UNIQUE constraint failed: _unique_1.a")
+    );
+    let refused = executor.run(&[sql("DELETE FROM _unique_1")], &budget).unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::SqlForbidden));
+    let effects = executor.take_effects();
+    assert_eq!(effects.tables, ["t", "_unique_1"]);
+    assert_eq!(sqlite::maintenance::rows_added(&effects), 1, "rows of the system are not counted");
+    executor.commit(|_| Ok(())).unwrap();
+    drop(executor);
+    follower.apply(&effects);
+    assert_eq!(leader.digest(), follower.digest());
+}
+
+#[test]
+fn images_of_another_schema_are_refused_as_such() {
+    let replica = Replica::new(SCHEMA);
+    let mut executor = replica.executor();
+    executor.begin().unwrap();
+    let image = |table: &str, row| Effects {
+        tables: vec![table.into()],
+        rows: vec![Effect { table: 0, change: Change::Insert { key: vec![1.into()], row } }],
+    };
+    for effects in [image("gone", vec![1.into()]), image("only", vec![1.into(), 2.into()])] {
+        let failure = executor.run(&[WorkItem::Effects(effects)], &Budget::default()).unwrap_err();
+        assert_eq!(failure.code(), Some(ErrorCode::StaleSchema), "{failure}");
+    }
+    executor.run(&[sql("INSERT INTO only VALUES (1)")], &Budget::default()).unwrap();
+}
+
+#[test]
+fn a_replica_that_differs_is_found_out() {
+    let (leader, follower) = pair();
+    follower.apply(&leader.execute(&["INSERT INTO t VALUES (1, 'a', 1, 1)"]));
+    let update = leader.execute(&["UPDATE t SET b = 2"]);
+    follower.execute(&["DELETE FROM t"]);
+    let mut applier = follower.applier();
+    applier.begin().unwrap();
+    assert!(matches!(applier.apply(&update), Err(Failure::Storage { .. })));
+    applier.rollback();
+    assert_ne!(leader.digest(), follower.digest());
+}
+
+#[test]
+fn connections_may_move_between_threads() {
+    fn moves<T: Send>() {}
+    moves::<Executor>();
+    moves::<sqlite::Applier>();
+    moves::<sqlite::Reader>();
+    moves::<sqlite::PooledReader>();
+    moves::<sqlite::Shadow>();
+    moves::<sqlite::MergeDatabase>();
+    moves::<sqlite::Maintenance>();
 }
