@@ -4,14 +4,16 @@
 //! whether there is something to do. The order is always: take the work, send its messages, persist, sync if it
 //! says so, [`Group::persisted`], do what that releases, and again until there is no work.
 
+mod report;
 mod round;
 mod snapshots;
+mod truncation;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use common::ReplicaId;
-use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use raft::{Config, RawNode, ReadOnlyOption};
 
 use crate::configuration::{AppliedConfiguration, MembershipChange};
 use crate::election_clock::ElectionClock;
@@ -21,7 +23,7 @@ use crate::membership::ConfigurationHistory;
 use crate::message::{Message, MessageKind};
 use crate::options::GroupOptions;
 use crate::snapshot::SnapshotOffer;
-use crate::status::{GroupCounters, PeerProgress, PeerState, Status};
+use crate::status::GroupCounters;
 use crate::storage::{Node, SnapshotShelf, Store};
 use crate::work::{Committed, Proposed, ReadState, Role, RoleChange};
 pub use snapshots::InstallOutcome;
@@ -248,125 +250,6 @@ impl<L: LogView> Group<L> {
         self.assert_idle();
         self.node.report_unreachable(replica.0);
         self.settle();
-    }
-
-    /// Where the log would begin if it were truncated up to the index: lower, if the host has applied less, a
-    /// snapshot in transit needs its successors, or a follower lacks a few entries before it. `None` if there is nothing to truncate. The caller writes
-    /// the start and drops the entries in one batch, then calls [`Group::compacted`].
-    #[must_use]
-    pub fn truncation(&self, index: u64) -> Option<LogStart> {
-        let raft_log = &self.node.raft.raft_log;
-        let index = index.min(raft_log.applied()).min(self.snapshot_hold());
-        let index = index.min(self.follower_hold(index));
-        if index <= self.node.store().view.start().index {
-            return None;
-        }
-        let term = raft_log.term(index).expect("an applied entry that is not truncated has a term");
-        Some(LogStart { index, term, configuration: self.configurations.at(index).clone() })
-    }
-
-    /// The log now begins at that start.
-    pub fn compacted(&mut self, start: &LogStart) {
-        self.assert_idle();
-        self.configurations.truncate(start.index);
-    }
-
-    /// Whether this replica leads and has committed an entry of its own term.
-    #[must_use]
-    pub fn has_committed_in_term(&self) -> bool {
-        self.node.raft.state == StateRole::Leader && self.node.raft.commit_to_current_term()
-    }
-
-    /// Whether this replica leads and its host has applied an entry of its own term, and so all that earlier
-    /// leaders have committed. Before that its state is stale, and nothing may be computed on it.
-    #[must_use]
-    pub fn has_applied_in_term(&self) -> bool {
-        self.node.raft.state == StateRole::Leader && self.node.raft.apply_to_current_term()
-    }
-
-    /// The members, and the index of the entry that made them so.
-    #[must_use]
-    pub fn configuration(&self) -> &AppliedConfiguration {
-        self.configurations.current()
-    }
-
-    /// What was dropped so far.
-    #[must_use]
-    pub fn counters(&self) -> GroupCounters {
-        self.counters
-    }
-
-    /// The log that the group reads.
-    #[must_use]
-    pub fn view(&self) -> &L {
-        &self.node.store().view
-    }
-
-    /// The group's state.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let raft = &self.node.raft;
-        let current = self.role();
-        let AppliedConfiguration { index, configuration } = self.configurations.current().clone();
-        Status {
-            id: self.options.replica,
-            term: raft.term,
-            vote: (raft.vote != 0).then_some(ReplicaId(raft.vote)),
-            role: current.role,
-            leader: current.leader,
-            commit: raft.raft_log.committed,
-            applied: raft.raft_log.applied(),
-            last_index: raft.raft_log.last_index(),
-            first_index: raft.raft_log.first_index(),
-            configuration,
-            configuration_index: index,
-            peers: if current.role == Role::Leader { self.peers() } else { Vec::new() },
-        }
-    }
-
-    /// The log is not truncated past what a follower has, if that lacks only a few of the entries up to the index.
-    fn follower_hold(&self, index: u64) -> u64 {
-        let raft = &self.node.raft;
-        let lacking = |matched: &u64| index.saturating_sub(*matched);
-        let followers =
-            raft.prs().iter().filter(|(id, _)| raft.state == StateRole::Leader && **id != raft.id);
-        let matched = followers.map(|(_, progress)| progress.matched);
-        matched.filter(|matched| lacking(matched) <= self.options.truncation_lag_max).min().unwrap_or(index)
-    }
-
-    fn peers(&self) -> Vec<PeerProgress> {
-        let mut peers: Vec<PeerProgress> = self
-            .node
-            .raft
-            .prs()
-            .iter()
-            .map(|(id, progress)| PeerProgress {
-                replica: ReplicaId(*id),
-                matched: progress.matched,
-                recently_active: progress.recent_active || *id == self.options.replica.0,
-                state: match progress.state {
-                    raft::ProgressState::Probe => PeerState::Probe,
-                    raft::ProgressState::Replicate => PeerState::Replicate,
-                    raft::ProgressState::Snapshot => PeerState::Snapshot,
-                },
-            })
-            .collect();
-        peers.sort_unstable_by_key(|peer| peer.replica);
-        peers
-    }
-
-    fn role(&self) -> RoleChange {
-        let raft = &self.node.raft;
-        RoleChange {
-            term: raft.term,
-            role: match raft.state {
-                StateRole::Follower => Role::Follower,
-                StateRole::PreCandidate => Role::PreCandidate,
-                StateRole::Candidate => Role::Candidate,
-                StateRole::Leader => Role::Leader,
-            },
-            leader: (raft.leader_id != 0).then_some(ReplicaId(raft.leader_id)),
-        }
     }
 
     fn check_leading(&self) -> Result<(), NotLeader> {
