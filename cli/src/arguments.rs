@@ -1,0 +1,131 @@
+//! What can be typed: the commands, and the flags that several of them share. Every flag can also be given
+//! as an environment variable, `POLYLITE_` and its name.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::output::OutputFormat;
+
+/// Many SQLite files that act as one database: SQL tables and JSON documents, partitioned and replicated.
+#[derive(Debug, Parser)]
+#[command(name = "polylite", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 refused, 2 usage, 3 server not reachable.")]
+pub struct CommandLine {
+    /// What to do; the help text when nothing is given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands, in the order in which they are told about.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a storage node.
+    StorageNode(commands::storage_node::Arguments),
+    /// Create a database.
+    CreateDatabase(commands::create_database::Arguments),
+    /// List the databases.
+    ListDatabases(commands::list_databases::Arguments),
+    /// Show a database's tables and how it is partitioned.
+    DescribeDatabase(commands::describe_database::Arguments),
+    /// Drop a database with everything in it.
+    DropDatabase(commands::drop_database::Arguments),
+    /// Run a query object, from a file or prompted for.
+    Query(commands::query::Arguments),
+    /// Run SQL: a statement, a file, or a shell.
+    Sql(commands::sql::Arguments),
+    /// Load a CSV or NDJSON file into a table or a collection.
+    Import(commands::import::Arguments),
+    /// Write a table or a collection to a CSV or NDJSON file.
+    Export(commands::export::Arguments),
+    /// List the storage nodes.
+    Nodes(commands::nodes::Arguments),
+    /// List the partitions, their leaders, rows and bytes.
+    Partitions(commands::partitions::Arguments),
+    /// Show the state of the cluster.
+    Status(commands::status::Arguments),
+    /// Measure throughput and latency against a baseline.
+    Bench(commands::bench::Arguments),
+    /// Print a completion script for a shell.
+    Completions(commands::completions::Arguments),
+}
+
+/// Flags of the commands that talk to a server.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArguments {
+    /// Address of a coordinator; repeat it to name several.
+    #[arg(
+        long = "coordinator",
+        value_name = "URL",
+        env = "POLYLITE_COORDINATOR",
+        default_value = "http://localhost:5000",
+        value_delimiter = ','
+    )]
+    pub coordinators: Vec<String>,
+}
+
+/// The flag that chooses how answers are shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArguments {
+    /// How answers are written.
+    #[arg(long, value_enum, env = "POLYLITE_OUTPUT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+/// What a command works on: a table, or a collection.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct TargetArguments {
+    /// The table.
+    #[arg(long, value_name = "T", env = "POLYLITE_TABLE")]
+    pub table: Option<String>,
+    /// The collection.
+    #[arg(long, value_name = "C", env = "POLYLITE_COLLECTION")]
+    pub collection: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
+        let words = std::iter::once("polylite").chain(line.split_whitespace());
+        match CommandLine::try_parse_from(words) {
+            Ok(line) => Ok(line.command.expect("a command was given")),
+            Err(error) => Err(error.kind()),
+        }
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_name() {
+        for command in CommandLine::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                let Some(long) = argument.get_long() else { continue };
+                if matches!(long, "help" | "version") {
+                    continue;
+                }
+                let expected = format!("POLYLITE_{}", long.to_uppercase().replace('-', "_"));
+                let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert_eq!(variable.as_deref(), Some(expected.as_str()), "{} --{long}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        use clap::error::ErrorKind;
+        assert_eq!(parse("import --db-name d file.csv").unwrap_err(), ErrorKind::MissingRequiredArgument);
+        assert_eq!(
+            parse("export --db-name d --table t --collection c").unwrap_err(),
+            ErrorKind::ArgumentConflict
+        );
+        assert_eq!(parse("sql --db-name d --file f SELECT").unwrap_err(), ErrorKind::ArgumentConflict);
+        assert_eq!(parse("frobnicate").unwrap_err(), ErrorKind::InvalidSubcommand);
+    }
+}

@@ -1,0 +1,54 @@
+//! `polylite coordinator`.
+
+use clap::Args;
+use coordinator::{Coordinator, CoordinatorOptions};
+
+use crate::failure::Failure;
+use crate::logging::{self, LogArguments};
+use crate::server::{self, ListenArguments};
+
+/// Flags of `coordinator`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub listen: ListenArguments,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, value_name = "PORT", env = "POLYLITE_PORT", default_value_t = 5000)]
+    pub port: u16,
+    /// Replicas of each partition of databases that do not say.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "POLYLITE_REPLICATION_FACTOR",
+        default_value_t = common::limits::REPLICATION_FACTOR_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(common::limits::REPLICATION_FACTOR_MAX))
+    )]
+    pub replication_factor: u32,
+    /// Address of a coordinator whose cluster this one joins at its first start.
+    #[arg(long, value_name = "URL", env = "POLYLITE_JOIN")]
+    pub join: Option<String>,
+    #[command(flatten)]
+    log: LogArguments,
+}
+
+/// Runs the server until it is told to end.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    logging::start(&arguments.log)?;
+    let listen = arguments.listen;
+    let data_dir = listen.data_directory("coordinator", arguments.port, None)?;
+    let options = CoordinatorOptions {
+        host: listen.host.clone(),
+        port: arguments.port,
+        advertise: listen.advertise,
+        data_dir,
+        replication_factor: arguments.replication_factor,
+        join: arguments.join,
+    };
+    let coordinator = Coordinator::start(options)
+        .await
+        .map_err(|error| server::start_failure("coordinator", arguments.port, &error))?;
+    server::announce_ready("coordinator", &server::url(&listen.host, coordinator.address().port()))?;
+    server::stop_requested().await?;
+    coordinator.shutdown().await;
+    Ok(())
+}

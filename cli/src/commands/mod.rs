@@ -1,0 +1,41 @@
+//! The commands, one file each: its flags, and `run`.
+
+pub mod bench;
+pub mod completions;
+pub mod create_database;
+pub mod describe_database;
+pub mod drop_database;
+pub mod export;
+pub mod import;
+pub mod list_databases;
+pub mod nodes;
+pub mod partitions;
+pub mod query;
+pub mod sql;
+pub mod status;
+pub mod storage_node;
+
+mod column_types;
+
+use crate::arguments::Command;
+use crate::failure::Failure;
+
+/// Runs a command to its end.
+pub async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::StorageNode(arguments) => storage_node::run(arguments).await,
+        Command::CreateDatabase(arguments) => create_database::run(arguments).await,
+        Command::ListDatabases(arguments) => list_databases::run(arguments).await,
+        Command::DescribeDatabase(arguments) => describe_database::run(arguments).await,
+        Command::DropDatabase(arguments) => drop_database::run(arguments).await,
+        Command::Query(arguments) => query::run(arguments).await,
+        Command::Sql(arguments) => sql::run(arguments).await,
+        Command::Import(arguments) => import::run(arguments).await,
+        Command::Export(arguments) => export::run(arguments).await,
+        Command::Nodes(arguments) => nodes::run(arguments).await,
+        Command::Partitions(arguments) => partitions::run(arguments).await,
+        Command::Status(arguments) => status::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}

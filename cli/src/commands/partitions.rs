@@ -1,0 +1,53 @@
+//! `polylite partitions`.
+
+use clap::Args;
+
+use crate::arguments::{ClientArguments, OutputArguments};
+use crate::connection::{Connection, segment};
+use crate::failure::Failure;
+use crate::output::RowSet;
+
+/// Flags of `partitions`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+    /// Only those of this database.
+    #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME")]
+    db_name: Option<String>,
+}
+
+/// Lists the partitions in the order of their databases.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let connection = Connection::open(&arguments.client)?;
+    let path = match &arguments.db_name {
+        Some(name) => format!("/partitions/{}", segment(name)),
+        None => "/partitions".to_owned(),
+    };
+    let answer = connection.get(&path).await?;
+    let mut partitions: Vec<_> =
+        answer["partitions"].as_object().into_iter().flat_map(|partitions| partitions.values()).collect();
+    partitions.sort_by_key(|partition| {
+        let order = |field: &str| partition[field].to_string();
+        (order("database_name"), first_slot(&partition["partition_value"]), order("partition_value"))
+    });
+    let columns = [
+        "id",
+        "database_name",
+        "partition_type",
+        "partition_key",
+        "partition_value",
+        "leader",
+        "storage_nodes",
+        "rows",
+        "bytes",
+    ];
+    Ok(RowSet::of_objects(&columns, partitions).print(arguments.output.output)?)
+}
+
+/// Slots are ordered as numbers; ranges come after them, as text.
+fn first_slot(value: &serde_json::Value) -> u64 {
+    value["slots"][0].as_u64().unwrap_or(u64::MAX)
+}

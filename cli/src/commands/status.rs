@@ -1,0 +1,46 @@
+//! `polylite status`.
+
+use clap::Args;
+use serde_json::Value as Json;
+
+use crate::arguments::{ClientArguments, OutputArguments};
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::output::{OutputFormat, RowSet, shown_value, sorted_pretty};
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// Shows the cluster as the coordinator sees it, one property a line.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let connection = Connection::open(&arguments.client)?;
+    let mut answer = connection.get("/cluster/status").await?;
+    if let Some(object) = answer.as_object_mut() {
+        object.remove("success");
+    }
+    if arguments.output.output == OutputFormat::Json {
+        println!("{}", sorted_pretty(&answer));
+        return Ok(());
+    }
+    let mut set = RowSet::with_columns(&["property", "value"]);
+    for (property, value) in answer.as_object().into_iter().flatten() {
+        set.rows.push(vec![property.as_str().into(), shown_property(value)]);
+    }
+    Ok(set.print(arguments.output.output)?)
+}
+
+/// A list of objects is told by their ids or addresses.
+fn shown_property(value: &Json) -> common::Value {
+    let Some(items) = value.as_array() else { return shown_value(value) };
+    let names = items.iter().map(|item| {
+        let name = [&item["id"], &item["address"]].into_iter().find(|name| name.is_string());
+        name.unwrap_or(item).clone()
+    });
+    shown_value(&Json::Array(names.collect()))
+}

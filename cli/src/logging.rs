@@ -1,0 +1,40 @@
+//! The servers' logs go to stderr; stdout belongs to answers and the ready line.
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+
+/// Flags of the servers that concern their logs.
+#[derive(Clone, Debug, Args)]
+pub struct LogArguments {
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,coordinator=debug`.
+    #[arg(long, value_name = "LEVEL", env = "POLYLITE_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How a log line is written.
+    #[arg(long, value_enum, env = "POLYLITE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging; once per process.
+pub fn start(arguments: &LogArguments) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&arguments.log_level).map_err(|error| {
+        Failure::usage(format!("--log-level {}: {error}", arguments.log_level))
+            .with_hint("use error, warn, info, debug or trace")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match arguments.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    started.map_err(|error| Failure::refused(format!("starting the log: {error}")))
+}

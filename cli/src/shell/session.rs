@@ -1,0 +1,189 @@
+//! A session: the database in use, how answers are shown, and statements run one after another.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::completion::Names;
+use super::dot_commands::{self, Next};
+use crate::connection::{Connection, StatementAnswer, segment};
+use crate::failure::Failure;
+use crate::output::{OutputFormat, RowSet};
+use crate::statements::{self, ScriptStatement};
+
+/// What a shell or a script carries from statement to statement.
+pub struct Session {
+    connection: Connection,
+    database: Option<String>,
+    names: Arc<Names>,
+    /// How rows are shown.
+    pub mode: OutputFormat,
+    /// Whether names of columns are shown where the mode can do without.
+    pub headers: bool,
+    /// Whether the time that a statement took is shown.
+    pub timer: bool,
+}
+
+impl Session {
+    /// A session on a database, or on none yet.
+    pub fn new(connection: Connection, database: Option<String>, mode: OutputFormat) -> Session {
+        Session { connection, database, names: Arc::default(), mode, headers: true, timer: false }
+    }
+
+    /// The server.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The database in use.
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    /// The database in use, or the failure that there is none.
+    pub fn require_database(&self) -> Result<&str, Failure> {
+        self.database.as_deref().ok_or_else(|| {
+            Failure::usage("no database chosen").with_hint("add --db-name N, or .use N in the shell")
+        })
+    }
+
+    /// Names for completion.
+    pub fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names)
+    }
+
+    /// Changes to another database, which must exist.
+    pub async fn use_database(&mut self, name: &str) -> Result<(), Failure> {
+        self.connection.get(&format!("/databases/{}", segment(name))).await?;
+        self.database = Some(name.to_owned());
+        self.refresh_names().await
+    }
+
+    /// Runs every statement of a text.
+    pub async fn run_statements(&mut self, text: &str) -> Result<(), Failure> {
+        let all = statements::split(text).into_all();
+        let several = all.len() > 1;
+        for statement in all {
+            let done = self.run_statement(&statement).await;
+            done.map_err(|failure| if several { at_line(failure, statement.line) } else { failure })?;
+        }
+        Ok(())
+    }
+
+    /// Runs a script: statements, and commands that begin a line with a dot between statements.
+    pub async fn run_script(&mut self, script: &str) -> Result<(), Failure> {
+        let mut pending = String::new();
+        let mut pending_line = 1;
+        for (index, line) in script.lines().enumerate() {
+            if line.starts_with('.') && statements::split(&pending).into_all().is_empty() {
+                pending.clear();
+                let next =
+                    dot_commands::run(self, line).await.map_err(|failure| at_line(failure, index + 1))?;
+                if next == Next::Quit {
+                    return Ok(());
+                }
+                continue;
+            }
+            if pending.is_empty() {
+                pending_line = index + 1;
+            }
+            pending.push_str(line);
+            pending.push('\n');
+            // Only a line with a semicolon can end a statement; the text is looked at no more often than that.
+            if line.contains(';') {
+                let split = statements::split(&pending);
+                let rest = split.rest.clone();
+                self.run_all(split.statements, pending_line).await?;
+                pending_line += rest.as_ref().map_or(0, |rest| rest.line - 1);
+                pending = rest.map_or_else(String::new, |rest| format!("{}\n", rest.text));
+            }
+        }
+        self.run_all(statements::split(&pending).into_all(), pending_line).await
+    }
+
+    async fn run_all(&mut self, all: Vec<ScriptStatement>, first_line: usize) -> Result<(), Failure> {
+        for statement in all {
+            let line = first_line + statement.line - 1;
+            self.run_statement(&statement).await.map_err(|failure| at_line(failure, line))?;
+        }
+        Ok(())
+    }
+
+    async fn run_statement(&mut self, statement: &ScriptStatement) -> Result<(), Failure> {
+        let started = Instant::now();
+        let answer = self.connection.sql(self.require_database()?, &statement.text).await?;
+        self.show_answer(&answer)?;
+        if self.timer {
+            self.print(&format!("Time: {:.3} s\n", started.elapsed().as_secs_f64()))?;
+        }
+        if changes_names(&statement.text) {
+            self.refresh_names().await?;
+        }
+        Ok(())
+    }
+
+    /// The rows of a statement of the shell's own.
+    pub async fn rows(&self, statement: &str) -> Result<RowSet, Failure> {
+        let answer = self.connection.sql(self.require_database()?, statement).await?;
+        Ok(answer.rows.unwrap_or_default())
+    }
+
+    /// Shows rows in the mode chosen.
+    pub fn show(&self, rows: &RowSet) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        rows.write(self.mode, self.headers, &mut out)?;
+        Ok(out.flush()?)
+    }
+
+    /// Prints a text.
+    pub fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    fn show_answer(&self, answer: &StatementAnswer) -> Result<(), Failure> {
+        if let Some(rows) = &answer.rows {
+            self.show(rows)?;
+        } else {
+            let affected = answer.affected_rows;
+            match self.mode {
+                OutputFormat::Json => self.print(&format!("{{\"affected_rows\":{affected}}}\n"))?,
+                OutputFormat::Csv => {}
+                OutputFormat::Table | OutputFormat::Line => {
+                    let noun = if affected == 1 { "row" } else { "rows" };
+                    self.print(&format!("{affected} {noun} affected.\n"))?;
+                }
+            }
+        }
+        if answer.truncated {
+            eprintln!("The answer was cut: it has more rows than one answer holds.");
+            eprintln!("hint: add LIMIT, or use `polylite export`");
+        }
+        Ok(())
+    }
+
+    /// Learns the names of tables and columns again.
+    pub async fn refresh_names(&mut self) -> Result<(), Failure> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let answer = self.connection.get(&format!("/databases/{}/tables", segment(database))).await?;
+        let tables = answer["tables"].as_array().into_iter().flatten().filter_map(|table| {
+            let columns = table["columns"].as_array().into_iter().flatten();
+            let columns = columns.filter_map(|column| column["name"].as_str()).map(str::to_owned);
+            Some((table["name"].as_str()?.to_owned(), columns.collect()))
+        });
+        self.names = Arc::new(Names { tables: tables.collect() });
+        Ok(())
+    }
+}
+
+fn at_line(failure: Failure, line: usize) -> Failure {
+    failure.while_doing(format_args!("line {line}"))
+}
+
+/// Whether a statement may add or remove a table or a column.
+fn changes_names(statement: &str) -> bool {
+    let first: String =
+        statement.trim_start().chars().take_while(|character| character.is_alphabetic()).collect();
+    ["CREATE", "ALTER", "DROP"].iter().any(|word| first.eq_ignore_ascii_case(word))
+}
