@@ -38,11 +38,11 @@ pub(crate) fn add_node(catalog: &mut Catalog, id: &str) -> NodeId {
     NodeId::from(id)
 }
 
-/// Enters a database and answers its operation.
-pub(crate) fn begin_create(catalog: &mut Catalog, name: &str, partitions: u32, factor: u32) -> String {
+/// A database that is not in the catalog yet.
+pub(crate) fn new_database(catalog: &Catalog, name: &str, partitions: u32, factor: u32) -> NewDatabase {
     let nodes = choose_nodes(catalog, partitions as usize, factor).unwrap();
     let partitions = hash_ranges(partitions).into_iter().zip(nodes).enumerate();
-    let new = NewDatabase {
+    NewDatabase {
         name: name.into(),
         kind: DatabaseKind::Sql,
         partition_type: PartitionType::Horizontal,
@@ -54,7 +54,12 @@ pub(crate) fn begin_create(catalog: &mut Catalog, name: &str, partitions: u32, f
         partitions: partitions
             .map(|(number, (range, nodes))| NewPartition { uuid: format!("{name}-{number}"), range, nodes })
             .collect(),
-    };
+    }
+}
+
+/// Enters a database and answers its operation.
+pub(crate) fn begin_create(catalog: &mut Catalog, name: &str, partitions: u32, factor: u32) -> String {
+    let new = new_database(catalog, name, partitions, factor);
     operation(run(catalog, &Command::CreateDatabase(Box::new(new))))
 }
 

@@ -12,4 +12,4 @@ pub use new_database::choose_nodes;
 pub use repair::{repairs, under_replicated};
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

@@ -1,1 +1,336 @@
+//! Coordinators over real connections, each with a data directory of its own.
 
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::catalog::{Catalog, ReplicaRole};
+use common::{ErrorCode, NodeId, Outcome};
+use consensus_runtime::LogOptions;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use polylite_client::node::StorageClient;
+use polylite_client::peer::{PeerIdentity, PeerOptions, PeerPool};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::health::ClusterHealth;
+use crate::peer_service::CoordinatorService;
+
+/// Longer than anything takes; a test that waits so long has failed.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A running coordinator.
+struct Coordinator {
+    store: CatalogStore,
+    stop: CancellationToken,
+}
+
+impl Coordinator {
+    async fn start(folder: &Path, join: Option<&Coordinator>, snapshot_interval: u64) -> Coordinator {
+        Coordinator::start_at(folder, "127.0.0.1:0", join, snapshot_interval).await
+    }
+
+    async fn start_at(
+        folder: &Path,
+        address: &str,
+        join: Option<&Coordinator>,
+        snapshot_interval: u64,
+    ) -> Coordinator {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut options = CatalogOptions::new(folder.to_owned(), "127.0.0.1", port);
+        options.join = join.map(|other| format!("http://{}/", other.store.address()));
+        options.log = LogOptions::small();
+        options.runtime.tick = Duration::from_millis(10);
+        options.snapshot_interval = snapshot_interval;
+        let pool = PeerPool::new(PeerOptions::default());
+        let store = CatalogStore::open(options, pool.clone()).await.unwrap();
+        let health = ClusterHealth::new(store.clone(), StorageClient::new(pool));
+        let service = Arc::new(CoordinatorService::new(store.clone(), health, PeerIdentity::default()));
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, service, stop.clone())));
+        Coordinator { store, stop }
+    }
+
+    /// Ends it as a process ends, connections included.
+    async fn stop(self) {
+        self.stop.cancel();
+        self.store.shutdown().await;
+    }
+
+    async fn register(&self, name: &str) -> NodeId {
+        let command = registration(name);
+        match self.store.propose_within(command, LONG).await.unwrap() {
+            Answer::Node(id) => id,
+            other => panic!("a registration was answered with {other:?}"),
+        }
+    }
+
+    async fn sees<T>(&self, shows: impl Fn(&Catalog) -> Option<T>) -> T {
+        self.store.wait_until(LONG, shows).await.expect("the view shows it in time")
+    }
+
+    /// Waits until this coordinator knows of so many voters.
+    async fn sees_voters(&self, count: usize) {
+        let voters = |catalog: &Catalog| {
+            let roles = catalog.coordinators.values().map(|coordinator| coordinator.role);
+            (roles.filter(|role| *role == ReplicaRole::Voter).count() == count).then_some(())
+        };
+        self.sees(voters).await;
+    }
+}
+
+async fn serve(listener: TcpListener, service: Arc<CoordinatorService>, stop: CancellationToken) {
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let (service, stop) = (service.clone(), stop.clone());
+        tokio::spawn(async move {
+            let answer = service_fn(|mut request| {
+                let response =
+                    polylite_client::peer::accept_until(&mut request, service.clone(), stop.clone());
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), answer)
+                .with_upgrades();
+            // A connection may break at any time: coordinators end in these tests.
+            drop(connection.await);
+        });
+    }
+}
+
+fn registration(name: &str) -> Command {
+    Command::RegisterNode {
+        node: Some(name.into()),
+        instance: Some(format!("instance of {name}")),
+        host: name.into(),
+        port: 1,
+    }
+}
+
+fn folders(count: usize) -> Vec<TempDir> {
+    (0..count).map(|_| tempfile::tempdir().unwrap()).collect()
+}
+
+/// A founder and coordinators that join it, once all of them vote.
+async fn cluster(folders: &[TempDir]) -> Vec<Coordinator> {
+    let mut coordinators = vec![Coordinator::start(folders[0].path(), None, 1_000).await];
+    for folder in &folders[1..] {
+        let next = Coordinator::start(folder.path(), Some(&coordinators[0]), 1_000).await;
+        coordinators.push(next);
+        coordinators[0].sees_voters(coordinators.len()).await;
+    }
+    for coordinator in &coordinators {
+        coordinator.sees_voters(folders.len()).await;
+    }
+    coordinators
+}
+
+/// What all coordinators agree on, without what only says how far a view has come.
+fn essence(catalog: &Catalog) -> Catalog {
+    Catalog { version: 0, ..catalog.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Coordinator::start(folder.path(), None, 1_000).await;
+    first.register("n1").await;
+    let before = first.store.view();
+    let cluster = first.store.cluster().to_owned();
+    first.stop().await;
+
+    let again = Coordinator::start(folder.path(), None, 1_000).await;
+    let after = again.store.confirmed_within(LONG).await.unwrap();
+    assert_eq!((&after.nodes, after.next_replica), (&before.nodes, before.next_replica));
+    assert_eq!(again.store.cluster(), cluster);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_comes_back_elsewhere_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Coordinator::start(folder.path(), None, 1_000).await;
+    let old = first.store.address().to_owned();
+    first.stop().await;
+    let again = Coordinator::start(folder.path(), None, 1_000).await;
+    let new = again.store.address().to_owned();
+    assert_ne!(old, new);
+    let moved = |catalog: &Catalog| {
+        catalog.coordinators.values().any(|coordinator| coordinator.address() == new).then_some(())
+    };
+    again.sees(moved).await;
+    assert_eq!(again.store.view().coordinators.len(), 1);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Coordinator::start(folder.path(), None, 1_000).await;
+    let options = CatalogOptions::new(folder.path().to_owned(), "127.0.0.1", 1);
+    let second = CatalogStore::open(options, PeerPool::new(PeerOptions::default())).await;
+    assert!(matches!(second, Err(OpenCatalogError::Directory(DirectoryError::InUse(_)))));
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_truncated_behind_snapshots_and_a_restart_begins_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Coordinator::start(folder.path(), None, 16).await;
+    for number in 0..100 {
+        first.register(&format!("n{number}")).await;
+    }
+    let before = first.store.view();
+    // Truncation is seen in the group's status after its next round, of which each proposal makes one.
+    while first.store.inner.group.status().first_index < 50 {
+        first.register("n0").await;
+    }
+    first.stop().await;
+
+    let snapshot = snapshot::read(&folder.path().join("catalog-0.snapshot")).unwrap().unwrap();
+    assert!(snapshot.position.index >= 50, "the snapshot stands at {}", snapshot.position.index);
+    assert!(!snapshot.position.configuration.configuration.voters.is_empty());
+    let again = Coordinator::start(folder.path(), None, 16).await;
+    let after = again.store.confirmed_within(LONG).await.unwrap();
+    assert_eq!(after.nodes, before.nodes);
+    again.register("one-more").await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_of_three_coordinators_takes_commands_and_knows_what_the_others_acknowledged() {
+    let folders = folders(3);
+    let coordinators = cluster(&folders).await;
+    for (number, coordinator) in coordinators.iter().enumerate() {
+        coordinator.register(&format!("n{number}")).await;
+        for other in &coordinators {
+            let catalog = other.store.confirmed_within(LONG).await.unwrap();
+            assert_eq!(catalog.nodes.len(), number + 1);
+        }
+    }
+    assert_eq!(coordinators.iter().filter(|coordinator| coordinator.store.is_leader()).count(), 1);
+    let catalogs: Vec<Catalog> =
+        coordinators.iter().map(|coordinator| essence(&coordinator.store.view())).collect();
+    assert!(catalogs.windows(2).all(|pair| pair[0] == pair[1]));
+    for coordinator in coordinators {
+        coordinator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_three_restart_and_lose_nothing() {
+    let folders = folders(3);
+    let coordinators = cluster(&folders).await;
+    coordinators[2].register("n1").await;
+    let addresses: Vec<String> =
+        coordinators.iter().map(|coordinator| coordinator.store.address().to_owned()).collect();
+    for coordinator in coordinators {
+        coordinator.stop().await;
+    }
+    let starts = folders
+        .iter()
+        .zip(&addresses)
+        .map(|(folder, address)| Coordinator::start_at(folder.path(), address, None, 1_000));
+    let again = futures_util::future::join_all(starts).await;
+    for coordinator in &again {
+        let catalog = coordinator.store.confirmed_within(LONG).await.unwrap();
+        assert!(catalog.nodes.contains_key(&NodeId::from("n1")));
+        assert_eq!(catalog.coordinators.len(), 3);
+    }
+    for coordinator in again {
+        coordinator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_go_on_when_the_leader_ends() {
+    let folders = folders(3);
+    let mut coordinators = cluster(&folders).await;
+    let leader = coordinators.iter().position(|coordinator| coordinator.store.is_leader()).unwrap();
+    coordinators.remove(leader).stop().await;
+    coordinators[0].register("n1").await;
+    let catalog = coordinators[1].store.confirmed_within(LONG).await.unwrap();
+    assert!(catalog.nodes.contains_key(&NodeId::from("n1")));
+    for coordinator in coordinators {
+        coordinator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_the_answer_is_no_quorum_in_time() {
+    let folders = folders(3);
+    let mut coordinators = cluster(&folders).await;
+    let last = coordinators.pop().unwrap();
+    for coordinator in coordinators {
+        coordinator.stop().await;
+    }
+    let limit = Duration::from_secs(1);
+    let before = tokio::time::Instant::now();
+    let refused = last.store.propose_within(registration("n1"), limit).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NoQuorum);
+    let refused = last.store.confirmed_within(limit).await.unwrap_err();
+    assert_eq!((refused.code, refused.outcome), (ErrorCode::NoQuorum, Outcome::NotApplied));
+    assert!(before.elapsed() < 3 * limit, "it took {:?}", before.elapsed());
+    // What it knows it still knows.
+    assert_eq!(last.store.view().coordinators.len(), 3);
+    last.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_lacks_truncated_entries_gets_the_snapshot() {
+    let folders = folders(2);
+    let founder = Coordinator::start(folders[0].path(), None, 16).await;
+    for number in 0..60 {
+        founder.register(&format!("n{number}")).await;
+    }
+    let joined = Coordinator::start(folders[1].path(), Some(&founder), 16).await;
+    founder.sees_voters(2).await;
+    joined.sees_voters(2).await;
+    assert_eq!(joined.store.inner.shared.generation(), 1, "it came by snapshot");
+    let catalog = joined.store.confirmed_within(LONG).await.unwrap();
+    assert_eq!(essence(&catalog), essence(&founder.store.view()));
+    assert_eq!(joined.store.cluster(), founder.store.cluster());
+
+    // The snapshot is its state now, also after a restart.
+    let address = joined.store.address().to_owned();
+    joined.stop().await;
+    let again = Coordinator::start_at(folders[1].path(), &address, None, 16).await;
+    assert_eq!(again.store.confirmed_within(LONG).await.unwrap().nodes.len(), 60);
+    again.stop().await;
+    founder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_repeated_gives_the_same_replica() {
+    let folder = tempfile::tempdir().unwrap();
+    let founder = Coordinator::start(folder.path(), None, 1_000).await;
+    let join = || async {
+        let reply = founder.store.admit("127.0.0.1".into(), 9, "somebody".into()).await.unwrap();
+        let CoordinatorReply::Joined { replica, .. } = reply else { panic!("{reply:?}") };
+        replica
+    };
+    assert_eq!(join().await, join().await);
+    assert_eq!(founder.store.view().coordinators.len(), 2);
+    founder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_another_cluster_is_dropped() {
+    let folders = folders(2);
+    let one = Coordinator::start(folders[0].path(), None, 1_000).await;
+    let other = Coordinator::start(folders[1].path(), None, 1_000).await;
+    let received = || one.store.inner.runtime.metrics().snapshot().messages_received;
+    let before = received();
+    let batch = |cluster: &str| transport::tests::batch_with_one_message(cluster);
+    one.store.deliver(&batch(other.store.cluster()));
+    assert_eq!(received(), before);
+    one.store.deliver(&batch(one.store.cluster()));
+    assert_eq!(received(), before + 1);
+    one.stop().await;
+    other.stop().await;
+}

@@ -60,3 +60,22 @@ pub(super) fn deliver(runtime: &Runtime, cluster: &str, payload: &[u8]) {
     });
     runtime.deliver(envelopes.collect());
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use common::{PartitionId, ReplicaId};
+
+    use super::*;
+
+    /// A batch as it comes from the network, with one message that says nothing.
+    pub(in super::super) fn batch_with_one_message(cluster: &str) -> bytes::Bytes {
+        let envelope = Envelope {
+            group: PartitionId::CATALOG,
+            from: ReplicaId(2),
+            to: ReplicaId(1),
+            message: bytes::Bytes::new(),
+        };
+        let batch = RaftBatch { hlc: Hlc::default(), envelopes: vec![envelope] };
+        encode(&ClusterBatch { cluster: cluster.to_owned(), batch })
+    }
+}

@@ -1,0 +1,37 @@
+//! Replicas are added and lost ones removed.
+
+use super::*;
+
+#[test]
+fn a_new_replica_learns_and_then_votes() {
+    let mut catalog = cluster(1);
+    create(&mut catalog, "d", 1, 3);
+    fixture::add_node(&mut catalog, "n2");
+    let add = Command::AddReplica { partition: PartitionId(1), node: "n2".into() };
+    let id = operation(run(&mut catalog, &add));
+    let role = |catalog: &Catalog| catalog.partitions[&PartitionId(1)].replicas[1].role;
+    assert_eq!(role(&catalog), ReplicaRole::Learner);
+    assert_eq!(refused(&mut catalog, &add).code, ErrorCode::SerializationFailure);
+    run(&mut catalog, &Command::FinishOperation { operation: id });
+    assert_eq!(role(&catalog), ReplicaRole::Voter);
+    assert_eq!(refused(&mut catalog, &add).code, ErrorCode::BadRequest);
+}
+
+#[test]
+fn a_replica_that_was_given_up_leaves_its_group_as_a_lost_one() {
+    let mut catalog = cluster(2);
+    create(&mut catalog, "d", 1, 1);
+    let holder = catalog.partitions[&PartitionId(1)].replicas[0].node.clone();
+    let other = catalog.nodes.keys().find(|node| **node != holder).unwrap().clone();
+    let add = Command::AddReplica { partition: PartitionId(1), node: other };
+    let id = operation(run(&mut catalog, &add));
+    run(&mut catalog, &Command::FailOperation { operation: id, error: Error::internal("gone") });
+    let replica = catalog.partitions[&PartitionId(1)].replicas[1].clone();
+    assert_eq!(replica.role, ReplicaRole::Lost);
+    let voter = catalog.partitions[&PartitionId(1)].replicas[0].id;
+    let remove = |replica: ReplicaId| Command::RemoveReplica { partition: PartitionId(1), replica };
+    assert_eq!(refused(&mut catalog, &remove(voter)).code, ErrorCode::BadRequest);
+    let id = operation(run(&mut catalog, &remove(replica.id)));
+    run(&mut catalog, &Command::FinishOperation { operation: id });
+    assert_eq!(catalog.partitions[&PartitionId(1)].replicas.len(), 1);
+}
