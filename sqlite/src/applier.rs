@@ -5,6 +5,7 @@ use std::sync::Arc;
 use common::entry::Effects;
 use common::names::quote_identifier;
 use common::{Error, ErrorCode};
+use rusqlite::ffi;
 
 use crate::connection::{ClientStatement, Connection, ours};
 use crate::error::{Failure, Result};
@@ -39,7 +40,9 @@ impl Applier {
     pub fn inspect(location: &Location) -> Result<FileContents> {
         let connection = match recipe::applier(location, false) {
             Ok(connection) => connection,
-            Err(Failure::Storage { code, .. }) if is_missing(code) => return Ok(FileContents::Absent),
+            Err(Failure::Storage { code, .. }) if is_missing(location, code)? => {
+                return Ok(FileContents::Absent);
+            }
             Err(other) => return Err(other),
         };
         if !System::exists(connection.raw())? {
@@ -57,7 +60,7 @@ impl Applier {
         let connection = recipe::applier(location, true)?;
         if System::exists(connection.raw())? {
             return Err(Failure::Storage {
-                code: rusqlite::ffi::SQLITE_MISUSE,
+                code: ffi::SQLITE_MISUSE,
                 message: format!("{} holds a replica already", location.path.display()),
             });
         }
@@ -177,8 +180,19 @@ impl Applier {
     }
 }
 
-fn is_missing(code: i32) -> bool {
-    code & 0xff == rusqlite::ffi::SQLITE_CANTOPEN
+/// Whether a file could not be opened because there is none. One that may not be read is there.
+fn is_missing(location: &Location, code: i32) -> Result<bool> {
+    if code & 0xff != ffi::SQLITE_CANTOPEN {
+        return Ok(false);
+    }
+    if location.vfs.is_some() {
+        return Ok(true);
+    }
+    location
+        .path
+        .try_exists()
+        .map(|exists| !exists)
+        .map_err(|error| Failure::Storage { code, message: format!("{}: {error}", location.path.display()) })
 }
 
 /// Refuses views that read the system's tables, which compiling CREATE VIEW does not notice, and triggers,

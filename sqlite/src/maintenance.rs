@@ -20,6 +20,9 @@ use crate::system;
 /// Pages copied between two looks at whether a backup should go on.
 const BACKUP_PAGES: i32 = 256;
 
+/// Bytes before each page in the write-ahead log (<https://sqlite.org/fileformat2.html#wal_file_format>).
+const FRAME_HEADER: i64 = 24;
+
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -102,14 +105,20 @@ impl Maintenance {
         self.sync_folder(&self.location.path)
     }
 
-    /// Size of the write-ahead log in bytes.
+    /// Bytes of the write-ahead log that a checkpoint would move: its file keeps its size when it begins
+    /// anew, so that size would tell nothing.
     pub fn wal_bytes(&self) -> Result<u64> {
-        self.size_of_file(ffi::SQLITE_FCNTL_JOURNAL_POINTER)
+        let mut statement = self.connection.raw().prepare_cached(ours!("PRAGMA wal_checkpoint(NOOP)"))?;
+        let (log, moved): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        let mut statement = self.connection.raw().prepare_cached(ours!("PRAGMA page_size"))?;
+        let page: i64 = statement.query_row([], |row| row.get(0))?;
+        Ok(u64::try_from((log - moved).max(0) * (page + FRAME_HEADER)).unwrap_or(0))
     }
 
-    /// Size of the database file and its write-ahead log in bytes.
+    /// Size on disk of the database file and its write-ahead log, in bytes.
     pub fn bytes(&self) -> Result<u64> {
-        Ok(self.size_of_file(ffi::SQLITE_FCNTL_FILE_POINTER)? + self.wal_bytes()?)
+        Ok(self.size_of_file(ffi::SQLITE_FCNTL_FILE_POINTER)?
+            + self.size_of_file(ffi::SQLITE_FCNTL_JOURNAL_POINTER)?)
     }
 
     fn size_of_file(&self, which: i32) -> Result<u64> {

@@ -127,9 +127,11 @@ fn checkpoints_empty_the_log_once_no_reader_needs_it() {
     assert!(maintenance.wal_bytes().unwrap() > 500_000);
     assert!(maintenance.bytes().unwrap() > maintenance.wal_bytes().unwrap());
     assert!(!maintenance.checkpoint().unwrap().restarted);
+    assert!(maintenance.wal_bytes().unwrap() > 500_000, "the reader's snapshot is of before");
     drop(snapshot);
     let checkpoint = maintenance.checkpoint().unwrap();
     assert!(checkpoint.restarted && checkpoint.moved_frames == checkpoint.log_frames);
+    assert_eq!(maintenance.wal_bytes().unwrap(), 0);
     maintenance.sync_wal().unwrap();
     assert_eq!(maintenance.count_rows().unwrap(), [("t".to_owned(), 1_000)]);
 }
@@ -151,6 +153,9 @@ fn a_file_says_what_it_is() {
     drop(Applier::create(&location, &state).unwrap());
     assert_eq!(Applier::inspect(&location).unwrap(), FileContents::Replica(Box::new(state)));
     assert!(Applier::create(&location, &SystemState::default()).is_err());
+    // What is there and cannot be opened is not absent.
+    std::fs::create_dir(folder.path().join("folder.db")).unwrap();
+    assert!(Applier::inspect(&Location::file(folder.path().join("folder.db"))).is_err());
     std::fs::write(folder.path().join("bad.db"), [7; 8_192]).unwrap();
     assert!(Applier::inspect(&Location::file(folder.path().join("bad.db"))).is_err());
 }
