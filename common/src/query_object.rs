@@ -1,25 +1,507 @@
 //! Query objects: the JSON form of the commonest statements, as `POST /query/{db}` and query files take it.
+//!
+//! `null`, `{}` for `where`, and an absent field mean the same.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
+use crate::names::quote_identifier;
+use crate::protocol::{Params, Statement};
 use crate::schema::DatabaseKind;
-use crate::{Error, Result};
+use crate::{Error, Result, Value, json};
 
 /// A query object, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct QueryObject {
-    /// The operation and its fields.
-    pub json: Json,
+pub enum QueryObject {
+    /// On a table.
+    Table(TableQuery),
+    /// On a collection.
+    Collection(CollectionQuery),
+    /// SQL text: `{"operation":"sql","sql":…,"params":…}`.
+    Sql(Statement),
+}
+
+/// A query object on a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableQuery {
+    /// The table.
+    pub table: String,
+    /// What to do.
+    pub operation: TableOperation,
+}
+
+/// What a query object does with a table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TableOperation {
+    /// Insert a row.
+    Insert {
+        /// Columns and their values.
+        values: Vec<(String, Value)>,
+    },
+    /// Answer rows.
+    Select {
+        /// Columns by name; empty: all.
+        columns: Vec<String>,
+        /// Which rows.
+        conditions: Vec<Condition>,
+        /// Columns to sort by; `true`: descending.
+        order_by: Vec<(String, bool)>,
+        /// Most rows.
+        limit: Option<u64>,
+    },
+    /// Change rows.
+    Update {
+        /// Columns and their new values.
+        values: Vec<(String, Value)>,
+        /// Which rows.
+        conditions: Vec<Condition>,
+    },
+    /// Delete rows.
+    Delete {
+        /// Which rows; none: all.
+        conditions: Vec<Condition>,
+    },
+}
+
+/// A condition on a column. All conditions of a query object must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// The column.
+    pub column: String,
+    /// How it is compared.
+    pub comparison: Comparison,
+    /// With what. NULL with [`Comparison::Equal`] means IS NULL.
+    pub value: Value,
+}
+
+/// How a column is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// No operator.
+    Equal,
+    /// `$ne`.
+    NotEqual,
+    /// `$lt`.
+    Less,
+    /// `$lte`.
+    LessOrEqual,
+    /// `$gt`.
+    Greater,
+    /// `$gte`.
+    GreaterOrEqual,
+}
+
+/// A query object on a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectionQuery {
+    /// The collection.
+    pub collection: String,
+    /// What to do.
+    pub operation: CollectionOperation,
+}
+
+/// What a query object does with a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CollectionOperation {
+    /// Insert a document.
+    Insert {
+        /// The document.
+        document: Map<String, Json>,
+    },
+    /// Answer documents.
+    Find {
+        /// Which.
+        which: Which,
+    },
+    /// Change documents: the fields given replace those of the same name.
+    Update {
+        /// Which; never all.
+        which: Which,
+        /// The fields.
+        document: Map<String, Json>,
+    },
+    /// Delete documents.
+    Delete {
+        /// Which; never all.
+        which: Which,
+    },
+}
+
+/// Which documents.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Which {
+    /// The one with this id, an integer or a text.
+    Id(Value),
+    /// Those that match a filter; an empty one matches all.
+    Matching(Map<String, Json>),
 }
 
 impl QueryObject {
-    /// Checks a query object against the face of its database.
+    /// Checks a query object. Where it names neither a table nor a collection, `kind` decides what it is on.
     pub fn parse(json: Json, kind: DatabaseKind) -> Result<QueryObject> {
-        let _ = kind;
-        if json.is_object() {
-            Ok(QueryObject { json })
+        let Json::Object(fields) = json else { return Err(Error::bad_request("a query is a JSON object")) };
+        let operation = match present(&fields, "operation") {
+            Some(Json::String(operation)) => operation.to_ascii_lowercase(),
+            Some(_) => return Err(Error::bad_request("operation must be a text")),
+            None => return Err(Error::bad_request("Missing required field: operation")),
+        };
+        if operation == "sql" {
+            return parse_sql(&fields).map(QueryObject::Sql);
+        }
+        let on_table = present(&fields, "table").is_some()
+            || (kind == DatabaseKind::Sql && present(&fields, "collection").is_none());
+        if on_table {
+            parse_table_query(&operation, &fields).map(QueryObject::Table)
         } else {
-            Err(Error::bad_request("a query is a JSON object"))
+            parse_collection_query(&operation, &fields).map(QueryObject::Collection)
+        }
+    }
+
+    /// Whether it only reads; `None` if its SQL text decides that.
+    #[must_use]
+    pub fn is_read(&self) -> Option<bool> {
+        match self {
+            QueryObject::Table(query) => Some(matches!(query.operation, TableOperation::Select { .. })),
+            QueryObject::Collection(query) => {
+                Some(matches!(query.operation, CollectionOperation::Find { .. }))
+            }
+            QueryObject::Sql(_) => None,
+        }
+    }
+}
+
+/// A field that is there and not null.
+fn present<'a>(fields: &'a Map<String, Json>, name: &str) -> Option<&'a Json> {
+    fields.get(name).filter(|value| !value.is_null())
+}
+
+fn text(fields: &Map<String, Json>, name: &str) -> Result<Option<String>> {
+    match present(fields, name) {
+        None => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Error::bad_request(format!("{name} must be a text"))),
+    }
+}
+
+fn object<'a>(fields: &'a Map<String, Json>, name: &str) -> Result<Option<&'a Map<String, Json>>> {
+    match present(fields, name) {
+        None => Ok(None),
+        Some(Json::Object(object)) => Ok(Some(object)),
+        Some(_) => Err(Error::bad_request(format!("{name} must be an object"))),
+    }
+}
+
+fn parse_sql(fields: &Map<String, Json>) -> Result<Statement> {
+    let sql = text(fields, "sql")?.ok_or_else(|| Error::bad_request("Missing required field: sql"))?;
+    let params = match present(fields, "params") {
+        None => Params::None,
+        Some(Json::Array(values)) if values.is_empty() => Params::None,
+        Some(Json::Array(values)) => {
+            Params::Positional(values.iter().map(json::from_json).collect::<Result<_>>()?)
+        }
+        Some(Json::Object(values)) => Params::Named(
+            values
+                .iter()
+                .map(|(name, value)| Ok((name.clone(), json::from_json(value)?)))
+                .collect::<Result<_>>()?,
+        ),
+        Some(_) => return Err(Error::bad_request("params must be an array or an object")),
+    };
+    Ok(Statement { sql, params })
+}
+
+fn parse_table_query(operation: &str, fields: &Map<String, Json>) -> Result<TableQuery> {
+    let table = text(fields, "table")?.ok_or_else(|| Error::bad_request("Missing required field: table"))?;
+    let values = || -> Result<Vec<(String, Value)>> {
+        let values =
+            object(fields, "values")?.ok_or_else(|| Error::bad_request("Missing required field: values"))?;
+        values.iter().map(|(name, value)| Ok((name.clone(), column_value(name, value)?))).collect()
+    };
+    let conditions = || parse_conditions(object(fields, "where")?);
+    let operation = match operation {
+        "insert" => TableOperation::Insert { values: values()? },
+        "query" | "get" => TableOperation::Select {
+            columns: parse_columns(fields)?,
+            conditions: conditions()?,
+            order_by: parse_order(fields)?,
+            limit: parse_limit(fields)?,
+        },
+        "update" => {
+            let values = values()?;
+            if values.is_empty() {
+                return Err(Error::bad_request("values must name at least one column"));
+            }
+            TableOperation::Update { values, conditions: conditions()? }
+        }
+        "delete" => TableOperation::Delete { conditions: conditions()? },
+        other => return Err(unknown_operation("SQL", other)),
+    };
+    Ok(TableQuery { table, operation })
+}
+
+fn unknown_operation(face: &str, operation: &str) -> Error {
+    Error::bad_request(format!("Unsupported {face} operation: {operation}"))
+        .with_hint("insert, query, get, update, delete or sql")
+}
+
+fn column_value(column: &str, value: &Json) -> Result<Value> {
+    json::from_json(value).map_err(|mut error| {
+        error.message = format!("{column}: {}", error.message);
+        error
+    })
+}
+
+fn parse_columns(fields: &Map<String, Json>) -> Result<Vec<String>> {
+    let columns = match present(fields, "columns") {
+        None => return Ok(Vec::new()),
+        Some(Json::Array(columns)) => columns
+            .iter()
+            .map(|column| column.as_str().map(str::to_owned))
+            .collect::<Option<Vec<String>>>()
+            .ok_or_else(|| Error::bad_request("columns must be a list of names"))?,
+        Some(_) => return Err(Error::bad_request("columns must be a list of names")),
+    };
+    Ok(if columns.iter().any(|column| column == "*") { Vec::new() } else { columns })
+}
+
+fn parse_order(fields: &Map<String, Json>) -> Result<Vec<(String, bool)>> {
+    let Some(order) = text(fields, "order_by")? else { return Ok(Vec::new()) };
+    order.split(',').map(str::trim).filter(|term| !term.is_empty()).map(parse_term).collect()
+}
+
+fn parse_term(term: &str) -> Result<(String, bool)> {
+    let mut words = term.split_whitespace();
+    let column = words.next().unwrap_or_default().trim_matches('"').to_owned();
+    let descending = match words.next().map(str::to_ascii_uppercase).as_deref() {
+        None | Some("ASC") => Some(false),
+        Some("DESC") => Some(true),
+        Some(_) => None,
+    };
+    match (descending, words.next()) {
+        (Some(descending), None) if !column.is_empty() => Ok((column, descending)),
+        _ => Err(Error::bad_request(format!("order_by: '{term}' is not a column with ASC or DESC"))),
+    }
+}
+
+fn parse_limit(fields: &Map<String, Json>) -> Result<Option<u64>> {
+    match present(fields, "limit") {
+        None => Ok(None),
+        Some(limit) => limit
+            .as_u64()
+            .map(Some)
+            .ok_or_else(|| Error::bad_request("limit must be an integer of at least 0")),
+    }
+}
+
+fn parse_conditions(object: Option<&Map<String, Json>>) -> Result<Vec<Condition>> {
+    let mut conditions = Vec::new();
+    for (column, value) in object.into_iter().flatten() {
+        let operators = match value {
+            Json::Object(fields) if !is_tagged(fields) => fields,
+            plain => {
+                let value = column_value(column, plain)?;
+                conditions.push(Condition { column: column.clone(), comparison: Comparison::Equal, value });
+                continue;
+            }
+        };
+        for (operator, value) in operators {
+            let comparison = match operator.as_str() {
+                "$eq" => Comparison::Equal,
+                "$ne" => Comparison::NotEqual,
+                "$lt" => Comparison::Less,
+                "$lte" => Comparison::LessOrEqual,
+                "$gt" => Comparison::Greater,
+                "$gte" => Comparison::GreaterOrEqual,
+                other => {
+                    return Err(Error::bad_request(format!("{column}: unknown operator '{other}'"))
+                        .with_hint("$eq, $ne, $lt, $lte, $gt or $gte"));
+                }
+            };
+            let value = column_value(column, value)?;
+            conditions.push(Condition { column: column.clone(), comparison, value });
+        }
+    }
+    Ok(conditions)
+}
+
+/// `{"$blob":…}` and `{"$real":…}` are values.
+fn is_tagged(fields: &Map<String, Json>) -> bool {
+    fields.len() == 1 && fields.keys().all(|key| key == "$blob" || key == "$real")
+}
+
+fn parse_collection_query(operation: &str, fields: &Map<String, Json>) -> Result<CollectionQuery> {
+    let collection = text(fields, "collection")?.unwrap_or_else(|| "default".to_owned());
+    let document = || -> Result<Map<String, Json>> {
+        let document = object(fields, "document")?;
+        document.cloned().ok_or_else(|| Error::bad_request("Missing required field: document"))
+    };
+    let operation = match operation {
+        "insert" => CollectionOperation::Insert { document: document()? },
+        "get" | "query" => CollectionOperation::Find { which: parse_which(fields)? },
+        "update" => CollectionOperation::Update {
+            which: not_all(parse_which(fields)?, "UPDATE")?,
+            document: document()?,
+        },
+        "delete" => CollectionOperation::Delete { which: not_all(parse_which(fields)?, "DELETE")? },
+        other => return Err(unknown_operation("NoSQL", other)),
+    };
+    Ok(CollectionQuery { collection, operation })
+}
+
+fn parse_which(fields: &Map<String, Json>) -> Result<Which> {
+    match present(fields, "id") {
+        None => Ok(Which::Matching(object(fields, "where")?.cloned().unwrap_or_default())),
+        Some(Json::String(id)) => Ok(Which::Id(Value::Text(id.clone()))),
+        Some(Json::Number(id)) => {
+            let id = id.as_i64().ok_or_else(|| Error::bad_request("id must be an integer or a text"))?;
+            Ok(Which::Id(Value::Integer(id)))
+        }
+        Some(_) => Err(Error::bad_request("id must be an integer or a text")),
+    }
+}
+
+fn not_all(which: Which, word: &str) -> Result<Which> {
+    match which {
+        Which::Matching(filter) if filter.is_empty() => Err(Error::bad_request(format!(
+            "Either document ID or conditions are required for {word} operation"
+        ))),
+        other => Ok(other),
+    }
+}
+
+impl TableQuery {
+    /// The statement that does it: names quoted, values as parameters. An insert answers the row as stored.
+    #[must_use]
+    pub fn statement(&self) -> Statement {
+        let table = quote_identifier(&self.table);
+        let mut params = Vec::new();
+        let sql = match &self.operation {
+            TableOperation::Insert { values } if values.is_empty() => {
+                format!("INSERT INTO {table} DEFAULT VALUES RETURNING *")
+            }
+            TableOperation::Insert { values } => {
+                let names: Vec<String> = values.iter().map(|(name, _)| quote_identifier(name)).collect();
+                params.extend(values.iter().map(|(_, value)| value.clone()));
+                let marks = vec!["?"; names.len()].join(", ");
+                format!("INSERT INTO {table} ({}) VALUES ({marks}) RETURNING *", names.join(", "))
+            }
+            TableOperation::Select { columns, conditions, order_by, limit } => {
+                let columns = match columns.as_slice() {
+                    [] => "*".to_owned(),
+                    names => names.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", "),
+                };
+                let filter = render_conditions(conditions, &mut params);
+                let order = render_order(order_by);
+                let limit = limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+                format!("SELECT {columns} FROM {table}{filter}{order}{limit}")
+            }
+            TableOperation::Update { values, conditions } => {
+                let sets: Vec<String> =
+                    values.iter().map(|(name, _)| format!("{} = ?", quote_identifier(name))).collect();
+                params.extend(values.iter().map(|(_, value)| value.clone()));
+                let filter = render_conditions(conditions, &mut params);
+                format!("UPDATE {table} SET {}{filter}", sets.join(", "))
+            }
+            TableOperation::Delete { conditions } => {
+                let filter = render_conditions(conditions, &mut params);
+                format!("DELETE FROM {table}{filter}")
+            }
+        };
+        let params = if params.is_empty() { Params::None } else { Params::Positional(params) };
+        Statement { sql, params }
+    }
+}
+
+fn render_conditions(conditions: &[Condition], params: &mut Vec<Value>) -> String {
+    if conditions.is_empty() {
+        return String::new();
+    }
+    let terms: Vec<String> = conditions
+        .iter()
+        .map(|condition| {
+            let column = quote_identifier(&condition.column);
+            let operator = match (condition.comparison, condition.value.is_null()) {
+                (Comparison::Equal, true) => return format!("{column} IS NULL"),
+                (Comparison::NotEqual, true) => return format!("{column} IS NOT NULL"),
+                (Comparison::Equal, false) => "=",
+                (Comparison::NotEqual, false) => "<>",
+                (Comparison::Less, _) => "<",
+                (Comparison::LessOrEqual, _) => "<=",
+                (Comparison::Greater, _) => ">",
+                (Comparison::GreaterOrEqual, _) => ">=",
+            };
+            params.push(condition.value.clone());
+            format!("{column} {operator} ?")
+        })
+        .collect();
+    format!(" WHERE {}", terms.join(" AND "))
+}
+
+fn render_order(order_by: &[(String, bool)]) -> String {
+    if order_by.is_empty() {
+        return String::new();
+    }
+    let terms: Vec<String> = order_by
+        .iter()
+        .map(|(column, descending)| {
+            format!("{}{}", quote_identifier(column), if *descending { " DESC" } else { "" })
+        })
+        .collect();
+    format!(" ORDER BY {}", terms.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn statement(json: Json) -> Statement {
+        match QueryObject::parse(json, DatabaseKind::Sql).unwrap() {
+            QueryObject::Table(query) => query.statement(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_query_becomes_a_statement_with_parameters() {
+        let found = statement(json!({
+            "operation": "query", "table": "a\"b", "columns": ["x", "y"],
+            "where": {"x": {"$gt": 5, "$lt": 10}, "y": null}, "order_by": "x desc, y", "limit": 3
+        }));
+        assert_eq!(
+            found.sql,
+            "SELECT \"x\", \"y\" FROM \"a\"\"b\" WHERE \"x\" > ? AND \"x\" < ? AND \"y\" IS NULL \
+             ORDER BY \"x\" DESC, \"y\" LIMIT 3"
+        );
+        assert_eq!(found.params, Params::Positional(vec![5.into(), 10.into()]));
+    }
+
+    #[test]
+    fn null_and_absent_mean_the_same() {
+        let found =
+            statement(json!({"operation": "get", "table": "t", "columns": null, "where": {}, "limit": null}));
+        assert_eq!(found, Statement { sql: "SELECT * FROM \"t\"".into(), params: Params::None });
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (json, message) in [
+            (json!({}), "Missing required field: operation"),
+            (json!({"operation": "query"}), "Missing required field: table"),
+            (json!({"operation": "join", "table": "t"}), "Unsupported SQL operation: join"),
+            (
+                json!({"operation": "query", "table": "t", "where": {"a": {"$like": 1}}}),
+                "a: unknown operator '$like'",
+            ),
+            (
+                json!({"operation": "query", "table": "t", "limit": "3"}),
+                "limit must be an integer of at least 0",
+            ),
+            (
+                json!({"operation": "update", "collection": "c", "document": {}}),
+                "Either document ID or conditions are required for UPDATE operation",
+            ),
+        ] {
+            assert_eq!(QueryObject::parse(json, DatabaseKind::Sql).unwrap_err().message, message);
         }
     }
 }

@@ -4,9 +4,9 @@
 use common::Value;
 use common::names::quote_identifier;
 pub(crate) use turso_parser::ast::{
-    AlterTableBody, Cmd, ColumnConstraint, CreateTableBody, Distinctness, Expr, FromClause, InsertBody,
-    JoinConstraint, JoinOperator, JoinType, LikeOperator, Literal, Name, OneSelect, Operator, PragmaBody, QualifiedName,
-    ResolveType, ResultColumn, Select, SelectBody, SelectTable, Stmt, TableConstraint, UnaryOperator, Upsert, UpsertDo, Variable,
+    AlterTableBody, Cmd, CreateTableBody, Expr, FromClause, InsertBody, JoinConstraint, JoinOperator,
+    JoinType, LikeOperator, Literal, Name, OneSelect, Operator, ResolveType, ResultColumn, Select,
+    SelectBody, SelectTable, Stmt, UnaryOperator, Upsert, UpsertDo, Variable,
 };
 
 /// Operators of pattern matching that are built in.

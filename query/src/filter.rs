@@ -14,9 +14,29 @@ use crate::table::Table;
 
 /// Functions that depend on their arguments alone and never fail.
 const FUNCTIONS: [&str; 23] = [
-    "ceil", "ceiling", "coalesce", "floor", "hex", "ifnull", "iif", "instr", "length", "lower", "ltrim",
-    "nullif", "octet_length", "round", "rtrim", "sign", "substr", "substring", "trim", "trunc", "typeof",
-    "unicode", "upper",
+    "ceil",
+    "ceiling",
+    "coalesce",
+    "floor",
+    "hex",
+    "ifnull",
+    "iif",
+    "instr",
+    "length",
+    "lower",
+    "ltrim",
+    "nullif",
+    "octet_length",
+    "round",
+    "rtrim",
+    "sign",
+    "substr",
+    "substring",
+    "trim",
+    "trunc",
+    "typeof",
+    "unicode",
+    "upper",
 ];
 
 /// Functions that fail on what is not JSON; a collection's documents always are.

@@ -99,12 +99,15 @@ impl Planner {
         }
         let checked = self.shadow.check(sql)?;
         let action = self.action(sql, command.as_ref(), &checked)?;
-        let is_read = checked.is_read || matches!(action, Action::Explain(_));
+        let is_read = match action {
+            Action::Explain(_) => true,
+            Action::Definition => false,
+            _ => checked.is_read,
+        };
         Ok(Planned {
             text: sql.to_owned(),
             parameters: checked.parameters,
             columns: checked.columns,
-            types: checked.types,
             is_read,
             action,
         })
@@ -123,7 +126,8 @@ impl Planner {
             }
             None => None,
         };
-        if checked.changes_schema {
+        // IF EXISTS and IF NOT EXISTS may leave SQLite nothing to do.
+        if checked.changes_schema || statement.is_some_and(is_definition) {
             return Ok(Action::Definition);
         }
         if checked.tables.is_empty() && checked.is_read {
@@ -204,6 +208,21 @@ impl Planner {
     }
 }
 
+fn is_definition(statement: &Stmt) -> bool {
+    matches!(
+        statement,
+        Stmt::AlterTable(_)
+            | Stmt::CreateTable { .. }
+            | Stmt::CreateIndex { .. }
+            | Stmt::CreateView { .. }
+            | Stmt::DropTable { .. }
+            | Stmt::DropIndex { .. }
+            | Stmt::DropView { .. }
+            | Stmt::Analyze { .. }
+            | Stmt::Reindex { .. }
+    )
+}
+
 /// What a client must not say, whatever SQLite would make of it.
 fn refuse_what_is_ours(statement: &Stmt) -> Result<()> {
     let (what, hint) = match statement {
@@ -211,15 +230,19 @@ fn refuse_what_is_ours(statement: &Stmt) -> Result<()> {
         | Stmt::Commit { .. }
         | Stmt::Rollback { .. }
         | Stmt::Savepoint { .. }
-        | Stmt::Release { .. } => {
-            ("transaction control is not allowed in SQL", "a request with several statements is one transaction")
-        }
+        | Stmt::Release { .. } => (
+            "transaction control is not allowed in SQL",
+            "a request with several statements is one transaction",
+        ),
         Stmt::Attach { .. } | Stmt::Detach { .. } => {
             ("ATTACH and DETACH are not allowed", "a database is one namespace")
         }
         Stmt::Vacuum { .. } => ("VACUUM is not allowed", "partitions keep their files in shape themselves"),
         Stmt::CreateTrigger { .. } | Stmt::DropTrigger { .. } => {
-            return Err(Error::not_supported("triggers are not supported", "do it in the request that writes"));
+            return Err(Error::not_supported(
+                "triggers are not supported",
+                "do it in the request that writes",
+            ));
         }
         Stmt::CreateVirtualTable(_) => {
             return Err(Error::not_supported("virtual tables are not supported", "use an ordinary table"));

@@ -1,9 +1,19 @@
 //! Rows in bulk: import and export.
 
-use common::{Error, Result, Value};
+use std::collections::BTreeSet;
 
-use crate::access::{PartitionAccess, RowStream};
+use common::names::quote_identifier;
+use common::protocol::{Params, RowsHeader, Statement};
+use common::row::{RowBlock, RowBlockBuilder, ValueRef};
+use common::{Error, ErrorCode, Result, Value, limits};
+use futures_util::{StreamExt as _, future, stream};
+use sqlite::schema::Generated;
+
+use crate::access::{PartitionAccess, RowBlocks, RowStream};
+use crate::plan::Place;
 use crate::planner::Planner;
+use crate::sql::{ATTEMPTS_MAX, Rows, insert_rows, send};
+use crate::table::Table;
 
 /// Inserts rows given by column names; a column that is not named takes its default. One atomic write.
 /// Answers how many rows went in.
@@ -14,12 +24,178 @@ pub async fn insert(
     columns: &[String],
     rows: Vec<Vec<Value>>,
 ) -> Result<u64> {
-    let _ = (planner, access, table, columns, rows);
-    Err(Error::internal("rows::insert is not written yet"))
+    let table = planner.table(table).ok_or_else(|| not_found(table))?;
+    let places = places(&table, columns)?;
+    if rows.iter().any(|row| row.len() != places.len()) {
+        return Err(Error::bad_request("a row has another number of values than there are columns"));
+    }
+    let text = |places: &[Place], count: usize| insert_text(&table, places, count);
+    let rows = Rows { places, rows, rowids_allocated: false };
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let pending = insert_rows(planner, access, &table, rows.clone(), &text).await?;
+        match send(planner, access, vec![pending], 0).await {
+            Ok(results) => return Ok(results.iter().map(|result| result.affected_rows).sum()),
+            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
+            Err(mut refusal) => {
+                refusal.error.statement = None;
+                return Err(refusal.error);
+            }
+        }
+    }
 }
 
-/// All rows of a table or a collection in the order of their keys.
+fn not_found(table: &str) -> Error {
+    Error::new(ErrorCode::TableNotFound, format!("Table '{table}' does not exist"))
+}
+
+fn places(table: &Table, columns: &[String]) -> Result<Vec<Place>> {
+    let mut seen = BTreeSet::new();
+    columns
+        .iter()
+        .map(|name| {
+            let position = table.column(name).ok_or_else(|| {
+                Error::bad_request(format!("table {} has no column named {name}", table.name))
+            })?;
+            if table.columns[position].generated != Generated::No {
+                return Err(Error::bad_request(format!("cannot INSERT into generated column \"{name}\"")));
+            }
+            if !seen.insert(position) {
+                return Err(Error::bad_request(format!("the column {name} is named twice")));
+            }
+            Ok(Place::Column(position))
+        })
+        .collect()
+}
+
+fn insert_text(table: &Table, places: &[Place], count: usize) -> String {
+    let name = quote_identifier(&table.name);
+    let columns: Vec<String> = places
+        .iter()
+        .map(|place| match place {
+            Place::Column(position) => quote_identifier(&table.columns[*position].name),
+            Place::Rowid => table.rowid_name.unwrap_or("rowid").to_owned(),
+        })
+        .collect();
+    if columns.is_empty() {
+        return format!("INSERT INTO {name} DEFAULT VALUES");
+    }
+    let row = format!("({})", vec!["?"; places.len()].join(","));
+    format!("INSERT INTO {name} ({}) VALUES {}", columns.join(","), vec![row; count].join(","))
+}
+
+/// All rows of a table or a collection in the order of their keys. A collection answers `_id` and the
+/// document's text.
 pub async fn export(planner: &Planner, access: &impl PartitionAccess, table: &str) -> Result<RowStream> {
-    let _ = (planner, access, table);
-    Err(Error::internal("rows::export is not written yet"))
+    let table = planner.table(table).ok_or_else(|| not_found(table))?;
+    let (statement, width) = export_statement(&table);
+    let opened = (0..planner.buckets()).map(|bucket| access.stream(bucket, statement.clone()));
+    let streams = future::try_join_all(opened).await?;
+    let mut header = RowsHeader { columns: Vec::new(), types: Vec::new(), index: 0 };
+    let mut sources = Vec::with_capacity(streams.len());
+    for stream in streams {
+        header.columns = stream.header.columns[width..].to_vec();
+        header.types = stream.header.types[width..].to_vec();
+        sources.push(Source { blocks: stream.blocks, rows: Vec::new().into_iter(), next: None });
+    }
+    let merge = Merge { sources, width, columns: header.columns.len(), started: false };
+    let blocks = stream::unfold(Some(merge), |merge| async move {
+        let mut merge = merge?;
+        match merge.next_block().await {
+            Ok(Some(block)) => Some((Ok(block), Some(merge))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Ok(RowStream { header, blocks: blocks.boxed() })
+}
+
+/// The statement, whose first columns are the key that rows are ordered by, and how many these are.
+fn export_statement(table: &Table) -> (Statement, usize) {
+    let name = |position: &usize| quote_identifier(&table.columns[*position].name);
+    let key: Vec<String> = match table.rowid_name {
+        Some(rowid) => vec![rowid.to_owned()],
+        None => table.primary_key.iter().map(name).collect(),
+    };
+    let columns: Vec<String> = if table.kind == common::schema::TableKind::Collection {
+        vec!["\"_id\"".to_owned(), "json(\"doc\") AS \"doc\"".to_owned()]
+    } else {
+        (0..table.columns.len()).map(|position| name(&position)).collect()
+    };
+    let order: Vec<String> = (1..=key.len()).map(|number| number.to_string()).collect();
+    let sql = format!(
+        "SELECT {}, {} FROM {} ORDER BY {}",
+        key.join(", "),
+        columns.join(", "),
+        quote_identifier(&table.name),
+        order.join(", ")
+    );
+    (Statement { sql, params: Params::None }, key.len())
+}
+
+/// Rows of one partition on their way.
+struct Source {
+    blocks: RowBlocks,
+    rows: std::vec::IntoIter<Vec<Value>>,
+    next: Option<Vec<Value>>,
+}
+
+impl Source {
+    async fn advance(&mut self) -> Result<()> {
+        loop {
+            self.next = self.rows.next();
+            if self.next.is_some() {
+                return Ok(());
+            }
+            match self.blocks.next().await {
+                None => return Ok(()),
+                Some(block) => {
+                    let rows = block?.to_values().map_err(|error| Error::internal(error.to_string()))?;
+                    self.rows = rows.into_iter();
+                }
+            }
+        }
+    }
+}
+
+/// Merges the partitions' rows, each in the order of its keys.
+struct Merge {
+    sources: Vec<Source>,
+    width: usize,
+    columns: usize,
+    started: bool,
+}
+
+impl Merge {
+    async fn next_block(&mut self) -> Result<Option<RowBlock>> {
+        if !self.started {
+            self.started = true;
+            for source in &mut self.sources {
+                source.advance().await?;
+            }
+        }
+        let mut block = RowBlockBuilder::new(self.columns);
+        while block.len() < limits::ROW_BLOCK {
+            let least = self
+                .sources
+                .iter()
+                .enumerate()
+                .filter_map(|(index, source)| Some((index, &source.next.as_ref()?[..self.width])))
+                .min_by(|(_, left), (_, right)| {
+                    let pairs = left.iter().zip(right.iter());
+                    pairs
+                        .map(|(left, right)| left.compare(right))
+                        .find(|order| order.is_ne())
+                        .unwrap_or(std::cmp::Ordering::Equal)
+                });
+            let Some((index, _)) = least else { break };
+            let source = &mut self.sources[index];
+            if let Some(row) = source.next.take() {
+                block.push(row[self.width..].iter().map(ValueRef::from));
+            }
+            source.advance().await?;
+        }
+        Ok((!block.is_empty()).then(|| block.finish()))
+    }
 }

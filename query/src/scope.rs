@@ -39,7 +39,9 @@ impl Scope {
         for join in &from.joins {
             let mut joined = item(&join.table, find)?;
             if let JoinOperator::TypedJoin(Some(kind)) = join.operator {
-                if kind.contains(JoinType::RIGHT) || (kind.contains(JoinType::OUTER) && !kind.contains(JoinType::LEFT)) {
+                if kind.contains(JoinType::RIGHT)
+                    || (kind.contains(JoinType::OUTER) && !kind.contains(JoinType::LEFT))
+                {
                     items.iter_mut().for_each(|item| item.nullable = true);
                 }
                 if kind.intersects(JoinType::LEFT | JoinType::OUTER) {
@@ -100,10 +102,7 @@ fn item(table: &SelectTable, find: &dyn Fn(&str) -> Option<Arc<Table>>) -> Optio
 }
 
 /// The conditions that every joined row passes: WHERE, and ON of inner joins.
-pub(crate) fn conditions<'a>(
-    from: Option<&'a FromClause>,
-    where_clause: Option<&'a Expr>,
-) -> Vec<&'a Expr> {
+pub(crate) fn conditions<'a>(from: Option<&'a FromClause>, where_clause: Option<&'a Expr>) -> Vec<&'a Expr> {
     let mut conditions = where_clause.map(ast::conjuncts).unwrap_or_default();
     let joins = from.map(|from| from.joins.as_slice()).unwrap_or_default();
     let outer = |operator: &JoinOperator| {

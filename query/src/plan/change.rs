@@ -92,8 +92,7 @@ pub(crate) fn plan_change(
     let meets_other_rows = matches!(parts.conflict, Some(ResolveType::Replace | ResolveType::Ignore));
     if !meets_other_rows && let Some(source) = change.sources.last_mut() {
         source.route = change.route.clone();
-        source.filters =
-            conditions.iter().filter_map(|condition| Filter::of(condition, &scope, 0)).collect();
+        source.filters = conditions.iter().filter_map(|condition| Filter::of(condition, &scope, 0)).collect();
     }
     Some(change)
 }
@@ -150,9 +149,8 @@ impl<'a> Parts<'a> {
             Stmt::Delete { with, .. } => with.is_some(),
             _ => true,
         };
-        let has = |test: &dyn Fn(&Expr) -> bool| {
-            expressions.iter().any(|expression| ast::any(expression, &test))
-        };
+        let has =
+            |test: &dyn Fn(&Expr) -> bool| expressions.iter().any(|expression| ast::any(expression, &test));
         Some(Parts {
             alias: name.alias.as_ref().map(ast::Name::as_str),
             condition: condition.as_deref(),

@@ -92,7 +92,8 @@ pub(crate) fn plan_insert(
         source,
         statement: statement.clone(),
         has_conflict_clause: or_conflict.is_some() || upsert.is_some(),
-        returns_rows: !returning.is_empty() || matches!(statement, Stmt::Insert { returning, .. } if !returning.is_empty()),
+        returns_rows: !returning.is_empty()
+            || matches!(statement, Stmt::Insert { returning, .. } if !returning.is_empty()),
     }))
 }
 
@@ -201,9 +202,7 @@ impl Insert {
             }
             InsertSource::Query(query) => {
                 let mut lines = vec![format!("INSERT the rows of a query into {table}, each by its key")];
-                lines.extend(
-                    query.describe(database, params).into_iter().map(|line| format!("  {line}")),
-                );
+                lines.extend(query.describe(database, params).into_iter().map(|line| format!("  {line}")));
                 lines
             }
         }

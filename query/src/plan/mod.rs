@@ -34,8 +34,6 @@ pub(crate) struct Planned {
     pub(crate) parameters: Vec<Option<String>>,
     /// Names of the columns that it answers.
     pub(crate) columns: Vec<String>,
-    /// Declared types of these.
-    pub(crate) types: Vec<String>,
     /// Whether it only reads.
     pub(crate) is_read: bool,
     /// What is to be done.
@@ -82,11 +80,6 @@ impl Source {
             route: Route::default(),
             filters: Vec::new(),
         }
-    }
-
-    /// Whether the rowid travels as the first column.
-    pub(crate) fn has_rowid(&self) -> bool {
-        self.table.rowid_name.is_some()
     }
 
     /// The statement that reads it from a partition, its rows in the order of their keys.

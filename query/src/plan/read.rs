@@ -115,9 +115,7 @@ fn follow_joins(scope: &Scope, conditions: &[&Expr], routes: &mut [Route]) {
         if same.is_none() || same != comparison(&scope.items[right.0].table, right.1) {
             continue;
         }
-        let known = |route: &Route| {
-            route.tests.iter().find(|(_, test)| matches!(test, Test::In(_))).cloned()
-        };
+        let known = |route: &Route| route.tests.iter().find(|(_, test)| matches!(test, Test::In(_))).cloned();
         match (known(&routes[left.0]), known(&routes[right.0])) {
             (Some(test), None) => routes[right.0].tests.push(test),
             (None, Some(test)) => routes[left.0].tests.push(test),

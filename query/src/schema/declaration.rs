@@ -80,11 +80,19 @@ fn parse_column(column: &Json) -> Result<DeclaredColumn> {
     }
     let default = fields.get("default").cloned().unwrap_or_default();
     if default.is_array() || default.is_object() {
-        return Err(Error::bad_request(format!("the default of {name} must be a number, a text, true, false or null")));
+        return Err(Error::bad_request(format!(
+            "the default of {name} must be a number, a text, true, false or null"
+        )));
     }
     let data_type = text(data_type, "a column's data_type")?;
     check_type(&data_type)?;
-    Ok(DeclaredColumn { name, data_type, primary_key: flag("primary_key", false)?, nullable: flag("nullable", true)?, default })
+    Ok(DeclaredColumn {
+        name,
+        data_type,
+        primary_key: flag("primary_key", false)?,
+        nullable: flag("nullable", true)?,
+        default,
+    })
 }
 
 /// A field that is there and not null.
@@ -101,9 +109,11 @@ fn names(fields: &Map<String, Json>, field: &str) -> Result<Option<Vec<String>>>
     match present(fields, field) {
         None => Ok(None),
         Some(Json::String(name)) => Ok(Some(vec![name.clone()])),
-        Some(Json::Array(names)) => {
-            names.iter().map(|name| text(name, &format!("a name in {field}"))).collect::<Result<_>>().map(Some)
-        }
+        Some(Json::Array(names)) => names
+            .iter()
+            .map(|name| text(name, &format!("a name in {field}")))
+            .collect::<Result<_>>()
+            .map(Some),
         Some(_) => Err(Error::bad_request(format!("{field} must be a list of column names"))),
     }
 }

@@ -15,12 +15,17 @@ const ROWID_COLUMN: &str = "_rowid";
 
 /// The partition key of a new table: what it names itself, else the database's if the table has that column,
 /// else its primary key, else its rowid (no columns).
-pub(super) fn partition_key(database: &Database, table: &Table, own: Option<&[String]>) -> Result<Vec<String>> {
+pub(super) fn partition_key(
+    database: &Database,
+    table: &Table,
+    own: Option<&[String]>,
+) -> Result<Vec<String>> {
     let written = |positions: &[usize]| {
         positions.iter().map(|&position| table.columns[position].name.clone()).collect::<Vec<String>>()
     };
     if let Some(names) = own {
-        let positions = names.iter().map(|name| table.column(name).ok_or(name)).collect::<Result<Vec<_>, _>>();
+        let positions =
+            names.iter().map(|name| table.column(name).ok_or(name)).collect::<Result<Vec<_>, _>>();
         return positions.map(|positions| written(&positions)).map_err(|name| {
             Error::bad_request(format!("the partition key {name} is no column of table {}", table.name))
         });
@@ -32,7 +37,11 @@ pub(super) fn partition_key(database: &Database, table: &Table, own: Option<&[St
 }
 
 /// What the catalog keeps of a new table.
-pub(super) fn new_spec(table: &Table, partition_key: Vec<String>, declared: Option<DeclaredTable>) -> TableSpec {
+pub(super) fn new_spec(
+    table: &Table,
+    partition_key: Vec<String>,
+    declared: Option<DeclaredTable>,
+) -> TableSpec {
     TableSpec {
         name: table.name.clone(),
         kind: TableKind::Relational,
@@ -71,10 +80,7 @@ pub(super) fn check(table: &Table, spec: &TableSpec) -> Result<()> {
                 return refused("a generated column cannot be the partition key", "name a stored column");
             }
             if column.known_collation().is_none() {
-                return refused(
-                    "the partition key's collation is not known",
-                    "use BINARY, NOCASE or RTRIM",
-                );
+                return refused("the partition key's collation is not known", "use BINARY, NOCASE or RTRIM");
             }
         }
     }
@@ -83,11 +89,7 @@ pub(super) fn check(table: &Table, spec: &TableSpec) -> Result<()> {
 
 /// The global indexes that a table needs; those that it has keep their tables, new ones take the numbers
 /// from `next` on.
-pub(super) fn global_indexes(
-    table: &Table,
-    spec: &TableSpec,
-    next: &mut u64,
-) -> Result<Vec<GlobalIndex>> {
+pub(super) fn global_indexes(table: &Table, spec: &TableSpec, next: &mut u64) -> Result<Vec<GlobalIndex>> {
     let key = key_of(table, &spec.partition_key);
     let mut wanted: Vec<(Option<String>, Vec<String>)> = Vec::new();
     if let (Some(alias), Key::Columns(_)) = (table.rowid_alias, &key) {
@@ -101,7 +103,10 @@ pub(super) fn global_indexes(
     }
     if table.without_rowid && !wanted.is_empty() {
         return Err(Error::not_supported(
-            format!("uniqueness without the partition key does not work in a WITHOUT ROWID table ({})", table.name),
+            format!(
+                "uniqueness without the partition key does not work in a WITHOUT ROWID table ({})",
+                table.name
+            ),
             "leave WITHOUT ROWID out, or make the partition key part of the constraint",
         ));
     }

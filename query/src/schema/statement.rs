@@ -73,10 +73,17 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
     let Some(Cmd::Stmt(statement)) = ast::parse(sql) else {
         // The shadow knows what is wrong with it.
         Shadow::new(&database.schema)?.check(sql)?;
-        return Err(Error::not_supported("this form of the statement is not understood", "write it in a simpler form"));
+        return Err(Error::not_supported(
+            "this form of the statement is not understood",
+            "write it in a simpler form",
+        ));
     };
     let kind = Kind::of(&statement)?;
-    let objects = Shadow::new(&database.schema)?.objects_after(sql)?;
+    let shadow = Shadow::new(&database.schema)?;
+    if !shadow.check(sql)?.changes_schema {
+        return Ok(None);
+    }
+    let objects = shadow.objects_after(sql)?;
     if objects == database.schema.objects {
         return Ok(None);
     }
@@ -141,7 +148,10 @@ impl Kind {
 /// New objects must not be named like the system's.
 fn check_names(before: &[SchemaObject], after: &[SchemaObject]) -> Result<()> {
     let known: BTreeSet<&str> = before.iter().map(|object| object.name.as_str()).collect();
-    after.iter().filter(|object| !known.contains(object.name.as_str())).try_for_each(|object| check_table_name(&object.name))
+    after
+        .iter()
+        .filter(|object| !known.contains(object.name.as_str()))
+        .try_for_each(|object| check_table_name(&object.name))
 }
 
 /// CREATE TABLE … AS SELECT as the table's definition and the INSERT that fills it.

@@ -43,7 +43,9 @@ pub(super) async fn run(
             Err(error) => return Err(error.at_statement(index)),
         }
     }
-    if limits.read_only && let Some(index) = members.iter().position(|member| !member.planned.is_read) {
+    if limits.read_only
+        && let Some(index) = members.iter().position(|member| !member.planned.is_read)
+    {
         return Err(only_reads().at_statement(index));
     }
     if definitions == members.len() && definitions > 0 {
@@ -65,7 +67,8 @@ pub(super) async fn run(
             }
             Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
             Err(mut refusal) => {
-                let place = |index: u32| places.get(index as usize).and_then(|&place| u32::try_from(place).ok());
+                let place =
+                    |index: u32| places.get(index as usize).and_then(|&place| u32::try_from(place).ok());
                 refusal.error.statement = refusal.error.statement.and_then(place);
                 return Err(refusal.error);
             }

@@ -63,7 +63,8 @@ fn collect(
     statement: &Statement,
     deadline: Option<Instant>,
 ) -> Result<(RowsHeader, Vec<RowBlock>)> {
-    let (mut header, mut blocks, mut bytes) = (RowsHeader { columns: Vec::new(), types: Vec::new(), index: 0 }, Vec::new(), 0);
+    let (mut header, mut blocks, mut bytes) =
+        (RowsHeader { columns: Vec::new(), types: Vec::new(), index: 0 }, Vec::new(), 0);
     let interrupted = || passed(deadline);
     let budget = Budget { interrupted: Some(&interrupted), ..Budget::unlimited() };
     merge.stream(
@@ -99,6 +100,34 @@ pub(crate) async fn evaluate(
             Ok(merge.query(&statement, &budget(max_rows, &|| passed(deadline)))?)
         })
         .await
+}
+
+/// All rows of one bucket's statement.
+pub(super) async fn collect_stream(
+    access: &impl PartitionAccess,
+    bucket: usize,
+    statement: Statement,
+) -> Result<StatementResult> {
+    let mut rows = access.stream(bucket, statement).await?;
+    let (mut data, mut count, mut truncated) = (Vec::new(), 0, false);
+    let columns = u32::try_from(rows.header.columns.len()).unwrap_or(u32::MAX);
+    while let Some(block) = rows.blocks.next().await {
+        let block = block?;
+        count += block.rows;
+        data.extend_from_slice(&block.data);
+        if data.len() > STREAM_MAX {
+            truncated = true;
+            break;
+        }
+    }
+    Ok(StatementResult {
+        is_read: true,
+        columns: rows.header.columns,
+        types: rows.header.types,
+        rows: RowBlock { columns, rows: count, data: data.into() },
+        truncated,
+        ..StatementResult::default()
+    })
 }
 
 /// A merging database that holds what `sources` name.
@@ -191,7 +220,8 @@ pub(super) fn budget<'a>(max_rows: u32, interrupted: &'a dyn Fn() -> bool) -> Bu
         interrupted: Some(interrupted),
         instructions: None,
         rows: u64::from(max_rows),
-        bytes: RESULT_MAX,
+        // An answer that is not for the client, or that its caller measures, may be larger.
+        bytes: if max_rows == u32::MAX { STREAM_MAX } else { RESULT_MAX },
     }
 }
 

@@ -24,6 +24,8 @@ const PARAMETERS_MAX: usize = 32_766;
 pub(crate) struct Rows {
     pub(crate) places: Vec<Place>,
     pub(crate) rows: Vec<Vec<Value>>,
+    /// The rowids among them were allocated, so nobody need be told of them.
+    pub(crate) rowids_allocated: bool,
 }
 
 /// Turns an INSERT into work.
@@ -69,7 +71,7 @@ async fn compute(
             .collect::<Result<_>>()?,
         InsertSource::Query(query) => rows_of_query(planner, access, query, values).await?,
     };
-    Ok(Rows { places: insert.places.clone(), rows })
+    Ok(Rows { places: insert.places.clone(), rows, rowids_allocated: false })
 }
 
 async fn rows_of_query(
@@ -86,14 +88,17 @@ async fn rows_of_query(
     let result = match &query.action {
         Action::Evaluate => evaluate(access, statement, u32::MAX).await?,
         Action::Read(read) => match read.single(planner.database(), values) {
-            Some(bucket) => access.read(bucket, statement, u32::MAX).await?,
+            Some(bucket) => gather::collect_stream(access, bucket, statement).await?,
             None => gather::run(planner, access, &read.sources, values, statement, u32::MAX).await?,
         },
         _ => return Err(Error::not_supported("this query cannot feed an INSERT", "select from tables")),
     };
     if result.truncated {
-        return Err(Error::new(common::ErrorCode::ResultTooBig, "the rows to insert are larger than 8 MiB")
-            .with_hint("insert them in several statements"));
+        return Err(Error::new(
+            common::ErrorCode::ResultTooBig,
+            "the rows to insert are larger than 512 MiB",
+        )
+        .with_hint("insert them in several statements"));
     }
     result.rows.to_values().map_err(|error| Error::internal(error.to_string()))
 }
@@ -109,6 +114,11 @@ pub(crate) async fn insert_rows(
 ) -> Result<Pending> {
     if rows.rows.is_empty() {
         return Ok(Pending::default());
+    }
+    if planner.buckets() == 1 {
+        // SQLite evaluates defaults and allocates rowids there by itself.
+        let buckets = vec![0; rows.rows.len()];
+        return Ok(Pending { work: statements(1, rows, &buckets, text), ..Pending::default() });
     }
     add_defaults(access, table, &mut rows).await?;
     let (rowids, allocated) = add_rowids(access, table, &mut rows).await?;
@@ -186,8 +196,7 @@ async fn add_defaults(access: &impl PartitionAccess, table: &Table, rows: &mut R
         let statement = Statement { sql: format!("SELECT ({default})"), params: Params::None };
         for row in &mut rows.rows {
             let result = evaluate(access, statement.clone(), 1).await?;
-            let values =
-                result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+            let values = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
             let value = values.into_iter().flatten().next();
             row.push(value.ok_or_else(|| Error::internal("a default has no value"))?);
         }
@@ -227,7 +236,7 @@ async fn add_rowids(
         Value::Integer(rowid) => Some(*rowid),
         _ => None,
     });
-    if let Some(greatest) = given.max() {
+    if let Some(greatest) = given.max().filter(|_| !rows.rowids_allocated) {
         access.rowids_set(&table.name, greatest).await?;
     }
     let generated = stored.iter().filter(|value| value.is_null()).count() as u64;
@@ -351,11 +360,7 @@ pub(super) async fn stored_values(
     Ok(stored)
 }
 
-async fn ask_sqlite(
-    access: &impl PartitionAccess,
-    affinity: Affinity,
-    value: &Value,
-) -> Result<Value> {
+async fn ask_sqlite(access: &impl PartitionAccess, affinity: Affinity, value: &Value) -> Result<Value> {
     // A comparison with a NUMERIC expression gives text that is a number, and no other, numeric affinity.
     let sql = match affinity {
         Affinity::Text => "SELECT CAST(?1 AS TEXT)",

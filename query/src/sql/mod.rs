@@ -24,7 +24,7 @@ use crate::plan::{Action, Planned};
 
 pub(crate) use gather::{blocks_of, evaluate};
 pub(crate) use insert::{Rows, insert_rows};
-pub(crate) use write::{Combine, Pending, send};
+pub(crate) use write::send;
 
 /// Attempts at work that other requests' changes got in the way of.
 pub(crate) const ATTEMPTS_MAX: usize = 8;
@@ -50,11 +50,7 @@ pub struct SqlAnswer {
 }
 
 /// Runs the statements. An atomic request answers an error as a whole; it names the statement.
-pub async fn run(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    request: SqlRequest,
-) -> Result<SqlAnswer> {
+pub async fn run(planner: &Planner, access: &impl PartitionAccess, request: SqlRequest) -> Result<SqlAnswer> {
     let limits = Limits { max_rows: request.max_rows, read_only: request.read_only };
     if request.atomic && request.statements.len() > 1 {
         let results = batch::run(planner, access, &request.statements, limits).await?;
@@ -172,7 +168,8 @@ async fn read(
         Action::Read(read) => match read.single(planner.database(), values) {
             Some(bucket) => access.read(bucket, statement.clone(), limits.max_rows).await?,
             None => {
-                gather::run(planner, access, &read.sources, values, statement.clone(), limits.max_rows).await?
+                gather::run(planner, access, &read.sources, values, statement.clone(), limits.max_rows)
+                    .await?
             }
         },
         Action::Change(_) | Action::Insert(_) | Action::Definition => {

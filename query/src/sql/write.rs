@@ -113,11 +113,14 @@ pub(crate) async fn send(
     let owners: Vec<Vec<Owner>> = buckets.values().map(|(_, owners)| owners.clone()).collect();
     let work: Vec<(usize, Vec<WorkItem>)> =
         buckets.into_iter().map(|(bucket, (items, _))| (bucket, items)).collect();
-    let answers = if work.is_empty() { Vec::new() } else {
+    let answers = if work.is_empty() {
+        Vec::new()
+    } else {
         match access.write(work, max_rows).await {
             Ok(answers) => answers,
             Err(error) => {
-                let allocated: Vec<_> = rest.iter().filter_map(|(_, allocated, _)| allocated.clone()).collect();
+                let allocated: Vec<_> =
+                    rest.iter().filter_map(|(_, allocated, _)| allocated.clone()).collect();
                 let computed = rest.iter().any(|(_, _, computed)| *computed);
                 return Err(refused(planner, access, error, &owners, &allocated, computed).await);
             }
@@ -162,7 +165,8 @@ async fn refused(
     let mut again = error.code == ErrorCode::SerializationFailure && computed;
     again |= computed && error.code == ErrorCode::UniqueViolation;
     for (table, first, count) in allocated {
-        let collided = error.code == ErrorCode::UniqueViolation && planner.is_rowid_collision(table, &error.message);
+        let collided =
+            error.code == ErrorCode::UniqueViolation && planner.is_rowid_collision(table, &error.message);
         if collided {
             // The greatest rowid must be looked up before the next one is handed out.
             if let Err(other) = access.rowids_set(table, *first).await {

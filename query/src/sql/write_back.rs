@@ -6,10 +6,10 @@ use common::entry::{Change as RowChange, Effects};
 use common::protocol::{Statement, StatementResult};
 use common::{Error, Result, Value};
 
+use super::Limits;
 use super::gather::{self, Purpose, budget, passed};
 use super::insert::index_row;
 use super::write::{Combine, Images, Pending};
-use super::Limits;
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::Change;
@@ -76,13 +76,15 @@ fn route(planner: &Planner, table: &Table, effects: Effects) -> Result<Routed> {
             RowChange::Delete { key, old_row } => (Some((key.clone(), kept(old_row)?)), None),
         };
         route_index_rows(planner, table, old.as_ref(), new.as_ref(), &mut routed.images)?;
-        if let Some((key, _)) = new.as_ref().filter(|(key, _)| {
-            !table.without_rowid && old.as_ref().is_none_or(|(old_key, _)| old_key != key)
-        }) && let Some(Value::Integer(rowid)) = key.first()
+        if let Some((key, _)) = new
+            .as_ref()
+            .filter(|(key, _)| !table.without_rowid && old.as_ref().is_none_or(|(old_key, _)| old_key != key))
+            && let Some(Value::Integer(rowid)) = key.first()
         {
             routed.greatest_new_rowid = routed.greatest_new_rowid.max(Some(*rowid));
         }
-        let place = |image: &Option<Image>| image.as_ref().map(|image| home(planner, table, image)).transpose();
+        let place =
+            |image: &Option<Image>| image.as_ref().map(|image| home(planner, table, image)).transpose();
         match (place(&old)?, place(&new)?) {
             (Some(from), Some(to)) if from != to => {
                 let ((old_key, old_row), (key, row)) = (old.unwrap_or_default(), new.unwrap_or_default());

@@ -119,10 +119,8 @@ impl Cluster {
     }
 
     pub async fn batch(&self, statements: &[&str]) -> Result<Vec<StatementResult>> {
-        let statements = statements
-            .iter()
-            .map(|sql| Statement { sql: (*sql).to_owned(), params: Params::None })
-            .collect();
+        let statements =
+            statements.iter().map(|sql| Statement { sql: (*sql).to_owned(), params: Params::None }).collect();
         let request = SqlRequest { statements, atomic: true, max_rows: 1_000, read_only: false };
         self.run(request).await?.into_iter().collect()
     }
@@ -151,7 +149,7 @@ impl Cluster {
 }
 
 pub fn moment(now_ms: u64) -> Moment {
-    Moment { now_ms, random: u128::from(now_ms) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 }
+    Moment { now_ms, random: u128::from(now_ms).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) }
 }
 
 impl PartitionAccess for Cluster {
@@ -188,8 +186,7 @@ impl PartitionAccess for Cluster {
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
         let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
-        let mut files: Vec<_> =
-            work.iter().map(|(bucket, _)| self.files[*bucket].lock().unwrap()).collect();
+        let mut files: Vec<_> = work.iter().map(|(bucket, _)| self.files[*bucket].lock().unwrap()).collect();
         let mut answers = Vec::new();
         let mut failure = None;
         for (file, (_, items)) in files.iter_mut().zip(&work) {
