@@ -17,6 +17,8 @@ fn a_read_index_covers_every_write_answered_before() {
             assert!(read.wait().expect("it leads") >= written.index);
         }
     }
+    // A majority may have done without replica 2 so far.
+    cluster.wait_for_values(&[2], &["first", "second", "third"]);
     let follower = cluster.processes[&2].handle.read_index().wait();
     assert_eq!(follower, Err(ReadError::NotLeader { leader: Some(ReplicaId(1)) }));
 }

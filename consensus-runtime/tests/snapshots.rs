@@ -15,9 +15,12 @@ fn a_replica_behind_a_truncated_log_gets_a_snapshot() {
     cluster.write(1, "second");
     let last = cluster.write(1, "third");
     let handle = cluster.processes[&1].handle.clone();
+    // The partition's thread says the same, perhaps a moment later.
+    handle.applied(last.index);
     handle.truncate(last.index);
-    // A round later the log begins after that index.
     cluster.write(1, "fourth");
+    // Whatever the worker did before it answers is to be seen afterwards.
+    handle.read_index().wait().expect("it leads");
     assert_eq!(handle.status().first_index, last.index + 1);
 
     cluster.start(3, None);

@@ -37,16 +37,14 @@ impl<L: LogView> Group<L> {
         let mut reads = std::mem::take(&mut self.local_reads);
         reads.extend(ready.take_read_states().into_iter().filter_map(|state| answered(&state)));
         self.held.extend(ready.take_committed_entries().into_iter().map(committed));
-        let persist = self.persist(&mut ready);
+        let mut persist = self.persist(&mut ready);
+        let durable_commit = persist.must_sync.then_some(self.written.commit);
+        // A planted fault deceives the group as well: it goes on as if the work were done as it should be.
+        self.plant_bugs(&mut persist);
         self.last_token += 1;
         let token = Token(self.last_token);
-        self.outstanding = Some(Outstanding {
-            token,
-            ready,
-            reads,
-            snapshot: persist.snapshot.clone(),
-            durable_commit: persist.must_sync.then_some(self.written.commit),
-        });
+        self.outstanding =
+            Some(Outstanding { token, ready, reads, snapshot: persist.snapshot.clone(), durable_commit });
         Some(Work { token, messages, persist })
     }
 
@@ -98,7 +96,6 @@ impl<L: LogView> Group<L> {
         let mut persist =
             Persist { snapshot, entries, hard_state, must_sync: ready.must_sync() || holds_change };
         self.written = persist.hard_state.unwrap_or(self.written);
-        self.plant_bugs(&mut persist);
         persist
     }
 
