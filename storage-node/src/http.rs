@@ -4,9 +4,11 @@ mod catalog;
 mod forward;
 mod health;
 mod query;
-mod reply;
 mod replications;
+mod reply;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -63,12 +65,9 @@ pub fn app(state: AppState) -> Router {
         .route("/database/{database}/file", get(catalog::file))
         .route("/query/{database}", post(query::query))
         .route("/partitions", get(catalog::partitions).post(forward::forward))
-        .route(
-            "/partitions/{name}",
-            get(catalog::partitions_of).delete(forward::forward),
-        )
+        .route("/partitions/{name}", get(catalog::partitions_of).delete(forward::forward))
         .route("/replications", get(replications::list).post(replications::begin))
-        .route("/replications/{task}", get(replications::show).delete(replications::cancel))
+        .route("/replications/{task}", get(replications::no_such_task).delete(replications::no_such_task))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))

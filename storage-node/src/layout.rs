@@ -60,7 +60,7 @@ pub enum LayoutError {
 pub struct DataDir {
     root: PathBuf,
     instance: String,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -93,7 +93,12 @@ impl DataDir {
                 fresh_instance.to_owned()
             }
         };
-        Ok(DataDir { root: root.to_owned(), instance, _lock: lock })
+        Ok(DataDir { root: root.to_owned(), instance, lock })
+    }
+
+    /// Lets another process use the directory.
+    pub fn release(&self) -> io::Result<()> {
+        self.lock.unlock()
     }
 
     /// What the directory calls itself.
@@ -265,10 +270,7 @@ mod tests {
     fn a_newer_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FORMAT_FILE), "2").unwrap();
-        assert!(matches!(
-            DataDir::open(folder.path(), "one"),
-            Err(LayoutError::Newer { found: 2, .. })
-        ));
+        assert!(matches!(DataDir::open(folder.path(), "one"), Err(LayoutError::Newer { found: 2, .. })));
         fs::write(folder.path().join(FORMAT_FILE), "else").unwrap();
         assert!(matches!(DataDir::open(folder.path(), "one"), Err(LayoutError::Malformed(_))));
     }

@@ -89,7 +89,9 @@ impl Membership {
     }
 
     fn take_name(&self, node: &NodeId) {
-        if self.service.node().as_ref() == Some(node) && self.data_dir.node().ok().flatten().as_ref() == Some(node) {
+        if self.service.node().as_ref() == Some(node)
+            && self.data_dir.node().ok().flatten().as_ref() == Some(node)
+        {
             return;
         }
         if let Err(error) = self.data_dir.set_node(node) {

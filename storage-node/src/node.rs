@@ -60,6 +60,7 @@ pub struct StorageNode {
     host: String,
     address: SocketAddr,
     service: Arc<Service>,
+    neighbours: Neighbours,
     runtime: Runtime,
     stop_membership: CancellationToken,
     stop_listener: CancellationToken,
@@ -113,13 +114,15 @@ impl StorageNode {
             .collect();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let registration = Registration { node, instance, host, port, version };
-        let membership = Membership { neighbours, service: service.clone(), data_dir, registration };
+        let membership =
+            Membership { neighbours: neighbours.clone(), service: service.clone(), data_dir, registration };
         let stop_membership = CancellationToken::new();
         let membership = tokio::spawn(membership.run(stop_membership.clone()));
         Ok(StorageNode {
             host: options.host,
             address,
             service,
+            neighbours,
             runtime,
             stop_membership,
             stop_listener,
@@ -153,6 +156,12 @@ impl StorageNode {
         &self.service
     }
 
+    /// The rest of the cluster, as the node speaks to it.
+    #[must_use]
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
     /// Ends the node: the coordinators are told, requests under way are answered, files are closed.
     pub async fn shutdown(self) {
         self.stop_membership.cancel();
@@ -173,6 +182,9 @@ impl StorageNode {
         if ended.is_err() {
             tracing::error!("the consensus runtime ended by a panic");
         }
+        if let Err(error) = self.service.registry().release() {
+            tracing::warn!(%error, "the data directory could not be unlocked");
+        }
     }
 }
 
@@ -182,7 +194,8 @@ async fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>, StartError> {
         let host = host.to_owned();
         move |source| StartError::Listen { host, port, source }
     };
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await.map_err(failed(port))?.collect();
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((host, port)).await.map_err(failed(port))?.collect();
     let mut listeners: Vec<TcpListener> = Vec::new();
     for mut address in addresses {
         if let Some(first) = listeners.first() {

@@ -79,7 +79,10 @@ impl Registry {
     /// A replica that runs here.
     pub fn get(&self, partition: PartitionId) -> Result<Arc<Replica>> {
         self.replicas.read().get(&partition).cloned().ok_or_else(|| {
-            Error::new(ErrorCode::PartitionNotFound, format!("partition {partition} has no replica on this node"))
+            Error::new(
+                ErrorCode::PartitionNotFound,
+                format!("partition {partition} has no replica on this node"),
+            )
         })
     }
 
@@ -107,6 +110,9 @@ impl Registry {
     /// come from a coordinator that lags behind, and would remove what is new.
     pub async fn obey(&self, assignments: Assignments) -> Result<()> {
         let mut obeyed = self.obeyed.lock().await;
+        if *obeyed == u64::MAX {
+            return Err(Error::new(ErrorCode::Unavailable, "the node is stopping"));
+        }
         if assignments.version < *obeyed {
             return Ok(());
         }
@@ -160,11 +166,19 @@ impl Registry {
         }
     }
 
-    /// Stops all replicas; their files and logs stay.
+    /// Stops all replicas; their files and logs stay. Nothing can be started afterwards, and another process
+    /// may use the data directory once the log is closed too.
     pub async fn stop(&self) {
+        let mut obeyed = self.obeyed.lock().await;
+        *obeyed = u64::MAX;
         let replicas = std::mem::take(&mut *self.replicas.write());
         for replica in replicas.into_values() {
             replica.stop().await;
         }
+    }
+
+    /// Lets another process use the data directory, whoever still holds on to this registry.
+    pub fn release(&self) -> io::Result<()> {
+        self.data_dir.release()
     }
 }

@@ -209,8 +209,10 @@ impl Replica {
         }
         match tokio::time::timeout(timeout.saturating_add(GRACE), reply).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::new(ErrorCode::Unavailable, "the replica has stopped")
-                .with_outcome(Outcome::Unknown)),
+            Ok(Err(_)) => {
+                Err(Error::new(ErrorCode::Unavailable, "the replica has stopped")
+                    .with_outcome(Outcome::Unknown))
+            }
             Err(_) => Err(Error::new(ErrorCode::Timeout, "the partition is busy with another request")
                 .with_outcome(Outcome::Unknown)),
         }
@@ -266,6 +268,7 @@ impl Replica {
         // A group that has ended already is as good.
         let _ = self.group.stop().await;
         self.end_worker().await;
+        self.published.withdraw();
     }
 
     /// Ends the replica for ever and removes its log and its files.

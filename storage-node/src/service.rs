@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::limits::ROW_BLOCK;
 use common::protocol::{
-    MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest, StorageStream, decode, encode,
+    MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest, StorageStream, decode,
+    encode,
 };
 use common::{Error, ErrorCode, NodeId, Outcome, PartitionId, Result};
 use consensus_runtime::{MembershipError, MembershipStep, Role, Runtime};

@@ -44,7 +44,10 @@ pub async fn database_type(State(state): State<AppState>, Path(database): Path<S
 }
 
 /// `GET /databases/{db}`: what the catalog says, in this route's own shape.
-pub async fn database(State(state): State<AppState>, Path(database): Path<String>) -> Result<Response, Refusal> {
+pub async fn database(
+    State(state): State<AppState>,
+    Path(database): Path<String>,
+) -> Result<Response, Refusal> {
     let replicas = replicas_of(&state, &database)?;
     let kind = kind_of(&replicas);
     let path = format!("/databases/{}", polylite_client::segment(&database));
@@ -102,9 +105,9 @@ pub async fn file(
 
 fn choose(mut replicas: Vec<Arc<Replica>>, wanted: Option<&str>) -> Result<Arc<Replica>, Refusal> {
     if let Some(wanted) = wanted {
-        let found = replicas.into_iter().find(|replica| {
-            replica.assignment().uuid == wanted || replica.partition().to_string() == wanted
-        });
+        let found = replicas
+            .into_iter()
+            .find(|replica| replica.assignment().uuid == wanted || replica.partition().to_string() == wanted);
         let missing = || Error::new(ErrorCode::PartitionNotFound, format!("Partition '{wanted}' not found"));
         return found.ok_or_else(|| Refusal(missing()));
     }

@@ -47,11 +47,24 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     let reports = state.service.registry().reports(&[]);
     gauge(&mut text, "polylite_replicas", "Replicas on this node.", &[(String::new(), reports.len() as u64)]);
     let of_each = |value: fn(&common::protocol::ReplicaReport) -> u64| -> Vec<(String, u64)> {
-        reports.iter().map(|report| (format!("{{partition=\"{}\"}}", report.partition), value(report))).collect()
+        reports
+            .iter()
+            .map(|report| (format!("{{partition=\"{}\"}}", report.partition), value(report)))
+            .collect()
     };
     gauge(&mut text, "polylite_replica_rows", "Rows of the client's tables.", &of_each(|report| report.rows));
-    gauge(&mut text, "polylite_replica_bytes", "Bytes of the file and its log.", &of_each(|report| report.bytes));
-    gauge(&mut text, "polylite_replica_applied_index", "Applied log index.", &of_each(|report| report.applied));
+    gauge(
+        &mut text,
+        "polylite_replica_bytes",
+        "Bytes of the file and its log.",
+        &of_each(|report| report.bytes),
+    );
+    gauge(
+        &mut text,
+        "polylite_replica_applied_index",
+        "Applied log index.",
+        &of_each(|report| report.applied),
+    );
     gauge(
         &mut text,
         "polylite_replica_committed_index",

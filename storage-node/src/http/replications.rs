@@ -1,58 +1,32 @@
-//! `POST /replications` adds this node as a replica of every partition of a database. That is a catalog
-//! operation, so it is asked of a coordinator, and its state is that of the coordinator's operation.
+//! Copies are made by the catalog, which gives every partition as many replicas as it is meant to have: a node
+//! that joins receives its share by itself. Copying a database to a node by request is not offered yet.
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::Method;
-use axum::response::{IntoResponse as _, Response};
-use common::{Error, NodeId};
-use serde::Deserialize;
+use axum::extract::Path;
+use common::{Error, ErrorCode};
 use serde_json::{Value, json};
 
-use super::AppState;
-use super::forward::pass_on;
-use super::reply::Refusal;
+use super::reply::{Answer, Refusal, success};
 
-/// What is to be replicated. The source is part of the reference interface; the copy comes from each
-/// partition's leader, whoever that is.
-#[derive(Deserialize)]
-pub struct Wanted {
-    db_name: Option<String>,
-    source_node: Option<Value>,
-}
-
-/// `GET /replications`.
-pub async fn list(State(state): State<AppState>) -> Response {
-    ask(&state, Method::GET, "/cluster/replications", Value::Null).await
+/// `GET /replications`: no task was ever begun.
+pub async fn list() -> Answer {
+    success(json!({ "tasks": [] }))
 }
 
 /// `POST /replications`.
-pub async fn begin(State(state): State<AppState>, Json(wanted): Json<Wanted>) -> Response {
-    let (Some(database), Some(_)) = (wanted.db_name, wanted.source_node) else {
-        return Refusal(Error::bad_request("Missing required fields")).into_response();
-    };
-    let node = state.service.node();
-    let body = json!({ "db_name": database, "node": node.as_ref().map(NodeId::as_str) });
-    ask(&state, Method::POST, "/cluster/replications", body).await
-}
-
-/// `GET /replications/{task}`.
-pub async fn show(State(state): State<AppState>, Path(task): Path<String>) -> Response {
-    let path = format!("/cluster/replications/{}", polylite_client::segment(&task));
-    ask(&state, Method::GET, &path, Value::Null).await
-}
-
-/// `DELETE /replications/{task}`.
-pub async fn cancel(State(state): State<AppState>, Path(task): Path<String>) -> Response {
-    let path = format!("/cluster/replications/{}", polylite_client::segment(&task));
-    ask(&state, Method::DELETE, &path, Value::Null).await
-}
-
-async fn ask(state: &AppState, method: Method, path: &str, body: Value) -> Response {
-    let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-    match pass_on(state, method, path, &body).await {
-        Ok(answer) => Json(answer).into_response(),
-        Err(response) => response,
+pub async fn begin(body: Bytes) -> Answer {
+    let wanted: Value = serde_json::from_slice(&body)
+        .map_err(|error| Refusal(Error::bad_request(format!("the body is not JSON: {error}"))))?;
+    if !wanted["db_name"].is_string() || !wanted["source_node"].is_object() {
+        return Err(Refusal(Error::bad_request("Missing required fields")));
     }
+    Err(Refusal(Error::not_supported(
+        "replication cannot be asked for node by node",
+        "a partition with too few replicas gains one by itself when a node joins",
+    )))
+}
+
+/// `GET` or `DELETE /replications/{task}`.
+pub async fn no_such_task(Path(task): Path<String>) -> Answer {
+    Err(Refusal(Error::new(ErrorCode::NotFound, format!("Replication task '{task}' does not exist"))))
 }

@@ -9,7 +9,7 @@ use common::protocol::{
     ReplicaReport, Statement, WorkItem, WriteReply, WriteRequest,
 };
 use common::schema::{DatabaseKind, PartitionType};
-use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, Value};
+use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, TransactionId, Value};
 use futures_util::StreamExt as _;
 use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerOptions, PeerPool};
@@ -139,7 +139,8 @@ impl Cluster {
     }
 
     async fn write(&self, sql: &str) -> Result<WriteReply> {
-        self.at_leader(|client, address| async move { client.write(&address, write(sql, 10_000)).await }).await
+        self.at_leader(|client, address| async move { client.write(&address, write(sql, 10_000)).await })
+            .await
     }
 
     async fn read(&self, sql: &str) -> Vec<Vec<Value>> {
@@ -259,7 +260,10 @@ async fn acknowledged_writes_survive_a_leaders_end_and_everybodys_restart() {
 async fn a_new_replica_takes_a_snapshot_and_becomes_a_voter() {
     let mut cluster = Cluster::start(3).await;
     cluster.found(&[0, 1]).await;
-    cluster.write("INSERT INTO t SELECT value, hex(randomblob(50)) FROM generate_series(1, 5000)").await.unwrap();
+    cluster
+        .write("INSERT INTO t SELECT value, hex(randomblob(50)) FROM generate_series(1, 5000)")
+        .await
+        .unwrap();
     cluster.assign(&[0, 1, 2], &[0, 1]).await;
     let leader = cluster.leader().await;
     let change = |cluster: &Cluster, change| {
@@ -276,7 +280,12 @@ async fn a_new_replica_takes_a_snapshot_and_becomes_a_voter() {
     assert!(report.applied > 0);
     let refused = cluster
         .client
-        .change_membership(&cluster.addresses[leader], PARTITION, MembershipChange::Promote(replica_id(2)), stale)
+        .change_membership(
+            &cluster.addresses[leader],
+            PARTITION,
+            MembershipChange::Promote(replica_id(2)),
+            stale,
+        )
         .await;
     assert_eq!(refused.unwrap_err().code, ErrorCode::SerializationFailure, "planned on older members");
     change(&cluster, MembershipChange::Promote(replica_id(2))).await;
@@ -295,7 +304,10 @@ async fn a_new_replica_takes_a_snapshot_and_becomes_a_voter() {
 async fn a_damaged_file_is_replaced_by_another_replicas() {
     let mut cluster = Cluster::start(3).await;
     cluster.found(&[0, 1, 2]).await;
-    cluster.write("INSERT INTO t SELECT value, hex(randomblob(50)) FROM generate_series(1, 2000)").await.unwrap();
+    cluster
+        .write("INSERT INTO t SELECT value, hex(randomblob(50)) FROM generate_series(1, 2000)")
+        .await
+        .unwrap();
     let victim = (cluster.leader().await + 1) % 3;
     let index = cluster.write("INSERT INTO t VALUES (5000, 'x')").await.unwrap().index;
     cluster.wait(victim, |report| report.applied >= index).await;
@@ -304,7 +316,10 @@ async fn a_damaged_file_is_replaced_by_another_replicas() {
     std::fs::remove_file(generation.join("data.db")).unwrap();
     cluster.restart_node(victim).await;
     cluster.wait(victim, |report| report.rows == 2_001).await;
-    let stale = cluster.client.read(&cluster.addresses[victim], read("SELECT count(*) FROM t", ReadLevel::Stale)).await;
+    let stale = cluster
+        .client
+        .read(&cluster.addresses[victim], read("SELECT count(*) FROM t", ReadLevel::Stale))
+        .await;
     assert_eq!(rows(&stale.unwrap().0.rows), [[Value::from(2_001)]]);
     cluster.stop().await;
 }
@@ -321,7 +336,10 @@ async fn without_a_quorum_a_write_says_so_in_time() {
     let write = write("INSERT INTO t VALUES (1, 'x')", 700);
     let error = cluster.client.write(&cluster.addresses[leader], write).await.unwrap_err();
     assert!(sent.elapsed() < Duration::from_secs(2));
-    assert!(matches!(error.code, ErrorCode::NoQuorum | ErrorCode::LeadershipLost | ErrorCode::NotLeader), "{error:?}");
+    assert!(
+        matches!(error.code, ErrorCode::NoQuorum | ErrorCode::LeadershipLost | ErrorCode::NotLeader),
+        "{error:?}"
+    );
     if error.code == ErrorCode::NoQuorum {
         assert_eq!(error.outcome, common::Outcome::Unknown);
     }
@@ -329,10 +347,33 @@ async fn without_a_quorum_a_write_says_so_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_nobody_finishes_is_ended_by_its_decider() {
+    let mut cluster = Cluster::start(2).await;
+    cluster.found(&[0, 1]).await;
+    let deadline = common::Hlc::from_millis(crate::clock::wall_millis() + 60_000);
+    let transaction = TransactionId { deadline, unique: 1 };
+    let prepared = cluster.at_leader(|client, address| async move {
+        let part = write("INSERT INTO t VALUES (1, 'x')", 10_000);
+        client.prepare(&address, transaction, PARTITION, vec![PARTITION], part).await
+    });
+    prepared.await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.wait(leader, |report| report.in_doubt == 1).await;
+    // A write waits for the decision, which is to abort: nobody told the decider to commit.
+    cluster.write("INSERT INTO t VALUES (1, 'y')").await.unwrap();
+    assert_eq!(cluster.read("SELECT name FROM t").await, [[Value::from("y")]]);
+    cluster.wait(leader, |report| report.in_doubt == 0).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_reads_stream_and_followers_name_the_leader() {
     let mut cluster = Cluster::start(2).await;
     cluster.found(&[0, 1]).await;
-    cluster.write("INSERT INTO t SELECT value, hex(randomblob(500)) FROM generate_series(1, 3000)").await.unwrap();
+    cluster
+        .write("INSERT INTO t SELECT value, hex(randomblob(500)) FROM generate_series(1, 3000)")
+        .await
+        .unwrap();
     let leader = cluster.leader().await;
     let mut request = read("SELECT * FROM t", ReadLevel::Linearizable);
     request.max_rows = None;

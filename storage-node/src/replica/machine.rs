@@ -108,7 +108,11 @@ pub struct Machine {
 
 impl Machine {
     /// Opens a replica's file. With an [`Origin`] an absent file is founded; without one it must be there.
-    pub fn open(location: &Location, partition: PartitionId, origin: Option<&Origin>) -> Result<Machine, Fault> {
+    pub fn open(
+        location: &Location,
+        partition: PartitionId,
+        origin: Option<&Origin>,
+    ) -> Result<Machine, Fault> {
         let (store, state) = Store::open(location, partition, origin)?;
         let configuration = decode_configuration(&state.configuration)?;
         let prepared = store.prepared()?;
@@ -213,11 +217,17 @@ impl Machine {
         }
     }
 
-    /// A proposal was appended to the leader's log.
-    pub fn proposed(&mut self, request: RequestId, at: Proposed) {
-        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.request == request) {
-            flight.proposed(at.term);
+    /// A proposal, or the next piece of it, was appended to the leader's log.
+    pub fn proposed(&mut self, request: RequestId, at: Proposed) -> Result<(), Fault> {
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.request == request) else {
+            return Ok(());
+        };
+        flight.placed.get_or_insert(at.term);
+        // The log may have gone on before this was told.
+        if flight.is_superseded_by(self.received_term) {
+            self.settle(&Fate::Superseded)?;
         }
+        Ok(())
     }
 
     /// A proposal did not reach the log, and will not.
@@ -326,7 +336,8 @@ impl Machine {
     pub fn abandon(&mut self) -> Outbox {
         let leader = self.leader;
         let mut answers = std::mem::take(&mut self.outbox.answers);
-        let refuse = |queued: Queued| Answer { ticket: queued.pending.ticket, result: Err(not_leader(leader)) };
+        let refuse =
+            |queued: Queued| Answer { ticket: queued.pending.ticket, result: Err(not_leader(leader)) };
         answers.extend(std::mem::take(&mut self.queue).into_iter().map(refuse));
         for held in std::mem::take(&mut self.confirming).into_values().flatten() {
             answers.push(held.fail(leadership_lost(Outcome::NotApplied)));

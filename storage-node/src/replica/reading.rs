@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::RESULT_MAX;
-use common::protocol::{PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, encode};
+use common::protocol::{
+    PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, encode,
+};
 use common::{Error, ErrorCode, Result};
 use consensus_runtime::{ReadError, Role};
 use polylite_client::peer::StreamSink;
@@ -39,7 +41,9 @@ impl Replica {
             result.is_read = true;
             Ok((result, index))
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(|panic| Err(Error::internal(panic.to_string())))
+        tokio::task::spawn_blocking(read)
+            .await
+            .unwrap_or_else(|panic| Err(Error::internal(panic.to_string())))
     }
 
     /// Feeds a stream with the rows of a read. The deadline holds for each block, not for the whole.
@@ -98,16 +102,20 @@ impl Replica {
                 Ok(Err(ReadError::Unavailable)) => {
                     Err(Error::new(ErrorCode::Unavailable, "the replica's group does not answer"))
                 }
-                Err(_) => Err(Error::new(
-                    ErrorCode::NoQuorum,
-                    "too few replicas of the partition answered in time",
-                )),
+                Err(_) => {
+                    Err(Error::new(ErrorCode::NoQuorum, "too few replicas of the partition answered in time"))
+                }
             },
         }
     }
 
     /// A linearizable read of this replica, which must lead: for the node's own routes.
-    pub async fn read_here(&self, statement: Statement, max_rows: u32, timeout: Duration) -> Result<StatementResult> {
+    pub async fn read_here(
+        &self,
+        statement: Statement,
+        max_rows: u32,
+        timeout: Duration,
+    ) -> Result<StatementResult> {
         let target = PartitionTarget {
             partition: self.partition(),
             epoch: self.published().epoch(),
@@ -150,7 +158,11 @@ fn check_snapshot(snapshot: &Snapshot<'_>, target: &PartitionTarget) -> Result<u
     Ok(snapshot.system().position()?.index)
 }
 
-fn read_blocks(readers: &ReaderPool, request: &ReadRequest, blocks: &mpsc::Sender<bytes::Bytes>) -> Result<()> {
+fn read_blocks(
+    readers: &ReaderPool,
+    request: &ReadRequest,
+    blocks: &mpsc::Sender<bytes::Bytes>,
+) -> Result<()> {
     let mut reader = readers.acquire()?;
     let snapshot = reader.snapshot()?;
     let index = check_snapshot(&snapshot, &request.target)?;

@@ -153,10 +153,7 @@ impl Worker {
         match event {
             Event::Started(group) => self.group = Some(group),
             Event::Role(change) => self.change_role(change),
-            Event::Proposed(request, Ok(at)) => self.with_machine(|machine| {
-                machine.proposed(request, at);
-                Ok(())
-            }),
+            Event::Proposed(request, Ok(at)) => self.with_machine(|machine| machine.proposed(request, at)),
             Event::Proposed(request, Err(_)) => {
                 self.with_machine(|machine| machine.proposal_refused(request));
             }
@@ -220,7 +217,6 @@ impl Worker {
         self.with_machine(|machine| machine.committed(&entries));
         if let Some(machine) = &self.machine {
             self.clock.observe(machine.state().position.hlc);
-            self.published.update(machine);
             if let Some(group) = &self.group {
                 group.applied(machine.state().position.index);
             }
@@ -254,6 +250,8 @@ impl Worker {
         let Some(machine) = &mut self.machine else { return };
         match act(machine) {
             Ok(()) => {
+                // First, so that whoever gets an answer finds the node's own figures in line with it.
+                self.published.update(machine);
                 let outbox = machine.drain();
                 self.carry_out(outbox);
             }
@@ -283,10 +281,8 @@ impl Worker {
     fn change_role(&mut self, change: RoleChange) {
         self.role = change;
         self.with_machine(|machine| machine.role_changed(change));
-        match &self.machine {
-            Some(machine) => self.published.update(machine),
-            None if change.role == Role::Leader => self.give_leadership_away(),
-            None => {}
+        if self.machine.is_none() && change.role == Role::Leader {
+            self.give_leadership_away();
         }
     }
 

@@ -38,8 +38,7 @@ impl Machine {
 
     fn land(&mut self, entry: &Committed) -> Result<(), Fault> {
         self.gathering.enter_term(entry.term);
-        if self.flight.as_ref().is_some_and(|flight| flight.term < entry.term) {
-            // Terms only grow along the log: what was proposed in an earlier one is not in it.
+        if self.flight.as_ref().is_some_and(|flight| flight.is_superseded_by(entry.term)) {
             self.settle(&Fate::Superseded)?;
         }
         self.received = entry.index;
@@ -73,10 +72,14 @@ impl Machine {
             EntryBody::Chunk { sequence, last, bytes } => {
                 match self.gathering.add(entry.term, header.request, sequence, last, bytes)? {
                     Gathered::Whole(body) => body,
-                    Gathered::Incomplete | Gathered::Void => {
+                    Gathered::Incomplete => {
                         self.send_more(header.request);
-                        self.advance(entry);
                         return Ok(());
+                    }
+                    Gathered::Void => {
+                        self.advance(entry);
+                        // A piece of the set is missing, so the rest is of no use.
+                        return if own { self.settle(&Fate::Superseded) } else { Ok(()) };
                     }
                 }
             }
@@ -95,7 +98,7 @@ impl Machine {
         if own && self.store.is_executing() {
             return self.commit_executed(entry.index);
         }
-        assert!(!self.store.is_executing(), "another entry than the open batch's came within its leader's term");
+        self.close_overtaken_batch()?;
         let answer = self.take_effect(entry.index, header, body)?;
         if own {
             let fate = match answer {
@@ -103,6 +106,16 @@ impl Machine {
                 Some(answer) => Fate::Answered(answer),
             };
             self.settle(&fate)?;
+        }
+        Ok(())
+    }
+
+    /// Another leader's entry comes before the open batch's own, whose place is not known yet: the batch was
+    /// computed on a state that is no longer the last.
+    fn close_overtaken_batch(&mut self) -> Result<(), Fault> {
+        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.executed) {
+            flight.executed = false;
+            self.store.rollback()?;
         }
         Ok(())
     }

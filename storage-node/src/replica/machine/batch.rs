@@ -117,7 +117,11 @@ impl Machine {
             let Job::Write(write) = &queued.pending.job else { unreachable!("only writes share a batch") };
             match self.run_request(write, queued.alone, queued.pending.deadline_ms, turn)? {
                 Ran::Answered(result) => {
-                    held.push(Held { ticket: queued.pending.ticket, deadline_ms: queued.pending.deadline_ms, result });
+                    held.push(Held {
+                        ticket: queued.pending.ticket,
+                        deadline_ms: queued.pending.deadline_ms,
+                        result,
+                    });
                     ran.push(queued);
                 }
                 Ran::Overran => {
@@ -204,11 +208,8 @@ impl Machine {
             deadline_us.min((turn.clock_us)().saturating_add(SHARED_REQUEST_US))
         };
         let interrupted = || (turn.clock_us)() >= limit_us;
-        let budget = Budget {
-            interrupted: Some(&interrupted),
-            rows: u64::from(write.max_rows),
-            ..Budget::default()
-        };
+        let budget =
+            Budget { interrupted: Some(&interrupted), rows: u64::from(write.max_rows), ..Budget::default() };
         Ok(match self.store.run(&write.work, &budget)? {
             Ok(results) => Ran::Answered(Ok(Reply::Written(WriteReply { results, index: self.received }))),
             Err(error) if error.code == ErrorCode::StatementTimeout && limit_us < deadline_us => Ran::Overran,
@@ -261,8 +262,7 @@ impl Machine {
     }
 
     fn launch(&mut self, pieces: Vec<bytes::Bytes>, held: Vec<Held>, turn: &Turn<'_>) {
-        let term = self.leading.expect("only a leader executes");
-        let flight = self.flight.insert(Flight::new(turn.request, term, pieces, held));
+        let flight = self.flight.insert(Flight::new(turn.request, pieces, held));
         let pieces = flight.next_pieces();
         self.outbox.proposals.extend(pieces.into_iter().map(|piece| (turn.request, piece)));
     }

@@ -19,9 +19,7 @@ pub(super) fn split(header: EntryHeader, base: u64, body: EntryBody) -> Vec<Byte
     if encoded.len() <= ENTRY_CHUNK_MAX {
         return vec![Bytes::from(encoded)];
     }
-    let body = Bytes::from(
-        postcard::to_stdvec(&whole.body).expect("every body of an entry has an encoding"),
-    );
+    let body = Bytes::from(postcard::to_stdvec(&whole.body).expect("every body of an entry has an encoding"));
     let size = ENTRY_CHUNK_MAX - OVERHEAD;
     let count = body.len().div_ceil(size);
     (0..count)

@@ -43,8 +43,9 @@ pub(super) fn take_late(held: &mut Vec<Held>, now_ms: u64) -> Vec<Held> {
 pub(super) struct Flight {
     /// Its name.
     pub(super) request: RequestId,
-    /// The term that it was proposed in.
-    pub(super) term: u64,
+    /// The term in which its first piece was appended to the log, once that is known. It may be later than
+    /// the one that it was executed in: a leader can be deposed and elected again while it executes.
+    pub(super) placed: Option<u64>,
     /// Whether the executor holds the SQLite transaction that the proposal describes.
     pub(super) executed: bool,
     /// Rows that it adds, less those it removes; only of use while `executed`.
@@ -55,22 +56,18 @@ pub(super) struct Flight {
     unsent: VecDeque<Bytes>,
     /// Sizes of the pieces handed out and not committed.
     outstanding: VecDeque<usize>,
-    /// Pieces whose place in the log is not reported yet.
-    unplaced: usize,
 }
 
 impl Flight {
-    pub(super) fn new(request: RequestId, term: u64, pieces: Vec<Bytes>, held: Vec<Held>) -> Flight {
-        let unplaced = pieces.len();
+    pub(super) fn new(request: RequestId, pieces: Vec<Bytes>, held: Vec<Held>) -> Flight {
         Flight {
             request,
-            term,
+            placed: None,
             executed: false,
             rows_added: 0,
             held,
             unsent: pieces.into(),
             outstanding: VecDeque::new(),
-            unplaced,
         }
     }
 
@@ -78,7 +75,8 @@ impl Flight {
     pub(super) fn next_pieces(&mut self) -> Vec<Bytes> {
         let mut pieces = Vec::new();
         let mut waiting: usize = self.outstanding.iter().sum();
-        while let Some(piece) = self.unsent.pop_front_if(|piece| waiting == 0 || waiting + piece.len() <= WINDOW) {
+        while self.unsent.front().is_some_and(|piece| waiting == 0 || waiting + piece.len() <= WINDOW) {
+            let Some(piece) = self.unsent.pop_front() else { break };
             waiting += piece.len();
             self.outstanding.push_back(piece.len());
             pieces.push(piece);
@@ -86,10 +84,10 @@ impl Flight {
         pieces
     }
 
-    /// A piece has its place in the log.
-    pub(super) fn proposed(&mut self, term: u64) {
-        self.unplaced = self.unplaced.saturating_sub(1);
-        self.term = term;
+    /// Whether it is certain that it is not in the log and will not be, now that the log has come to a term:
+    /// terms only grow along the log, and a set of pieces lies within one term.
+    pub(super) fn is_superseded_by(&self, term: u64) -> bool {
+        self.placed.is_some_and(|placed| placed < term)
     }
 
     /// A piece is committed.

@@ -125,8 +125,7 @@ pub(super) fn no_quorum(outcome: Outcome) -> Error {
 /// The request was planned on another schema than the partition has.
 #[must_use]
 pub fn stale_schema(version: u64) -> Error {
-    let mut error =
-        Error::new(ErrorCode::StaleSchema, format!("the schema version to plan on is {version}"));
+    let mut error = Error::new(ErrorCode::StaleSchema, format!("the schema version to plan on is {version}"));
     error.version = Some(version);
     error
 }

@@ -19,6 +19,9 @@ use crate::layout::sync_folder_of;
 /// Most entries that are kept for the copy.
 const ENTRIES_KEPT: usize = 16_384;
 
+/// Copies lie apart from the generations that the log may switch to meanwhile.
+const COPY: u64 = 1 << 32;
+
 /// How far the replacement is.
 pub(super) struct Repair {
     needed: bool,
@@ -65,13 +68,14 @@ impl Worker {
         if !self.repair.needed || self.repair.fetching || self.role.role == Role::Leader {
             return;
         }
-        let Some(address) = self.role.leader.and_then(|leader| snapshots::address_of(&self.assignment, leader))
+        let Some(address) =
+            self.role.leader.and_then(|leader| snapshots::address_of(&self.assignment, leader))
         else {
             return;
         };
         let oldest = self.repair.missed.front().map(|entry| entry.index - 1);
         let at_least = oldest.or_else(|| self.group.as_ref().map(|group| group.status().commit)).unwrap_or(0);
-        let (dir, generation, sender) = (self.dir.clone(), self.generation + 1, self.sender.clone());
+        let (dir, generation, sender) = (self.dir.clone(), COPY + self.generation, self.sender.clone());
         let partition = self.assignment.partition;
         let client = self.neighbours.storage().clone();
         self.repair.fetching = true;
@@ -91,13 +95,14 @@ impl Worker {
         self.repair.fetching = false;
         let Some(index) = index.filter(|_| self.repair.needed) else { return };
         let Some(entries) = self.repair.after(index) else { return };
-        if let Err(error) = self.swap_in(self.generation + 1) {
+        if let Err(error) = self.swap_in(COPY + self.generation) {
             return self.quarantine(&error.to_string());
         }
-        let opened = Machine::open(&self.location(), self.assignment.partition, None).and_then(|mut machine| {
-            machine.committed(&entries)?;
-            Ok(machine)
-        });
+        let opened =
+            Machine::open(&self.location(), self.assignment.partition, None).and_then(|mut machine| {
+                machine.committed(&entries)?;
+                Ok(machine)
+            });
         match opened {
             Ok(machine) => {
                 tracing::info!(partition = %self.assignment.partition, index, "a damaged file was replaced");

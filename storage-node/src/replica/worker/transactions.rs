@@ -93,7 +93,8 @@ impl Worker {
             let mut confirmed = Vec::new();
             for decision in open {
                 let mut all = true;
-                for participant in decision.participants.into_iter().filter(|participant| *participant != own) {
+                for participant in decision.participants.into_iter().filter(|participant| *participant != own)
+                {
                     all &= neighbours.carry_out(participant, decision.transaction).await == Ok(true);
                 }
                 if all {

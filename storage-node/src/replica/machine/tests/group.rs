@@ -104,7 +104,7 @@ impl TestGroup {
     pub(super) fn accept(&mut self, number: usize, outbox: &Outbox) {
         for (request, data) in &outbox.proposals {
             let at = self.append(CommittedKind::Normal, data.clone());
-            self.replicas[number].proposed(*request, at);
+            self.replicas[number].proposed(*request, at).unwrap();
         }
     }
 

@@ -65,7 +65,11 @@ fn the_first_decision_wins() {
     group.submit(0, decide(1, false, true));
     assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
     group.submit(0, decide(1, true, true));
-    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }), "a paused coordinator comes too late");
+    assert_eq!(
+        group.run(0)[0].result,
+        Ok(Reply::Decided { commit: false }),
+        "a paused coordinator comes too late"
+    );
     assert_eq!(group.count(0), 0);
     group.assert_equal();
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use common::protocol::{Params, Statement, WorkItem};
 use common::{ErrorCode, Outcome, Value};
-use consensus_runtime::{AppliedConfiguration, CommittedKind, Configuration, Role, RoleChange};
+use consensus_runtime::{AppliedConfiguration, CommittedKind, Configuration, Proposed, Role, RoleChange};
 
 use super::super::{Job, Reply};
 use super::group::{TestGroup, error, id, request, schema, write, written};
@@ -68,7 +68,8 @@ fn if_the_neighbour_is_lost_the_error_is_not_told() {
     group.submit(0, write("INSERT INTO t VALUES (2, 10)"));
     let lost = group.execute(0);
     assert_eq!(lost.proposals.len(), 1);
-    group.replicas[0].proposed(lost.proposals[0].0, consensus_runtime::Proposed { term: 1, index: 99 });
+    let at = Proposed { term: 1, index: 99 };
+    group.replicas[0].proposed(lost.proposals[0].0, at).unwrap();
     group.elect(1);
     let answers = group.replicas[0].drain().answers;
     assert_eq!(answers.len(), 2);
@@ -96,6 +97,45 @@ fn a_deposed_leaders_entry_that_is_in_the_log_is_applied_and_answered() {
     assert_eq!(written(&answers[0]).results[0].affected_rows, 1);
     group.assert_equal();
     assert_eq!(group.count(0), 1);
+}
+
+#[test]
+fn a_leader_that_was_elected_again_meanwhile_waits_for_what_the_log_says() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, write("INSERT INTO t VALUES (1, 1)"));
+    let outbox = group.execute(0);
+    // While it executed it was deposed and elected again; only then does its proposal reach the log.
+    let follower = RoleChange { term: 2, role: Role::Follower, leader: None };
+    group.replicas[0].role_changed(follower).unwrap();
+    group.elect(0);
+    assert!(group.replicas[0].drain().answers.is_empty(), "nothing is certain yet");
+    group.accept(0, &outbox);
+    group.tell_all();
+    assert!(group.replicas[0].drain().answers[0].result.is_ok());
+    assert_eq!(group.count(1), 1);
+    group.assert_equal();
+}
+
+#[test]
+fn an_open_batch_gives_way_to_another_leaders_entry() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, write("INSERT INTO t VALUES (1, 1)"));
+    let mine = group.execute(0);
+    // The other leader's entry is landed before this one hears that it was deposed, or where its own stands.
+    group.term += 1;
+    let change = RoleChange { term: group.term, role: Role::Leader, leader: Some(id(1)) };
+    group.replicas[1].role_changed(change).unwrap();
+    group.append(CommittedKind::Empty, Bytes::new());
+    group.tell(1);
+    group.submit(1, write("INSERT INTO t VALUES (2, 2)"));
+    let theirs = group.execute(1);
+    group.accept(1, &theirs);
+    group.tell_all();
+    assert!(group.replicas[0].drain().answers.is_empty());
+    group.replicas[0].proposal_refused(mine.proposals[0].0).unwrap();
+    assert_eq!(error(&group.replicas[0].drain().answers[0]).outcome, Outcome::NotApplied);
+    assert_eq!(group.count(0), 1);
+    group.assert_equal();
 }
 
 #[test]
@@ -186,7 +226,8 @@ fn large_effects_travel_in_chunks_and_land_at_once() {
     let mut group = TestGroup::new(2);
     group.submit(0, schema(2, &["CREATE TABLE b (x BLOB)"]));
     group.run(0);
-    let Job::Write(mut insert) = write("INSERT INTO b SELECT randomblob(100000) FROM generate_series(1, 120)")
+    let Job::Write(mut insert) =
+        write("INSERT INTO b SELECT randomblob(100000) FROM generate_series(1, 120)")
     else {
         unreachable!("it is a write")
     };
@@ -217,7 +258,8 @@ fn a_new_leaders_entry_voids_an_unfinished_set() {
     let mut group = TestGroup::new(2);
     group.submit(0, schema(2, &["CREATE TABLE b (x BLOB)"]));
     group.run(0);
-    let Job::Write(mut insert) = write("INSERT INTO b SELECT randomblob(100000) FROM generate_series(1, 120)")
+    let Job::Write(mut insert) =
+        write("INSERT INTO b SELECT randomblob(100000) FROM generate_series(1, 120)")
     else {
         unreachable!("it is a write")
     };

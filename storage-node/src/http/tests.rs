@@ -1,0 +1,253 @@
+//! The routes, without a socket; and the node's relation to a coordinator, with one that the test plays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use bytes::Bytes;
+use common::partition_map::BucketRange;
+use common::protocol::{
+    Assignment, Assignments, CoordinatorReply, CoordinatorRequest, Heartbeat, Params, PeerAddress,
+    Registration, Reply, Statement, StorageRequest, WorkItem, WriteRequest, decode, encode,
+};
+use common::schema::{DatabaseKind, PartitionType};
+use common::{NodeId, PartitionId, ReplicaId};
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use polylite_client::peer::{PeerIdentity, PeerService, StreamSink};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tower::ServiceExt as _;
+
+use super::{AppState, app};
+use crate::{StorageNode, StorageNodeOptions};
+
+/// What a storage node told the coordinator.
+enum Heard {
+    Registered(Registration),
+    Reported(Heartbeat),
+}
+
+/// A coordinator that gives a node its name and two partitions of a database.
+struct Coordinator {
+    heard: mpsc::UnboundedSender<Heard>,
+    address: Mutex<String>,
+}
+
+impl Coordinator {
+    async fn start() -> (Arc<Coordinator>, mpsc::UnboundedReceiver<Heard>) {
+        let (heard, hears) = mpsc::unbounded_channel();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Mutex::new(listener.local_addr().unwrap().to_string());
+        let coordinator = Arc::new(Coordinator { heard, address });
+        let router =
+            Router::new().route(polylite_client::peer::PATH, get(accept)).with_state(coordinator.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (coordinator, hears)
+    }
+
+    fn assignments(&self, registration: &Registration) -> Assignments {
+        let address = format!("{}:{}", registration.host, registration.port);
+        let assignment = |number: u64| Assignment {
+            partition: PartitionId(number),
+            uuid: format!("uuid-{number}"),
+            replica: ReplicaId(number),
+            peers: [(ReplicaId(number), PeerAddress { node: "given".into(), address: address.clone() })]
+                .into(),
+            founders: Some(vec![ReplicaId(number)]),
+            stands_first: true,
+            database: "shop".into(),
+            kind: DatabaseKind::Sql,
+            partition_type: PartitionType::Horizontal,
+            partition_key: Some("id".into()),
+            range: BucketRange::Slots { first: 0, last: 9 },
+            epoch: 1,
+        };
+        Assignments { version: 5, replicas: vec![assignment(1), assignment(2)] }
+    }
+}
+
+async fn accept(State(coordinator): State<Arc<Coordinator>>, mut request: Request) -> Response {
+    polylite_client::peer::accept(&mut request, coordinator).map(Body::new)
+}
+
+impl PeerService for Coordinator {
+    fn call(self: Arc<Self>, _from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+        Box::pin(async move {
+            let coordinators = vec![self.address.lock().clone()];
+            let reply = match decode::<CoordinatorRequest>(&payload).unwrap() {
+                CoordinatorRequest::Register(registration) => {
+                    let assignments = self.assignments(&registration);
+                    // The test may have heard enough.
+                    let _ = self.heard.send(Heard::Registered(registration));
+                    CoordinatorReply::Registered { node: NodeId::from("given"), assignments, coordinators }
+                }
+                CoordinatorRequest::Heartbeat(heartbeat) => {
+                    let _ = self.heard.send(Heard::Reported(heartbeat));
+                    CoordinatorReply::Heartbeat { assignments: None, coordinators }
+                }
+                other => panic!("unexpected {other:?}"),
+            };
+            let reply: Reply<CoordinatorReply> = Ok(reply);
+            encode(&reply)
+        })
+    }
+
+    fn stream(self: Arc<Self>, _payload: Bytes, _sink: StreamSink) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn one_way(&self, _payload: Bytes) {}
+}
+
+/// A node that runs what the coordinator assigned, and its routes.
+async fn start(folder: &tempfile::TempDir, coordinator: &Coordinator) -> (StorageNode, Router) {
+    let options = StorageNodeOptions {
+        host: "127.0.0.1".into(),
+        port: 0,
+        advertise: None,
+        data_dir: folder.path().to_owned(),
+        coordinators: vec![format!("http://{}", coordinator.address.lock())],
+        node_id: None,
+    };
+    let node = StorageNode::start(options).await.unwrap();
+    let service = node.service().clone();
+    let neighbours = node.neighbours().clone();
+    let router = app(AppState::new(service, neighbours, "127.0.0.1".into(), node.address().port()));
+    (node, router)
+}
+
+async fn next_report(
+    hears: &mut mpsc::UnboundedReceiver<Heard>,
+    wanted: impl Fn(&Heartbeat) -> bool,
+) -> Heartbeat {
+    let waiting = async {
+        loop {
+            if let Some(Heard::Reported(report)) = hears.recv().await
+                && wanted(&report)
+            {
+                return report;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("no such report came")
+}
+
+async fn ask(router: &Router, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let response = router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+async fn fill(node: &StorageNode) {
+    for partition in [PartitionId(1), PartitionId(2)] {
+        let statements = vec!["CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)".to_owned()];
+        let change = StorageRequest::ChangeSchema { partition, version: 1, statements };
+        node.service().answer(change).await.unwrap();
+        let first = partition.0 * 10;
+        let sql = format!("INSERT INTO users VALUES ({first}, 'a'), ({}, 'b')", first + 1);
+        let target =
+            common::protocol::PartitionTarget { partition, epoch: 1, schema_version: 1, timeout_ms: 5_000 };
+        let work = vec![WorkItem::Statement(Statement { sql, params: Params::None })];
+        let write = WriteRequest { target, work, max_rows: 10 };
+        node.service().answer(StorageRequest::Write(write)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_registers_obeys_reports_and_says_goodbye() {
+    let folder = tempfile::tempdir().unwrap();
+    let (coordinator, mut hears) = Coordinator::start().await;
+    let (node, router) = start(&folder, &coordinator).await;
+    let Some(Heard::Registered(registration)) = hears.recv().await else { panic!("it must register first") };
+    assert_eq!(registration.port, node.address().port());
+    let report =
+        next_report(&mut hears, |report| report.replicas.iter().filter(|one| one.writable).count() == 2)
+            .await;
+    assert_eq!((report.assignments_version, report.node.as_str(), report.stopping), (5, "given", false));
+    let (status, ready) = ask(&router, "GET", "/health/ready", Value::Null).await;
+    assert_eq!((status, &ready["success"]), (StatusCode::OK, &json!(true)));
+    node.shutdown().await;
+    next_report(&mut hears, |report| report.stopping).await;
+
+    // Under the same directory it comes back as the one it was.
+    let (node, _) = start(&folder, &coordinator).await;
+    assert_eq!(node.node_id(), Some("given".into()));
+    let again = loop {
+        match hears.recv().await.unwrap() {
+            Heard::Registered(again) => break again,
+            Heard::Reported(_) => {}
+        }
+    };
+    assert_eq!((again.instance, again.node), (registration.instance, Some("given".into())));
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_routes_show_what_is_on_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let (coordinator, mut hears) = Coordinator::start().await;
+    let (node, router) = start(&folder, &coordinator).await;
+    next_report(&mut hears, |report| report.replicas.iter().filter(|one| one.writable).count() == 2).await;
+    fill(&node).await;
+
+    let (_, status) = ask(&router, "GET", "/status", Value::Null).await;
+    assert_eq!(status["node_id"], "given");
+    assert_eq!(status["host"], "127.0.0.1");
+    assert_eq!(status["port"], node.address().port());
+    assert_eq!(status["databases"], json!({ "sql": ["shop"], "nosql": [] }));
+    assert_eq!(status["partitions"], 2);
+    assert_eq!(ask(&router, "GET", "/database/shop/type", Value::Null).await.1["type"], "sql");
+    let (_, partitions) = ask(&router, "GET", "/partitions/shop", Value::Null).await;
+    assert_eq!(partitions["partitions"][0]["id"], "uuid-1");
+    assert_eq!(partitions["partitions"][1]["rows"], 2);
+    assert_eq!(partitions["partitions"][1]["leader"], "given");
+    assert_eq!(partitions["partitions"][0]["partition_value"], json!({ "slots": [0, 9] }));
+
+    let (status, error) = ask(&router, "GET", "/partitions/other", Value::Null).await;
+    assert_eq!((status, &error["code"]), (StatusCode::NOT_FOUND, &json!("database_not_found")));
+    let (status, _) = ask(&router, "GET", "/database/shop/file", Value::Null).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "it holds two partitions");
+    let file = Request::get("/database/shop/file?partition=uuid-2").body(Body::empty()).unwrap();
+    let file = router.clone().oneshot(file).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert!(file.starts_with(b"SQLite format 3\0"));
+    let (status, error) = ask(&router, "PATCH", "/status", Value::Null).await;
+    assert_eq!((status, &error["code"]), (StatusCode::METHOD_NOT_ALLOWED, &json!("method_not_allowed")));
+    assert_eq!(ask(&router, "GET", "/nothing", Value::Null).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&router, "GET", "/replications", Value::Null).await.1["tasks"], json!([]));
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn query_objects_read_the_nodes_own_replicas() {
+    let folder = tempfile::tempdir().unwrap();
+    let (coordinator, mut hears) = Coordinator::start().await;
+    let (node, router) = start(&folder, &coordinator).await;
+    next_report(&mut hears, |report| report.replicas.iter().filter(|one| one.writable).count() == 2).await;
+    fill(&node).await;
+
+    let query = json!({ "operation": "query", "table": "users", "columns": ["name"], "order_by": "id DESC", "limit": 3 });
+    let (status, answer) = ask(&router, "POST", "/query/shop", query).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["data"], json!([{ "name": "b" }, { "name": "a" }, { "name": "b" }]));
+    let query = json!({ "operation": "query", "table": "users", "where": { "id": 20 } });
+    assert_eq!(
+        ask(&router, "POST", "/query/shop", query).await.1["data"],
+        json!([{ "id": 20, "name": "a" }])
+    );
+    let query = json!({ "operation": "query", "table": "missing" });
+    let (status, error) = ask(&router, "POST", "/query/shop", query.clone()).await;
+    assert_eq!((status, &error["code"]), (StatusCode::NOT_FOUND, &json!("table_not_found")));
+    let (_, elsewhere) = ask(&router, "POST", "/query/elsewhere", query).await;
+    assert_eq!(elsewhere["data"], json!([]), "rows of other nodes are absent");
+    node.shutdown().await;
+}
