@@ -93,8 +93,7 @@ impl<L: LogView> Group<L> {
         let holds_change = self.held.iter().any(|entry| self.is_held_change(entry));
         let write = voted || holds_change || snapshot.is_some() || !entries.is_empty();
         let hard_state = (write && current != self.written).then_some(current);
-        let mut persist =
-            Persist { snapshot, entries, hard_state, must_sync: ready.must_sync() || holds_change };
+        let persist = Persist { snapshot, entries, hard_state, must_sync: ready.must_sync() || holds_change };
         self.written = persist.hard_state.unwrap_or(self.written);
         persist
     }
