@@ -19,6 +19,10 @@ pub struct CommandLine {
 /// The commands, in the order in which they are told about.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a coordinator and storage nodes in one process.
+    Dev(commands::dev::Arguments),
+    /// Run a coordinator.
+    Coordinator(commands::coordinator::Arguments),
     /// Run a storage node.
     StorageNode(commands::storage_node::Arguments),
     /// Create a database.
@@ -118,8 +122,26 @@ mod tests {
     }
 
     #[test]
+    fn servers_have_the_ports_of_old() {
+        let Ok(Command::Coordinator(coordinator)) = parse("coordinator") else { panic!("coordinator") };
+        assert_eq!((coordinator.listen.host.as_str(), coordinator.port), ("localhost", 5000));
+        assert_eq!(coordinator.replication_factor, 3);
+        let Ok(Command::StorageNode(node)) =
+            parse("storage-node --coordinator http://a:1 --coordinator http://b:2 --node-id n1")
+        else {
+            panic!("storage-node")
+        };
+        assert_eq!(node.port, 5100);
+        assert_eq!(node.coordinators, ["http://a:1", "http://b:2"]);
+        assert_eq!(node.node_id.as_deref(), Some("n1"));
+        let Ok(Command::Dev(dev)) = parse("dev") else { panic!("dev") };
+        assert_eq!((dev.host.as_str(), dev.port, dev.nodes), ("127.0.0.1", 5000, 3));
+    }
+
+    #[test]
     fn what_excludes_each_other_is_refused() {
         use clap::error::ErrorKind;
+        assert_eq!(parse("dev --data-dir d --ephemeral").unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse("import --db-name d file.csv").unwrap_err(), ErrorKind::MissingRequiredArgument);
         assert_eq!(
             parse("export --db-name d --table t --collection c").unwrap_err(),

@@ -25,9 +25,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// A level alone concerns our own code; libraries tell what is wrong with them, and no more.
+fn directives(log_level: &str) -> String {
+    match log_level.parse::<tracing::Level>() {
+        Ok(level) if level == tracing::Level::INFO => format!("{level},raft=warn,raft_engine=warn"),
+        _ => log_level.to_owned(),
+    }
+}
+
 /// Starts logging; once per process.
 pub fn start(arguments: &LogArguments) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&arguments.log_level).map_err(|error| {
+    let filter = EnvFilter::try_new(directives(&arguments.log_level)).map_err(|error| {
         Failure::usage(format!("--log-level {}: {error}", arguments.log_level))
             .with_hint("use error, warn, info, debug or trace")
     })?;
@@ -37,4 +45,16 @@ pub fn start(arguments: &LogArguments) -> Result<(), Failure> {
         LogFormat::Json => builder.json().try_init(),
     };
     started.map_err(|error| Failure::refused(format!("starting the log: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_quiet_unless_more_is_asked_for() {
+        assert_eq!(directives("info"), "INFO,raft=warn,raft_engine=warn");
+        assert_eq!(directives("debug"), "debug");
+        assert_eq!(directives("info,coordinator=debug"), "info,coordinator=debug");
+    }
 }

@@ -27,7 +27,6 @@ pub struct CommandOutput {
 
 impl CommandOutput {
     /// Stdout of a command that must have ended well.
-    #[must_use]
     #[track_caller]
     pub fn succeeded(self) -> String {
         assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
@@ -95,7 +94,8 @@ impl ServerProcess {
             .expect("the binary runs");
         let lines = lines_of(child.stdout.take().expect("stdout is piped"));
         let first = lines.recv_timeout(PATIENCE);
-        let url = first.as_ref().ok().and_then(|line| line.strip_prefix(&format!("polylite {role} ready at ")));
+        let url =
+            first.as_ref().ok().and_then(|line| line.strip_prefix(&format!("polylite {role} ready at ")));
         if let Some(url) = url {
             return Ok(ServerProcess { url: url.to_owned(), child, lines, log: log.to_owned() });
         }
@@ -238,7 +238,12 @@ impl ProcessCluster {
     /// Starts one more storage node, and gives its number. Its id is `node-<number>`.
     pub fn add_node(&mut self) -> usize {
         let number = self.nodes.len();
-        self.nodes.push(Member { name: format!("node-{number}"), role: "storage-node", port: 0, process: None });
+        self.nodes.push(Member {
+            name: format!("node-{number}"),
+            role: "storage-node",
+            port: 0,
+            process: None,
+        });
         self.restart_node(number);
         number
     }

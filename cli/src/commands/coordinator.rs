@@ -24,9 +24,12 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(common::limits::REPLICATION_FACTOR_MAX))
     )]
     pub replication_factor: u32,
-    /// Address of a coordinator whose cluster this one joins at its first start.
-    #[arg(long, value_name = "URL", env = "POLYLITE_JOIN")]
-    pub join: Option<String>,
+    /// Address of a coordinator whose cluster this one joins at its first start; may be repeated.
+    #[arg(long, value_name = "URL", env = "POLYLITE_JOIN", value_delimiter = ',')]
+    pub join: Vec<String>,
+    /// A host name that requests may use beside this machine's own; may be repeated.
+    #[arg(long, value_name = "HOST", env = "POLYLITE_ALLOWED_HOST", value_delimiter = ',')]
+    pub allowed_host: Vec<String>,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -43,11 +46,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         data_dir,
         replication_factor: arguments.replication_factor,
         join: arguments.join,
+        allowed_hosts: arguments.allowed_host,
     };
     let coordinator = Coordinator::start(options)
         .await
         .map_err(|error| server::start_failure("coordinator", arguments.port, &error))?;
-    server::announce_ready("coordinator", &server::url(&listen.host, coordinator.address().port()))?;
+    server::announce_ready("coordinator", &server::url(&listen.host, coordinator.port()))?;
     server::stop_requested().await?;
     coordinator.shutdown().await;
     Ok(())

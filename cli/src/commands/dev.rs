@@ -87,14 +87,11 @@ impl Cluster {
         let coordinator = Coordinator::start(CoordinatorOptions {
             host: arguments.host.clone(),
             port: arguments.port,
-            advertise: None,
-            data_dir: folder.join("coordinator"),
-            replication_factor: common::limits::REPLICATION_FACTOR_DEFAULT,
-            join: None,
+            ..CoordinatorOptions::new(folder.join("coordinator"))
         })
         .await
         .map_err(|error| server::start_failure("coordinator", arguments.port, &error))?;
-        let url = server::url(&arguments.host, coordinator.address().port());
+        let url = server::url(&arguments.host, coordinator.port());
         let mut nodes = Vec::new();
         for number in 1..=node_count(arguments.nodes, folder) {
             let node = StorageNode::start(StorageNodeOptions {

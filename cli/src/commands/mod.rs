@@ -2,8 +2,10 @@
 
 pub mod bench;
 pub mod completions;
+pub mod coordinator;
 pub mod create_database;
 pub mod describe_database;
+pub mod dev;
 pub mod drop_database;
 pub mod export;
 pub mod import;
@@ -23,6 +25,8 @@ use crate::failure::Failure;
 /// Runs a command to its end.
 pub async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Coordinator(arguments) => coordinator::run(arguments).await,
         Command::StorageNode(arguments) => storage_node::run(arguments).await,
         Command::CreateDatabase(arguments) => create_database::run(arguments).await,
         Command::ListDatabases(arguments) => list_databases::run(arguments).await,

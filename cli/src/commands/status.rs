@@ -35,8 +35,15 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(set.print(arguments.output.output)?)
 }
 
-/// A list of objects is told by their ids or addresses.
+/// Lists of objects, and objects by id, are told by their ids or addresses, and their status.
 fn shown_property(value: &Json) -> common::Value {
+    if let Some(members) = value.as_object() {
+        let names = members.iter().map(|(id, member)| match member["status"].as_str() {
+            Some(status) => format!("{id} ({status})"),
+            None => id.clone(),
+        });
+        return names.collect::<Vec<_>>().join(", ").into();
+    }
     let Some(items) = value.as_array() else { return shown_value(value) };
     let names = items.iter().map(|item| {
         let name = [&item["id"], &item["address"]].into_iter().find(|name| name.is_string());

@@ -1,0 +1,107 @@
+//! What the README tells people to type, typed against a server of its own.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tests::binary::{polylite, workspace};
+use tests::process_cluster::ServerProcess;
+
+/// The server that the README speaks to.
+const ADDRESS: &str = "http://localhost:5000";
+
+/// A block of commands, and the output that the README shows for it.
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    commands: String,
+    output: Option<String>,
+}
+
+/// Blocks tagged `sh test=<name>`. A block tagged `text` that comes next shows what the commands print.
+fn blocks(text: &str, name: &str) -> Vec<Block> {
+    let mut found: Vec<Block> = Vec::new();
+    let mut follows = false;
+    for (tag, contents) in fences(text) {
+        if tag == format!("sh test={name}") {
+            found.push(Block { commands: contents, output: None });
+            follows = true;
+        } else {
+            if let (true, "text", Some(block)) = (follows, tag.as_str(), found.last_mut()) {
+                block.output = Some(contents);
+            }
+            follows = false;
+        }
+    }
+    found
+}
+
+/// The fenced blocks of a text: tag and contents.
+fn fences(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(tag), None) => open = Some((tag.to_owned(), String::new())),
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (None, Some((_, contents))) => {
+                contents.push_str(line);
+                contents.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// Runs commands as a person would from the checkout, with `polylite` on the PATH.
+fn type_in(folder: &Path, url: &str, commands: &str) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let binaries = [polylite().parent().expect("the binary lies in a folder").to_owned()];
+    let path =
+        std::env::join_paths(binaries.into_iter().chain(std::env::split_paths(&path))).expect("a PATH");
+    let commands = commands.replace(ADDRESS, url);
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &commands.replace("curl -s ", "curl -sS --fail-with-body ")])
+        .env("PATH", path)
+        .env("POLYLITE_COORDINATOR", url)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{commands}\n{stdout}\n{stderr}");
+    stdout
+}
+
+#[test]
+fn the_tour_works_as_it_stands() {
+    let text = std::fs::read_to_string(workspace().join("README.md")).expect("README.md");
+    let blocks = blocks(&text, "tour");
+    assert!(blocks.len() >= 5, "the tour is in the README: {blocks:?}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let flags = ["--port", "0", "--ephemeral"];
+    let server = ServerProcess::start(folder.path(), "dev", &flags, &folder.path().join("dev.log"));
+    // The tour reads the demo's data and writes a file: it gets a folder that looks like the checkout.
+    let checkout = folder.path().join("checkout");
+    std::fs::create_dir_all(checkout.join("demo/data")).expect("a folder");
+    for file in std::fs::read_dir(workspace().join("demo/data")).expect("the demo's data") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), checkout.join("demo/data").join(file.file_name())).expect("copied");
+    }
+    for block in blocks {
+        let printed = type_in(&checkout, server.url(), &block.commands);
+        if let Some(expected) = block.output {
+            assert_eq!(printed, expected, "{}", block.commands);
+        }
+    }
+}
+
+#[test]
+fn blocks_are_found_with_their_output() {
+    let text = "```sh test=a\nls\n```\nso:\n```text\nx\n```\n```sh test=b\nno\n```\n```text\ny\n```\n```sh test=a\npwd\n```\n";
+    let expected = [
+        Block { commands: "ls\n".into(), output: Some("x\n".into()) },
+        Block { commands: "pwd\n".into(), output: None },
+    ];
+    assert_eq!(blocks(text, "a"), expected);
+}

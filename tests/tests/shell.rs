@@ -1,0 +1,82 @@
+//! The SQL shell on a terminal, as a person uses it.
+
+use tests::process_cluster::{ServerProcess, command, run};
+use tests::terminal::Terminal;
+
+#[test]
+fn a_person_works_in_the_shell() {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let flags = ["--port", "0", "--ephemeral", "--nodes", "1"];
+    let server = ServerProcess::start(home.path(), "dev", &flags, &home.path().join("dev.log"));
+    run(home.path(), &["create-database", "--coordinator", server.url(), "--name", "shop"]).succeeded();
+    let open = || {
+        let mut shell = command(home.path());
+        shell.args(["sql", "--coordinator", server.url(), "--db-name", "shop"]);
+        Terminal::start(shell)
+    };
+
+    let mut shell = open();
+    shell.expect(".help for help");
+    shell.expect("shop> ");
+    shell.enter("CREATE TABLE customers (id INTEGER PRIMARY KEY,");
+    shell.expect("...> ");
+    shell.enter("full_name TEXT);");
+    shell.expect("0 rows affected.");
+    shell.expect("shop> ");
+    shell.enter("INSERT INTO customers (full_name) VALUES ('Ann; not the end'), (NULL);");
+    shell.expect("2 rows affected.");
+
+    // Completion: a keyword, a table that was made a moment ago, a column.
+    shell.expect("shop> ");
+    shell.type_text("SEL\t");
+    shell.expect("SELECT");
+    shell.type_text(" full_\t");
+    shell.expect("full_name");
+    shell.type_text(" FROM cus\t");
+    shell.expect("customers");
+    shell.enter(" ORDER BY id;");
+    shell.expect("| full_name");
+    shell.expect("| Ann; not the end |");
+    shell.expect("| NULL");
+
+    shell.expect("shop> ");
+    shell.enter(".mode json");
+    shell.expect("shop> ");
+    shell.enter("SELECT count(*) AS n FROM customers;");
+    shell.expect("[{\"n\":2}]");
+    shell.expect("shop> ");
+    shell.enter(".tables");
+    shell.expect("customers");
+    shell.expect("shop> ");
+    shell.enter(".schema customers");
+    shell.expect("CREATE TABLE customers");
+    shell.expect("shop> ");
+    shell.enter(".timer on");
+    shell.expect("shop> ");
+    shell.enter("SELECT 1 AS one;");
+    shell.expect("Time: ");
+
+    // A mistake is told and the shell goes on; Ctrl-C drops what is being typed.
+    shell.expect("shop> ");
+    shell.enter("SELECT * FROM nowhere;");
+    shell.expect("no such table: nowhere");
+    shell.expect("shop> ");
+    shell.enter("SELECT (");
+    shell.expect("...> ");
+    shell.type_text("\u{3}");
+    shell.expect("shop> ");
+    shell.enter(".quit");
+    assert_eq!(shell.wait(), Some(0));
+
+    // What was typed is remembered: arrow up twice is the last statement before .quit and the mistake.
+    let mut shell = open();
+    shell.expect("shop> ");
+    shell.type_text("\u{1b}[A");
+    shell.expect(".quit");
+    shell.type_text("\u{1b}[A");
+    shell.expect("nowhere");
+    shell.type_text("\u{3}");
+    shell.expect("shop> ");
+    shell.type_text("\u{4}");
+    assert_eq!(shell.wait(), Some(0));
+}
