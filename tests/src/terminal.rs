@@ -90,9 +90,8 @@ impl Terminal {
     pub fn wait(&mut self) -> Option<i32> {
         let (lock, changed) = &*self.screen;
         let screen = lock.lock().expect("the reader lives");
-        let (screen, waited) = changed
-            .wait_timeout_while(screen, PATIENCE, |screen| !screen.closed)
-            .expect("the reader lives");
+        let (screen, waited) =
+            changed.wait_timeout_while(screen, PATIENCE, |screen| !screen.closed).expect("the reader lives");
         assert!(!waited.timed_out(), "still running: {:?}", screen.text);
         self.child.wait().expect("the program is ours").code()
     }
