@@ -8,7 +8,7 @@ COORDINATOR=(--coordinator "$URL")
 
 # call METHOD PATH [BODY]: shows a request and its answer, which is left in ANSWER.
 call() {
-    printf '$ curl -X %s %s%s\n' "$1" "$2" "${3:+ -d \'$3\'}"
+    printf '$ curl -X %s %s %s\n' "$1" "$2" "${3:-}"
     ANSWER="$(curl --silent --show-error --fail-with-body -X "$1" "$URL$2" ${3:+-H 'Content-Type: application/json' -d "$3"})"
     printf '%s\n' "$ANSWER"
 }
