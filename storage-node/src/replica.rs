@@ -134,9 +134,8 @@ impl Replica {
             published.update(machine);
         }
         let group = around.runtime.start_group(spec, Box::new(Host { inbox: inbox.clone() })).await?;
-        // A worker that never starts needs nothing.
-        let _ = inbox.send(Event::Started(group.clone()));
         let worker = Worker::new(Parts {
+            group: group.clone(),
             assignment: assignment.clone(),
             dir: dir.clone(),
             generation,
@@ -150,7 +149,9 @@ impl Replica {
             sender: inbox.clone(),
         });
         let name = format!("partition-{}", assignment.partition);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
+        let fate = (published.clone(), group.clone());
+        let thread =
+            std::thread::Builder::new().name(name).spawn(move || run_guarded(worker, &fate.0, &fate.1))?;
         Ok(Replica {
             partition: assignment.partition,
             replica: assignment.replica,
@@ -286,6 +287,20 @@ impl Replica {
         let joined = tokio::task::spawn_blocking(move || worker.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!(partition = %self.partition, "a replica's worker ended by a panic");
+        }
+    }
+}
+
+/// Runs a worker. If it breaks one of its own rules, its replica neither serves nor votes any more until the
+/// node is started again: its state is in doubt, and another replica can lead. The other replicas of the node
+/// are not concerned.
+fn run_guarded(worker: Worker, published: &Published, group: &GroupHandle) {
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));
+    if ended.is_err() {
+        tracing::error!(partition = %group.group(), "a replica's worker has panicked; the replica is stopped");
+        published.withdraw();
+        if let Err(error) = group.stop().wait() {
+            tracing::error!(partition = %group.group(), %error, "its group could not be stopped");
         }
     }
 }

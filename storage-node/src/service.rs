@@ -107,10 +107,12 @@ impl Service {
             StorageRequest::TransferLeader { partition, to } => {
                 let replica = self.registry.get(partition)?;
                 let status = replica.group().status();
-                if status.role != Role::Leader {
-                    return Err(not_leader(status.leader));
+                match status.leader {
+                    // Nobody leads yet: the one that is meant to stands for election.
+                    None if to == status.id => replica.group().campaign(),
+                    _ if status.role == Role::Leader => replica.group().transfer_leader(to),
+                    leader => return Err(not_leader(leader)),
                 }
-                replica.group().transfer_leader(to);
                 Ok(StorageReply::Done)
             }
             StorageRequest::Identify => {

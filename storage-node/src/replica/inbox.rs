@@ -15,8 +15,6 @@ use super::machine::{Job, Reply};
 
 /// Something for the worker.
 pub(super) enum Event {
-    /// The group runs.
-    Started(GroupHandle),
     /// Somebody wants something changed.
     Job { job: Job, deadline_ms: u64, answer: oneshot::Sender<Result<Reply, Error>> },
     /// Entries to apply.

@@ -52,7 +52,8 @@ pub use store::{Fault, Origin};
 pub enum PlantedBug {
     /// The applied index is written in a SQLite transaction of its own, after the rows.
     AppliedIndexOutsideTransaction,
-    /// Effects land on whatever state is there, not only on the one they were computed on.
+    /// A leader executes on whatever state it has, before it knows all that was committed, and effects land on
+    /// whatever state is there, not only on the one they were computed on.
     EffectsOnAnotherBase,
     /// An error is told at once, though it may be due to a neighbour's write that is then lost.
     ErrorToldFromUncommittedNeighbour,
@@ -186,6 +187,10 @@ impl Machine {
     /// knows everything that was committed before.
     #[must_use]
     pub fn is_writable(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if self.has_bug(PlantedBug::EffectsOnAnotherBase) {
+            return self.leading.is_some();
+        }
         self.leading.is_some_and(|term| term == self.received_term)
     }
 

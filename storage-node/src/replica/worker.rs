@@ -37,6 +37,7 @@ const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a worker is made of.
 pub(super) struct Parts {
+    pub(super) group: GroupHandle,
     pub(super) assignment: Assignment,
     pub(super) dir: ReplicaDir,
     pub(super) generation: u64,
@@ -63,6 +64,7 @@ pub(super) struct Worker {
     tokio: Handle,
     inbox: Receiver<Event>,
     sender: Sender<Event>,
+    /// `None` once the group has failed.
     group: Option<GroupHandle>,
     waiting: HashMap<Ticket, oneshot::Sender<Result<Reply, Error>>>,
     next_ticket: u64,
@@ -90,7 +92,7 @@ impl Worker {
             tokio: parts.tokio,
             inbox: parts.inbox,
             sender: parts.sender,
-            group: None,
+            group: Some(parts.group),
             waiting: HashMap::new(),
             next_ticket: 0,
             random: SmallRng::from_os_rng(),
@@ -151,7 +153,6 @@ impl Worker {
 
     fn handle_in_order(&mut self, event: Event) {
         match event {
-            Event::Started(group) => self.group = Some(group),
             Event::Role(change) => self.change_role(change),
             Event::Proposed(request, Ok(at)) => self.with_machine(|machine| machine.proposed(request, at)),
             Event::Proposed(request, Err(_)) => {

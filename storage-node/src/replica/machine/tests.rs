@@ -1,5 +1,7 @@
 //! Replicas on real files under a log that the tests hold in their hands.
 
 mod group;
+#[cfg(feature = "planted-bugs")]
+mod planted_bugs;
 mod transactions;
 mod writes;
