@@ -117,7 +117,8 @@ pub(crate) fn is_time(expression: &Expr) -> bool {
 }
 
 /// `VALUES` of some rows.
-pub(crate) fn values(rows: Vec<Vec<Box<Expr>>>) -> Select {
+pub(crate) fn values(rows: Vec<Vec<Expr>>) -> Select {
+    let rows = rows.into_iter().map(|row| row.into_iter().map(Box::new).collect()).collect();
     Select {
         with: None,
         body: SelectBody { select: OneSelect::Values(rows), compounds: Vec::new() },

@@ -9,7 +9,7 @@ use common::{Error, ErrorCode, Result};
 use crate::ast::{self, Cmd, Stmt};
 use crate::plan::{Action, Change, Planned, plan_change, plan_insert, plan_read};
 use crate::shadow::{Checked, Shadow};
-use crate::table::Table;
+use crate::table::{Key, Table};
 
 /// Most texts whose plans are kept; all are forgotten when there are more.
 const PLANS_MAX: usize = 4_096;
@@ -167,6 +167,7 @@ impl Planner {
             _ => return Err(unknown()),
         };
         let target = self.table(name.name.as_str()).ok_or_else(unknown)?;
+        refuse_hidden_rowids(statement, &target)?;
         let find = |name: &str| self.table(name);
         if let Some(change) = plan_change(statement, &target, checked, &find) {
             return Ok(Action::Change(Box::new(change)));
@@ -206,6 +207,25 @@ impl Planner {
             }
         }
     }
+}
+
+/// Where the rowid neither is a column nor chooses the bucket, nothing keeps a client's own rowids apart.
+fn refuse_hidden_rowids(statement: &Stmt, target: &Table) -> Result<()> {
+    if target.rowid_alias.is_some() || target.key == Key::Rowid {
+        return Ok(());
+    }
+    let names: Vec<&ast::Name> = match statement {
+        Stmt::Insert { columns, .. } => columns.iter().collect(),
+        Stmt::Update(update) => update.sets.iter().flat_map(|set| &set.col_names).collect(),
+        _ => Vec::new(),
+    };
+    if names.iter().any(|name| target.names_rowid(name.as_str())) {
+        return Err(Error::not_supported(
+            "the rowid of this table cannot be set over several partitions",
+            "declare an INTEGER PRIMARY KEY and set that",
+        ));
+    }
+    Ok(())
 }
 
 fn is_definition(statement: &Stmt) -> bool {

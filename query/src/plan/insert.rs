@@ -173,9 +173,7 @@ impl Insert {
         *columns = places.iter().map(|&place| self.name(place)).collect();
         let values = (0..rows)
             .map(|row| {
-                (0..places.len())
-                    .map(|column| Box::new(ast::parameter(row * places.len() + column + 1)))
-                    .collect()
+                (0..places.len()).map(|column| ast::parameter(row * places.len() + column + 1)).collect()
             })
             .collect();
         let upsert = match body {

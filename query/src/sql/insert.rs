@@ -16,6 +16,9 @@ use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
 /// same number again and again, so that the prepared statement is used again.
 const ROWS_PER_STATEMENT: usize = 128;
 
+/// Values that SQLite is asked about at once.
+const VALUES_PER_QUESTION: usize = 400;
+
 /// Most parameters of a statement.
 const PARAMETERS_MAX: usize = 32_766;
 
@@ -193,13 +196,17 @@ async fn add_defaults(access: &impl PartitionAccess, table: &Table, rows: &mut R
             continue;
         };
         rows.places.push(Place::Column(position));
-        let statement = Statement { sql: format!("SELECT ({default})"), params: Params::None };
-        for row in &mut rows.rows {
-            let result = evaluate(access, statement.clone(), 1).await?;
-            let values = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
-            let value = values.into_iter().flatten().next();
-            row.push(value.ok_or_else(|| Error::internal("a default has no value"))?);
+        // Each row has a random number of its own, and all have the same time.
+        let sql = format!(
+            "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?) SELECT ({default}) FROM c"
+        );
+        let count = i64::try_from(rows.rows.len()).unwrap_or(i64::MAX);
+        let statement = Statement { sql, params: Params::Positional(vec![count.into()]) };
+        let values = column_of(access, statement).await?;
+        if values.len() != rows.rows.len() {
+            return Err(Error::internal("a default has no value"));
         }
+        rows.rows.iter_mut().zip(values).for_each(|(row, value)| row.push(value));
     }
     Ok(())
 }
@@ -350,25 +357,39 @@ pub(super) async fn stored_values(
     affinity: Affinity,
     values: &[Value],
 ) -> Result<Vec<Value>> {
-    let mut stored = Vec::with_capacity(values.len());
-    for value in values {
-        stored.push(match affinity.apply(value) {
-            Some(value) => value,
-            None => ask_sqlite(access, affinity, value).await?,
-        });
+    let mut stored: Vec<Option<Value>> = values.iter().map(|value| affinity.apply(value)).collect();
+    let unsure: Vec<usize> = (0..values.len()).filter(|&index| stored[index].is_none()).collect();
+    for chunk in unsure.chunks(VALUES_PER_QUESTION) {
+        let asked: Vec<Value> = chunk.iter().map(|&index| values[index].clone()).collect();
+        for (&index, answer) in chunk.iter().zip(ask_sqlite(access, affinity, asked).await?) {
+            stored[index] = Some(answer);
+        }
     }
-    Ok(stored)
+    stored
+        .into_iter()
+        .collect::<Option<Vec<Value>>>()
+        .ok_or_else(|| Error::internal("SQLite answered fewer values than it was asked for"))
 }
 
-async fn ask_sqlite(access: &impl PartitionAccess, affinity: Affinity, value: &Value) -> Result<Value> {
+async fn ask_sqlite(
+    access: &impl PartitionAccess,
+    affinity: Affinity,
+    values: Vec<Value>,
+) -> Result<Vec<Value>> {
     // A comparison with a NUMERIC expression gives text that is a number, and no other, numeric affinity.
-    let sql = match affinity {
-        Affinity::Text => "SELECT CAST(?1 AS TEXT)",
-        Affinity::Real => "SELECT CASE WHEN CAST(?1 AS NUMERIC) = ?1 THEN CAST(?1 AS REAL) ELSE ?1 END",
-        _ => "SELECT CASE WHEN CAST(?1 AS NUMERIC) = ?1 THEN CAST(?1 AS NUMERIC) ELSE ?1 END",
+    let expression = match affinity {
+        Affinity::Text => "CAST(x AS TEXT)",
+        Affinity::Real => "CASE WHEN CAST(x AS NUMERIC) = x THEN CAST(x AS REAL) ELSE x END",
+        _ => "CASE WHEN CAST(x AS NUMERIC) = x THEN CAST(x AS NUMERIC) ELSE x END",
     };
-    let statement = Statement { sql: sql.to_owned(), params: Params::Positional(vec![value.clone()]) };
-    let result = evaluate(access, statement, 1).await?;
-    let values = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
-    values.into_iter().flatten().next().ok_or_else(|| Error::internal("an expression has no value"))
+    let marks = vec!["(?)"; values.len()].join(", ");
+    let sql = format!("WITH v(x) AS (VALUES {marks}) SELECT {expression} FROM v");
+    column_of(access, Statement { sql, params: Params::Positional(values) }).await
+}
+
+/// The only column of a statement without tables.
+async fn column_of(access: &impl PartitionAccess, statement: Statement) -> Result<Vec<Value>> {
+    let result = evaluate(access, statement, u32::MAX).await?;
+    let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+    Ok(rows.into_iter().flatten().collect())
 }

@@ -30,6 +30,8 @@ pub struct Cluster {
     planner: RwLock<Arc<Planner>>,
     /// Next rowid and "set by client", by table.
     rowids: Mutex<BTreeMap<String, (i64, bool)>>,
+    /// Look up the greatest rowid every time, so that a deleted greatest one is used again as in one file.
+    pub reuses_rowids: bool,
     /// Rows that fragments brought to the coordinator.
     pub rows_streamed: Mutex<u64>,
 }
@@ -77,6 +79,7 @@ impl Cluster {
             planner: RwLock::new(Arc::new(Planner::new(Arc::clone(&database)).unwrap())),
             database: RwLock::new(database),
             rowids: Mutex::default(),
+            reuses_rowids: false,
             rows_streamed: Mutex::default(),
         }
     }
@@ -213,7 +216,10 @@ impl PartitionAccess for Cluster {
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
         let mut rowids = self.rowids.lock().unwrap();
         let entry = rowids.entry(table.to_owned()).or_insert((1, false));
-        if entry.1 {
+        if entry.1 || self.reuses_rowids {
+            if self.reuses_rowids {
+                entry.0 = 1;
+            }
             let sql = format!("SELECT max(rowid) FROM \"{table}\"");
             for bucket in 0..self.files.len() {
                 let statement = Statement { sql: sql.clone(), params: Params::None };

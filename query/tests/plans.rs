@@ -1,0 +1,46 @@
+//! Plans as text: where a statement goes and what is pushed there. The cases are in `plans/`.
+
+mod support;
+
+use support::Cluster;
+
+async fn check(script: &str) {
+    let cluster = Cluster::hashed(4, None);
+    cluster.ok("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, email TEXT UNIQUE)").await;
+    let change = query::schema::declare_tables(
+        &cluster.database(),
+        &serde_json::json!([{"name": "orders", "partition_key": "customer", "columns": [
+            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"}]}]),
+    );
+    query::PartitionAccess::change_schema(&cluster, change.unwrap()).await.unwrap();
+    let mut wrong = Vec::new();
+    for block in script.split("\n\n").map(str::trim_end).filter(|block| !block.starts_with('#')) {
+        let (sql, expected) = block.split_once('\n').expect("a statement and its plan");
+        // Which bucket a key has is the hash's business; that it is one is the plan's.
+        let found = cluster.plan(sql).join("\n");
+        let same = found == expected || without_bucket(&found) == without_bucket(expected);
+        if !same {
+            wrong.push(format!("{sql}\n{found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn without_bucket(plan: &str) -> String {
+    let mut plan = plan.to_owned();
+    for bucket in 0..4 {
+        plan = plan.replace(&format!("SINGLE p{bucket}"), "SINGLE");
+        plan = plan.replace(&format!(" p{bucket} (pruned 3)"), " (pruned 3)");
+    }
+    plan
+}
+
+#[tokio::test]
+async fn reads_go_where_they_must() {
+    check(include_str!("plans/reads.txt")).await;
+}
+
+#[tokio::test]
+async fn writes_go_where_they_must() {
+    check(include_str!("plans/writes.txt")).await;
+}
