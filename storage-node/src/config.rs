@@ -16,8 +16,10 @@ pub const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
 pub const LOG_ENTRIES_KEPT: u64 = 4_096;
 /// A prepared transaction older than this is asked about at its decider.
 pub const IN_DOUBT_AFTER: Duration = Duration::from_secs(1);
-/// Read-only SQLite connections of a replica; more reads than that wait.
-pub const READERS_PER_REPLICA: usize = 8;
+/// Reads of a replica that run at a time; more wait, without holding a thread.
+pub const READS_PER_REPLICA: usize = 8;
+/// Streams of rows out of a replica at a time. They go at the receiver's pace and must not keep reads out.
+pub const STREAMS_PER_REPLICA: usize = 24;
 
 /// How a storage node is started.
 #[derive(Clone, Debug)]

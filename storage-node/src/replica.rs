@@ -22,13 +22,14 @@ use consensus_runtime::{AppliedConfiguration, Configuration, GroupHandle, GroupS
 use parking_lot::{Mutex, RwLock};
 use sqlite::Location;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::inbox::{Event, Host};
 use self::machine::{Job, Machine, Origin, Reply};
 use self::published::Published;
 use self::worker::{Parts, Worker, readers};
 use crate::clock::{Clock, monotonic_us};
+use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
 use crate::layout::{ReplicaDir, write_durably};
 use crate::neighbours::Neighbours;
 
@@ -80,6 +81,8 @@ pub struct Replica {
     dir: ReplicaDir,
     assignment: RwLock<Arc<Assignment>>,
     published: Arc<Published>,
+    reads: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     group: GroupHandle,
     inbox: Sender<Event>,
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -158,6 +161,8 @@ impl Replica {
             dir,
             assignment: RwLock::new(Arc::new(assignment)),
             published,
+            reads: Arc::new(Semaphore::new(READS_PER_REPLICA)),
+            streams: Arc::new(Semaphore::new(STREAMS_PER_REPLICA)),
             group,
             inbox,
             worker: Mutex::new(Some(thread)),

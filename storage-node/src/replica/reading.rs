@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::RESULT_MAX;
-use common::protocol::{
-    PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, encode,
-};
+use common::protocol::{PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode};
 use common::{Error, ErrorCode, Result};
 use consensus_runtime::{ReadError, Role};
 use polylite_client::peer::StreamSink;
 use sqlite::{Budget, Flow, ReaderPool, Snapshot};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use super::Replica;
@@ -26,7 +24,9 @@ impl Replica {
     pub async fn read(&self, request: ReadRequest) -> Result<(StatementResult, u64)> {
         let deadline = Deadline::after(request.target.timeout_ms);
         let readers = self.prepare_read(&request, deadline).await?;
+        let turn = turn(&self.reads, deadline).await?;
         let read = move || {
+            let _turn = turn;
             let mut reader = readers.acquire()?;
             let snapshot = reader.snapshot()?;
             let index = check_snapshot(&snapshot, &request.target)?;
@@ -49,12 +49,19 @@ impl Replica {
     /// Feeds a stream with the rows of a read. The deadline holds for each block, not for the whole.
     pub async fn stream(&self, request: ReadRequest, sink: StreamSink) {
         let deadline = Deadline::after(request.target.timeout_ms);
-        let readers = match self.prepare_read(&request, deadline).await {
-            Ok(readers) => readers,
-            Err(error) => return sink.fail(encode(&error)).await,
+        let prepared = async {
+            let readers = self.prepare_read(&request, deadline).await?;
+            Ok((readers, turn(&self.streams, deadline).await?))
+        };
+        let (readers, turn) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => return sink.fail(encode::<Error>(&error)).await,
         };
         let (blocks, mut waiting) = mpsc::channel(BLOCKS_WAITING);
-        let reading = tokio::task::spawn_blocking(move || read_blocks(&readers, &request, &blocks));
+        let reading = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            read_blocks(&readers, &request, &blocks)
+        });
         while let Some(block) = waiting.recv().await {
             if sink.send(block).await.is_err() {
                 // The receiver has gone; the reader notices at its next block.
@@ -108,24 +115,6 @@ impl Replica {
             },
         }
     }
-
-    /// A linearizable read of this replica, which must lead: for the node's own routes.
-    pub async fn read_here(
-        &self,
-        statement: Statement,
-        max_rows: u32,
-        timeout: Duration,
-    ) -> Result<StatementResult> {
-        let target = PartitionTarget {
-            partition: self.partition(),
-            epoch: self.published().epoch(),
-            schema_version: self.published().schema_version(),
-            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        };
-        let level = ReadLevel::Linearizable;
-        let read = ReadRequest { target, level, at_least: 0, statement, max_rows: Some(max_rows) };
-        Ok(self.read(read).await?.0)
-    }
 }
 
 /// The moment at which nobody waits any more.
@@ -146,6 +135,15 @@ impl Deadline {
 
     fn is_over(self) -> bool {
         monotonic_us() >= self.us
+    }
+}
+
+/// Waits until one more may read. The permit goes with the read, which outlives whoever asked for it.
+async fn turn(places: &Arc<Semaphore>, deadline: Deadline) -> Result<OwnedSemaphorePermit> {
+    match timeout_at(deadline.instant, places.clone().acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(_)) => Err(Error::new(ErrorCode::Unavailable, "the replica is stopping")),
+        Err(_) => Err(Error::new(ErrorCode::Timeout, "too many reads of the partition are under way")),
     }
 }
 

@@ -26,7 +26,7 @@ use super::inbox::{Event, propose};
 use super::machine::{Answer, Fault, Job, Machine, Outbox, Pending, Reply, Ticket, Turn, not_leader};
 use super::published::Published;
 use crate::clock::{Clock, monotonic_us};
-use crate::config::READERS_PER_REPLICA;
+use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
 use crate::layout::ReplicaDir;
 use crate::neighbours::Neighbours;
 
@@ -382,7 +382,7 @@ impl Worker {
 
 /// Readers of a replica's file.
 pub(super) fn readers(location: &Location) -> ReaderPool {
-    ReaderPool::new(location.clone(), READERS_PER_REPLICA, READERS_PER_REPLICA)
+    ReaderPool::new(location.clone(), READS_PER_REPLICA + STREAMS_PER_REPLICA, READS_PER_REPLICA)
 }
 
 /// When something was last done.
