@@ -21,6 +21,8 @@ pub(crate) struct Change {
     in_place: InPlace,
     /// Where the rows are that it changes.
     route: Route,
+    /// Whether the text deals with rows that are there already (an INSERT with a conflict clause).
+    pub(crate) meets_rows: bool,
     /// What the text needs if it runs at the coordinator.
     pub(crate) sources: Vec<Source>,
 }
@@ -68,7 +70,13 @@ impl Change {
             })
             .collect();
         sources.push(Source::whole(target));
-        Change { target: Arc::clone(target), in_place: InPlace::Never, route: Route::default(), sources }
+        Change {
+            target: Arc::clone(target),
+            meets_rows: true,
+            in_place: InPlace::Never,
+            route: Route::default(),
+            sources,
+        }
     }
 }
 
@@ -80,7 +88,7 @@ pub(crate) fn plan_change(
     find: &dyn Fn(&str) -> Option<Arc<Table>>,
 ) -> Option<Change> {
     let parts = Parts::of(statement)?;
-    let mut change = Change::over_whole_tables(target, checked, find);
+    let mut change = Change { meets_rows: false, ..Change::over_whole_tables(target, checked, find) };
     if !parts.simple || checked.tables.len() != 1 {
         return Some(change);
     }

@@ -143,6 +143,7 @@ pub(crate) async fn insert_rows(
         combine: Combine::Sum { columns: None, last_insert_rowid },
         allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)),
         computed: false,
+        meets_rows: false,
     })
 }
 

@@ -21,9 +21,10 @@ pub(crate) struct Pending {
     pub(crate) combine: Combine,
     /// Rowids that were allocated for it: table, first, count.
     pub(crate) allocated: Option<(String, i64, u64)>,
-    /// Whether it was computed from rows that another request may have changed since, so that a unique
-    /// violation may be a conflict that its text deals with.
+    /// Whether it was computed from rows that another request may have changed since.
     pub(crate) computed: bool,
+    /// Whether a unique violation may be a conflict that its text deals with, once it sees the row.
+    pub(crate) meets_rows: bool,
 }
 
 /// How the answer is made of the partitions' results.
@@ -108,7 +109,8 @@ pub(crate) async fn send(
             owners.push(Owner { statement: index, counts: matches!(item, WorkItem::Statement(_)) });
             items.push(item);
         }
-        rest.push((pending.combine, pending.allocated, pending.computed));
+        let again = (pending.computed, pending.meets_rows);
+        rest.push((pending.combine, pending.allocated, again));
     }
     let owners: Vec<Vec<Owner>> = buckets.values().map(|(_, owners)| owners.clone()).collect();
     let work: Vec<(usize, Vec<WorkItem>)> =
@@ -121,8 +123,11 @@ pub(crate) async fn send(
             Err(error) => {
                 let allocated: Vec<_> =
                     rest.iter().filter_map(|(_, allocated, _)| allocated.clone()).collect();
-                let computed = rest.iter().any(|(_, _, computed)| *computed);
-                return Err(refused(planner, access, error, &owners, &allocated, computed).await);
+                let computed = rest.iter().any(|(_, _, (computed, _))| *computed);
+                let meets_rows = rest.iter().any(|(_, _, (_, meets_rows))| *meets_rows);
+                return Err(
+                    refused(planner, access, error, &owners, &allocated, (computed, meets_rows)).await
+                );
             }
         }
     };
@@ -150,7 +155,7 @@ async fn refused(
     mut error: Error,
     owners: &[Vec<Owner>],
     allocated: &[(String, i64, u64)],
-    computed: bool,
+    (computed, meets_rows): (bool, bool),
 ) -> Refusal {
     // The item's number is within its bucket: it names a statement only where all buckets agree.
     error.statement = error.statement.and_then(|item| {
@@ -163,7 +168,7 @@ async fn refused(
         return Refusal { error, again: false };
     }
     let mut again = error.code == ErrorCode::SerializationFailure && computed;
-    again |= computed && error.code == ErrorCode::UniqueViolation;
+    again |= meets_rows && error.code == ErrorCode::UniqueViolation;
     for (table, first, count) in allocated {
         let collided =
             error.code == ErrorCode::UniqueViolation && planner.is_rowid_collision(table, &error.message);

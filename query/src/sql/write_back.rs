@@ -43,6 +43,7 @@ pub(super) async fn prepare(
         combine: Combine::Known(Box::new(result)),
         allocated: None,
         computed: true,
+        meets_rows: change.meets_rows,
     })
 }
 
