@@ -6,6 +6,7 @@
 //! - [`http`] is the interface itself, the only place that knows axum.
 
 pub mod catalog;
+pub mod config;
 pub mod gateway;
 pub mod health;
 pub mod http;
@@ -13,3 +14,7 @@ pub mod metrics;
 pub mod operations;
 pub mod peer_service;
 pub mod placement;
+mod running;
+
+pub use config::CoordinatorOptions;
+pub use running::{Coordinator, StartError};

@@ -10,8 +10,20 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 /// What requests are counted by: the subject of their route.
 const SUBJECTS: [&str; 14] = [
-    "sql", "query", "documents", "import", "export", "tables", "databases", "nodes", "partitions", "cache",
-    "cluster", "health", "peer", "other",
+    "sql",
+    "query",
+    "documents",
+    "import",
+    "export",
+    "tables",
+    "databases",
+    "nodes",
+    "partitions",
+    "cache",
+    "cluster",
+    "health",
+    "peer",
+    "other",
 ];
 
 /// Upper bounds of the latency histogram, in seconds.
@@ -58,8 +70,16 @@ impl RequestMetrics {
             .set_buckets(&LATENCY_BOUNDS)
             .expect("the histogram has bounds")
             .build_recorder();
-        recorder.describe_counter(REQUESTS.into(), None, "Requests answered, by subject and class of status.".into());
-        recorder.describe_histogram(SECONDS.into(), Some(Unit::Seconds), "Time from a request's head to its answer's.".into());
+        recorder.describe_counter(
+            REQUESTS.into(),
+            None,
+            "Requests answered, by subject and class of status.".into(),
+        );
+        recorder.describe_histogram(
+            SECONDS.into(),
+            Some(Unit::Seconds),
+            "Time from a request's head to its answer's.".into(),
+        );
         let subjects = SUBJECTS.iter().map(|subject| SubjectMetrics::register(&recorder, subject)).collect();
         RequestMetrics { handle: recorder.handle(), recorder: Arc::new(recorder), subjects }
     }
@@ -114,7 +134,8 @@ impl RequestMetrics {
 impl SubjectMetrics {
     fn register(recorder: &PrometheusRecorder, subject: &'static str) -> SubjectMetrics {
         let counter = |class: &'static str| {
-            let labels = vec![Label::from_static_parts("subject", subject), Label::from_static_parts("class", class)];
+            let labels =
+                vec![Label::from_static_parts("subject", subject), Label::from_static_parts("class", class)];
             recorder.register_counter(&Key::from_parts(SharedString::from(REQUESTS), labels), &metadata())
         };
         let labels = vec![Label::from_static_parts("subject", subject)];

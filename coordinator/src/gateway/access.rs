@@ -80,7 +80,12 @@ impl RequestAccess {
         })
     }
 
-    fn read_request(&self, bucket: usize, statement: Statement, max_rows: Option<u32>) -> Result<ReadRequest> {
+    fn read_request(
+        &self,
+        bucket: usize,
+        statement: Statement,
+        max_rows: Option<u32>,
+    ) -> Result<ReadRequest> {
         let target = self.target(bucket)?;
         let at_least = self.seen.lock().of(target.partition);
         Ok(ReadRequest { target, level: self.level, at_least, statement, max_rows })
@@ -132,8 +137,7 @@ impl RequestAccess {
 
     pub(super) fn wrong_reply(&self) -> Error {
         self.note_written();
-        Error::internal("a storage node sent a reply of another kind")
-            .with_outcome(Outcome::Unknown)
+        Error::internal("a storage node sent a reply of another kind").with_outcome(Outcome::Unknown)
     }
 
     /// Opens a stream at a replica; until the first message has come, another one can be asked.
@@ -151,7 +155,8 @@ impl RequestAccess {
             };
             request.target.timeout_ms = millis(left);
             let payload = encode(&StorageStream::Read(request.clone()));
-            let refusal = match first_message(&self.gateway, &candidate.address, payload, self.deadline).await {
+            let refusal = match first_message(&self.gateway, &candidate.address, payload, self.deadline).await
+            {
                 Ok(opened) => {
                     if from == From::Leader {
                         self.gateway.shared.leaders.set(partition, candidate.replica);
@@ -216,10 +221,8 @@ impl PartitionAccess for RequestAccess {
     async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
         let request = self.read_request(bucket, statement, None)?;
         let (header, stream) = self.open(request).await?;
-        let blocks = stream
-            .map_err(PeerError::of_read)
-            .and_then(|item| std::future::ready(decode(&item)))
-            .boxed();
+        let blocks =
+            stream.map_err(PeerError::of_read).and_then(|item| std::future::ready(decode(&item))).boxed();
         Ok(RowStream { header, blocks })
     }
 

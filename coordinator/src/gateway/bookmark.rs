@@ -19,6 +19,12 @@ pub struct Bookmark {
 }
 
 impl Bookmark {
+    /// A client has seen the catalog at a version.
+    #[must_use]
+    pub fn of_catalog(version: u64) -> Bookmark {
+        Bookmark { catalog: version, partitions: BTreeMap::new() }
+    }
+
     /// Reads a bookmark's text.
     pub fn parse(text: &str) -> Result<Bookmark> {
         let malformed = || {

@@ -12,7 +12,6 @@
 
 mod access;
 mod bookmark;
-mod inspection;
 mod partition_call;
 mod planners;
 mod replica_search;
@@ -34,9 +33,8 @@ use tokio::time::Instant;
 
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
-pub use inspection::PartitionState;
 
-use crate::catalog::CatalogStore;
+use crate::catalog::{CatalogStore, database_not_found};
 use crate::operations::Operations;
 use planners::Planners;
 use replica_search::Leaders;
@@ -162,7 +160,9 @@ impl Gateway {
             Err(no_quorum) if error.code.http_status() == 404 => return Err(no_quorum),
             Err(_) => return Err(error),
         };
-        let Some(found) = ready(&catalog, &planned.name) else { return Err(database_not_found(&planned.name)) };
+        let Some(found) = ready(&catalog, &planned.name) else {
+            return Err(database_not_found(&planned.name));
+        };
         if found.schema.version != planned.schema.version || found.buckets != planned.buckets {
             return Ok(());
         }
@@ -176,7 +176,8 @@ impl Gateway {
     /// Waits until the view is at least of a version.
     async fn at_version(&self, version: u64, deadline: Instant) -> Result<Arc<Catalog>> {
         let mut changed = self.shared.catalog.changed();
-        let reached = tokio::time::timeout_at(deadline, changed.wait_for(|reached| *reached >= version)).await;
+        let reached =
+            tokio::time::timeout_at(deadline, changed.wait_for(|reached| *reached >= version)).await;
         if !matches!(reached, Ok(Ok(_))) {
             let message = "this coordinator has not caught up with the bookmark in time";
             return Err(Error::new(ErrorCode::NoQuorum, message));
@@ -213,12 +214,6 @@ impl Gateway {
 #[must_use]
 pub fn ready<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a Database> {
     catalog.databases.get(name).filter(|database| database.state == DatabaseState::Ready)
-}
-
-/// The error for a database that is not there.
-#[must_use]
-pub fn database_not_found(name: &str) -> Error {
-    Error::new(ErrorCode::DatabaseNotFound, format!("Database '{name}' not found"))
 }
 
 /// The result of a task; its panic goes on in the caller.

@@ -159,7 +159,8 @@ impl Gateway {
     /// A replica that is behind this coordinator catches up; otherwise the coordinator is behind.
     fn after_stale(&self, partition: PartitionId, refused: Error) -> Next {
         let catalog = self.shared.catalog.view();
-        let known = catalog.partitions.get(&partition).and_then(|found| catalog.databases.get(&found.database));
+        let known =
+            catalog.partitions.get(&partition).and_then(|found| catalog.databases.get(&found.database));
         let has_version = known.is_some_and(|database| {
             refused.code == ErrorCode::StaleSchema
                 && refused.version.is_some_and(|version| version < database.schema.version)
@@ -176,7 +177,8 @@ impl Gateway {
     /// Names the partition in an error about the cluster; an error about the data needs no such name.
     pub(super) fn name_partition(&self, partition: PartitionId, mut error: Error) -> Error {
         if error.partition.is_none() && error.code.http_status() >= 500 {
-            error.partition = self.shared.catalog.view().partitions.get(&partition).map(|found| found.uuid.clone());
+            error.partition =
+                self.shared.catalog.view().partitions.get(&partition).map(|found| found.uuid.clone());
         }
         error
     }
@@ -207,7 +209,9 @@ fn after_failure(repeat: Repeat, failed: PeerError) -> Next {
 fn set_time_left(request: &mut StorageRequest, left: Duration) {
     let left = millis(left);
     match request {
-        StorageRequest::Write(write) | StorageRequest::Prepare { write, .. } => write.target.timeout_ms = left,
+        StorageRequest::Write(write) | StorageRequest::Prepare { write, .. } => {
+            write.target.timeout_ms = left
+        }
         StorageRequest::Read(read) => read.target.timeout_ms = left,
         StorageRequest::Decide { timeout_ms, .. } => *timeout_ms = left,
         // The others have no deadline of their own.

@@ -134,7 +134,10 @@ impl Search {
 }
 
 fn is_active(catalog: &Catalog, node: &common::NodeId) -> bool {
-    catalog.nodes.get(node).is_some_and(|node| matches!(node.status, NodeStatus::Active | NodeStatus::Draining))
+    catalog
+        .nodes
+        .get(node)
+        .is_some_and(|node| matches!(node.status, NodeStatus::Active | NodeStatus::Draining))
 }
 
 #[cfg(test)]
@@ -147,8 +150,7 @@ mod tests {
         let mut replicas = Vec::new();
         for (number, status) in (1u16..).zip(statuses) {
             let id = common::NodeId(format!("n{number}"));
-            let node =
-                Node { id: id.clone(), host: "h".into(), port: number, instance: None, status };
+            let node = Node { id: id.clone(), host: "h".into(), port: number, instance: None, status };
             catalog.nodes.insert(id.clone(), node);
             replicas.push(Replica { id: ReplicaId(u64::from(number)), node: id, role: ReplicaRole::Voter });
         }
@@ -195,8 +197,7 @@ mod tests {
 
     #[test]
     fn nodes_that_are_silent_are_asked_last() {
-        let (catalog, partition) =
-            catalog([NodeStatus::Inactive, NodeStatus::Active, NodeStatus::Suspected]);
+        let (catalog, partition) = catalog([NodeStatus::Inactive, NodeStatus::Active, NodeStatus::Suspected]);
         assert_eq!(asked(&Search::for_leader(&catalog, &partition, None)), 2);
         for turn in 0..3 {
             assert_eq!(asked(&Search::for_any(&catalog, &partition, turn)), 2);

@@ -95,7 +95,12 @@ impl Gateway {
         }
     }
 
-    async fn propose_rowids(&self, access: &RequestAccess, key: &(String, String), count: u64) -> Result<i64> {
+    async fn propose_rowids(
+        &self,
+        access: &RequestAccess,
+        key: &(String, String),
+        count: u64,
+    ) -> Result<i64> {
         let (database, table) = key;
         let command = |greatest| Command::AllocateRowids {
             database: database.clone(),
@@ -110,18 +115,16 @@ impl Gateway {
         }
         match answer {
             Answer::Rowids { first } => Ok(first),
-            other => Err(Error::internal(format!("the catalog answered {other:?} to an allocation of rowids"))),
+            other => {
+                Err(Error::internal(format!("the catalog answered {other:?} to an allocation of rowids")))
+            }
         }
     }
 
     /// Gives back what was not used. It is lost if that fails, which shows as a gap and harms nobody.
     pub(super) async fn release_rowids(&self, database: &str, table: &str, first: i64, count: u64) {
-        let command = Command::ReleaseRowids {
-            database: database.to_owned(),
-            table: table.to_owned(),
-            first,
-            count,
-        };
+        let command =
+            Command::ReleaseRowids { database: database.to_owned(), table: table.to_owned(), first, count };
         if let Err(error) = self.shared.catalog.propose(command).await {
             tracing::debug!(%error, database, table, "rowids could not be given back");
         }
@@ -134,8 +137,7 @@ impl Gateway {
         if spec.is_some_and(|spec| spec.rowids_set_by_client) {
             return Ok(());
         }
-        let command =
-            Command::RowidsSetByClient { database: database.to_owned(), table: table.to_owned() };
+        let command = Command::RowidsSetByClient { database: database.to_owned(), table: table.to_owned() };
         self.shared.catalog.propose(command).await.map(|_| ()).map_err(nothing_written)
     }
 }

@@ -106,8 +106,11 @@ impl RequestAccess {
             Ok(false) => {
                 let others = transaction.participants[1..].to_vec();
                 self.gateway.abort_in_background(transaction.clone(), others);
-                Err(Error::new(ErrorCode::SerializationFailure, "the transaction was aborted by a participant")
-                    .with_hint("send the request again"))
+                Err(Error::new(
+                    ErrorCode::SerializationFailure,
+                    "the transaction was aborted by a participant",
+                )
+                .with_hint("send the request again"))
             }
             Err(error) if error.outcome == Outcome::NotApplied => {
                 // The proposal never reached anybody who could have put it in a log.
@@ -150,8 +153,10 @@ impl Gateway {
             StorageRequest::Decide { partition, transaction: id, commit, decides, timeout_ms: 0 };
         match self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await {
             Ok(StorageReply::Decided { commit }) => Ok(commit),
-            Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")
-                .with_outcome(Outcome::Unknown)),
+            Ok(_) => {
+                Err(Error::internal("a storage node sent a reply of another kind")
+                    .with_outcome(Outcome::Unknown))
+            }
             Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
         }
     }

@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_write_shows_what_it_did_and_a_failed_statement_its_error() {
-        let insert = StatementResult { affected_rows: 1, last_insert_rowid: Some(7), ..StatementResult::default() };
+        let insert =
+            StatementResult { affected_rows: 1, last_insert_rowid: Some(7), ..StatementResult::default() };
         let failed = Err(Error::bad_request("no"));
         let written = text(&[Ok(insert), failed], RowShape::Arrays);
         assert!(

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use common::catalog::{Catalog, Database};
 use common::names::check_database_name;
 use common::{Error, Result};
+use polylite_client::node::StorageClient;
 use polylite_client::peer::PeerService;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::CatalogStore;
+use super::cache::CacheLimits;
+use crate::catalog::{CatalogStore, database_not_found};
 use crate::gateway::{self, Gateway};
+use crate::health::ClusterHealth;
 use crate::metrics::RequestMetrics;
 use crate::operations::Operations;
 
@@ -25,6 +28,10 @@ pub struct AppParts {
     pub catalog: CatalogStore,
     /// Work that takes more than one command.
     pub operations: Operations,
+    /// What is known of the storage nodes.
+    pub health: ClusterHealth,
+    /// Single requests to storage nodes.
+    pub storage: StorageClient,
     /// The way to the partitions.
     pub gateway: Gateway,
     /// Numbers for Prometheus.
@@ -33,6 +40,8 @@ pub struct AppParts {
     pub address: String,
     /// Replicas of a database that does not say.
     pub replication_factor: u32,
+    /// Limits of the cache.
+    pub cache: CacheLimits,
     /// What other nodes are answered.
     pub peer_service: Arc<dyn PeerService>,
     /// Cancelled when the coordinator stops: connections from nodes are closed then.
@@ -50,7 +59,7 @@ impl App {
     pub async fn database(&self, name: &str) -> Result<(Arc<Catalog>, Database)> {
         check_database_name("database", name)?;
         let catalog = self.catalog.confirmed().await?;
-        let found = gateway::ready(&catalog, name).cloned().ok_or_else(|| gateway::database_not_found(name))?;
+        let found = gateway::ready(&catalog, name).cloned().ok_or_else(|| database_not_found(name))?;
         Ok((catalog, found))
     }
 }

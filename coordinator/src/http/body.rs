@@ -33,7 +33,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let text = read(request, BODY_MAX).await?.ok_or_else(|| Error::bad_request("a JSON body is missing"))?;
+        let text =
+            read(request, BODY_MAX).await?.ok_or_else(|| Error::bad_request("a JSON body is missing"))?;
         Ok(JsonBody(Fields::of(strict_json::parse_body(&text)?)?))
     }
 }
@@ -147,10 +148,13 @@ mod tests {
 
     #[test]
     fn json_is_taken_and_what_a_form_can_send_is_not() {
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
+        for good in
+            ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""]
+        {
             assert!(typed(good).is_ok(), "{good}");
         }
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", ""] {
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", ""]
+        {
             assert_eq!(typed(bad).unwrap_err().code, ErrorCode::UnsupportedMediaType, "{bad}");
         }
         assert!(check_type(&HeaderMap::new()).is_err());
@@ -158,7 +162,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_cut_off_at_its_limit_whatever_it_declares() {
-        let pieces = futures_util::stream::iter((0..4).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 10]))));
+        let pieces =
+            futures_util::stream::iter((0..4).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 10]))));
         assert_eq!(collect(Body::from_stream(pieces), 30).await.unwrap_err().code, ErrorCode::BodyTooLarge);
         assert_eq!(collect(Body::from(vec![b' '; 31]), 30).await.unwrap_err().code, ErrorCode::BodyTooLarge);
         assert_eq!(collect(Body::from(vec![b' '; 30]), 30).await.unwrap().len(), 30);

@@ -41,10 +41,12 @@ impl Face {
         let request_id = request_id(&request);
         let (version, subject) = (request.version(), RequestMetrics::subject(request.uri().path()));
         let mut response = self.route(request).await;
-        if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {
-            let headers = std::mem::take(response.headers_mut());
-            let closes = error.code == ErrorCode::BodyTooLarge && version == Version::HTTP_11;
-            response = failure::render(error, request_id.to_str().unwrap_or_default());
+        if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+            let mut headers = std::mem::take(response.headers_mut());
+            // The router has counted the empty body that stood for the failure.
+            headers.remove(http::header::CONTENT_LENGTH);
+            let closes = failure.error.code == ErrorCode::BodyTooLarge && version == Version::HTTP_11;
+            response = failure::render(failure, request_id.to_str().unwrap_or_default());
             response.headers_mut().extend(headers);
             if closes {
                 // The rest of the body is not worth reading.
@@ -61,14 +63,14 @@ impl Face {
         // speak their protocol.
         let is_peer = request.uri().path() == polylite_client::peer::PATH;
         if !is_peer && let Err(error) = self.hosts.check(&request) {
-            return Failure(error).into_response();
+            return Failure::from(error).into_response();
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let routed = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
         match routed.await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
-            Err(panic) => Failure(after_panic(&panic, is_read)).into_response(),
+            Err(panic) => Failure::from(after_panic(&panic, is_read)).into_response(),
         }
     }
 }
@@ -77,8 +79,11 @@ impl Face {
 fn after_panic(panic: &Box<dyn Any + Send>, is_read: bool) -> Error {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("?"), "a request's handler panicked");
-    Error::internal("internal error; the server's log has the details")
-        .with_outcome(if is_read { Outcome::NotApplied } else { Outcome::Unknown })
+    Error::internal("internal error; the server's log has the details").with_outcome(if is_read {
+        Outcome::NotApplied
+    } else {
+        Outcome::Unknown
+    })
 }
 
 /// The client's request id if it is printable and short, else a new one.
@@ -103,9 +108,8 @@ mod tests {
     }
 
     fn face() -> Face {
-        let router = Router::new()
-            .route("/panics", post(panics).get(panics))
-            .route("/fine", get(|| async { "fine" }));
+        let router =
+            Router::new().route("/panics", post(panics).get(panics)).route("/fine", get(|| async { "fine" }));
         Face::new(router, HostRule::new("localhost", None, &[]), RequestMetrics::new())
     }
 

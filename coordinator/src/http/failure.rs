@@ -10,21 +10,26 @@ use http::{HeaderValue, StatusCode};
 /// An error on its way out of a handler. It travels as an extension of an empty response, because its body
 /// names the request, which the handler does not know; [`render`] writes it.
 #[derive(Clone, Debug)]
-pub struct Failure(pub Error);
+pub struct Failure {
+    /// The error.
+    pub error: Error,
+    /// Numbers that the answer shows beside it.
+    pub numbers: Vec<(&'static str, u64)>,
+}
 
 /// What a handler answers.
 pub type Answer = Result<Response, Failure>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure(error)
+        Failure { error, numbers: Vec::new() }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = status(self.0.code);
+        *response.status_mut() = status(self.error.code);
         response.extensions_mut().insert(self);
         response
     }
@@ -38,14 +43,17 @@ fn status(code: ErrorCode) -> StatusCode {
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The answer to an error.
-pub fn render(error: Error, request_id: &str) -> Response {
-    let error = public(error);
+pub fn render(failure: Failure, request_id: &str) -> Response {
+    let error = public(failure.error);
     if error.code == ErrorCode::Internal {
         tracing::error!(request_id, error = %error.message, "internal error");
     }
     let mut body = Vec::with_capacity(256);
     body.extend_from_slice(b"{\"success\":false,");
     write_error_fields(&mut body, &error);
+    for (name, number) in failure.numbers {
+        raw_field(&mut body, name, &number.to_string());
+    }
     body.extend_from_slice(b",\"request_id\":");
     write_string(&mut body, request_id);
     body.push(b'}');
@@ -124,7 +132,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     async fn body_of(error: Error) -> (StatusCode, Option<HeaderValue>, Json) {
-        let response = render(error, "r-1");
+        let response = render(error.into(), "r-1");
         let retry_after = response.headers().get(RETRY_AFTER).cloned();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();

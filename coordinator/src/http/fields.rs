@@ -12,10 +12,9 @@ impl Fields {
     pub fn of(body: Json) -> Result<Fields> {
         match body {
             Json::Object(map) => Ok(Fields(map)),
-            other => Err(Error::bad_request(format!(
-                "the body must be a JSON object, not {}",
-                type_name(&other)
-            ))),
+            other => {
+                Err(Error::bad_request(format!("the body must be a JSON object, not {}", type_name(&other))))
+            }
         }
     }
 

@@ -47,13 +47,16 @@ impl HostRule {
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The host of `host:port`; an IPv6 address keeps its brackets.
 fn without_port(host: &str) -> &str {
     match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') && (host.starts_with('[') || !host[..colon].contains(':')) => {
+        Some(colon)
+            if !host[colon..].contains(']') && (host.starts_with('[') || !host[..colon].contains(':')) =>
+        {
             &host[..colon]
         }
         _ => host,

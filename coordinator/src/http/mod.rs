@@ -1,13 +1,41 @@
-//! The HTTP interface.
+//! The HTTP interface: one file for each subject, and what they share.
+//!
+//! A request passes [`edge`] (its id, the host rule, panics), the router, and a handler; an error comes back
+//! as a [`failure::Failure`] and is written in that one place. `body`, `fields`, `request` and `strict_json`
+//! read what clients send; `answer` and `row_stream` write what they get.
 
 mod answer;
 mod app;
 mod body;
+mod cache;
+mod cluster;
+mod csv_records;
+mod databases;
+mod documents;
 mod edge;
+mod export;
 mod failure;
 mod fields;
 mod host_rule;
+mod import;
+mod import_batches;
+mod listener;
+mod nodes;
+mod openapi;
+mod partitions;
+mod query_objects;
 mod request;
+mod router;
 mod row_stream;
+mod service;
 mod sql;
 mod strict_json;
+mod table_description;
+mod tables;
+
+pub use app::{App, AppParts};
+pub use cache::CacheLimits;
+pub use edge::Face;
+pub use host_rule::HostRule;
+pub use listener::{Listeners, serve};
+pub use router::router;

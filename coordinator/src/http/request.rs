@@ -183,15 +183,22 @@ mod tests {
     use super::*;
 
     fn query(text: &str) -> Query {
-        Query { parameters: parse_parameters(&format!("/?{text}").parse().unwrap()).unwrap(), ..Query::default() }
+        Query {
+            parameters: parse_parameters(&format!("/?{text}").parse().unwrap()).unwrap(),
+            ..Query::default()
+        }
     }
 
     #[test]
     fn levels_come_from_the_body_or_the_query_string() {
-        let level = |query: &Query, body| query.options(&mut Fields::of(body).unwrap()).map(|options| options.level);
+        let level =
+            |query: &Query, body| query.options(&mut Fields::of(body).unwrap()).map(|options| options.level);
         assert_eq!(level(&query(""), serde_json::json!({})), Ok(ReadLevel::Linearizable));
         assert_eq!(level(&query("level=stale"), serde_json::json!({})), Ok(ReadLevel::Stale));
-        assert_eq!(level(&query("level=stale"), serde_json::json!({"level": "leader"})), Ok(ReadLevel::Leader));
+        assert_eq!(
+            level(&query("level=stale"), serde_json::json!({"level": "leader"})),
+            Ok(ReadLevel::Leader)
+        );
         assert!(level(&query("level=none"), serde_json::json!({})).is_err());
         assert!(level(&query("timeout_ms=0"), serde_json::json!({})).is_err());
     }

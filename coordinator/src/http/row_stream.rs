@@ -124,7 +124,9 @@ impl Encoder {
                 out.extend_from_slice(b"}\n");
             }
             Encoder::NdJson(NdJson::Objects, _) => {}
-            Encoder::Csv => write_csv_line(&mut out, rows.header.columns.iter().map(|name| ValueRef::Text(name))),
+            Encoder::Csv => {
+                write_csv_line(&mut out, rows.header.columns.iter().map(|name| ValueRef::Text(name)))
+            }
         }
         out
     }
@@ -233,7 +235,8 @@ mod tests {
 
     async fn text(rows: RowStream, encoder: Encoder) -> Result<String, String> {
         let response = respond(rows, encoder, ());
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.map_err(|error| error.to_string())?;
+        let body =
+            axum::body::to_bytes(response.into_body(), 1 << 20).await.map_err(|error| error.to_string())?;
         Ok(String::from_utf8(body.to_vec()).unwrap())
     }
 

@@ -13,7 +13,7 @@ use query::sql::{SqlAnswer, SqlRequest};
 use serde_json::Value as Json;
 
 use super::answer::{RowShape, json_text, uncached, with_bookmark, write_results};
-use super::app::{App, moment};
+use super::app::{App, later};
 use super::body::JsonBody;
 use super::failure::Answer;
 use super::fields::{Fields, missing, wrong_type};
@@ -21,7 +21,11 @@ use super::request::{Form, Query, Segments};
 use super::row_stream;
 use crate::gateway::{Bookmark, RequestOptions};
 
-/// `POST /databases/{db}/sql`.
+/// Runs SQL statements.
+#[utoipa::path(post, path = "/databases/{db}/sql", tag = "Queries", params(("db" = String, Path)),
+    request_body(content = Object, description = "`statements` (texts or `{\"sql\",\"params\"}`) or `sql` with \
+        `params`; `atomic` (true), `level`, `timeout_ms`, `max_rows`"),
+    responses((status = 200, description = "`{\"results\":[…],\"time_ms\":…,\"bookmark\":…}`")))]
 pub async fn post(
     State(app): State<App>,
     Segments(database): Segments<String>,
@@ -35,7 +39,10 @@ pub async fn post(
     answer(&app, &database, request, &options, query.row_shape()?, form).await
 }
 
-/// `GET /databases/{db}/sql?q=SELECT…`: one statement that only reads.
+/// Runs one statement that only reads.
+#[utoipa::path(get, path = "/databases/{db}/sql", tag = "Queries",
+    params(("db" = String, Path), ("q" = String, Query, description = "The statement")),
+    responses((status = 200, description = "As of POST")))]
 pub async fn get(
     State(app): State<App>,
     Segments(database): Segments<String>,
@@ -156,16 +163,15 @@ fn statement(sql: Json, params: Option<Json>) -> Result<Statement> {
 }
 
 fn read_params(params: Option<Json>) -> Result<Params> {
-    let named = |name: &str, error: Error| Error {
-        message: format!("'params': {name}: {}", error.message),
-        ..error
-    };
+    let named =
+        |name: &str, error: Error| Error { message: format!("'params': {name}: {}", error.message), ..error };
     match params {
         None => Ok(Params::None),
         Some(Json::Array(items)) => {
-            let values = items.iter().enumerate().map(|(index, item)| {
-                from_json(item).map_err(|error| named(&(index + 1).to_string(), error))
-            });
+            let values = items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| from_json(item).map_err(|error| named(&(index + 1).to_string(), error)));
             Ok(Params::Positional(values.collect::<Result<_>>()?))
         }
         Some(Json::Object(entries)) => {
@@ -193,11 +199,8 @@ pub async fn as_operation(
 
 /// `POST /databases/{db}/explain`.
 pub async fn explain() -> Answer {
-    Err(super::app::later("/explain", "send EXPLAIN QUERY PLAN as SQL").into())
+    Err(later("/explain", "send EXPLAIN QUERY PLAN as SQL").into())
 }
-
-// Every request runs at one moment, which planning may ask for.
-const _: fn() -> query::Moment = moment;
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +222,7 @@ mod tests {
         assert_eq!(request.statements[1].params, Params::Positional(vec![1.into(), 1.into()]));
         assert_eq!(
             request.statements[2].params,
-            Params::Named(vec![("x".into(), Value::Real(1.5)), ("id".into(), Value::Null)])
+            Params::Named(vec![("id".into(), Value::Null), ("x".into(), Value::Real(1.5))])
         );
         assert!(!request.atomic);
         assert_eq!(request.max_rows, 5);
@@ -254,7 +257,8 @@ mod tests {
 
     #[test]
     fn the_statement_at_fault_is_named() {
-        let error = read(json!({"statements": ["SELECT 1", {"sql": "SELECT ?", "params": [{}]}]})).unwrap_err();
+        let error =
+            read(json!({"statements": ["SELECT 1", {"sql": "SELECT ?", "params": [{}]}]})).unwrap_err();
         assert_eq!(error.statement, Some(1));
     }
 

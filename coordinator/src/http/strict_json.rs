@@ -6,7 +6,7 @@ use std::fmt;
 
 use common::limits::JSON_DEPTH_MAX;
 use common::{Error, ErrorCode, Result};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value as Json};
 
 /// Reads one JSON value. A key named twice, nesting beyond [`JSON_DEPTH_MAX`] and an integer that does not
@@ -133,7 +133,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
 /// Reads a request's body: [`parse`], and the look at the text that finds integers rounded on the way.
 pub fn parse_body(text: &[u8]) -> Result<Json> {
     let value = parse(text)?;
-    if has_large_real(&value) && let Some(literal) = oversized_integer(text) {
+    if has_large_real(&value)
+        && let Some(literal) = oversized_integer(text)
+    {
         return Err(Error::bad_request(format!("{literal} does not fit in a 64-bit signed integer"))
             .with_hint("send it as text, or as a real with a decimal point"));
     }

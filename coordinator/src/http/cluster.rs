@@ -1,0 +1,103 @@
+//! `/cluster`: the coordinators, operations, and what is not well.
+
+use axum::extract::State;
+use common::PartitionId;
+use common::catalog::{Catalog, Operation, OperationState, ReplicaRole};
+use serde_json::{Map, Value as Json, json};
+
+use super::answer::success;
+use super::app::{App, later};
+use super::body::JsonBody;
+use super::failure::Answer;
+use super::request::Segments;
+
+/// Who leads, who belongs to the cluster, and what is not well.
+#[utoipa::path(get, path = "/cluster/status", tag = "Cluster",
+    responses((status = 200, description = "`{\"is_leader\",\"leader\",\"address\",\"term\",\"coordinators\",\
+        \"nodes\",\"under_replicated\",\"in_doubt_transactions\"}`")))]
+pub async fn status(State(app): State<App>) -> Answer {
+    // Not confirmed: this has to be told also when the coordinators cannot agree.
+    let catalog = app.catalog.view();
+    let ids: Vec<PartitionId> = catalog.partitions.keys().copied().collect();
+    let facts = app.health.ask(&ids).await;
+    let in_doubt: u64 = facts.values().map(|facts| u64::from(facts.in_doubt)).sum();
+    let under_replicated = catalog
+        .partitions
+        .values()
+        .filter(|partition| {
+            let wanted =
+                catalog.databases.get(&partition.database).map_or(0, |database| database.replication_factor);
+            facts.get(&partition.id).map_or(0, |facts| facts.replicas.len()) < wanted as usize
+        })
+        .count();
+    let coordinators = catalog.coordinators.values().map(|coordinator| {
+        let role = if coordinator.role == ReplicaRole::Voter { "voter" } else { "learner" };
+        json!({ "id": coordinator.replica.0, "address": coordinator.address(), "role": role })
+    });
+    Ok(success(json!({
+        "is_leader": app.catalog.is_leader(),
+        "leader": app.catalog.leader_address(),
+        "address": app.address,
+        "cluster": catalog.cluster,
+        "term": app.catalog.term(),
+        "catalog_version": catalog.version,
+        "coordinators": coordinators.collect::<Vec<_>>(),
+        "nodes": nodes(&catalog),
+        "partitions": catalog.partitions.len(),
+        "under_replicated": under_replicated,
+        "in_doubt_transactions": in_doubt,
+    })))
+}
+
+fn nodes(catalog: &Catalog) -> Map<String, Json> {
+    let shown = |node: &common::catalog::Node| json!({ "host": node.host, "port": node.port, "status": node.status.as_str() });
+    catalog.nodes.values().map(|node| (node.id.to_string(), shown(node))).collect()
+}
+
+/// Makes this coordinator join another one's cluster.
+#[utoipa::path(post, path = "/cluster/join", tag = "Cluster",
+    request_body(content = Object, description = "`coordinator_address`*: `http://host:port`"),
+    responses((status = 422, description = "`not_supported`: a coordinator joins when it starts")))]
+pub async fn join(JsonBody(mut body): JsonBody) -> Answer {
+    let address = body.required_text("coordinator_address")?;
+    Err(later("joining a running cluster", &format!("start this coordinator with --join {address}")).into())
+}
+
+/// How an operation is coming along.
+#[utoipa::path(get, path = "/cluster/operations/{id}", tag = "Cluster", params(("id" = String, Path)),
+    responses((status = 200, description = "`{\"state\",\"progress\",\"error\"}`"), (status = 404, description = "`not_found`")))]
+pub async fn operation(State(app): State<App>, Segments(id): Segments<String>) -> Answer {
+    Ok(success(describe(&app.operations.get(&id).await?)))
+}
+
+fn describe(operation: &Operation) -> Json {
+    let progress = match operation.state {
+        OperationState::Pending => 0,
+        OperationState::Running => 50,
+        OperationState::Completed | OperationState::Failed | OperationState::Cancelled => 100,
+    };
+    let time = |millis: u64| {
+        i64::try_from(millis)
+            .ok()
+            .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+            .map(|time| time.to_string())
+    };
+    json!({
+        "operation": operation.id,
+        "state": operation.state,
+        "progress": progress,
+        "error": operation.error.as_ref().map(|error| &error.message),
+        "started_at": time(operation.started_at),
+        "ended_at": operation.ended_at.and_then(time),
+    })
+}
+
+/// Cancelling an operation.
+pub async fn cancel_operation() -> Answer {
+    Err(later("cancelling an operation", "wait for it to end").into())
+}
+
+/// Splits, merges, moves, transfers, drains.
+pub async fn not_yet() -> Answer {
+    Err(later("changing the placement by hand", "the cluster places replicas by itself").into())
+}

@@ -1,0 +1,331 @@
+//! Documents of a collection.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use common::names::check_database_name;
+use common::{Error, ErrorCode, Result};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue};
+use query::documents::{self, Document, Precondition};
+use serde_json::{Value as Json, json};
+
+use super::answer::{success_seen, uncached};
+use super::app::{App, later, moment};
+use super::body::DocumentBody;
+use super::failure::Answer;
+use super::fields::{Fields, wrong_type};
+use super::request::{Query, Segments};
+use crate::gateway::{Bookmark, RequestOptions, Session};
+
+/// Checks what every request to a collection has in common.
+fn check(database: &str, collection: &str, query: &Query) -> Result<RequestOptions> {
+    query.refuse_idempotency_key()?;
+    check_database_name("database", database)?;
+    check_database_name("collection", collection)?;
+    query.options(&mut Fields::default())
+}
+
+/// An object whose fields mean something; what is not offered yet is refused.
+fn object(body: Json) -> Result<Json> {
+    let mut fields = Fields::of(body)?;
+    fields.refuse("transaction", "each request is a transaction of its own")?;
+    Ok(fields.rest())
+}
+
+/// Inserts a document, or several: all or none.
+#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/documents", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path)),
+    request_body(content = Object, description = "A document, or `{\"documents\":[…]}`"),
+    responses((status = 200, description = "`{\"id\":…}` or `{\"ids\":[…]}`")))]
+pub async fn insert(
+    State(app): State<App>,
+    Segments((database, collection)): Segments<(String, String)>,
+    query: Query,
+    DocumentBody(body): DocumentBody,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    let (list, is_list) = documents_of(body)?;
+    let (list, collection, moment) = (&list, collection.as_str(), moment());
+    let insert = |session: Arc<Session>| async move {
+        documents::insert(&session.planner, &session.access, collection, list.clone(), moment).await
+    };
+    let (ids, bookmark) = app.gateway.run(&database, &options, insert).await?;
+    let answer = match ids.as_slice() {
+        [id] if !is_list => json!({ "id": id }),
+        _ => json!({ "ids": ids }),
+    };
+    Ok(success_seen(answer, &bookmark))
+}
+
+/// The documents of a body, and whether they came as a list.
+fn documents_of(body: Json) -> Result<(Vec<Json>, bool)> {
+    let Json::Object(mut map) = body else { return Err(wrong_type("document", "an object", &body)) };
+    if map.len() == 1 && map.contains_key("documents") {
+        return match map.remove("documents") {
+            Some(Json::Array(list)) => match list.iter().find(|document| !document.is_object()) {
+                None => Ok((list, true)),
+                Some(other) => Err(wrong_type("documents", "a list of objects", other)),
+            },
+            other => Err(wrong_type("documents", "a list", &other.unwrap_or_default())),
+        };
+    }
+    Ok((vec![Json::Object(map)], false))
+}
+
+/// A document by its id.
+#[utoipa::path(get, path = "/databases/{db}/collections/{collection}/documents/{id}", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path), ("id" = String, Path, description =
+        "Digits are an integer; a text of digits is quoted")),
+    responses((status = 200, description = "`{\"document\":{…}}`, its version as ETag"),
+        (status = 404, description = "`document_not_found`")))]
+pub async fn get(
+    State(app): State<App>,
+    Segments((database, collection, id)): Segments<(String, String, String)>,
+    query: Query,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    let (collection, id) = (collection.as_str(), id.as_str());
+    let get = |session: Arc<Session>| async move {
+        documents::get(&session.planner, &session.access, collection, id).await
+    };
+    let (document, bookmark) = app.gateway.run(&database, &options, get).await?;
+    Ok(uncached(shown(document, &bookmark)))
+}
+
+/// Replaces a document, or creates it.
+#[utoipa::path(put, path = "/databases/{db}/collections/{collection}/documents/{id}", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path), ("id" = String, Path)),
+    request_body(content = Object, description = "The document"),
+    responses((status = 200, description = "`{\"document\":{…}}`"), (status = 412, description = "`precondition_failed`")))]
+pub async fn put(
+    State(app): State<App>,
+    Segments((database, collection, id)): Segments<(String, String, String)>,
+    query: Query,
+    headers: HeaderMap,
+    DocumentBody(body): DocumentBody,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    if !body.is_object() {
+        return Err(wrong_type("document", "an object", &body).into());
+    }
+    let (precondition, moment) = (&precondition(&headers)?, moment());
+    let (collection, id, body) = (collection.as_str(), id.as_str(), &body);
+    let put = |session: Arc<Session>| async move {
+        let (planner, access) = (&session.planner, &session.access);
+        documents::put(planner, access, collection, id, body.clone(), precondition.clone(), moment).await
+    };
+    let ((document, _created), bookmark) = app.gateway.run(&database, &options, put).await?;
+    Ok(shown(document, &bookmark))
+}
+
+/// Changes a document by JSON Merge Patch, or by an update object with operators.
+#[utoipa::path(patch, path = "/databases/{db}/collections/{collection}/documents/{id}", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path), ("id" = String, Path)),
+    request_body(content = Object, description = "The patch"),
+    responses((status = 200, description = "`{\"document\":{…}}`"), (status = 404, description = "`document_not_found`")))]
+pub async fn patch(
+    State(app): State<App>,
+    Segments((database, collection, id)): Segments<(String, String, String)>,
+    query: Query,
+    headers: HeaderMap,
+    DocumentBody(body): DocumentBody,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    if !body.is_object() {
+        return Err(wrong_type("patch", "an object", &body).into());
+    }
+    let (precondition, moment) = (&precondition(&headers)?, moment());
+    let (collection, id, body) = (collection.as_str(), id.as_str(), &body);
+    let patch = |session: Arc<Session>| async move {
+        let (planner, access) = (&session.planner, &session.access);
+        documents::patch(planner, access, collection, id, body.clone(), precondition.clone(), moment).await
+    };
+    let (document, bookmark) = app.gateway.run(&database, &options, patch).await?;
+    Ok(shown(document, &bookmark))
+}
+
+/// Deletes a document.
+#[utoipa::path(delete, path = "/databases/{db}/collections/{collection}/documents/{id}", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path), ("id" = String, Path)),
+    responses((status = 200, description = "It is gone"), (status = 404, description = "`document_not_found`")))]
+pub async fn delete(
+    State(app): State<App>,
+    Segments((database, collection, id)): Segments<(String, String, String)>,
+    query: Query,
+    headers: HeaderMap,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    let precondition = &precondition(&headers)?;
+    let (collection, id) = (collection.as_str(), id.as_str());
+    let delete = |session: Arc<Session>| async move {
+        documents::delete(&session.planner, &session.access, collection, id, precondition.clone()).await
+    };
+    let ((), bookmark) = app.gateway.run(&database, &options, delete).await?;
+    Ok(success_seen(json!({ "deleted": 1 }), &bookmark))
+}
+
+/// Documents that a filter matches.
+#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/find", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path)),
+    request_body(content = Object, description = "`filter`, `projection`, `sort`, `skip`, `limit`"),
+    responses((status = 200, description = "`{\"documents\":[…]}`")))]
+pub async fn find(
+    State(app): State<App>,
+    Segments((database, collection)): Segments<(String, String)>,
+    query: Query,
+    DocumentBody(body): DocumentBody,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    let (collection, body) = (collection.as_str(), &object(body)?);
+    let find = |session: Arc<Session>| async move {
+        documents::find(&session.planner, &session.access, collection, body).await
+    };
+    let (found, bookmark) = app.gateway.run(&database, &options, find).await?;
+    Ok(uncached(success_seen(json!({ "documents": found }), &bookmark)))
+}
+
+/// How many documents a filter matches.
+#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/count", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path)),
+    request_body(content = Object, description = "`filter`"),
+    responses((status = 200, description = "`{\"count\":…}`")))]
+pub async fn count(
+    State(app): State<App>,
+    Segments((database, collection)): Segments<(String, String)>,
+    query: Query,
+    DocumentBody(body): DocumentBody,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    let (collection, body) = (collection.as_str(), &object(body)?);
+    let count = |session: Arc<Session>| async move {
+        documents::count(&session.planner, &session.access, collection, body).await
+    };
+    let (count, bookmark) = app.gateway.run(&database, &options, count).await?;
+    Ok(uncached(success_seen(json!({ "count": count }), &bookmark)))
+}
+
+/// Changes documents that a filter matches.
+#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/update", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path)),
+    request_body(content = Object, description = "`filter`, `update`, `multi` (true), `upsert` (false)"),
+    responses((status = 200, description = "`{\"matched\":…,\"modified\":…,\"upserted_id\":…}`")))]
+pub async fn update(
+    State(app): State<App>,
+    Segments((database, collection)): Segments<(String, String)>,
+    query: Query,
+    DocumentBody(body): DocumentBody,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    let (collection, body, moment) = (collection.as_str(), &object(body)?, moment());
+    let update = |session: Arc<Session>| async move {
+        documents::update(&session.planner, &session.access, collection, body, moment).await
+    };
+    let (updated, bookmark) = app.gateway.run(&database, &options, update).await?;
+    let answer = json!({
+        "matched": updated.matched,
+        "modified": updated.modified,
+        "upserted_id": updated.upserted_id,
+    });
+    Ok(success_seen(answer, &bookmark))
+}
+
+/// Deletes documents that a filter matches.
+#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/delete", tag = "Documents",
+    params(("db" = String, Path), ("collection" = String, Path)),
+    request_body(content = Object, description = "`filter`, `multi` (true)"),
+    responses((status = 200, description = "`{\"deleted\":…}`")))]
+pub async fn delete_many(
+    State(app): State<App>,
+    Segments((database, collection)): Segments<(String, String)>,
+    query: Query,
+    DocumentBody(body): DocumentBody,
+) -> Answer {
+    let options = check(&database, &collection, &query)?;
+    let (collection, body) = (collection.as_str(), &object(body)?);
+    let delete = |session: Arc<Session>| async move {
+        documents::delete_many(&session.planner, &session.access, collection, body).await
+    };
+    let (deleted, bookmark) = app.gateway.run(&database, &options, delete).await?;
+    Ok(success_seen(json!({ "deleted": deleted }), &bookmark))
+}
+
+/// The rest of the document interface.
+pub async fn not_yet() -> Answer {
+    Err(later(
+        "this operation on collections",
+        "use find, count, update and delete, or SQL over the collection",
+    )
+    .into())
+}
+
+/// A document with its version as `ETag`.
+fn shown(document: Document, bookmark: &Bookmark) -> Response {
+    let mut response = success_seen(json!({ "document": document.json }), bookmark);
+    let tag = HeaderValue::try_from(format!("\"{}\"", document.version)).expect("a quoted number");
+    response.headers_mut().insert(ETAG, tag);
+    response
+}
+
+/// What `If-Match` and `If-None-Match` demand.
+fn precondition(headers: &HeaderMap) -> Result<Precondition> {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+    match (text(IF_MATCH), text(IF_NONE_MATCH)) {
+        (None, None) => Ok(Precondition::None),
+        (Some("*"), None) => Ok(Precondition::Exists),
+        (None, Some("*")) => Ok(Precondition::Absent),
+        (Some(tags), None) => Ok(Precondition::Version(versions(tags)?)),
+        (None, Some(_)) => Err(Error::bad_request("'If-None-Match' of a write must be *")),
+        (Some(_), Some(_)) => Err(Error::bad_request("give either If-Match or If-None-Match, not both")),
+    }
+}
+
+/// The versions that entity tags name. A tag that never was ours matches nothing.
+fn versions(tags: &str) -> Result<Vec<i64>> {
+    let parse = |tag: &str| {
+        let quoted = tag.trim().strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        let failed =
+            || Error::new(ErrorCode::PreconditionFailed, format!("If-Match: no document has the tag {tag}"));
+        quoted.and_then(|number| number.parse().ok()).ok_or_else(failed)
+    };
+    let (known, mut unknown): (Vec<_>, Vec<_>) = tags.split(',').map(parse).partition(Result::is_ok);
+    let known: Vec<i64> = known.into_iter().filter_map(Result::ok).collect();
+    match unknown.pop() {
+        Some(Err(error)) if known.is_empty() => Err(error),
+        _ => Ok(known),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_one_document_or_a_list_of_them() {
+        assert_eq!(documents_of(json!({"a": 1})).unwrap(), (vec![json!({"a": 1})], false));
+        assert_eq!(documents_of(json!({"documents": [{"a": 1}]})).unwrap(), (vec![json!({"a": 1})], true));
+        let named_so = json!({"documents": [1], "title": "x"});
+        assert_eq!(documents_of(named_so.clone()).unwrap(), (vec![named_so], false));
+        for bad in [json!([]), json!({"documents": 5}), json!({"documents": [5]})] {
+            assert!(documents_of(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn preconditions_come_from_entity_tags() {
+        let headers =
+            |name, value: &str| HeaderMap::from_iter([(name, HeaderValue::try_from(value).unwrap())]);
+        assert_eq!(
+            precondition(&headers(IF_MATCH, "\"3\", \"5\"")).unwrap(),
+            Precondition::Version(vec![3, 5])
+        );
+        assert_eq!(precondition(&headers(IF_MATCH, "*")).unwrap(), Precondition::Exists);
+        assert_eq!(precondition(&headers(IF_NONE_MATCH, "*")).unwrap(), Precondition::Absent);
+        assert_eq!(
+            precondition(&headers(IF_MATCH, "\"x\"")).unwrap_err().code,
+            ErrorCode::PreconditionFailed
+        );
+        assert_eq!(precondition(&HeaderMap::new()).unwrap(), Precondition::None);
+    }
+}

@@ -1,0 +1,42 @@
+//! `GET /databases/{db}/export`: all rows of a table, or documents of a collection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use common::limits::STATEMENT_TIMEOUT_MS_MAX;
+use common::names::check_database_name;
+use http::HeaderMap;
+
+use super::answer::with_bookmark;
+use super::app::App;
+use super::failure::Answer;
+use super::import::{Target, check_target, format, target};
+use super::import_batches::Format;
+use super::request::{Query, Segments};
+use super::row_stream::{Encoder, NdJson, respond};
+use crate::gateway::Session;
+
+/// Exports a table or a collection.
+#[utoipa::path(get, path = "/databases/{db}/export", tag = "Import and export",
+    params(("db" = String, Path), ("table" = Option<String>, Query), ("collection" = Option<String>, Query),
+        ("format" = Option<String>, Query, description = "csv or ndjson")),
+    responses((status = 200, description = "The rows", content_type = "text/csv")))]
+pub async fn get(State(app): State<App>, Segments(database): Segments<String>, query: Query) -> Answer {
+    check_database_name("database", &database)?;
+    let target = &target(&query)?;
+    let format = format(&query, &HeaderMap::new())?;
+    let options = query.options_within(Duration::from_millis(STATEMENT_TIMEOUT_MS_MAX))?;
+    let export = |session: Arc<Session>| async move {
+        check_target(&session, target, false)?;
+        let (Target::Table(name) | Target::Collection(name)) = target;
+        let rows = query::rows::export(&session.planner, &session.access, name).await?;
+        Ok((rows, session))
+    };
+    let ((rows, session), bookmark) = app.gateway.run(&database, &options, export).await?;
+    let encoder = match format {
+        Format::Csv => Encoder::csv(&rows),
+        Format::NdJson => Encoder::ndjson(&rows, NdJson::Objects),
+    };
+    Ok(with_bookmark(respond(rows, encoder, session), &bookmark))
+}

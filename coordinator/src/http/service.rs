@@ -1,0 +1,77 @@
+//! About the server itself: health, version, numbers, and the connections of other nodes.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use common::{Error, ErrorCode};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use polylite_client::peer;
+use serde_json::json;
+
+use super::answer::success;
+use super::app::App;
+use super::failure::Answer;
+
+/// The process runs.
+#[utoipa::path(get, path = "/health/live", tag = "Server", responses((status = 200, description = "It does")))]
+pub async fn live() -> Answer {
+    Ok(success(json!({ "status": "live" })))
+}
+
+/// The coordinator belongs to a cluster and can serve requests.
+#[utoipa::path(get, path = "/health/ready", tag = "Server",
+    responses((status = 200, description = "It can"), (status = 503, description = "`unavailable`")))]
+pub async fn ready(State(app): State<App>) -> Answer {
+    if app.catalog.view().cluster.is_empty() {
+        return Err(
+            Error::new(ErrorCode::Unavailable, "the coordinator has not joined its cluster yet").into()
+        );
+    }
+    Ok(success(json!({ "status": "ready" })))
+}
+
+/// Name and version of the program.
+#[utoipa::path(get, path = "/version", tag = "Server",
+    responses((status = 200, description = "`{\"name\":\"polylite\",\"version\":…}`")))]
+pub async fn version() -> Answer {
+    Ok(success(json!({ "name": "polylite", "version": env!("CARGO_PKG_VERSION") })))
+}
+
+/// Numbers for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "Server",
+    responses((status = 200, description = "Prometheus' text format", content_type = "text/plain")))]
+pub async fn metrics(State(app): State<App>) -> Response {
+    let catalog = app.catalog.view();
+    let active =
+        catalog.nodes.values().filter(|node| node.status == common::catalog::NodeStatus::Active).count();
+    #[allow(clippy::cast_precision_loss)]
+    for (name, help, value) in [
+        (
+            "polylite_catalog_version",
+            "Log index of the last catalog command known here.",
+            catalog.version as f64,
+        ),
+        ("polylite_catalog_term", "Raft term of the catalog's group.", app.catalog.term() as f64),
+        (
+            "polylite_catalog_leader",
+            "1 if this coordinator leads.",
+            f64::from(u8::from(app.catalog.is_leader())),
+        ),
+        ("polylite_databases", "Databases in the catalog.", catalog.databases.len() as f64),
+        ("polylite_partitions", "Partitions in the catalog.", catalog.partitions.len() as f64),
+        ("polylite_nodes", "Storage nodes in the catalog.", catalog.nodes.len() as f64),
+        ("polylite_nodes_active", "Storage nodes that report as they should.", active as f64),
+    ] {
+        app.metrics.set(name, help, value);
+    }
+    let mut response = Response::new(Body::from(app.metrics.render()));
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// A connection between nodes.
+pub async fn peer(State(app): State<App>, mut request: Request) -> Response {
+    peer::accept_until(&mut request, app.peer_service.clone(), app.stopping.clone()).map(Body::new)
+}
