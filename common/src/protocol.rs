@@ -207,7 +207,8 @@ pub enum StorageRequest {
         /// Log index of the configuration that the change was planned on.
         configuration_index: u64,
     },
-    /// Hand leadership to another replica. → [`StorageReply::Done`]
+    /// Hand leadership to another replica; while nobody leads, the node's own replica stands for election if it
+    /// is the one named. → [`StorageReply::Done`]
     TransferLeader {
         /// The group.
         partition: PartitionId,

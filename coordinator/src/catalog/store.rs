@@ -12,6 +12,8 @@ mod host;
 mod machine;
 mod open;
 mod requests;
+#[cfg(test)]
+pub(crate) mod running;
 mod shared;
 mod snapshot;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::{Error, ErrorCode, Result};
+use common::{Error, ErrorCode, PartitionId, Result};
 use futures_util::future::try_join_all;
 
 use super::driver::{fail, finish};
@@ -25,11 +25,10 @@ pub(super) async fn drive(
     };
     let version = database.schema.version;
     let partitions = database.buckets.iter().map(|bucket| async move {
-        if version == 0 {
-            return partition_leader::report(operations, bucket.partition).await.map(drop);
+        tokio::select! {
+            started = start(operations, bucket.partition, version, statements) => started,
+            never = partition_leader::nudge(operations, bucket.partition) => match never {},
         }
-        // A change that its leader has committed shows that it takes writes.
-        partition_leader::change_schema(operations, bucket.partition, version, statements).await
     });
     match tokio::time::timeout(CREATE_TIMEOUT, try_join_all(partitions)).await {
         Ok(Ok(_)) => finish(operations, id).await,
@@ -39,4 +38,17 @@ pub(super) async fn drive(
             fail(operations, id, Error::new(ErrorCode::NoQuorum, message)).await
         }
     }
+}
+
+async fn start(
+    operations: &Operations,
+    partition: PartitionId,
+    version: u64,
+    statements: &[String],
+) -> Result<()> {
+    if version == 0 {
+        return partition_leader::report(operations, partition).await.map(drop);
+    }
+    // A change that its leader has committed shows that it takes writes.
+    partition_leader::change_schema(operations, partition, version, statements).await
 }

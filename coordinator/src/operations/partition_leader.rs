@@ -1,6 +1,7 @@
 //! Reaching the replica that leads a partition.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use common::protocol::ReplicaReport;
@@ -10,9 +11,11 @@ use super::Operations;
 use crate::health::PartitionFacts;
 use crate::placement::peers;
 
-/// First pause after an attempt in vain; it doubles up to the last.
+/// First pause after an attempt in vain; it grows by a half up to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// How often a new partition without a leader is looked after.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long one schema change of one partition may take: an index over many rows is built in it.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -26,7 +29,7 @@ impl Pauses {
 
     pub(super) async fn pause(&mut self) {
         tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(PAUSE_MAX);
+        self.0 = (self.0 * 3 / 2).min(PAUSE_MAX);
     }
 }
 
@@ -60,6 +63,22 @@ pub(super) async fn change_schema(
         }
         turn += usize::from(hint.is_none());
         pauses.pause().await;
+    }
+}
+
+/// Has the replica that is meant to lead a new partition stand for election again, for as long as nobody leads.
+/// The votes that it asked for when it was started may have been lost on nodes that had not started theirs;
+/// waiting for its time-out would take a second. Runs until it is dropped.
+pub(super) async fn nudge(operations: &Operations, partition: PartitionId) -> Infallible {
+    loop {
+        tokio::time::sleep(NUDGE_INTERVAL).await;
+        let facts = operations.health.ask(&[partition]).await.remove(&partition).unwrap_or_default();
+        let Ok(addresses) = addresses(operations, partition) else { continue };
+        if let (None, Some((first, address))) = (facts.leader, addresses.first_key_value())
+            && let Err(error) = operations.storage.transfer_leader(address, partition, *first).await
+        {
+            tracing::debug!(%partition, %error, "a partition without a leader was not given one");
+        }
     }
 }
 

@@ -1,106 +1,16 @@
 //! Coordinators over real connections, each with a data directory of its own.
 
-use std::convert::Infallible;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use common::catalog::{Catalog, ReplicaRole};
 use common::{ErrorCode, NodeId, Outcome};
-use consensus_runtime::LogOptions;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use polylite_client::node::StorageClient;
-use polylite_client::peer::{PeerIdentity, PeerOptions, PeerPool};
+use polylite_client::peer::{PeerOptions, PeerPool};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
+use super::running::{Coordinator, LONG};
 use super::*;
-use crate::health::ClusterHealth;
-use crate::peer_service::CoordinatorService;
 
-/// Longer than anything takes; a test that waits so long has failed.
-const LONG: Duration = Duration::from_secs(20);
-
-/// A running coordinator.
-struct Coordinator {
-    store: CatalogStore,
-    stop: CancellationToken,
-}
-
-impl Coordinator {
-    async fn start(folder: &Path, join: Option<&Coordinator>, snapshot_interval: u64) -> Coordinator {
-        Coordinator::start_at(folder, "127.0.0.1:0", join, snapshot_interval).await
-    }
-
-    async fn start_at(
-        folder: &Path,
-        address: &str,
-        join: Option<&Coordinator>,
-        snapshot_interval: u64,
-    ) -> Coordinator {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut options = CatalogOptions::new(folder.to_owned(), "127.0.0.1", port);
-        options.join = join.map(|other| format!("http://{}/", other.store.address()));
-        options.log = LogOptions::small();
-        options.runtime.tick = Duration::from_millis(10);
-        options.snapshot_interval = snapshot_interval;
-        let pool = PeerPool::new(PeerOptions::default());
-        let store = CatalogStore::open(options, pool.clone()).await.unwrap();
-        let health = ClusterHealth::new(store.clone(), StorageClient::new(pool));
-        let service = Arc::new(CoordinatorService::new(store.clone(), health, PeerIdentity::default()));
-        let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, service, stop.clone())));
-        Coordinator { store, stop }
-    }
-
-    /// Ends it as a process ends, connections included.
-    async fn stop(self) {
-        self.stop.cancel();
-        self.store.shutdown().await;
-    }
-
-    async fn register(&self, name: &str) -> NodeId {
-        let command = registration(name);
-        match self.store.propose_within(command, LONG).await.unwrap() {
-            Answer::Node(id) => id,
-            other => panic!("a registration was answered with {other:?}"),
-        }
-    }
-
-    async fn sees<T>(&self, shows: impl Fn(&Catalog) -> Option<T>) -> T {
-        self.store.wait_until(LONG, shows).await.expect("the view shows it in time")
-    }
-
-    /// Waits until this coordinator knows of so many voters.
-    async fn sees_voters(&self, count: usize) {
-        let voters = |catalog: &Catalog| {
-            let roles = catalog.coordinators.values().map(|coordinator| coordinator.role);
-            (roles.filter(|role| *role == ReplicaRole::Voter).count() == count).then_some(())
-        };
-        self.sees(voters).await;
-    }
-}
-
-async fn serve(listener: TcpListener, service: Arc<CoordinatorService>, stop: CancellationToken) {
-    loop {
-        let (socket, _) = listener.accept().await.unwrap();
-        let (service, stop) = (service.clone(), stop.clone());
-        tokio::spawn(async move {
-            let answer = service_fn(|mut request| {
-                let response =
-                    polylite_client::peer::accept_until(&mut request, service.clone(), stop.clone());
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(socket), answer)
-                .with_upgrades();
-            // A connection may break at any time: coordinators end in these tests.
-            drop(connection.await);
-        });
-    }
+async fn register(coordinator: &Coordinator, name: &str) {
+    coordinator.store.propose_within(registration(name), LONG).await.unwrap();
 }
 
 fn registration(name: &str) -> Command {
@@ -139,7 +49,7 @@ fn essence(catalog: &Catalog) -> Catalog {
 async fn a_restart_keeps_everything() {
     let folder = tempfile::tempdir().unwrap();
     let first = Coordinator::start(folder.path(), None, 1_000).await;
-    first.register("n1").await;
+    register(&first, "n1").await;
     let before = first.store.view();
     let cluster = first.store.cluster().to_owned();
     first.stop().await;
@@ -183,12 +93,12 @@ async fn the_log_is_truncated_behind_snapshots_and_a_restart_begins_there() {
     let folder = tempfile::tempdir().unwrap();
     let first = Coordinator::start(folder.path(), None, 16).await;
     for number in 0..100 {
-        first.register(&format!("n{number}")).await;
+        register(&first, &format!("n{number}")).await;
     }
     let before = first.store.view();
     // Truncation is seen in the group's status after its next round, of which each proposal makes one.
     while first.store.inner.group.status().first_index < 50 {
-        first.register("n0").await;
+        register(&first, "n0").await;
     }
     first.stop().await;
 
@@ -198,7 +108,7 @@ async fn the_log_is_truncated_behind_snapshots_and_a_restart_begins_there() {
     let again = Coordinator::start(folder.path(), None, 16).await;
     let after = again.store.confirmed_within(LONG).await.unwrap();
     assert_eq!(after.nodes, before.nodes);
-    again.register("one-more").await;
+    register(&again, "one-more").await;
     again.stop().await;
 }
 
@@ -207,7 +117,7 @@ async fn any_of_three_coordinators_takes_commands_and_knows_what_the_others_ackn
     let folders = folders(3);
     let coordinators = cluster(&folders).await;
     for (number, coordinator) in coordinators.iter().enumerate() {
-        coordinator.register(&format!("n{number}")).await;
+        register(coordinator, &format!("n{number}")).await;
         for other in &coordinators {
             let catalog = other.store.confirmed_within(LONG).await.unwrap();
             assert_eq!(catalog.nodes.len(), number + 1);
@@ -226,7 +136,7 @@ async fn any_of_three_coordinators_takes_commands_and_knows_what_the_others_ackn
 async fn all_three_restart_and_lose_nothing() {
     let folders = folders(3);
     let coordinators = cluster(&folders).await;
-    coordinators[2].register("n1").await;
+    register(&coordinators[2], "n1").await;
     let addresses: Vec<String> =
         coordinators.iter().map(|coordinator| coordinator.store.address().to_owned()).collect();
     for coordinator in coordinators {
@@ -253,7 +163,7 @@ async fn two_of_three_go_on_when_the_leader_ends() {
     let mut coordinators = cluster(&folders).await;
     let leader = coordinators.iter().position(|coordinator| coordinator.store.is_leader()).unwrap();
     coordinators.remove(leader).stop().await;
-    coordinators[0].register("n1").await;
+    register(&coordinators[0], "n1").await;
     let catalog = coordinators[1].store.confirmed_within(LONG).await.unwrap();
     assert!(catalog.nodes.contains_key(&NodeId::from("n1")));
     for coordinator in coordinators {
@@ -286,7 +196,7 @@ async fn a_coordinator_that_lacks_truncated_entries_gets_the_snapshot() {
     let folders = folders(2);
     let founder = Coordinator::start(folders[0].path(), None, 16).await;
     for number in 0..60 {
-        founder.register(&format!("n{number}")).await;
+        register(&founder, &format!("n{number}")).await;
     }
     let joined = Coordinator::start(folders[1].path(), Some(&founder), 16).await;
     founder.sees_voters(2).await;
