@@ -118,7 +118,7 @@ impl Replica {
         remove_other_generations(&dir, generation)?;
         let published = Arc::new(Published::new());
         let (inbox, queue) = channel();
-        let opened = open_machine(&assignment, &dir, generation, known.is_some()).await?;
+        let opened = open_machine(&assignment, &dir, generation, known).await?;
         let damaged = matches!(opened, Opened::Damaged);
         let machine = if let Opened::Sound(machine) = opened { Some(*machine) } else { None };
         // Without a sound file the replica still votes and acknowledges, so its group must start.
@@ -325,19 +325,21 @@ async fn open_machine(
     assignment: &Assignment,
     dir: &ReplicaDir,
     generation: u64,
-    has_log: bool,
+    known: Option<Known>,
 ) -> Result<Opened, ReplicaError> {
     let partition = assignment.partition;
-    let founders = assignment.founders.clone();
-    if founders.is_none() && generation == 0 {
+    // A founder's file is made before its log: where there is a log, there must be a file.
+    let founders = assignment.founders.clone().filter(|_| known.is_none());
+    // A log without a beginning is that of a replica that has not yet received its first snapshot.
+    let has_begun = known.is_some_and(|known| known.start > 0);
+    if founders.is_none() && !has_begun && !dir.database(generation).exists() {
         return Ok(Opened::Waiting);
     }
     fs::create_dir_all(dir.generation(generation))?;
     let location = Location::file(dir.database(generation));
     let database = assignment.database.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        // A founder's file is made before its log: where there is a log, it must be there.
-        let origin = founders.filter(|_| !has_log).map(|founders| Origin {
+        let origin = founders.map(|founders| Origin {
             database,
             configuration: AppliedConfiguration {
                 index: consensus_runtime::BOOTSTRAP_INDEX,

@@ -288,8 +288,8 @@ impl Worker {
     }
 
     /// A replica without a sound file votes and acknowledges, but must not lead.
-    fn give_leadership_away(&self) {
-        let Some(group) = &self.group else { return };
+    fn give_leadership_away(&mut self) {
+        let Some(group) = self.group.clone().filter(|_| self.repair.may_give_away()) else { return };
         let status = group.status();
         let heir = status
             .peers

@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
 
 use consensus_runtime::{Committed, Role};
 
 use super::super::inbox::Event;
 use super::super::machine::Machine;
 use super::super::snapshots::{self, Source};
-use super::Worker;
+use super::{Worker, long_ago};
 use crate::layout::sync_folder_of;
 
 /// Most entries that are kept for the copy.
@@ -22,16 +23,21 @@ const ENTRIES_KEPT: usize = 16_384;
 /// Copies lie apart from the generations that the log may switch to meanwhile.
 const COPY: u64 = 1 << 32;
 
+/// Shortest time between two attempts to give leadership away.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How far the replacement is.
 pub(super) struct Repair {
     needed: bool,
     fetching: bool,
+    /// When leadership was last given away: where every replica is damaged it must not go round and round.
+    gave_away: Instant,
     missed: VecDeque<Committed>,
 }
 
 impl Repair {
     pub(super) fn new(needed: bool) -> Repair {
-        Repair { needed, fetching: false, missed: VecDeque::new() }
+        Repair { needed, fetching: false, gave_away: long_ago(PAUSE), missed: VecDeque::new() }
     }
 
     pub(super) fn begin(&mut self) {
@@ -41,6 +47,15 @@ impl Repair {
     pub(super) fn end(&mut self) {
         self.needed = false;
         self.missed.clear();
+    }
+
+    /// Whether leadership may be given away now.
+    pub(super) fn may_give_away(&mut self) -> bool {
+        let may = self.gave_away.elapsed() >= PAUSE;
+        if may {
+            self.gave_away = Instant::now();
+        }
+        may
     }
 
     /// These were committed while there was no file to land them on.
@@ -65,7 +80,10 @@ impl Repair {
 impl Worker {
     /// Called about once a second.
     pub(super) fn fetch_copy_if_damaged(&mut self) {
-        if !self.repair.needed || self.repair.fetching || self.role.role == Role::Leader {
+        if self.machine.is_none() && self.role.role == Role::Leader {
+            return self.give_leadership_away();
+        }
+        if !self.repair.needed || self.repair.fetching {
             return;
         }
         let Some(address) =
