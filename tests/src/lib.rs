@@ -1,5 +1,8 @@
-//! What tests of the whole product stand on: clusters of real processes, and programs on a terminal.
+//! What tests of the whole product stand on: processes of the real binary, a simulated cluster in one
+//! thread, and checkers of histories.
 
 pub mod binary;
+pub mod linearizability;
 pub mod process_cluster;
+pub mod simulated_cluster;
 pub mod terminal;

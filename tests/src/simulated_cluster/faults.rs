@@ -1,0 +1,136 @@
+//! Crashes, cuts, pauses, and their end.
+
+use rand::Rng;
+
+use super::node::Node;
+use super::{Event, Simulation, Violation};
+
+/// Longest time that healing may take, in microseconds.
+const HEALING_US: u64 = 60_000_000;
+
+impl Simulation {
+    /// Lets faults begin.
+    pub(super) fn plan_faults(&mut self) {
+        self.healing = false;
+        self.plan(self.settings.crash_every_us, || Event::Crash);
+        self.plan(self.settings.cut_every_us, || Event::Cut);
+        self.plan(self.settings.pause_every_us, || Event::Pause);
+    }
+
+    fn plan(&mut self, every_us: u64, event: impl Fn() -> Event) {
+        if every_us > 0 && !self.healing {
+            let time = self.random.random_range(every_us / 10..every_us * 2);
+            self.schedule.after(time, event());
+        }
+    }
+
+    /// One node, or all of them, lose power.
+    pub(super) fn crash(&mut self) -> Result<(), Violation> {
+        if self.healing {
+            return Ok(());
+        }
+        let everywhere = self.settings.power_cuts && self.random.random_bool(0.3);
+        let one = self.random.random_range(0..self.places.len());
+        for index in 0..self.places.len() {
+            if (everywhere || index == one) && self.places[index].node.is_some() {
+                self.crash_one(index);
+            }
+        }
+        self.plan(self.settings.crash_every_us, || Event::Crash);
+        Ok(())
+    }
+
+    fn crash_one(&mut self, index: usize) {
+        self.report.crashes += 1;
+        self.witness.note(&("crash", index));
+        let place = &mut self.places[index];
+        // The disk forgets first: what the dying process would still do in its destructors is lost with it.
+        place.disk.crash();
+        place.node = None;
+        place.paused = None;
+        let down = self.random.random_range(1_000..self.settings.down_us);
+        self.schedule.after(down, Event::Restart { place: index });
+    }
+
+    /// Cuts one-way links: all from, all to, or both around a few nodes.
+    pub(super) fn cut(&mut self) {
+        if self.healing {
+            return;
+        }
+        self.report.cuts += 1;
+        let count = self.places.len();
+        let alone = self.random.random_range(0..count);
+        let (outwards, inwards) =
+            [(true, true), (true, false), (false, true)][self.random.random_range(0..3)];
+        let mut links = Vec::new();
+        for other in (0..count).filter(|&other| other != alone) {
+            if outwards {
+                links.push((alone, other));
+            }
+            if inwards {
+                links.push((other, alone));
+            }
+        }
+        links.iter().for_each(|&(from, to)| self.cut[from][to] += 1);
+        self.witness.note(&("cut", alone, outwards, inwards));
+        let time = self.random.random_range(50_000..1_500_000);
+        self.schedule.after(time, Event::Mend { links });
+        self.plan(self.settings.cut_every_us, || Event::Cut);
+    }
+
+    /// One process stands still for a while.
+    pub(super) fn pause(&mut self) {
+        if self.healing {
+            return;
+        }
+        let index = self.random.random_range(0..self.places.len());
+        let place = &mut self.places[index];
+        if place.node.is_some() && place.paused.is_none() {
+            self.report.pauses += 1;
+            place.paused = Some(Vec::new());
+            self.witness.note(&("pause", index));
+            let time = self.random.random_range(20_000..1_000_000);
+            self.schedule.after(time, Event::Resume { place: index });
+        }
+        self.plan(self.settings.pause_every_us, || Event::Pause);
+    }
+
+    /// A process goes on, and finds what has arrived in the meantime.
+    pub(super) fn resume(&mut self, index: usize) -> Result<(), Violation> {
+        for event in self.places[index].paused.take().unwrap_or_default() {
+            self.happen(event)?;
+        }
+        Ok(())
+    }
+
+    /// No more faults: everything runs and hears everything, and all operations end.
+    pub(super) fn heal(&mut self) -> Result<(), Violation> {
+        self.healing = true;
+        self.cut.iter_mut().flatten().for_each(|cut| *cut = 0);
+        for index in 0..self.places.len() {
+            self.resume(index)?;
+            self.start(index)?;
+        }
+        let limit = self.schedule.now() + HEALING_US;
+        self.go_on(|simulation| simulation.under_way.is_empty(), limit)?;
+        self.come_to_rest()
+    }
+
+    /// A cut of a link ends; another one may go on.
+    pub(super) fn mend(&mut self, from: usize, to: usize) {
+        // Healing may have ended it already.
+        self.cut[from][to] = self.cut[from][to].saturating_sub(1);
+    }
+
+    /// Lets events happen until every replica has applied all that there is.
+    pub(super) fn come_to_rest(&mut self) -> Result<(), Violation> {
+        let limit = self.schedule.now() + HEALING_US;
+        self.go_on(Simulation::is_at_rest, limit)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let mut applied = self.places.iter().map(|place| place.node.as_ref().and_then(Node::at_rest));
+        let first = applied.next().flatten();
+        first.is_some() && applied.all(|other| other == first)
+    }
+}

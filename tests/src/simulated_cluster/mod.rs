@@ -1,0 +1,366 @@
+//! A partition's group in one thread, from one seed: production consensus, log and state machine on simulated
+//! disks that forget what was not synced, under a network that loses, delays, doubles and reorders, with
+//! crashes, cuts and pauses. Every run is drawn from its seed and replays bit for bit.
+//!
+//! Safety is asserted all along: one leader a term, no committed entry is ever another. Then everything is
+//! healed; the replicas must come to the same state, and what clients saw must be linearizable.
+
+mod clients;
+mod faults;
+mod log_files;
+mod node;
+mod schedule;
+mod settings;
+mod witness;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use common::ReplicaId;
+use consensus::Message;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sqlite::simulated::SimulatedDisk;
+use storage_node::replica::machine::Answer;
+
+use clients::{History, UnderWay};
+use node::{Broken, Input, Node, NodeSetup, Wish};
+use schedule::Schedule;
+pub use settings::Settings;
+use witness::Witness;
+
+/// A client gives up after this long, in microseconds.
+const PATIENCE_US: u64 = 1_500_000;
+
+/// A fault in the program under test, which the simulation must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlantedBug {
+    /// In the consensus.
+    Consensus(consensus::PlantedBug),
+    /// In the state machine.
+    Machine(storage_node::replica::machine::PlantedBug),
+}
+
+/// What must never be, and was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Broken> for Violation {
+    fn from(broken: Broken) -> Self {
+        Violation(format!("a replica cannot go on: {broken}"))
+    }
+}
+
+/// What a run reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// A hash over everything that happened, in order.
+    pub fingerprint: u64,
+    /// Simulated time, in microseconds.
+    pub simulated_us: u64,
+    /// Operations answered with success.
+    pub acknowledged: u64,
+    /// Operations whose outcome stayed unknown.
+    pub unknown: u64,
+    /// Terms that had a leader.
+    pub leaders: u64,
+    /// Nodes crashed.
+    pub crashes: u64,
+    /// Cuts of the network.
+    pub cuts: u64,
+    /// Nodes paused.
+    pub pauses: u64,
+    /// Messages lost, and doubled.
+    pub messages_harmed: u64,
+    /// Snapshots offered.
+    pub snapshots: u64,
+}
+
+/// Runs a seed's history to its end. An error is a fault of the program under test.
+pub fn run(settings: &Settings) -> Result<Report, Violation> {
+    let names = tempfile::Builder::new()
+        .prefix("polylite-simulation-")
+        .tempdir()
+        .expect("a temporary folder can be made");
+    let mut simulation = Simulation::new(settings.clone(), names.path().to_path_buf());
+    simulation.run()?;
+    Ok(simulation.report)
+}
+
+enum Event {
+    Tick { place: usize, incarnation: u64 },
+    Arrive { to: usize, message: Message },
+    Synced { place: usize, incarnation: u64 },
+    Maintain { place: usize, incarnation: u64 },
+    ClientActs { client: usize },
+    Ask { place: usize, operation: u64 },
+    Told { operation: u64, told: Told },
+    ClientGivesUp { operation: u64 },
+    Crash,
+    Restart { place: usize },
+    Cut,
+    Mend { links: Vec<(usize, usize)> },
+    Pause,
+    Resume { place: usize },
+}
+
+/// An answer on its way to a client.
+enum Told {
+    Write(Answer),
+    Read(Result<Option<u64>, ()>),
+}
+
+/// A place where a node runs, or does not.
+struct Place {
+    setup: NodeSetup,
+    disk: SimulatedDisk,
+    incarnation: u64,
+    node: Option<Node>,
+    /// What arrived while it was paused.
+    paused: Option<Vec<Event>>,
+}
+
+struct Simulation {
+    settings: Settings,
+    random: StdRng,
+    schedule: Schedule<Event>,
+    places: Vec<Place>,
+    cut: Vec<Vec<u32>>,
+    under_way: BTreeMap<u64, UnderWay>,
+    believed_leader: Vec<usize>,
+    history: History,
+    witness: Witness,
+    last_operation: u64,
+    /// No faults happen: before the first client comes, and after the last one has left.
+    healing: bool,
+    report: Report,
+}
+
+impl Simulation {
+    fn new(settings: Settings, names: PathBuf) -> Simulation {
+        let mut random = StdRng::seed_from_u64(settings.seed);
+        let voters: Vec<ReplicaId> = (1..=settings.replicas as u64).map(ReplicaId).collect();
+        let places = voters
+            .iter()
+            .map(|&replica| Place {
+                setup: NodeSetup {
+                    replica,
+                    voters: voters.clone(),
+                    names: names.join(replica.to_string()),
+                    seed: random.random(),
+                    election_ticks_spread: settings.election_ticks_spread,
+                    log_entries: settings.log_entries,
+                    clock_ahead_ms: random.random_range(0..1_000),
+                    bug: settings.bug,
+                },
+                disk: SimulatedDisk::new(random.random()),
+                incarnation: 0,
+                node: None,
+                paused: None,
+            })
+            .collect();
+        Simulation {
+            cut: vec![vec![0; settings.replicas]; settings.replicas],
+            believed_leader: vec![0; settings.clients],
+            random,
+            schedule: Schedule::default(),
+            places,
+            under_way: BTreeMap::new(),
+            history: History::default(),
+            witness: Witness::default(),
+            last_operation: 0,
+            healing: true,
+            report: Report::default(),
+            settings,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Violation> {
+        for place in 0..self.places.len() {
+            self.start(place)?;
+        }
+        self.found_table()?;
+        self.plan_faults();
+        for client in 0..self.settings.clients {
+            self.schedule.after(0, Event::ClientActs { client });
+        }
+        let busy_until = self.schedule.now() + self.settings.busy_us;
+        self.go_on(|simulation| simulation.schedule.now() >= busy_until, u64::MAX)?;
+        self.heal()?;
+        self.check()?;
+        self.report.simulated_us = self.schedule.now();
+        self.report.acknowledged = self.history.acknowledged;
+        self.report.unknown = self.history.unknown;
+        self.report.leaders = self.witness.terms();
+        self.report.fingerprint = self.witness.fingerprint();
+        Ok(())
+    }
+
+    /// Lets events happen until `done`, at most until `limit`.
+    fn go_on(&mut self, done: impl Fn(&Simulation) -> bool, limit: u64) -> Result<(), Violation> {
+        while !done(self) {
+            if self.schedule.now() > limit {
+                return Err(Violation("the group does not come to rest after everything was healed".into()));
+            }
+            let event = self.schedule.next().expect("nodes tick for ever");
+            self.happen(event)?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        match event {
+            Event::Tick { place, incarnation } if self.is(place, incarnation) => {
+                self.schedule.after(self.settings.tick_us, Event::Tick { place, incarnation });
+                self.input(place, Input::Tick)
+            }
+            Event::Maintain { place, incarnation } if self.is(place, incarnation) => {
+                let pause = self.random.random_range(50_000..400_000);
+                self.schedule.after(pause, Event::Maintain { place, incarnation });
+                self.input(place, Input::Maintain)
+            }
+            Event::Synced { place, incarnation } if self.is(place, incarnation) => {
+                if let Some(waiting) = &mut self.places[place].paused {
+                    waiting.push(Event::Synced { place, incarnation });
+                    return Ok(());
+                }
+                let Some(node) = &mut self.places[place].node else { return Ok(()) };
+                let wishes = node.synced(now)?;
+                self.fulfil(place, wishes)
+            }
+            // Of a node that has crashed since.
+            Event::Tick { .. } | Event::Maintain { .. } | Event::Synced { .. } => Ok(()),
+            Event::Arrive { to, message } => self.input(to, Input::Message(message)),
+            Event::ClientActs { client } => {
+                self.act(client);
+                Ok(())
+            }
+            Event::Ask { place, operation } => self.ask(place, operation),
+            Event::Told { operation, told } => {
+                self.told(operation, told);
+                Ok(())
+            }
+            Event::ClientGivesUp { operation } => {
+                if let Some(of) = self.under_way.remove(&operation) {
+                    self.history.timed_out(&of);
+                    self.believed_leader[of.client] = self.random.random_range(0..self.places.len());
+                    self.next_action(of.client);
+                }
+                Ok(())
+            }
+            Event::Crash => self.crash(),
+            Event::Restart { place } => self.start(place),
+            Event::Cut => {
+                self.cut();
+                Ok(())
+            }
+            Event::Mend { links } => {
+                links.iter().for_each(|&(from, to)| self.mend(from, to));
+                Ok(())
+            }
+            Event::Pause => {
+                self.pause();
+                Ok(())
+            }
+            Event::Resume { place } => self.resume(place),
+        }
+    }
+
+    fn is(&self, place: usize, incarnation: u64) -> bool {
+        self.places[place].incarnation == incarnation && self.places[place].node.is_some()
+    }
+}
+
+/// Nodes.
+impl Simulation {
+    fn start(&mut self, index: usize) -> Result<(), Violation> {
+        let place = &mut self.places[index];
+        if place.node.is_some() {
+            return Ok(());
+        }
+        place.incarnation += 1;
+        let incarnation = place.incarnation;
+        place.node = Some(Node::start(&place.setup, &place.disk, incarnation)?);
+        self.witness.note(&("start", index, incarnation));
+        let first_tick = self.random.random_range(0..self.settings.tick_us);
+        self.schedule.after(first_tick, Event::Tick { place: index, incarnation });
+        let maintenance = self.random.random_range(50_000..400_000);
+        self.schedule.after(maintenance, Event::Maintain { place: index, incarnation });
+        Ok(())
+    }
+
+    fn input(&mut self, index: usize, input: Input) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        let place = &mut self.places[index];
+        let Some(node) = &mut place.node else { return Ok(()) };
+        if let Some(waiting) = &mut place.paused {
+            // A paused process misses its ticks; what the network brings waits in its sockets.
+            if let Input::Message(message) = input {
+                waiting.push(Event::Arrive { to: index, message });
+            }
+            return Ok(());
+        }
+        let wishes = node.input(now, input)?;
+        self.fulfil(index, wishes)
+    }
+
+    fn fulfil(&mut self, place: usize, wishes: Vec<Wish>) -> Result<(), Violation> {
+        for wish in wishes {
+            match wish {
+                Wish::Send(message) => self.send(place, message),
+                Wish::Sync => {
+                    let incarnation = self.places[place].incarnation;
+                    let time = self.random.random_range(50..=self.settings.sync_us);
+                    self.schedule.after(time, Event::Synced { place, incarnation });
+                }
+                Wish::Answer(answer) => {
+                    self.to_client(answer.ticket.0, Told::Write(answer));
+                }
+                Wish::Read { operation, outcome } => self.to_client(operation, Told::Read(outcome)),
+                Wish::Leads(term) => self.witness.leads(term, place)?,
+                Wish::Committed(index, term, data) => self.witness.committed(index, term, &data)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: usize, message: Message) {
+        let to = usize::try_from(message.to().0 - 1).expect("few replicas");
+        self.witness.note(&("send", from, to, message.term(), message.size()));
+        self.report.snapshots += u64::from(message.snapshot().is_some());
+        if self.cut[from][to] > 0 {
+            return;
+        }
+        if self.strikes(self.settings.loss) {
+            self.report.messages_harmed += 1;
+            return;
+        }
+        if self.strikes(self.settings.duplication) {
+            self.report.messages_harmed += 1;
+            let delay = self.delay();
+            self.schedule.after(delay, Event::Arrive { to, message: message.clone() });
+        }
+        let delay = self.delay();
+        self.schedule.after(delay, Event::Arrive { to, message });
+    }
+
+    fn strikes(&mut self, per_million: u32) -> bool {
+        !self.healing && self.random.random_range(0..1_000_000) < per_million
+    }
+
+    fn delay(&mut self) -> u64 {
+        let longest = if self.healing { 500 } else { self.settings.delay_us };
+        // Most messages are fast; some take long enough to arrive after many later ones.
+        let limit = if self.random.random_bool(0.9) { longest / 10 } else { longest };
+        self.random.random_range(10..=limit.max(11))
+    }
+}

@@ -1,0 +1,543 @@
+//! One simulated storage node: a disk that outlives crashes, and while it runs the production log, group and
+//! state machine of its replica, driven as the production threads drive them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::protocol::{Params, Statement};
+use common::{Hlc, PartitionId, ReplicaId, RequestId, Value};
+use consensus::{
+    AppliedConfiguration, BOOTSTRAP_INDEX, Configuration, Group, GroupOptions, Message, Released, Role,
+    SnapshotDescription, Token,
+};
+use consensus_runtime::{GroupView, LogBatch, LogOptions, SharedLog};
+use sqlite::simulated::SimulatedDisk;
+use sqlite::{Budget, Location, Maintenance, Reader};
+use storage_node::replica::machine::{Answer, Machine, Origin, Pending, Turn};
+
+use super::PlantedBug;
+use super::log_files::{self, LogFiles};
+
+/// The partition under test.
+pub const PARTITION: PartitionId = PartitionId(1);
+const LOG_DIRECTORY: &str = "log";
+const SNAPSHOT: &str = "snapshot.db";
+/// A write-ahead log of SQLite larger than this is moved into the database file.
+const WAL_BYTES_MAX: u64 = 40_000;
+
+/// What a node wants from the world outside.
+#[derive(Debug)]
+pub enum Wish {
+    /// A message to another replica.
+    Send(Message),
+    /// Tell it when a sync that starts now is over.
+    Sync,
+    /// A write's answer.
+    Answer(Answer),
+    /// A read's answer: the register's value, or nothing if this replica cannot say.
+    Read {
+        /// Names the read.
+        operation: u64,
+        /// What it saw.
+        outcome: Result<Option<u64>, ()>,
+    },
+    /// This replica became leader of a term.
+    Leads(u64),
+    /// An entry was committed: index, term, content.
+    Committed(u64, u64, Bytes),
+}
+
+/// What happens to a node.
+#[derive(Debug)]
+pub enum Input {
+    /// One tick of its clock.
+    Tick,
+    /// A message arrives.
+    Message(Message),
+    /// A client's write arrives.
+    Write(Pending),
+    /// A client's read arrives.
+    Read {
+        /// Names the read.
+        operation: u64,
+        /// The register.
+        register: u64,
+    },
+    /// Time for checkpoints and truncation.
+    Maintain,
+}
+
+/// How a node is set up; the same at every start.
+#[derive(Clone, Debug)]
+pub struct NodeSetup {
+    /// Its replica.
+    pub replica: ReplicaId,
+    /// The founders of the group.
+    pub voters: Vec<ReplicaId>,
+    /// A folder of the operating system in which the log's file names stand; their contents are on the disk.
+    pub names: PathBuf,
+    /// Seed of this replica's random choices.
+    pub seed: u64,
+    /// Election time-outs differ by at most this many ticks.
+    pub election_ticks_spread: u32,
+    /// Entries kept in the log below the state on disk.
+    pub log_entries: u64,
+    /// How far its wall clock is ahead, in milliseconds.
+    pub clock_ahead_ms: u64,
+    /// A fault in the program under test.
+    pub bug: Option<PlantedBug>,
+}
+
+/// A running node.
+pub struct Node {
+    setup: NodeSetup,
+    disk: SimulatedDisk,
+    log: SharedLog<LogFiles>,
+    group: Group<GroupView<LogFiles>>,
+    machine: Machine,
+    location: Location,
+    generation: u64,
+    reader: Reader,
+    maintenance: Maintenance,
+    syncing: Option<Token>,
+    inbox: VecDeque<Input>,
+    reads: Reads,
+    /// A snapshot received and staged as the next generation, until the group takes it.
+    staged: Option<(u64, SnapshotDescription)>,
+    now_us: u64,
+    requests: u64,
+    wishes: Vec<Wish>,
+}
+
+/// Reads and confirmations of leadership under way, by their context.
+#[derive(Default)]
+struct Reads {
+    last_context: u64,
+    waiting: BTreeMap<u64, Question>,
+    /// Answered by the group, waiting for their index to be applied.
+    ready: Vec<(u64, u64, u64)>,
+}
+
+enum Question {
+    Register { operation: u64, register: u64 },
+    Leadership { batch: u64 },
+}
+
+/// Why a node could not start or go on. On a disk that only forgets what was not synced this never happens to
+/// a correct program.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+fn broken(context: &str) -> impl Fn(&dyn std::fmt::Display) -> Broken {
+    move |error| Broken(format!("{context}: {error}"))
+}
+
+impl Node {
+    /// Starts the node on its disk: founds the replica on an empty one, else recovers.
+    pub fn start(setup: &NodeSetup, disk: &SimulatedDisk, incarnation: u64) -> Result<Node, Broken> {
+        let log = open_log(setup, disk)?;
+        if log.record(PARTITION).is_none() {
+            let mut batch = LogBatch::default();
+            let voters = Configuration::of_voters(setup.voters.iter().copied());
+            batch.create(PARTITION, setup.replica, Some(voters));
+            log.write(batch, true).map_err(|error| broken("create the group")(&error))?;
+        }
+        let view = log.view(PARTITION).ok_or_else(|| Broken("the log has lost the group".into()))?;
+        let generation = view.generation();
+        let location = disk.location(&database_path(generation));
+        // Only the first generation begins empty; a later one was staged before the log named it.
+        let origin = (generation == 0).then(|| Origin {
+            database: "simulated".into(),
+            configuration: AppliedConfiguration {
+                index: BOOTSTRAP_INDEX,
+                configuration: Configuration::of_voters(setup.voters.iter().copied()),
+            },
+        });
+        let mut machine = Machine::open(&location, PARTITION, origin.as_ref())
+            .map_err(|error| broken("open the state")(&error))?;
+        if let Some(PlantedBug::Machine(bug)) = setup.bug {
+            machine.plant(bug);
+        }
+        let mut options =
+            GroupOptions::new(PARTITION, setup.replica, setup.seed ^ incarnation.rotate_left(32));
+        options.election_ticks_max = options.election_ticks_min + setup.election_ticks_spread;
+        if let Some(PlantedBug::Consensus(bug)) = setup.bug {
+            options.planted_bug = Some(bug);
+        }
+        let group = Group::new(options, view, machine.state().position.index)
+            .map_err(|error| broken("start the group")(&error))?;
+        let reader = Reader::open(&location).map_err(|error| broken("open a reader")(&error))?;
+        let maintenance =
+            Maintenance::open(&location).map_err(|error| broken("open for maintenance")(&error))?;
+        Ok(Node {
+            setup: setup.clone(),
+            disk: disk.clone(),
+            log,
+            group,
+            machine,
+            location,
+            generation,
+            reader,
+            maintenance,
+            syncing: None,
+            inbox: VecDeque::new(),
+            reads: Reads::default(),
+            staged: None,
+            now_us: 0,
+            requests: incarnation << 32,
+            wishes: Vec::new(),
+        })
+    }
+
+    /// Something happens to the node. Returns what it wants of the world.
+    pub fn input(&mut self, now_us: u64, input: Input) -> Result<Vec<Wish>, Broken> {
+        self.now_us = now_us;
+        self.inbox.push_back(input);
+        self.run()
+    }
+
+    /// The sync that was wished for is over.
+    pub fn synced(&mut self, now_us: u64) -> Result<Vec<Wish>, Broken> {
+        self.now_us = now_us;
+        if let Some(token) = self.syncing.take() {
+            log_files::sync(&self.disk, LOG_DIRECTORY).map_err(|error| broken("sync the log")(&error))?;
+            self.release(token)?;
+        }
+        self.run()
+    }
+
+    /// Works until everything waits: for a sync, or for the next input.
+    fn run(&mut self) -> Result<Vec<Wish>, Broken> {
+        while self.syncing.is_none() {
+            self.execute()?;
+            self.serve_reads()?;
+            if self.work()? {
+                continue;
+            }
+            let Some(input) = self.inbox.pop_front() else { break };
+            self.take(input)?;
+        }
+        Ok(std::mem::take(&mut self.wishes))
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), Broken> {
+        match input {
+            Input::Tick => {
+                self.group.tick();
+                self.machine.expire(self.now_us / 1_000);
+                self.ask_again();
+            }
+            Input::Message(message) => self.step(message)?,
+            Input::Write(pending) => self.machine.submit(pending),
+            Input::Read { operation, register } => self.ask(Question::Register { operation, register }),
+            Input::Maintain => self.maintain()?,
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, message: Message) -> Result<(), Broken> {
+        // What is refused is dropped, as a lossy network would.
+        let Ok(Some(offer)) = self.group.step(message) else { return Ok(()) };
+        match self.stage(&offer.description) {
+            Ok(()) => self.install(),
+            Err(_) => {
+                self.group.decline_snapshot(offer.from);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks the group to hand out work, and does it. Says whether there was any.
+    fn work(&mut self) -> Result<bool, Broken> {
+        let Some(work) = self.group.take_work() else { return Ok(false) };
+        self.wishes.extend(work.messages.into_iter().map(Wish::Send));
+        let must_sync = work.persist.must_sync;
+        if !work.persist.is_empty() {
+            let mut batch = LogBatch::default();
+            let generation = self.staged.as_ref().map_or(self.generation, |(generation, _)| *generation);
+            batch.persist(PARTITION, work.persist, generation);
+            self.log.write(batch, false).map_err(|error| broken("write the log")(&error))?;
+        }
+        if must_sync {
+            self.syncing = Some(work.token);
+            self.wishes.push(Wish::Sync);
+        } else {
+            self.release(work.token)?;
+        }
+        Ok(true)
+    }
+
+    fn release(&mut self, token: Token) -> Result<(), Broken> {
+        let released: Released = self.group.persisted(token);
+        self.wishes.extend(released.messages.into_iter().map(Wish::Send));
+        if released.snapshot_adopted.is_some() {
+            self.switch_generation()?;
+        }
+        if let Some(role) = released.role {
+            if role.role == Role::Leader {
+                self.wishes.push(Wish::Leads(role.term));
+            }
+            let fault = self.machine.role_changed(role);
+            fault.map_err(|error| broken("change the role")(&error))?;
+            if role.role != Role::Leader {
+                self.refuse_reads();
+            }
+        }
+        for entry in &released.committed {
+            self.wishes.push(Wish::Committed(entry.index, entry.term, entry.data.clone()));
+        }
+        let fault = self.machine.committed(&released.committed);
+        fault.map_err(|error| broken("land committed entries")(&error))?;
+        self.group.applied(self.machine.received());
+        for read in released.reads {
+            self.answered(read.context, read.index);
+        }
+        if released.snapshot_needed.is_some() {
+            self.make_snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// Runs waiting writes and passes on what comes of them.
+    fn execute(&mut self) -> Result<(), Broken> {
+        loop {
+            let now_us = self.now_us;
+            let turn = Turn {
+                hlc: Hlc::default().next(now_us / 1_000 + self.setup.clock_ahead_ms),
+                request: RequestId(u128::from(self.setup.replica.0) << 64 | u128::from(self.requests)),
+                clock_us: &|| now_us,
+            };
+            let ran = self.machine.execute(&turn).map_err(|error| broken("execute")(&error))?;
+            self.requests += u64::from(ran);
+            let outbox = self.machine.drain();
+            let quiet = outbox.proposals.is_empty() && outbox.confirmations.is_empty();
+            self.wishes.extend(outbox.answers.into_iter().map(Wish::Answer));
+            for (request, bytes) in outbox.proposals {
+                let noted = match self.group.propose(bytes) {
+                    Ok(at) => self.machine.proposed(request, at),
+                    Err(_) => self.machine.proposal_refused(request),
+                };
+                noted.map_err(|error| broken("note a proposal's fate")(&error))?;
+            }
+            for batch in outbox.confirmations {
+                self.ask(Question::Leadership { batch });
+            }
+            if quiet && !ran {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads.
+impl Node {
+    fn ask(&mut self, question: Question) {
+        self.reads.last_context += 1;
+        let context = self.reads.last_context;
+        if self.group.read(context).is_ok() {
+            self.reads.waiting.insert(context, question);
+        } else {
+            self.refuse(question);
+        }
+    }
+
+    /// The group may forget a read; asking again under a new name is always right.
+    fn ask_again(&mut self) {
+        for (_, question) in std::mem::take(&mut self.reads.waiting) {
+            self.ask(question);
+        }
+    }
+
+    fn refuse(&mut self, question: Question) {
+        match question {
+            Question::Register { operation, .. } => {
+                self.wishes.push(Wish::Read { operation, outcome: Err(()) });
+            }
+            Question::Leadership { batch } => self.machine.leadership_unconfirmed(batch),
+        }
+    }
+
+    fn refuse_reads(&mut self) {
+        for (_, question) in std::mem::take(&mut self.reads.waiting) {
+            self.refuse(question);
+        }
+    }
+
+    fn answered(&mut self, context: u64, index: u64) {
+        match self.reads.waiting.remove(&context) {
+            Some(Question::Register { operation, register }) => {
+                self.reads.ready.push((index, operation, register));
+            }
+            Some(Question::Leadership { batch }) => self.machine.leadership_confirmed(batch),
+            // An earlier name of a question that was asked again.
+            None => {}
+        }
+    }
+
+    fn serve_reads(&mut self) -> Result<(), Broken> {
+        let applied = self.machine.received();
+        let (now, later) =
+            std::mem::take(&mut self.reads.ready).into_iter().partition(|(index, ..)| *index <= applied);
+        self.reads.ready = later;
+        let now: Vec<(u64, u64, u64)> = now;
+        for (_, operation, register) in now {
+            let value = self.register(register)?;
+            self.wishes.push(Wish::Read { operation, outcome: Ok(value) });
+        }
+        Ok(())
+    }
+
+    /// What this replica's file says of a register.
+    pub fn register(&mut self, register: u64) -> Result<Option<u64>, Broken> {
+        let found = self.numbers(&format!("SELECT value FROM register WHERE key = {register}"))?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The writes that this replica's file holds.
+    pub fn done(&mut self) -> Result<BTreeSet<u64>, Broken> {
+        self.numbers("SELECT operation FROM done")
+    }
+
+    fn numbers(&mut self, sql: &str) -> Result<BTreeSet<u64>, Broken> {
+        let statement = Statement { sql: sql.into(), params: Params::None };
+        let result = self.reader.query(&statement, &Budget::unlimited());
+        let result = result.map_err(|error| broken("read")(&error))?;
+        let rows = result.rows.to_values().map_err(|error| broken("read")(&error))?;
+        let number = |row: Vec<Value>| match row[0] {
+            Value::Integer(number) => u64::try_from(number).expect("only positive numbers are written"),
+            ref other => panic!("a number was written, {other:?} was read"),
+        };
+        Ok(rows.into_iter().map(number).collect())
+    }
+}
+
+/// Checkpoints, truncation and snapshots.
+impl Node {
+    fn maintain(&mut self) -> Result<(), Broken> {
+        let written = self.machine.checkpoint(WAL_BYTES_MAX).map_err(|error| broken("checkpoint")(&error))?;
+        let keep = written.saturating_sub(self.setup.log_entries);
+        if let Some(start) = self.group.truncation(keep) {
+            let mut batch = LogBatch::default();
+            batch.truncate(PARTITION, start.clone());
+            self.log.write(batch, false).map_err(|error| broken("truncate the log")(&error))?;
+            self.group.compacted(&start);
+        }
+        Ok(())
+    }
+
+    fn make_snapshot(&mut self) -> Result<(), Broken> {
+        self.machine.flush().map_err(|error| broken("flush")(&error))?;
+        let to = self.disk.location(Path::new(SNAPSHOT));
+        delete_database(&self.disk, Path::new(SNAPSHOT));
+        if self.maintenance.backup(&to, || true).is_err() {
+            self.group.snapshot_not_made();
+            return Ok(());
+        }
+        let state = self.machine.state().position;
+        self.group.snapshot_ready(SnapshotDescription {
+            index: state.index,
+            term: state.term,
+            configuration: self.machine.configuration().clone(),
+            bytes: read_file(&self.disk, Path::new(SNAPSHOT))
+                .map_err(|error| broken("read a snapshot")(&error))?,
+        });
+        Ok(())
+    }
+
+    /// Writes a received snapshot as the next generation. The simulation lets the file travel inside the
+    /// message; how production moves it does not matter to what must hold.
+    fn stage(&mut self, snapshot: &SnapshotDescription) -> Result<(), Broken> {
+        let generation = self.generation + 1;
+        let path = database_path(generation);
+        delete_database(&self.disk, &path);
+        self.disk
+            .create(&path)
+            .and_then(|()| self.disk.write_at(&path, 0, &snapshot.bytes))
+            .and_then(|()| self.disk.sync(&path))
+            .map_err(|error| broken("stage a snapshot")(&error))?;
+        self.staged = Some((generation, snapshot.clone()));
+        Ok(())
+    }
+
+    fn install(&mut self) -> Result<(), Broken> {
+        if let Some((_, snapshot)) = &self.staged
+            && !matches!(self.group.install_snapshot(snapshot), consensus::InstallOutcome::Adopted)
+        {
+            self.staged = None;
+        }
+        Ok(())
+    }
+
+    fn switch_generation(&mut self) -> Result<(), Broken> {
+        let Some((generation, _)) = self.staged.take() else { return Ok(()) };
+        self.generation = generation;
+        self.location = self.disk.location(&database_path(generation));
+        let outbox = self.machine.abandon();
+        self.wishes.extend(outbox.answers.into_iter().map(Wish::Answer));
+        self.machine = Machine::open(&self.location, PARTITION, None)
+            .map_err(|error| broken("open the installed state")(&error))?;
+        if let Some(PlantedBug::Machine(bug)) = self.setup.bug {
+            self.machine.plant(bug);
+        }
+        self.reader = Reader::open(&self.location).map_err(|error| broken("open a reader")(&error))?;
+        self.maintenance =
+            Maintenance::open(&self.location).map_err(|error| broken("open for maintenance")(&error))?;
+        Ok(())
+    }
+
+    /// Index applied, and a digest of every row and of the schema.
+    pub fn digest(&mut self) -> Result<(u64, u128), Broken> {
+        let digest = self.maintenance.digest().map_err(|error| broken("digest")(&error))?;
+        Ok((self.machine.received(), digest.0))
+    }
+
+    /// The log index applied, if nothing more is to come: nobody waits, and the log holds nothing beyond.
+    #[must_use]
+    pub fn at_rest(&self) -> Option<u64> {
+        let applied = self.machine.received();
+        (self.machine.is_idle() && self.group.status().last_index == applied).then_some(applied)
+    }
+
+    /// Version of the schema applied.
+    #[must_use]
+    pub fn schema_version(&self) -> u64 {
+        self.machine.state().schema_version
+    }
+
+    /// Whether it leads and takes writes.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.machine.is_writable()
+    }
+}
+
+fn database_path(generation: u64) -> PathBuf {
+    PathBuf::from(format!("partition-{generation}.db"))
+}
+
+/// Removes what an earlier attempt may have left.
+fn delete_database(disk: &SimulatedDisk, path: &Path) {
+    for suffix in ["", "-wal", "-journal"] {
+        let file = PathBuf::from(format!("{}{suffix}", path.display()));
+        if disk.open(&file).is_ok() {
+            disk.delete(&file).expect("it was there a moment ago");
+        }
+    }
+}
+
+fn read_file(disk: &SimulatedDisk, path: &Path) -> std::io::Result<Bytes> {
+    let size = usize::try_from(disk.size(path)?).expect("simulated files are small");
+    let mut bytes = vec![0; size];
+    disk.read_at(path, 0, &mut bytes)?;
+    Ok(Bytes::from(bytes))
+}
+
+fn open_log(setup: &NodeSetup, disk: &SimulatedDisk) -> Result<SharedLog<LogFiles>, Broken> {
+    let files = LogFiles::open(disk.clone(), &setup.names, LOG_DIRECTORY)
+        .map_err(|error| broken("prepare the log's folder")(&error))?;
+    SharedLog::open_with_file_system(&setup.names, &LogOptions::small(), Arc::new(files))
+        .map_err(|error| broken("open the log")(&error))
+}

@@ -1,0 +1,134 @@
+//! Seeded runs of a simulated partition group.
+//!
+//! `SIMULATION_SECONDS` (default 20) bounds the fresh seeds, `SIMULATION_SEED` gives the first of them; it is
+//! drawn and printed otherwise, so that a failure can be run again.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use consensus::PlantedBug as InConsensus;
+use storage_node::replica::machine::PlantedBug as InMachine;
+use tests::simulated_cluster::{PlantedBug, Report, Settings, run};
+
+/// Seeds that once found something; they must never again.
+const REGRESSION_SEEDS: &[u64] = &[];
+
+/// Seeds tried before a planted bug counts as not found.
+const SEEDS_PER_BUG: u64 = 2_000;
+
+#[test]
+fn the_same_seed_replays_bit_for_bit() {
+    for seed in [1, 7, 1_234_567] {
+        let settings = Settings::drawn(seed);
+        assert_eq!(run(&settings), run(&settings), "seed {seed}");
+    }
+}
+
+#[test]
+fn different_seeds_have_different_histories() {
+    let fingerprint = |seed| run(&Settings::drawn(seed)).expect("a sound run").fingerprint;
+    assert_ne!(fingerprint(1), fingerprint(2));
+}
+
+#[test]
+fn no_regression_seed_finds_anything() {
+    for &seed in REGRESSION_SEEDS {
+        if let Err(violation) = run(&Settings::drawn(seed)) {
+            panic!("seed {seed}: {violation}");
+        }
+    }
+}
+
+#[test]
+fn fresh_seeds_find_nothing_and_reach_every_kind_of_fault() {
+    let first = number_from_environment("SIMULATION_SEED").unwrap_or_else(fresh_seed);
+    let seconds = number_from_environment("SIMULATION_SECONDS").unwrap_or(20);
+    println!("first seed {first}, for {seconds} s");
+    let start = Instant::now();
+    let (mut runs, mut total) = (0, Report::default());
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let seed = first.wrapping_add(runs);
+        match run(&Settings::drawn(seed)) {
+            Ok(report) => add(&mut total, &report),
+            Err(violation) => panic!("seed {seed}: {violation}"),
+        }
+        runs += 1;
+    }
+    println!("{runs} runs: {total:?}");
+    assert!(total.acknowledged > 0, "clients were served");
+    assert!(total.unknown > 0, "some outcomes stayed unknown");
+    for (fault, count) in [
+        ("crashes", total.crashes),
+        ("cuts", total.cuts),
+        ("pauses", total.pauses),
+        ("messages lost or doubled", total.messages_harmed),
+        ("snapshots", total.snapshots),
+    ] {
+        assert!(count > 0, "no run reached {fault}");
+    }
+    assert!(total.leaders > runs, "leaders changed");
+}
+
+#[test]
+fn acknowledging_before_the_sync_is_found() {
+    find(PlantedBug::Consensus(InConsensus::AcknowledgeBeforeSync));
+}
+
+#[test]
+fn a_vote_that_is_not_persisted_is_found() {
+    find(PlantedBug::Consensus(InConsensus::VoteNotPersisted));
+}
+
+#[test]
+fn a_read_that_only_the_leader_itself_confirms_is_found() {
+    find(PlantedBug::Consensus(InConsensus::LeaderLocalRead));
+}
+
+#[test]
+fn an_applied_index_outside_of_the_transaction_is_found() {
+    find(PlantedBug::Machine(InMachine::AppliedIndexOutsideTransaction));
+}
+
+#[test]
+fn effects_that_land_on_another_state_are_found() {
+    find(PlantedBug::Machine(InMachine::EffectsOnAnotherBase));
+}
+
+#[test]
+fn an_error_told_from_an_uncommitted_neighbour_is_found() {
+    find(PlantedBug::Machine(InMachine::ErrorToldFromUncommittedNeighbour));
+}
+
+/// Runs seeds until one finds the bug, and says which and how long it took.
+fn find(bug: PlantedBug) {
+    let start = Instant::now();
+    let found = (0..SEEDS_PER_BUG).find_map(|seed| {
+        let violation = run(&Settings::drawn(seed).with_bug(bug)).err()?;
+        Some((seed, violation))
+    });
+    let Some((seed, violation)) = found else { panic!("{bug:?} was not found in {SEEDS_PER_BUG} seeds") };
+    let first_line = violation.0.lines().next().unwrap_or_default().to_owned();
+    println!("{bug:?}: seed {seed}, after {:.1} s: {first_line}", start.elapsed().as_secs_f64());
+}
+
+fn add(total: &mut Report, report: &Report) {
+    total.simulated_us += report.simulated_us;
+    total.acknowledged += report.acknowledged;
+    total.unknown += report.unknown;
+    total.leaders += report.leaders;
+    total.crashes += report.crashes;
+    total.cuts += report.cuts;
+    total.pauses += report.pauses;
+    total.messages_harmed += report.messages_harmed;
+    total.snapshots += report.snapshots;
+    total.fingerprint ^= report.fingerprint;
+}
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+fn fresh_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::from(since.subsec_nanos()) << 20 | (since.as_secs() & 0xf_ffff)
+}
