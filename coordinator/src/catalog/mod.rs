@@ -12,6 +12,4 @@ mod store;
 pub use apply::{apply, database_not_found, is_open, undone_version};
 pub use command::{Answer, Command, NewDatabase, NewPartition, Proposal};
 pub use state::CatalogState;
-#[cfg(test)]
-pub(crate) use store::running;
 pub use store::{CatalogOptions, CatalogStore, DirectoryError, OpenCatalogError, SnapshotError};

@@ -13,7 +13,7 @@ mod machine;
 mod open;
 mod requests;
 #[cfg(test)]
-pub(crate) mod running;
+mod running;
 mod shared;
 mod snapshot;
 #[cfg(test)]

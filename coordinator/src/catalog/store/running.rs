@@ -1,4 +1,4 @@
-//! A whole coordinator without HTTP routes for clients, for tests.
+//! A coordinator's catalog behind a listener of its own, for tests.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -16,22 +16,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CatalogOptions, CatalogStore};
 use crate::health::ClusterHealth;
-use crate::operations::Operations;
 use crate::peer_service::CoordinatorService;
 
 /// Longer than anything takes; a test that waits so long has failed.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
 /// A running coordinator.
-pub(crate) struct Coordinator {
-    pub(crate) store: CatalogStore,
-    pub(crate) health: ClusterHealth,
-    pub(crate) operations: Operations,
+pub(super) struct Coordinator {
+    pub(super) store: CatalogStore,
     stop: CancellationToken,
 }
 
 impl Coordinator {
-    pub(crate) async fn start(
+    pub(super) async fn start(
         folder: &Path,
         join: Option<&Coordinator>,
         snapshot_interval: u64,
@@ -39,7 +36,7 @@ impl Coordinator {
         Coordinator::start_at(folder, "127.0.0.1:0", join, snapshot_interval).await
     }
 
-    pub(crate) async fn start_at(
+    pub(super) async fn start_at(
         folder: &Path,
         address: &str,
         join: Option<&Coordinator>,
@@ -54,29 +51,26 @@ impl Coordinator {
         options.snapshot_interval = snapshot_interval;
         let pool = PeerPool::new(PeerOptions::default());
         let store = CatalogStore::open(options, pool.clone()).await.unwrap();
-        let health = ClusterHealth::new(store.clone(), StorageClient::new(pool.clone()));
-        let operations = Operations::new(store.clone(), health.clone(), StorageClient::new(pool));
-        let service = CoordinatorService::new(store.clone(), health.clone(), PeerIdentity::default());
+        let health = ClusterHealth::new(store.clone(), StorageClient::new(pool));
+        let service = CoordinatorService::new(store.clone(), health, PeerIdentity::default());
         let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(health.clone().watch()));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(operations.clone().drive()));
         let service = Arc::new(service);
         tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, service, stop.clone())));
-        Coordinator { store, health, operations, stop }
+        Coordinator { store, stop }
     }
 
     /// Ends it as a process ends, connections included.
-    pub(crate) async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.store.shutdown().await;
     }
 
-    pub(crate) async fn sees<T>(&self, shows: impl Fn(&Catalog) -> Option<T>) -> T {
+    pub(super) async fn sees<T>(&self, shows: impl Fn(&Catalog) -> Option<T>) -> T {
         self.store.wait_until(LONG, shows).await.expect("the view shows it in time")
     }
 
     /// Waits until this coordinator knows of so many voters.
-    pub(crate) async fn sees_voters(&self, count: usize) {
+    pub(super) async fn sees_voters(&self, count: usize) {
         let voters = |catalog: &Catalog| {
             let roles = catalog.coordinators.values().map(|coordinator| coordinator.role);
             (roles.filter(|role| *role == ReplicaRole::Voter).count() == count).then_some(())
