@@ -1,0 +1,226 @@
+//! The whole product in one process: a coordinator and three storage nodes, spoken to through the HTTP
+//! interface.
+
+use axum::body::Body;
+use coordinator::{Coordinator, CoordinatorOptions};
+use http::{Method, Request, StatusCode};
+use serde_json::{Value as Json, json};
+use storage_node::{StorageNode, StorageNodeOptions};
+use tempfile::TempDir;
+
+/// A coordinator and its storage nodes over temporary directories.
+struct Cluster {
+    coordinator: Coordinator,
+    nodes: Vec<StorageNode>,
+    directory: TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        Cluster::start_in(tempfile::tempdir().unwrap(), vec![0; 4]).await
+    }
+
+    async fn start_in(directory: TempDir, ports: Vec<u16>) -> Cluster {
+        let mut options = CoordinatorOptions::new(directory.path().join("coordinator"));
+        options.host = "127.0.0.1".to_owned();
+        options.port = ports[0];
+        let coordinator = Coordinator::start(options).await.unwrap();
+        let mut nodes = Vec::new();
+        for (number, port) in (1..=3).zip(&ports[1..]) {
+            let options = StorageNodeOptions {
+                host: "127.0.0.1".to_owned(),
+                port: *port,
+                advertise: None,
+                data_dir: directory.path().join(format!("node-{number}")),
+                coordinators: vec![coordinator.address().to_owned()],
+                node_id: None,
+            };
+            nodes.push(StorageNode::start(options).await.unwrap());
+        }
+        let cluster = Cluster { coordinator, nodes, directory };
+        cluster.wait_for_nodes().await;
+        cluster
+    }
+
+    /// Nodes register by themselves; the catalog tells when it has changed.
+    async fn wait_for_nodes(&self) {
+        let mut changed = self.coordinator.catalog().changed();
+        while self.coordinator.catalog().view().nodes.len() < 3 {
+            changed.changed().await.unwrap();
+        }
+    }
+
+    /// Stops everything and starts it again on the same directories and ports.
+    async fn restart(self) -> Cluster {
+        let port = |address: &str| address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+        let mut ports = vec![port(self.coordinator.address())];
+        ports.extend(self.nodes.iter().map(|node| node.address().port()));
+        for node in self.nodes {
+            node.shutdown().await;
+        }
+        self.coordinator.shutdown().await;
+        Cluster::start_in(self.directory, ports).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Json>) -> (StatusCode, Json) {
+        let mut request = Request::builder().method(method).uri(path);
+        let body = match body {
+            None => Body::empty(),
+            Some(json) => {
+                request = request.header("content-type", "application/json");
+                Body::from(json.to_string())
+            }
+        };
+        let response = self.coordinator.face().answer(request.body(body).unwrap()).await;
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Json::String(text)))
+    }
+
+    async fn get(&self, path: &str) -> Json {
+        let (status, answer) = self.ask(Method::GET, path, None).await;
+        assert_eq!(status, 200, "GET {path}: {answer}");
+        answer
+    }
+
+    async fn post(&self, path: &str, body: Json) -> Json {
+        let (status, answer) = self.ask(Method::POST, path, Some(body.clone())).await;
+        assert_eq!(status, 200, "POST {path} {body}: {answer}");
+        assert_eq!(answer["success"], true);
+        answer
+    }
+
+    async fn refused(&self, path: &str, body: Json) -> (u16, String) {
+        let (status, answer) = self.ask(Method::POST, path, Some(body)).await;
+        assert_eq!(answer["success"], false, "{answer}");
+        (status.as_u16(), answer["code"].as_str().unwrap().to_owned())
+    }
+
+    async fn sql(&self, sql: &str) -> Json {
+        self.post("/databases/shop/sql", json!({ "sql": sql })).await["results"][0].clone()
+    }
+}
+
+fn shop() -> Json {
+    json!({"name": "shop", "db_type": "SQL", "tables": [{"name": "users", "indexes": ["name"], "columns": [
+        {"name": "id", "data_type": "INTEGER", "primary_key": true, "nullable": false},
+        {"name": "name", "data_type": "TEXT"},
+        {"name": "price", "data_type": "REAL", "default": 1.5}]}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_over_four_partitions_survives_a_restart() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    assert_eq!(cluster.get("/databases").await["databases"], json!(["shop"]));
+    assert_eq!(cluster.refused("/databases", shop()).await, (409, "database_exists".to_owned()));
+
+    for id in 1..=20 {
+        let insert =
+            json!({"sql": "INSERT INTO users (id, name) VALUES (?, ?)", "params": [id, format!("n{id}")]});
+        let answer = cluster.post("/databases/shop/sql", insert).await;
+        assert_eq!(answer["results"][0]["affected_rows"], 1, "{answer}");
+    }
+    let count = cluster.sql("SELECT count(*), sum(price) FROM users").await;
+    assert_eq!(count["rows"], json!([[20, 30.0]]));
+    assert_eq!(cluster.sql("SELECT name FROM users WHERE id = 7").await["rows"], json!([["n7"]]));
+    let updated = cluster.sql("UPDATE users SET price = 2.0 WHERE id <= 10").await;
+    assert_eq!(updated["affected_rows"], 10);
+    let duplicate = json!({"sql": "INSERT INTO users (id) VALUES (7)"});
+    assert_eq!(cluster.refused("/databases/shop/sql", duplicate).await, (409, "unique_violation".to_owned()));
+    let unknown = json!({"sql": "SELECT * FROM nowhere"});
+    assert_eq!(cluster.refused("/databases/shop/sql", unknown).await, (400, "sql_error".to_owned()));
+
+    let partitions = cluster.get("/partitions/shop").await["partitions"].clone();
+    let partitions = partitions.as_object().unwrap();
+    assert_eq!(partitions.len(), 4);
+    let rows: u64 = partitions.values().map(|partition| partition["rows"].as_u64().unwrap()).sum();
+    assert_eq!(rows, 20);
+    for partition in partitions.values() {
+        assert_eq!(partition["storage_nodes"].as_array().unwrap().len(), 3);
+        assert!(partition["leader"].is_string(), "{partition}");
+    }
+
+    let cluster = cluster.restart().await;
+    let count = cluster.sql("SELECT count(*), sum(price) FROM users").await;
+    assert_eq!(count["rows"], json!([[20, 35.0]]));
+    let inserted = cluster.sql("INSERT INTO users (name) VALUES ('made')").await;
+    assert_eq!(inserted["last_insert_rowid"], 21);
+    let (status, _) = cluster.ask(Method::DELETE, "/databases/shop", None).await;
+    assert_eq!(status, 200);
+    assert_eq!(cluster.get("/databases").await["databases"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn query_objects_of_the_reference_platform() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    let query = async |object: Json| cluster.post("/query/shop", object).await;
+    let inserted =
+        query(json!({"operation": "insert", "table": "users", "values": {"id": 1, "name": "Ann"}})).await;
+    assert_eq!(inserted["affected_rows"], 1);
+    let found = query(json!({"operation": "query", "table": "users", "where": {"id": {"$gte": 1}}})).await;
+    assert_eq!(found["data"], json!([{"id": 1, "name": "Ann", "price": 1.5}]));
+    let updated =
+        json!({"operation": "update", "table": "users", "values": {"price": 99.99}, "where": {"id": 1}});
+    assert_eq!(query(updated).await["affected_rows"], 1);
+    let deleted = json!({"operation": "delete", "table": "users", "where": {"id": 1}});
+    assert_eq!(query(deleted).await["affected_rows"], 1);
+    let (status, code) = cluster.refused("/query/shop", json!({"table": "users"})).await;
+    assert_eq!((status, code.as_str()), (400, "bad_request"));
+    let (status, code) = cluster.refused("/query/nowhere", json!({"operation": "query", "table": "t"})).await;
+    assert_eq!((status, code.as_str()), (404, "database_not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_by_id_and_by_filter() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", json!({"name": "docs", "db_type": "NOSQL"})).await;
+    let base = "/databases/docs/collections/people";
+    let made = cluster.post(&format!("{base}/documents"), json!({"_id": 1, "name": "Ann", "age": 35})).await;
+    assert_eq!(made["id"], 1);
+    cluster.post(&format!("{base}/documents"), json!({"documents": [{"_id": 2, "age": 20}]})).await;
+    let got = cluster.get(&format!("{base}/documents/1")).await;
+    assert_eq!(got["document"]["name"], "Ann");
+    let (status, patched) =
+        cluster.ask(Method::PATCH, &format!("{base}/documents/1"), Some(json!({"age": 36}))).await;
+    assert_eq!((status.as_u16(), &patched["document"]["age"]), (200, &json!(36)));
+    let found = cluster.post(&format!("{base}/find"), json!({"filter": {"age": {"$gt": 30}}})).await;
+    assert_eq!(found["documents"].as_array().unwrap().len(), 1);
+    assert_eq!(cluster.post(&format!("{base}/count"), json!({})).await["count"], 2);
+    let (status, _) = cluster.ask(Method::DELETE, &format!("{base}/documents/1"), None).await;
+    assert_eq!(status, 200);
+    let (status, gone) = cluster.ask(Method::GET, &format!("{base}/documents/1"), None).await;
+    assert_eq!((status.as_u16(), gone["code"].as_str()), (404, Some("document_not_found")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn import_and_export_are_inverse() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    let mut text = String::from("id,name,price\n");
+    for id in 1..=12_000 {
+        text.push_str(&format!("{id},\"name, {id}\",{id}.5\n"));
+    }
+    let import =
+        Request::post("/databases/shop/import?table=users&format=csv").body(Body::from(text.clone()));
+    let response = cluster.coordinator.face().answer(import.unwrap()).await;
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let answer: Json = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer["rows"], 12_000, "{answer}");
+    let (_, exported) = cluster.ask(Method::GET, "/databases/shop/export?table=users&format=csv", None).await;
+    assert_eq!(exported.as_str().unwrap(), text);
+
+    let bad = Request::post("/databases/shop/import?table=users&format=csv")
+        .body(Body::from("id,name\n20001,a\n20002\n"))
+        .unwrap();
+    let response = cluster.coordinator.face().answer(bad).await;
+    assert_eq!(response.status(), 400);
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let answer: Json = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (&answer["line"], &answer["rows"], &answer["outcome"]),
+        (&json!(3), &json!(1), &json!("partial"))
+    );
+}
