@@ -37,8 +37,8 @@
 //!
 //! # When something fails
 //!
-//! An [`Error`] says what became of the request ([`Error::outcome`]) and whether the same request may
-//! succeed later ([`Error::retryable`]). The library repeats requests by itself where that is safe, with
+//! An [`Error`] says what became of the request ([`field@Error::outcome`]) and whether the same request may
+//! succeed later ([`field@Error::retryable`]). The library repeats requests by itself where that is safe, with
 //! growing pauses and with other coordinators; [`RetryPolicy`] says when. A write that may have been applied
 //! is never repeated: its error has [`Outcome::Unknown`], and the caller decides, or gives its requests an
 //! [idempotency key](Sql::idempotency_key).

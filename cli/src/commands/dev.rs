@@ -104,7 +104,7 @@ impl Cluster {
             });
             nodes.push(node.await.map_err(|error| server::start_failure("storage node", 0, &error))?);
         }
-        server::nodes_registered(&Connection::to(&[url.clone()])?, nodes.len()).await?;
+        server::nodes_registered(&Connection::to(std::slice::from_ref(&url))?, nodes.len()).await?;
         Ok(Cluster { url, coordinator, nodes })
     }
 

@@ -1,6 +1,6 @@
 //! The catalog: what the coordinators agree on.
 //!
-//! [`Command`]s are the entries of the coordinators' own Raft group; [`apply`] is the pure function that
+//! [`Command`]s are the entries of the coordinators' own Raft group; [`apply()`] is the pure function that
 //! carries one out; [`CatalogStore`] keeps the state, replicates it and answers from it.
 
 mod apply;

@@ -323,9 +323,9 @@ impl Simulation {
                     self.schedule.after(time, Event::Synced { place, incarnation });
                 }
                 Wish::Answer(answer) => {
-                    self.to_client(answer.ticket.0, Told::Write(answer));
+                    self.answer_client(answer.ticket.0, Told::Write(answer));
                 }
-                Wish::Read { operation, outcome } => self.to_client(operation, Told::Read(outcome)),
+                Wish::Read { operation, outcome } => self.answer_client(operation, Told::Read(outcome)),
                 Wish::Leads(term) => self.witness.leads(term, place)?,
                 Wish::Committed(index, term, data) => self.witness.committed(index, term, &data)?,
             }

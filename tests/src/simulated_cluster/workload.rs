@@ -70,7 +70,7 @@ impl Simulation {
     }
 
     /// An answer leaves a node.
-    pub(super) fn to_client(&mut self, operation: u64, told: Told) {
+    pub(super) fn answer_client(&mut self, operation: u64, told: Told) {
         if operation != FOUNDING {
             let delay = self.delay();
             self.schedule.after(delay, Event::Told { operation, told });

@@ -108,7 +108,8 @@ fn has_word(line: &str, word: &str) -> bool {
         let end = start + word.len();
         let before = start.checked_sub(1).and_then(|index| bytes.get(index));
         let ends_in_letter = is_part(word.as_bytes().last());
-        !is_part(before) && !(ends_in_letter && is_part(bytes.get(end)))
+        let goes_on = ends_in_letter && is_part(bytes.get(end));
+        !is_part(before) && !goes_on
     })
 }
 
