@@ -1,9 +1,9 @@
 //! The whole product in one process: a coordinator and three storage nodes, spoken to through the HTTP
 //! interface.
 
-use axum::body::Body;
 use coordinator::{Coordinator, CoordinatorOptions};
 use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
 use serde_json::{Value as Json, json};
 use storage_node::{StorageNode, StorageNodeOptions};
 use tempfile::TempDir;
@@ -65,15 +65,15 @@ impl Cluster {
     async fn ask(&self, method: Method, path: &str, body: Option<Json>) -> (StatusCode, Json) {
         let mut request = Request::builder().method(method).uri(path);
         let body = match body {
-            None => Body::empty(),
+            None => String::new(),
             Some(json) => {
                 request = request.header("content-type", "application/json");
-                Body::from(json.to_string())
+                json.to_string()
             }
         };
         let response = self.coordinator.face().answer(request.body(body).unwrap()).await;
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Json::String(text)))
     }
@@ -203,21 +203,20 @@ async fn import_and_export_are_inverse() {
     for id in 1..=12_000 {
         text.push_str(&format!("{id},\"name, {id}\",{id}.5\n"));
     }
-    let import =
-        Request::post("/databases/shop/import?table=users&format=csv").body(Body::from(text.clone()));
+    let import = Request::post("/databases/shop/import?table=users&format=csv").body(text.clone());
     let response = cluster.coordinator.face().answer(import.unwrap()).await;
-    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
     let answer: Json = serde_json::from_slice(&body).unwrap();
     assert_eq!(answer["rows"], 12_000, "{answer}");
     let (_, exported) = cluster.ask(Method::GET, "/databases/shop/export?table=users&format=csv", None).await;
     assert_eq!(exported.as_str().unwrap(), text);
 
     let bad = Request::post("/databases/shop/import?table=users&format=csv")
-        .body(Body::from("id,name\n20001,a\n20002\n"))
+        .body("id,name\n20001,a\n20002\n".to_owned())
         .unwrap();
     let response = cluster.coordinator.face().answer(bad).await;
     assert_eq!(response.status(), 400);
-    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
     let answer: Json = serde_json::from_slice(&body).unwrap();
     assert_eq!(
         (&answer["line"], &answer["rows"], &answer["outcome"]),

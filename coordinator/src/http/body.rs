@@ -23,8 +23,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The fields of a body that must be a JSON object, on ordinary routes.
 pub struct JsonBody(pub Fields);
 
-/// The fields of a body that may be missing.
-pub struct OptionalJsonBody(pub Fields);
+/// A body that may be missing, and of which nothing is used; if there is one, it must be a JSON object.
+pub struct OptionalJsonBody;
 
 /// A body of the document routes, any JSON value.
 pub struct DocumentBody(pub Json);
@@ -43,10 +43,10 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        match read(request, BODY_MAX).await? {
-            None => Ok(OptionalJsonBody(Fields::default())),
-            Some(text) => Ok(OptionalJsonBody(Fields::of(strict_json::parse_body(&text)?)?)),
+        if let Some(text) = read(request, BODY_MAX).await? {
+            Fields::of(strict_json::parse_body(&text)?)?;
         }
+        Ok(OptionalJsonBody)
     }
 }
 

@@ -43,7 +43,7 @@ pub async fn stats(State(app): State<App>) -> Answer {
 /// Empties the cache.
 #[utoipa::path(post, path = "/cache/clear", tag = "Cache",
     responses((status = 200, description = "It is empty; the counters keep their values")))]
-pub async fn clear(OptionalJsonBody(_): OptionalJsonBody) -> Answer {
+pub async fn clear(_body: OptionalJsonBody) -> Answer {
     Ok(success(json!({ "message": "Cache cleared successfully" })))
 }
 

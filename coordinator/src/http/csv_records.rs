@@ -42,7 +42,7 @@ impl<R: BufRead> CsvReader<R> {
     }
 
     /// The line that the last record began at, from 1.
-    pub fn line(&self) -> u64 {
+    pub fn record_line(&self) -> u64 {
         self.record_line
     }
 
@@ -133,12 +133,15 @@ fn utf8(bytes: Vec<u8>) -> Result<String, CsvError> {
 mod tests {
     use super::*;
 
-    fn records(text: &str) -> Result<Vec<(u64, Vec<(String, bool)>)>, CsvError> {
+    /// A record: its line, and of each cell the text and whether it was quoted.
+    type Record = (u64, Vec<(String, bool)>);
+
+    fn records(text: &str) -> Result<Vec<Record>, CsvError> {
         let mut reader = CsvReader::new(text.as_bytes());
         let mut found = Vec::new();
         while let Some(record) = reader.next_record()? {
             let cells = record.into_iter().map(|cell| (cell.text, cell.quoted)).collect();
-            found.push((reader.line(), cells));
+            found.push((reader.record_line(), cells));
         }
         Ok(found)
     }

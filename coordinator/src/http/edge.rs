@@ -8,6 +8,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use common::{Error, ErrorCode, Outcome};
 use futures_util::FutureExt as _;
 use http::header::CONNECTION;
@@ -35,8 +36,13 @@ impl Face {
         Face { router, hosts, metrics }
     }
 
-    /// Answers a request.
-    pub async fn answer(&self, request: Request<Body>) -> Response {
+    /// Answers a request, whatever kind of body it comes with.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let request = request.map(Body::new);
         let started = Instant::now();
         let request_id = request_id(&request);
         let (version, subject) = (request.version(), RequestMetrics::subject(request.uri().path()));
@@ -114,7 +120,7 @@ mod tests {
     }
 
     async fn ask(request: http::request::Builder) -> (http::response::Parts, Json) {
-        let response = face().answer(request.body(Body::empty()).unwrap()).await;
+        let response = face().answer(request.body(String::new()).unwrap()).await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         (parts, serde_json::from_slice(&bytes).unwrap_or(Json::Null))

@@ -73,15 +73,6 @@ impl Fields {
         }
     }
 
-    /// Takes an object.
-    pub fn object(&mut self, name: &str) -> Result<Option<Map<String, Json>>> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Json::Object(map)) => Ok(Some(map)),
-            Some(other) => Err(wrong_type(name, "an object", &other)),
-        }
-    }
-
     /// Refuses a field that belongs to something not offered yet, rather than ignoring it.
     pub fn refuse(&mut self, name: &str, hint: &str) -> Result<()> {
         match self.take(name) {

@@ -202,10 +202,10 @@ fn read_csv(input: impl BufRead, source: &Source, writer: &mut Writer<'_>) -> Re
     let names: Vec<String> = names.into_iter().map(|cell| cell.text).collect();
     if let Some(double) = (1..names.len()).find(|&index| names[..index].contains(&names[index])) {
         let error = Error::bad_request(format!("the column '{}' occurs twice", names[double]));
-        return Err(BadInput::new(reader.line(), error).into());
+        return Err(BadInput::new(reader.record_line(), error).into());
     }
     while let Some(record) = next_record(&mut reader)? {
-        let line = reader.line();
+        let line = reader.record_line();
         if record.len() != names.len() {
             let message = format!("{} cells under {} names", record.len(), names.len());
             return Err(BadInput::new(line, Error::bad_request(message)).into());
@@ -228,7 +228,7 @@ fn next_record<R: BufRead>(reader: &mut CsvReader<R>) -> Result<Option<Vec<Cell>
             CsvError::Io(error) => source_error(error),
             CsvError::Malformed(reason) => Error::bad_request(reason),
         };
-        BadInput::new(reader.line(), error)
+        BadInput::new(reader.record_line(), error)
     })
 }
 
