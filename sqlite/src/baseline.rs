@@ -4,6 +4,12 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
+/// The text of a row, which makes it about 100 bytes long: the size that systems are usually compared at.
+#[must_use]
+pub fn row_text(number: u64) -> String {
+    format!("name of row {number:0>72}")
+}
+
 /// A table in a file of its own, in WAL mode, synced at every commit.
 pub struct SyncedTable {
     connection: Connection,
@@ -27,7 +33,7 @@ impl SyncedTable {
         {
             let mut insert = transaction.prepare_cached("INSERT INTO rows VALUES (?1, ?2, ?3)")?;
             for _ in 0..rows {
-                insert.execute(params![self.next, format!("name of row {}", self.next), 0.5])?;
+                insert.execute(params![self.next, row_text(self.next.unsigned_abs()), 0.5])?;
                 self.next += 1;
             }
         }

@@ -8,9 +8,9 @@ use crate::failure::Failure;
 
 /// Rows a second that one SQLite file takes (WAL, every commit synced), `rows_per_commit` at a time.
 pub async fn sqlite_inserts(folder: &Path, rows_per_commit: u64, time: Duration) -> Result<f64, Failure> {
-    let path = folder.join(format!("baseline-{rows_per_commit}.db"));
+    let folder = tempfile::tempdir_in(folder)?;
     blocking(move || {
-        let mut table = sqlite::baseline::SyncedTable::create(&path)
+        let mut table = sqlite::baseline::SyncedTable::create(&folder.path().join("baseline.db"))
             .map_err(|error| Failure::refused(format!("baseline: {error}")))?;
         rate(time, || {
             table

@@ -1,24 +1,28 @@
 //! `polylite bench`: throughput and latency of a cluster, beside a baseline measured on the same machine in
-//! the same run, because a number without one says little.
+//! the same run, because a number without one says little. Each figure is the median of several runs, and in
+//! every run the baseline is measured directly before the cluster.
 
 mod baseline;
 mod constant_server;
-mod latency;
+mod failover;
+mod figures;
+mod http_load;
 mod own_cluster;
+mod processes;
+mod report;
 mod workload;
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use common::Value;
 
 use crate::arguments::OutputArguments;
-use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::output::RowSet;
-use latency::Measured;
+use http_load::Load;
 use own_cluster::OwnCluster;
-use workload::{DATABASE, Load};
+use report::Line;
+use workload::Subject;
 
 /// Flags of `bench`.
 #[derive(Debug, Args)]
@@ -26,12 +30,16 @@ pub struct Arguments {
     /// What is measured.
     #[arg(value_enum, default_value = "all")]
     workload: Workload,
-    /// Requests in flight at once.
+    /// Connections, each with one request under way.
     #[arg(long, value_name = "COUNT", env = "POLYLITE_CONNECTIONS", default_value_t = 64)]
     connections: usize,
-    /// How long each workload runs.
+    /// How long each workload is measured in a run.
     #[arg(long, value_name = "N", env = "POLYLITE_SECONDS", default_value_t = 5)]
     seconds: u64,
+    /// How often everything is measured; medians are shown.
+    #[arg(long, value_name = "COUNT", env = "POLYLITE_RUNS", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
     /// Rows of the import.
     #[arg(long, value_name = "COUNT", env = "POLYLITE_ROWS", default_value_t = 300_000)]
     rows: u64,
@@ -39,128 +47,167 @@ pub struct Arguments {
     #[arg(long, value_name = "COUNT", env = "POLYLITE_PARTITIONS", default_value_t = 4)]
     partitions: u32,
     /// Address of a coordinator; left out, a coordinator and three storage nodes are started for the run.
-    #[arg(long = "coordinator", value_name = "URL", env = "POLYLITE_COORDINATOR", value_delimiter = ',')]
-    coordinators: Vec<String>,
+    #[arg(long = "coordinator", value_name = "URL", env = "POLYLITE_COORDINATOR")]
+    coordinator: Option<String>,
     #[command(flatten)]
     output: OutputArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Workload {
-    /// Durable inserts of one row each.
+    /// Durable inserts of one row each, under keys that the client chooses.
     Insert,
+    /// The same under keys that the cluster generates.
+    Generated,
     /// Linearizable reads of one row each.
     Read,
     /// One CSV file.
     Import,
+    /// What a cluster without requests uses; only of a cluster started for the run.
+    Idle,
+    /// How long writes stand still when a leader is killed; only of a cluster started for the run.
+    Failover,
     /// All of them.
     All,
 }
 
-impl Workload {
-    fn includes(self, other: Workload) -> bool {
-        self == Workload::All || self == other
-    }
-}
-
-/// One line of the report.
-struct Line {
-    what: &'static str,
-    measured: Measured,
-    baseline: &'static str,
-    baseline_rate: f64,
-}
+/// Long enough for a steady number, short beside what it is compared with.
+const BASELINE_TIME: Duration = Duration::from_secs(2);
+/// What a cluster needs to come to rest.
+const REST_TIME: Duration = Duration::from_secs(3);
 
 /// Measures and reports.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
-    let cluster = match arguments.coordinators.as_slice() {
-        [] => Some(OwnCluster::start(folder.path()).await?),
-        _ => None,
+    let mut cluster = match &arguments.coordinator {
+        None => Some(OwnCluster::start(folder.path()).await?),
+        Some(_) => None,
     };
-    let coordinators = match &cluster {
-        Some(cluster) => vec![cluster.url.clone()],
-        None => arguments.coordinators.clone(),
-    };
-    let connection = Connection::to(&coordinators)?;
-    let load =
-        Load { connections: arguments.connections.max(1), time: Duration::from_secs(arguments.seconds) };
-    workload::create_database(&connection, arguments.partitions).await?;
-    let measured = measure(&arguments, &connection, load, folder.path()).await;
-    let dropped = connection.delete(&format!("/databases/{DATABASE}")).await;
+    let given = arguments.coordinator.clone().unwrap_or_default();
+    let url = cluster.as_ref().map_or(given, |cluster| cluster.url.clone());
+    let subject = Subject::prepare(url, arguments.partitions).await?;
+    let bench = Bench { arguments: &arguments, folder: folder.path(), subject: &subject };
+    let measured = bench.measure(cluster.as_mut()).await;
+    let cleaned = subject.clean_up().await;
     let lines = measured?;
-    dropped?;
-    Ok(report(&lines).print(arguments.output.output)?)
+    cleaned?;
+    Ok(report::table(&lines).print(arguments.output.output)?)
 }
 
-async fn measure(
-    arguments: &Arguments,
-    connection: &Connection,
-    load: Load,
-    folder: &std::path::Path,
-) -> Result<Vec<Line>, Failure> {
-    let mut lines = Vec::new();
-    let mut rows = 0;
-    if arguments.workload.includes(Workload::Insert) {
-        say("plain SQLite, one synced commit a row");
-        let baseline_rate = baseline::sqlite_inserts(folder, 1, load.time.min(BASELINE_TIME)).await?;
-        say("synced writes of 4 KiB");
-        let synced = baseline::synced_writes(folder, load.time.min(BASELINE_TIME)).await?;
-        say("inserts");
-        let measured = workload::insert(connection, load).await?;
-        rows = measured.operations;
-        lines.push(Line { what: "insert", measured, baseline: "SQLite, WAL, FULL", baseline_rate });
-        let measured = lines.last().map(|line| line.measured).unwrap_or_default();
-        lines.push(Line { what: "insert", measured, baseline: "fdatasync of 4 KiB", baseline_rate: synced });
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    folder: &'a Path,
+    subject: &'a Subject,
+}
+
+impl Bench<'_> {
+    fn includes(&self, workload: Workload) -> bool {
+        [Workload::All, workload].contains(&self.arguments.workload)
     }
-    if arguments.workload.includes(Workload::Read) {
-        if rows == 0 {
-            rows = workload::fill(connection).await?;
+
+    fn load(&self) -> Load {
+        Load {
+            connections: self.arguments.connections.max(1),
+            time: Duration::from_secs(self.arguments.seconds.max(1)),
         }
-        say("a server that always answers the same");
+    }
+
+    fn baseline_load(&self) -> Load {
+        Load { time: self.load().time.min(BASELINE_TIME), ..self.load() }
+    }
+
+    /// Numbers of the runs.
+    fn runs(&self, what: &str) -> impl Iterator<Item = u32> + use<> {
+        let (what, runs) = (what.to_owned(), self.arguments.runs);
+        (1..=runs).inspect(move |run| eprintln!("measuring: {what}, run {run} of {runs}"))
+    }
+
+    async fn measure(&self, cluster: Option<&mut OwnCluster>) -> Result<Vec<Line>, Failure> {
+        let mut lines = Vec::new();
+        if self.includes(Workload::Idle)
+            && let Some(cluster) = &cluster
+        {
+            lines.extend(self.idle(cluster).await?);
+        }
+        if self.includes(Workload::Insert) {
+            lines.extend(self.inserts().await?);
+        }
+        if self.includes(Workload::Generated) {
+            lines.push(self.generated().await?);
+        }
+        if self.includes(Workload::Read) {
+            lines.push(self.reads().await?);
+        }
+        if self.includes(Workload::Import) {
+            lines.push(self.imports().await?);
+        }
+        let Some(cluster) = cluster else { return Ok(lines) };
+        if self.arguments.workload != Workload::Idle {
+            let mut line = Line::new("memory after load", "MiB, largest process", "");
+            line.add_figure(processes::largest_memory(&cluster.pids())?);
+            lines.push(line);
+        }
+        if self.includes(Workload::Failover) {
+            let mut line = Line::new("leader killed", "s until writes succeed", "");
+            for _ in self.runs("a leader is killed") {
+                tokio::time::sleep(REST_TIME).await;
+                line.add_figure(failover::kill_a_leader(cluster, self.subject).await?.as_secs_f64());
+            }
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    async fn idle(&self, cluster: &OwnCluster) -> Result<[Line; 2], Failure> {
+        let mut processor = Line::new("idle", "% of a core, all processes", "");
+        let mut memory = Line::new("idle", "MiB, largest process", "");
+        tokio::time::sleep(REST_TIME).await;
+        for _ in self.runs("no requests") {
+            processor.add_figure(processes::processor_percent(&cluster.pids(), self.load().time).await?);
+            memory.add_figure(processes::largest_memory(&cluster.pids())?);
+        }
+        Ok([processor, memory])
+    }
+
+    async fn inserts(&self) -> Result<[Line; 2], Failure> {
+        let mut beside_sqlite = Line::new("insert", "rows/s", "SQLite, WAL, synced, 1 row a commit");
+        let mut beside_disk = Line::new("insert", "rows/s", "fdatasync of 4 KiB");
+        for _ in self.runs("inserts") {
+            let time = self.baseline_load().time;
+            let sqlite = baseline::sqlite_inserts(self.folder, 1, time).await?;
+            let disk = baseline::synced_writes(self.folder, time).await?;
+            let measured = self.subject.insert(self.load()).await?;
+            beside_sqlite.add(&measured, sqlite);
+            beside_disk.add(&measured, disk);
+        }
+        Ok([beside_sqlite, beside_disk])
+    }
+
+    async fn generated(&self) -> Result<Line, Failure> {
+        let mut line = Line::new("insert, generated keys", "rows/s", "SQLite, WAL, synced, 1 row a commit");
+        for _ in self.runs("inserts under generated keys") {
+            let sqlite = baseline::sqlite_inserts(self.folder, 1, self.baseline_load().time).await?;
+            line.add(&self.subject.insert_generated(self.load()).await?, sqlite);
+        }
+        Ok(line)
+    }
+
+    async fn reads(&self) -> Result<Line, Failure> {
+        let mut line = Line::new("read, linearizable", "rows/s", "a server with a constant answer");
         let server = constant_server::start().await?;
-        let baseline = Connection::to(&[server.url.clone()])?;
-        let brief = Load { time: load.time.min(BASELINE_TIME), ..load };
-        let baseline_rate = workload::read(&baseline, brief, rows).await?.per_second();
-        say("reads");
-        let measured = workload::read(connection, load, rows).await?;
-        lines.push(Line { what: "read", measured, baseline: "constant answer", baseline_rate });
+        for _ in self.runs("reads") {
+            let constant = workload::read_constant(&server.url, self.baseline_load()).await?;
+            line.add(&self.subject.read(self.load()).await?, constant.per_second());
+        }
+        Ok(line)
     }
-    if arguments.workload.includes(Workload::Import) {
-        say("plain SQLite, 1,000 rows a commit");
-        let baseline_rate = baseline::sqlite_inserts(folder, 1_000, load.time.min(BASELINE_TIME)).await?;
-        say("import");
-        let measured = workload::import(connection, arguments.rows).await?;
-        lines.push(Line { what: "import", measured, baseline: "SQLite, 1,000 rows a commit", baseline_rate });
+
+    async fn imports(&self) -> Result<Line, Failure> {
+        let mut line = Line::new("import, CSV", "rows/s", "SQLite, 1,000 rows a commit");
+        for run in self.runs("import") {
+            let sqlite = baseline::sqlite_inserts(self.folder, 1_000, self.baseline_load().time).await?;
+            line.add(&self.subject.import(self.arguments.rows, run).await?, sqlite);
+        }
+        Ok(line)
     }
-    Ok(lines)
-}
-
-/// Long enough for a steady number, short beside what it is compared with.
-const BASELINE_TIME: Duration = Duration::from_secs(3);
-
-fn say(what: &str) {
-    eprintln!("measuring: {what}");
-}
-
-fn report(lines: &[Line]) -> RowSet {
-    let columns = ["workload", "ops/s", "p50 ms", "p99 ms", "baseline", "baseline ops/s", "ratio"];
-    let mut set = RowSet::with_columns(&columns);
-    for line in lines {
-        let rate = line.measured.per_second();
-        set.rows.push(vec![
-            line.what.into(),
-            Value::Real(rate.round()),
-            milliseconds(line.measured.median),
-            milliseconds(line.measured.percentile_99),
-            line.baseline.into(),
-            Value::Real(line.baseline_rate.round()),
-            Value::Real((rate / line.baseline_rate.max(1e-9) * 100.0).round() / 100.0),
-        ]);
-    }
-    set
-}
-
-fn milliseconds(time: Option<Duration>) -> Value {
-    time.map_or(Value::Null, |time| Value::Real((time.as_secs_f64() * 1e5).round() / 100.0))
 }

@@ -1,6 +1,6 @@
 //! A coordinator and three storage nodes as processes of their own, on free ports, in a temporary folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::server;
 
+/// Storage nodes of the cluster.
 const STORAGE_NODES: usize = 3;
 const START_TIME: Duration = Duration::from_secs(30);
 
@@ -18,28 +19,58 @@ const START_TIME: Duration = Duration::from_secs(30);
 pub struct OwnCluster {
     /// The coordinator's address.
     pub url: String,
-    _children: Vec<Child>,
+    folder: PathBuf,
+    coordinator: Child,
+    storage_nodes: Vec<Child>,
 }
 
 impl OwnCluster {
     /// Starts them and waits until the nodes are registered.
     pub async fn start(folder: &Path) -> Result<OwnCluster, Failure> {
         let (coordinator, url) = spawn(folder, "coordinator", "coordinator", &[]).await?;
-        let mut children = vec![coordinator];
-        for number in 1..=STORAGE_NODES {
-            let name = format!("storage-node-{number}");
-            let flags = ["--coordinator", &url];
-            let (node, _) = spawn(folder, "storage-node", &name, &flags).await?;
-            children.push(node);
+        let folder = folder.to_owned();
+        let mut cluster = OwnCluster { url, folder, coordinator, storage_nodes: Vec::new() };
+        for number in 0..STORAGE_NODES {
+            let node = cluster.spawn_node(number).await?;
+            cluster.storage_nodes.push(node);
         }
-        server::nodes_registered(&Connection::to(&[url.clone()])?, STORAGE_NODES).await?;
-        Ok(OwnCluster { url, _children: children })
+        server::nodes_registered(&Connection::to(&[cluster.url.clone()])?, STORAGE_NODES).await?;
+        Ok(cluster)
     }
+
+    /// All processes of the cluster.
+    pub fn pids(&self) -> Vec<u32> {
+        std::iter::once(&self.coordinator).chain(&self.storage_nodes).filter_map(Child::id).collect()
+    }
+
+    /// Ends a storage node as a crash would. It is named by its id in the cluster.
+    pub async fn kill_node(&mut self, id: &str) -> Result<usize, Failure> {
+        let number = (0..STORAGE_NODES).find(|&number| node_name(number) == id);
+        let number = number.ok_or_else(|| Failure::refused(format!("there is no storage node {id}")))?;
+        self.storage_nodes[number].kill().await?;
+        Ok(number)
+    }
+
+    /// Starts a storage node that was killed, over its own data.
+    pub async fn restart_node(&mut self, number: usize) -> Result<(), Failure> {
+        self.storage_nodes[number] = self.spawn_node(number).await?;
+        server::nodes_registered(&Connection::to(&[self.url.clone()])?, STORAGE_NODES).await
+    }
+
+    async fn spawn_node(&self, number: usize) -> Result<Child, Failure> {
+        let name = node_name(number);
+        let flags = ["--coordinator", &self.url, "--node-id", &name];
+        Ok(spawn(&self.folder, "storage-node", &name, &flags).await?.0)
+    }
+}
+
+fn node_name(number: usize) -> String {
+    format!("storage-node-{}", number + 1)
 }
 
 /// Starts one server and gives its address once it is ready.
 async fn spawn(folder: &Path, role: &str, name: &str, flags: &[&str]) -> Result<(Child, String), Failure> {
-    let log = std::fs::File::create(folder.join(format!("{name}.log")))?;
+    let log = std::fs::File::options().create(true).append(true).open(folder.join(format!("{name}.log")))?;
     let mut child = Command::new(std::env::current_exe()?)
         .args([role, "--host", "127.0.0.1", "--port", "0", "--log-level", "warn", "--data-dir"])
         .arg(folder.join(name))

@@ -1,155 +1,171 @@
 //! What is asked of the cluster.
 
 use std::fmt::Write as _;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::Value;
+use polylite_client::Target;
 use serde_json::json;
-use tokio::task::JoinSet;
+use sqlite::baseline::row_text;
 
-use super::latency::Measured;
+use super::figures::Measured;
+use super::http_load::{self, Exchange, Load};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::transfer::{self, Format};
-use polylite_client::Target;
 
 /// The database that is made for the run, and dropped after it.
 pub const DATABASE: &str = "polylite_bench";
-/// Rows written before reads are measured alone.
-const FILL_ROWS: u64 = 10_000;
+/// Where its statements are sent.
+pub const SQL_PATH: &str = "/databases/polylite_bench/sql";
 
-/// How much at once, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub struct Load {
-    /// Requests in flight.
-    pub connections: usize,
-    /// How long.
-    pub time: Duration,
+/// A cluster under measurement.
+pub struct Subject {
+    /// The address of one of its coordinators.
+    pub url: String,
+    /// The same for single requests.
+    pub connection: Connection,
+    /// The greatest key inserted so far.
+    last_key: Arc<AtomicU64>,
 }
 
-/// Makes the database, in place of one that an interrupted run has left.
-pub async fn create_database(connection: &Connection, partitions: u32) -> Result<(), Failure> {
-    match connection.delete(&format!("/databases/{DATABASE}")).await {
-        Err(failure) if !failure.is_not_found() => return Err(failure),
-        _ => {}
-    }
-    connection
-        .post("/databases", &json!({"name": DATABASE, "db_type": "SQL", "partitions": partitions}))
-        .await?;
-    let tables = ["rows_inserted", "rows_imported"];
-    for table in tables {
-        let statement =
-            format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount REAL)");
-        connection.sql(DATABASE, &statement).await?;
-    }
-    Ok(())
-}
-
-/// Inserts of one row each, every one answered when a majority has it on disk.
-pub async fn insert(connection: &Connection, load: Load) -> Result<Measured, Failure> {
-    let next = Arc::new(AtomicU64::new(1));
-    let connection = connection.clone();
-    repeat(load, move || {
-        let connection = connection.clone();
-        let id = next.fetch_add(1, Ordering::Relaxed).cast_signed();
-        async move {
-            let values = [Value::Integer(id), Value::Text(format!("name of row {id}")), Value::Real(0.5)];
-            connection
-                .sql_with(DATABASE, "INSERT INTO rows_inserted VALUES (?, ?, ?)", &values)
-                .await
-                .map(|_| ())
+impl Subject {
+    /// A cluster by a coordinator's address, with an empty database in place of one that an interrupted run
+    /// has left.
+    pub async fn prepare(url: String, partitions: u32) -> Result<Subject, Failure> {
+        let connection = Connection::to(&[url.clone()])?;
+        drop_database(&connection).await?;
+        connection
+            .post("/databases", &json!({"name": DATABASE, "db_type": "SQL", "partitions": partitions}))
+            .await?;
+        for table in ["rows_inserted", "rows_generated"] {
+            create_table(&connection, table).await?;
         }
-    })
-    .await
-}
+        Ok(Subject { url, connection, last_key: Arc::default() })
+    }
 
-/// Linearizable reads of one row each, by a key among 1 to `rows`.
-pub async fn read(connection: &Connection, load: Load, rows: u64) -> Result<Measured, Failure> {
-    let next = Arc::new(AtomicU64::new(0));
-    let connection = connection.clone();
-    repeat(load, move || {
-        let connection = connection.clone();
-        let id = 1 + scattered(next.fetch_add(1, Ordering::Relaxed)) % rows.max(1);
-        async move {
-            let key = [Value::Integer(id.cast_signed())];
-            let answer =
-                connection.sql_with(DATABASE, "SELECT * FROM rows_inserted WHERE id = ?", &key).await?;
-            match answer.rows.map(|rows| rows.rows.len()) {
-                Some(1) => Ok(()),
-                found => Err(Failure::refused(format!("row {id}: {found:?} rows instead of 1"))),
+    /// Inserts of one row each under keys that the client chooses; each is answered when a majority has it
+    /// on disk.
+    pub async fn insert(&self, load: Load) -> Result<Measured, Failure> {
+        let last_key = self.last_key.clone();
+        http_load::run(&self.url, SQL_PATH, load, move || {
+            insertion(1 + last_key.fetch_add(1, Ordering::Relaxed))
+        })
+        .await
+    }
+
+    /// Inserts of one row each under keys that the cluster generates.
+    pub async fn insert_generated(&self, load: Load) -> Result<Measured, Failure> {
+        let number = Arc::new(AtomicU64::new(1));
+        http_load::run(&self.url, SQL_PATH, load, move || {
+            let text = row_text(number.fetch_add(1, Ordering::Relaxed));
+            Exchange {
+                body: format!(
+                    "{{\"sql\":\"INSERT INTO rows_generated (name, amount) VALUES (?, ?)\",\"params\":[\"{text}\",0.5]}}"
+                ),
+                expected: "\"affected_rows\":1,\"last_insert_rowid\":".to_owned(),
             }
+        })
+        .await
+    }
+
+    /// Linearizable reads of one row each, by keys inserted before.
+    pub async fn read(&self, load: Load) -> Result<Measured, Failure> {
+        if self.last_key.load(Ordering::Relaxed) == 0 {
+            self.fill().await?;
         }
+        let (next, rows) = (Arc::new(AtomicU64::new(0)), self.last_key.load(Ordering::Relaxed));
+        http_load::run(&self.url, SQL_PATH, load, move || {
+            reading(1 + scattered(next.fetch_add(1, Ordering::Relaxed)) % rows)
+        })
+        .await
+    }
+
+    /// Writes rows for reads to find.
+    async fn fill(&self) -> Result<(), Failure> {
+        const ROWS: u64 = 10_000;
+        import(&self.connection, "rows_inserted", csv(ROWS)).await?;
+        self.last_key.store(ROWS, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// One CSV file of `rows` rows into a table of its own.
+    pub async fn import(&self, rows: u64, run: u32) -> Result<Measured, Failure> {
+        let table = format!("rows_imported_{run}");
+        create_table(&self.connection, &table).await?;
+        let file = csv(rows);
+        let started = Instant::now();
+        let stored = import(&self.connection, &table, file).await?;
+        if stored != rows {
+            return Err(Failure::refused(format!("{stored} of {rows} rows were stored")));
+        }
+        Ok(Measured { operations: rows, elapsed: started.elapsed(), median: None, percentile_99: None })
+    }
+
+    /// Inserts one row, once.
+    pub async fn insert_one(&self, http: &mut http_load::HttpConnection) -> Result<(), Failure> {
+        http.post(&insertion(1 + self.last_key.fetch_add(1, Ordering::Relaxed))).await
+    }
+
+    /// Drops the database.
+    pub async fn clean_up(&self) -> Result<(), Failure> {
+        drop_database(&self.connection).await
+    }
+}
+
+/// The same reads against a server that answers without looking.
+pub async fn read_constant(url: &str, load: Load) -> Result<Measured, Failure> {
+    let next = Arc::new(AtomicU64::new(0));
+    http_load::run(url, SQL_PATH, load, move || {
+        let exchange = reading(1 + scattered(next.fetch_add(1, Ordering::Relaxed)) % 10_000);
+        Exchange { expected: String::new(), ..exchange }
     })
     .await
 }
 
-/// Writes rows for reads to find, and gives their number.
-pub async fn fill(connection: &Connection) -> Result<u64, Failure> {
-    let target = Target::table("rows_inserted");
-    let file = std::io::Cursor::new(csv(FILL_ROWS));
-    transfer::import(&connection.database(DATABASE), &target, Format::Csv, None, file, None).await
+async fn create_table(connection: &Connection, table: &str) -> Result<(), Failure> {
+    let statement = format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount REAL)");
+    connection.sql(DATABASE, &statement).await.map(|_| ())
 }
 
-/// One CSV file of `rows` rows.
-pub async fn import(connection: &Connection, rows: u64) -> Result<Measured, Failure> {
-    let target = Target::table("rows_imported");
-    let file = csv(rows);
-    let size = file.len() as u64;
-    let started = Instant::now();
-    let stored = transfer::import(
-        &connection.database(DATABASE),
-        &target,
-        Format::Csv,
-        None,
-        std::io::Cursor::new(file),
-        Some(size),
-    )
-    .await?;
-    if stored != rows {
-        return Err(Failure::refused(format!("{stored} of {rows} rows were stored")));
+async fn drop_database(connection: &Connection) -> Result<(), Failure> {
+    match connection.delete(&format!("/databases/{DATABASE}")).await {
+        Err(failure) if !failure.is_not_found() => Err(failure),
+        _ => Ok(()),
     }
-    Ok(Measured { operations: rows, elapsed: started.elapsed(), median: None, percentile_99: None })
+}
+
+fn insertion(key: u64) -> Exchange {
+    let text = row_text(key);
+    Exchange {
+        body: format!(
+            "{{\"sql\":\"INSERT INTO rows_inserted VALUES (?, ?, ?)\",\"params\":[{key},\"{text}\",0.5]}}"
+        ),
+        expected: "\"affected_rows\":1".to_owned(),
+    }
+}
+
+fn reading(key: u64) -> Exchange {
+    Exchange {
+        body: format!("{{\"sql\":\"SELECT * FROM rows_inserted WHERE id = ?\",\"params\":[{key}]}}"),
+        expected: format!("\"rows\":[[{key},"),
+    }
+}
+
+async fn import(connection: &Connection, table: &str, file: String) -> Result<u64, Failure> {
+    let (target, size) = (Target::table(table), file.len() as u64);
+    let file = std::io::Cursor::new(file);
+    transfer::import(&connection.database(DATABASE), &target, Format::Csv, None, file, Some(size)).await
 }
 
 fn csv(rows: u64) -> String {
     let mut text = String::from("id,name,amount\n");
-    for id in 1..=rows {
+    for key in 1..=rows {
         // Writing into a string cannot fail.
-        let _ = writeln!(text, "{id},name of row {id},{}.25", id % 1_000);
+        let _ = writeln!(text, "{key},{},{}.25", row_text(key), key % 1_000);
     }
     text
-}
-
-/// Keeps `connections` operations in flight for `time`; the first failure ends it.
-async fn repeat<F>(
-    load: Load,
-    operation: impl Fn() -> F + Send + Sync + Clone + 'static,
-) -> Result<Measured, Failure>
-where
-    F: Future<Output = Result<(), Failure>> + Send,
-{
-    let started = Instant::now();
-    let mut tasks = JoinSet::new();
-    for _ in 0..load.connections {
-        let operation = operation.clone();
-        tasks.spawn(async move {
-            let mut times = Vec::new();
-            while started.elapsed() < load.time {
-                let begun = Instant::now();
-                operation().await?;
-                times.push(begun.elapsed());
-            }
-            Ok::<_, Failure>(times)
-        });
-    }
-    let mut times = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        times.extend(done.map_err(|error| Failure::refused(format!("a client ended: {error}")))??);
-    }
-    Ok(Measured::of_times(times, started.elapsed()))
 }
 
 /// Numbers in an order that looks like chance (the finalizer of SplitMix64).

@@ -1,4 +1,4 @@
-//! What a workload came to.
+//! What was measured, and what several runs of it come to.
 
 use std::time::Duration;
 
@@ -35,6 +35,37 @@ impl Measured {
     }
 }
 
+/// The same figure out of several runs.
+#[derive(Clone, Debug, Default)]
+pub struct Runs {
+    sorted: Vec<f64>,
+}
+
+impl Runs {
+    /// Adds a run's figure.
+    pub fn add(&mut self, figure: f64) {
+        let place = self.sorted.partition_point(|other| *other < figure);
+        self.sorted.insert(place, figure);
+    }
+
+    /// The one in the middle, or the mean of the two there; `None` without runs.
+    pub fn median(&self) -> Option<f64> {
+        let middle = self.sorted.len() / 2;
+        let upper = *self.sorted.get(middle)?;
+        Some(if self.sorted.len() % 2 == 1 { upper } else { f64::midpoint(self.sorted[middle - 1], upper) })
+    }
+
+    /// The least.
+    pub fn least(&self) -> Option<f64> {
+        self.sorted.first().copied()
+    }
+
+    /// The greatest.
+    pub fn greatest(&self) -> Option<f64> {
+        self.sorted.last().copied()
+    }
+}
+
 /// The nearest-rank percentile of sorted times.
 fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
@@ -53,5 +84,17 @@ mod tests {
         assert_eq!(measured.percentile_99, Some(Duration::from_millis(99)));
         assert!((measured.per_second() - 50.0).abs() < 1e-9);
         assert_eq!(Measured::of_times(Vec::new(), Duration::ZERO).median, None);
+    }
+
+    #[test]
+    fn the_median_of_runs_lies_in_their_middle() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.median(), None);
+        for figure in [5.0, 1.0, 3.0] {
+            runs.add(figure);
+        }
+        assert_eq!((runs.least(), runs.median(), runs.greatest()), (Some(1.0), Some(3.0), Some(5.0)));
+        runs.add(4.0);
+        assert_eq!(runs.median(), Some(3.5));
     }
 }
