@@ -4,6 +4,7 @@
 //! whole or not at all. Each group has its entries, its hard state and its [`GroupRecord`].
 
 mod batch;
+mod reader_thread;
 mod record;
 mod tail;
 mod view;
@@ -20,6 +21,7 @@ use raft_engine::env::{DefaultFileSystem, FileSystem};
 use raft_engine::{Config, Engine, ReadableSize, RecoveryMode};
 
 pub use batch::LogBatch;
+use reader_thread::ReaderThread;
 pub use record::GroupRecord;
 use record::GroupState;
 pub use view::GroupView;
@@ -101,18 +103,19 @@ pub enum OpenLogError {
 pub struct LogWriteError(pub String);
 
 /// The log. Clones share it; it is closed with the last of them and of its views.
-pub struct SharedLog<F: FileSystem = DefaultFileSystem> {
+pub struct SharedLog<F: FileSystem + 'static = DefaultFileSystem> {
     inner: Arc<Inner<F>>,
 }
 
-impl<F: FileSystem> Clone for SharedLog<F> {
+impl<F: FileSystem + 'static> Clone for SharedLog<F> {
     fn clone(&self) -> Self {
         SharedLog { inner: self.inner.clone() }
     }
 }
 
-struct Inner<F: FileSystem> {
-    engine: Engine<F>,
+struct Inner<F: FileSystem + 'static> {
+    engine: Arc<Engine<F>>,
+    reader: ReaderThread,
     groups: RwLock<BTreeMap<PartitionId, Arc<Mutex<GroupState>>>>,
     bytes_since_purge: AtomicU64,
     purge_interval: u64,
@@ -128,7 +131,29 @@ impl SharedLog {
     }
 }
 
-impl<F: FileSystem> SharedLog<F> {
+impl<F: FileSystem + 'static> Inner<F> {
+    /// Runs what reads entries back from files.
+    fn read<T: Send + 'static>(&self, job: impl FnOnce(&Engine<F>) -> T + Send + 'static) -> T {
+        let engine = self.engine.clone();
+        self.reader.run(move || job(&engine))
+    }
+}
+
+/// The groups as the engine's files have them.
+fn read_groups<F: FileSystem + 'static>(
+    engine: &Engine<F>,
+) -> Result<BTreeMap<PartitionId, Arc<Mutex<GroupState>>>, OpenLogError> {
+    let mut groups = BTreeMap::new();
+    for region in engine.raft_groups().into_iter().filter(|region| *region != DIRECTORY_REGION) {
+        let group = PartitionId(region - 1);
+        if let Some(state) = GroupState::read(engine, group)? {
+            groups.insert(group, Arc::new(Mutex::new(state)));
+        }
+    }
+    Ok(groups)
+}
+
+impl<F: FileSystem + 'static> SharedLog<F> {
     /// Opens the log on another file system. The engine lists the directory through the operating system and
     /// keeps a lock file in it; all else goes through `file_system`, which therefore has to keep an empty
     /// file of the same name in the real directory for every file that it holds.
@@ -141,18 +166,16 @@ impl<F: FileSystem> SharedLog<F> {
         file_system: Arc<F>,
     ) -> Result<SharedLog<F>, OpenLogError> {
         std::fs::create_dir_all(directory).map_err(raft_engine::Error::Io)?;
-        let engine = Engine::open_with_file_system(engine_options(directory, options), file_system)?;
+        let engine =
+            Arc::new(Engine::open_with_file_system(engine_options(directory, options), file_system)?);
         let is_new = check_format(&engine)?;
-        let mut groups = BTreeMap::new();
-        for region in engine.raft_groups().into_iter().filter(|region| *region != DIRECTORY_REGION) {
-            let group = PartitionId(region - 1);
-            if let Some(state) = GroupState::read(&engine, group)? {
-                groups.insert(group, Arc::new(Mutex::new(state)));
-            }
-        }
+        let reader = ReaderThread::start().map_err(raft_engine::Error::Io)?;
+        let opened = engine.clone();
+        let groups = reader.run(move || read_groups(&opened))?;
         let log = SharedLog {
             inner: Arc::new(Inner {
                 engine,
+                reader,
                 groups: RwLock::new(groups),
                 bytes_since_purge: AtomicU64::new(0),
                 purge_interval: options.file_bytes / 2,
@@ -214,7 +237,8 @@ impl<F: FileSystem> SharedLog<F> {
             return Ok(Vec::new());
         }
         self.inner.bytes_since_purge.store(0, Ordering::Relaxed);
-        let mut regions = guarded(|| self.inner.engine.purge_expired_files())?;
+        // It reads what it moves.
+        let mut regions = guarded(|| self.inner.read(Engine::purge_expired_files))?;
         regions.sort_unstable();
         let groups = regions.into_iter().filter(|region| *region != DIRECTORY_REGION);
         Ok(groups.map(|region| PartitionId(region - 1)).collect())
@@ -278,7 +302,7 @@ fn engine_options(directory: &Path, options: &LogOptions) -> Config {
 }
 
 /// Whether the directory is new; an error if it is too new.
-fn check_format<F: FileSystem>(engine: &Engine<F>) -> Result<bool, OpenLogError> {
+fn check_format<F: FileSystem + 'static>(engine: &Engine<F>) -> Result<bool, OpenLogError> {
     let Some(bytes) = engine.get(DIRECTORY_REGION, FORMAT_KEY) else { return Ok(true) };
     // A longer number could only come from a later version.
     let found = bytes.try_into().map_or(u32::MAX, u32::from_le_bytes);

@@ -27,7 +27,7 @@ use crate::shared_log::{LogBatch, LogWriteError, SharedLog};
 use running_group::{RunningGroup, Taken};
 
 /// The worker's state.
-pub(crate) struct Worker<F: FileSystem> {
+pub(crate) struct Worker<F: FileSystem + 'static> {
     log: SharedLog<F>,
     transport: Arc<dyn Transport>,
     options: RuntimeOptions,
@@ -46,7 +46,7 @@ enum Next {
     End,
 }
 
-impl<F: FileSystem> Worker<F> {
+impl<F: FileSystem + 'static> Worker<F> {
     pub(crate) fn new(
         log: SharedLog<F>,
         transport: Arc<dyn Transport>,

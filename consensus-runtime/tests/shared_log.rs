@@ -185,3 +185,18 @@ fn a_directory_has_one_user() {
     let _log = open(directory.path());
     assert!(SharedLog::open(directory.path(), &LogOptions::small()).is_err());
 }
+
+/// The log engine keeps the block read last per thread, without saying whose it is.
+#[test]
+fn logs_read_from_one_thread_are_not_mixed_up() {
+    let directories = [(), ()].map(|()| tempfile::tempdir().expect("directory"));
+    for (directory, term) in directories.iter().zip([3, 7]) {
+        let log = open(directory.path());
+        create(&log, GROUP);
+        append(&log, GROUP, vec![normal(2, term), normal(3, term)]);
+    }
+    // Both files look alike, and both logs come back from them.
+    let logs = directories.each_ref().map(|directory| open(directory.path()));
+    assert_eq!(content(&logs[0], GROUP), [(2, 3), (3, 3)]);
+    assert_eq!(content(&logs[1], GROUP), [(2, 7), (3, 7)]);
+}

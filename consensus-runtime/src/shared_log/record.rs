@@ -36,7 +36,7 @@ pub(super) struct GroupState {
 
 impl GroupState {
     /// `None` if the region holds no group.
-    pub(super) fn read<F: FileSystem>(
+    pub(super) fn read<F: FileSystem + 'static>(
         engine: &Engine<F>,
         group: PartitionId,
     ) -> Result<Option<GroupState>, OpenLogError> {

@@ -11,13 +11,13 @@ use super::record::{self, GroupState, StoredEntry};
 use super::{Inner, region};
 
 /// One group's part of the shared log, for reading.
-pub struct GroupView<F: FileSystem = DefaultFileSystem> {
+pub struct GroupView<F: FileSystem + 'static = DefaultFileSystem> {
     inner: Arc<Inner<F>>,
     group: PartitionId,
     state: Arc<Mutex<GroupState>>,
 }
 
-impl<F: FileSystem> GroupView<F> {
+impl<F: FileSystem + 'static> GroupView<F> {
     pub(super) fn new(inner: Arc<Inner<F>>, group: PartitionId, state: Arc<Mutex<GroupState>>) -> Self {
         GroupView { inner, group, state }
     }
@@ -32,11 +32,14 @@ impl<F: FileSystem> GroupView<F> {
     fn read(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<LogEntry>, LogError> {
         let damaged = |reason: String| LogError::Damaged(format!("entries {low}..{high}: {reason}"));
         let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let mut stored = Vec::new();
-        self.inner
-            .engine
-            .fetch_entries_to::<StoredEntry>(region(self.group), low, high, Some(limit), &mut stored)
-            .map_err(|error| damaged(error.to_string()))?;
+        let region = region(self.group);
+        let stored = self.inner.read(move |engine| {
+            let mut stored = Vec::new();
+            engine
+                .fetch_entries_to::<StoredEntry>(region, low, high, Some(limit), &mut stored)
+                .map(|_| stored)
+        });
+        let stored = stored.map_err(|error| damaged(error.to_string()))?;
         let entries: Option<Vec<LogEntry>> = stored.into_iter().map(record::decode).collect();
         let entries = entries.ok_or_else(|| damaged("an entry is cut off".to_owned()))?;
         let in_order = entries.iter().zip(low..).all(|(entry, index)| entry.index == index);
@@ -47,7 +50,7 @@ impl<F: FileSystem> GroupView<F> {
     }
 }
 
-impl<F: FileSystem> LogView for GroupView<F> {
+impl<F: FileSystem + 'static> LogView for GroupView<F> {
     fn start(&self) -> LogStart {
         self.state.lock().record.start.clone()
     }

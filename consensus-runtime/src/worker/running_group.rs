@@ -19,7 +19,7 @@ use crate::outbox::Outbox;
 use crate::shared_log::{GroupView, LogBatch};
 
 /// A group that runs.
-pub(super) struct RunningGroup<F: FileSystem> {
+pub(super) struct RunningGroup<F: FileSystem + 'static> {
     id: PartitionId,
     group: Group<GroupView<F>>,
     host: Box<dyn GroupHost>,
@@ -54,7 +54,7 @@ enum Staging {
     Adopting(u64),
 }
 
-impl<F: FileSystem> RunningGroup<F> {
+impl<F: FileSystem + 'static> RunningGroup<F> {
     pub(super) fn new(
         id: PartitionId,
         group: Group<GroupView<F>>,
