@@ -15,6 +15,8 @@ pub enum Action {
     Read(Option<u64>),
     /// Filled the empty register with this value.
     Create(u64),
+    /// Emptied it.
+    Clear,
     /// Was refused because the register is not empty.
     CreateRefused,
     /// Added one to what the register held, an empty one counting as 0, and was told the sum; `None`: was
@@ -29,6 +31,7 @@ impl Action {
             Action::Write(written) => Some(Some(written)),
             Action::Read(seen) => (seen == value).then_some(value),
             Action::Create(written) => value.is_none().then_some(Some(written)),
+            Action::Clear => Some(None),
             Action::CreateRefused => value.is_some().then_some(value),
             Action::Increment(told) => {
                 let sum = value.unwrap_or(0) + 1;

@@ -30,6 +30,8 @@ pub enum Intent {
     Write(u64),
     /// Fill it with this value, if it is empty.
     Create(u64),
+    /// Empty it.
+    Clear,
     /// Add one.
     Increment,
 }
@@ -42,9 +44,10 @@ impl Intent {
             return Intent::Read;
         }
         match register % 3 {
-            0 => Intent::Increment,
-            1 => Intent::Write(unique),
-            _ => Intent::Create(unique),
+            0 if random.random_bool(0.3) => Intent::Clear,
+            0 => Intent::Create(unique),
+            1 => Intent::Increment,
+            _ => Intent::Write(unique),
         }
     }
 
@@ -59,6 +62,7 @@ impl Intent {
                 value,
             ),
             Intent::Create(value) => ("INSERT INTO register (key, value) VALUES (?, ?)", value),
+            Intent::Clear => ("DELETE FROM register WHERE key = ?1 AND ?2 = 0", 0),
             Intent::Increment => (
                 "INSERT INTO register (key, value) VALUES (?, ?) \
                  ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value",
@@ -80,6 +84,7 @@ impl Intent {
             (Intent::Read, _) => None,
             (Intent::Write(value), Ok(_)) => Some(Action::Write(value)),
             (Intent::Create(value), Ok(_)) => Some(Action::Create(value)),
+            (Intent::Clear, Ok(_)) => Some(Action::Clear),
             (Intent::Increment, Ok(reply)) => Some(Action::Increment(Some(told_sum(reply)))),
             (Intent::Create(_), Err(error)) if error.code == ErrorCode::UniqueViolation => {
                 Some(Action::CreateRefused)
@@ -95,6 +100,7 @@ impl Intent {
             Intent::Read => None,
             Intent::Write(value) => Some(Action::Write(value)),
             Intent::Create(value) => Some(Action::Create(value)),
+            Intent::Clear => Some(Action::Clear),
             Intent::Increment => Some(Action::Increment(None)),
         }
     }

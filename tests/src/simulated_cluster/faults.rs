@@ -2,8 +2,8 @@
 
 use rand::Rng;
 
-use super::node::Node;
-use super::{Event, Simulation, Violation};
+use super::node::{Input, Node};
+use super::{Event, Simulation, Violation, Waiting};
 
 /// Longest time that healing may take, in microseconds.
 const HEALING_US: u64 = 60_000_000;
@@ -95,10 +95,23 @@ impl Simulation {
         self.plan(self.settings.pause_every_us, || Event::Pause);
     }
 
-    /// A process goes on, and finds what has arrived in the meantime.
+    /// A process goes on, and finds what has arrived in the meantime. Clients have connections of their own: what
+    /// they ask may be seen before what the other replicas have sent long ago.
     pub(super) fn resume(&mut self, index: usize) -> Result<(), Violation> {
-        for event in self.places[index].paused.take().unwrap_or_default() {
-            self.happen(event)?;
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let clients_first = self.random.random_bool(0.5);
+        for waiting in self.places[index].paused.take().unwrap_or_default() {
+            let is_client = matches!(waiting, Waiting::Arrived(Input::Read { .. } | Input::Write(_)));
+            if clients_first && !is_client { second.push(waiting) } else { first.push(waiting) }
+        }
+        for waiting in first.into_iter().chain(second) {
+            match waiting {
+                Waiting::Arrived(input) => self.input(index, input)?,
+                Waiting::Synced => {
+                    let incarnation = self.places[index].incarnation;
+                    self.happen(Event::Synced { place: index, incarnation })?;
+                }
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use common::ReplicaId;
@@ -84,15 +85,22 @@ pub struct Report {
     pub snapshots: u64,
 }
 
-/// Runs a seed's history to its end. An error is a fault of the program under test.
+/// Runs a seed's history to its end. An error is a fault of the program under test; a panic is one too.
 pub fn run(settings: &Settings) -> Result<Report, Violation> {
     let names = tempfile::Builder::new()
         .prefix("polylite-simulation-")
         .tempdir()
         .expect("a temporary folder can be made");
-    let mut simulation = Simulation::new(settings.clone(), names.path().to_path_buf());
-    simulation.run()?;
-    Ok(simulation.report)
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut simulation = Simulation::new(settings.clone(), names.path().to_path_buf());
+        simulation.run()?;
+        Ok(simulation.report)
+    }));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Violation(format!("a panic: {}", text.unwrap_or("without a text"))))
+    })
 }
 
 enum Event {
@@ -125,7 +133,15 @@ struct Place {
     incarnation: u64,
     node: Option<Node>,
     /// What arrived while it was paused.
-    paused: Option<Vec<Event>>,
+    paused: Option<Vec<Waiting>>,
+}
+
+/// What a paused process finds when it goes on.
+enum Waiting {
+    /// Something has arrived.
+    Arrived(Input),
+    /// The sync that it waited for is over.
+    Synced,
 }
 
 struct Simulation {
@@ -230,7 +246,7 @@ impl Simulation {
             }
             Event::Synced { place, incarnation } if self.is(place, incarnation) => {
                 if let Some(waiting) = &mut self.places[place].paused {
-                    waiting.push(Event::Synced { place, incarnation });
+                    waiting.push(Waiting::Synced);
                     return Ok(());
                 }
                 let Some(node) = &mut self.places[place].node else { return Ok(()) };
@@ -304,8 +320,9 @@ impl Simulation {
         let Some(node) = &mut place.node else { return Ok(()) };
         if let Some(waiting) = &mut place.paused {
             // A paused process misses its ticks; what the network brings waits in its sockets.
-            if let Input::Message(message) = input {
-                waiting.push(Event::Arrive { to: index, message });
+            match input {
+                Input::Tick | Input::Maintain => {}
+                input => waiting.push(Waiting::Arrived(input)),
             }
             return Ok(());
         }

@@ -163,6 +163,7 @@ impl Node {
         }
         let mut options =
             GroupOptions::new(PARTITION, setup.replica, setup.seed ^ incarnation.rotate_left(32));
+        options.truncation_lag_max = setup.log_entries;
         options.election_ticks_max = options.election_ticks_min + setup.election_ticks_spread;
         if let Some(PlantedBug::Consensus(bug)) = setup.bug {
             options.planted_bug = Some(bug);

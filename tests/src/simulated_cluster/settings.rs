@@ -60,13 +60,13 @@ impl Settings {
         let duplication = sometimes(0.5, 100, 40_000);
         let crash_every_us = sometimes(0.8, 40_000, 1_000_000);
         let cut_every_us = sometimes(0.6, 200_000, 2_000_000);
-        let pause_every_us = sometimes(0.4, 300_000, 2_000_000);
+        let pause_every_us = sometimes(0.5, 100_000, 1_500_000);
         let small = |rate: u64| u32::try_from(rate).expect("rates are below a million");
         Settings {
             seed,
             replicas: if random.random_bool(0.3) { 5 } else { 3 },
-            clients: random.random_range(2..9),
-            registers: random.random_range(1..8),
+            clients: random.random_range(2..13),
+            registers: random.random_range(1..7),
             busy_us: random.random_range(1_000_000..4_000_000),
             tick_us: 10_000,
             delay_us: random.random_range(200..30_000),
