@@ -35,6 +35,7 @@ pub mod schema;
 pub mod shadow;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+pub mod single_file;
 pub mod stream_table;
 pub mod system;
 

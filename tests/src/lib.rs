@@ -4,5 +4,7 @@
 pub mod binary;
 pub mod linearizability;
 pub mod process_cluster;
+pub mod recorded_writers;
+pub mod replica_files;
 pub mod simulated_cluster;
 pub mod terminal;

@@ -310,12 +310,61 @@ impl ProcessCluster {
         self.folder.path()
     }
 
-    /// Runs a command of the binary against the first coordinator.
+    /// Whether a storage node runs.
+    #[must_use]
+    pub fn node_runs(&self, number: usize) -> bool {
+        self.nodes[number].process.is_some()
+    }
+
+    /// Whether a coordinator runs.
+    #[must_use]
+    pub fn coordinator_runs(&self, number: usize) -> bool {
+        self.coordinators[number].process.is_some()
+    }
+
+    /// Addresses of all coordinators, whether they run or not.
+    #[must_use]
+    pub fn coordinator_urls(&self) -> Vec<String> {
+        self.coordinators.iter().map(Member::url).collect()
+    }
+
+    /// Addresses of the storage nodes that run.
+    #[must_use]
+    pub fn running_node_urls(&self) -> Vec<String> {
+        self.nodes.iter().filter(|member| member.process.is_some()).map(Member::url).collect()
+    }
+
+    /// Folders of all storage nodes.
+    #[must_use]
+    pub fn node_folders(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(|member| self.folder.path().join(&member.name)).collect()
+    }
+
+    /// Asks every process that runs to end (SIGTERM), and waits until all have.
+    pub fn stop_all(&mut self) {
+        let members = || self.nodes.iter().chain(&self.coordinators);
+        members().filter_map(|member| member.process.as_ref()).for_each(|process| process.signal("TERM"));
+        for member in self.nodes.iter_mut().chain(&mut self.coordinators) {
+            if let Some(mut process) = member.process.take() {
+                let status = process.wait();
+                assert!(status.success(), "{} ended with {status}: {}", member.name, process.log());
+            }
+        }
+    }
+
+    /// Gives up the port of a storage node that does not run: it will come back at another address.
+    pub fn forget_node_port(&mut self, number: usize) {
+        assert!(!self.node_runs(number), "a node that runs keeps its port");
+        self.nodes[number].port = 0;
+    }
+
+    /// Runs a command of the binary against the coordinators that run.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> CommandOutput {
-        let url = self.coordinator_url(0);
+        let running = self.coordinators.iter().filter(|member| member.process.is_some());
+        let urls: Vec<String> = running.map(Member::url).collect();
         let mut all = arguments.to_vec();
-        all.splice(1..1, ["--coordinator", url.as_str()]);
+        all.splice(1..1, urls.iter().flat_map(|url| ["--coordinator", url.as_str()]));
         run(self.folder.path(), &all)
     }
 
