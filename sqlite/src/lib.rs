@@ -24,6 +24,7 @@ mod capture;
 mod connection;
 pub mod error;
 pub mod executor;
+mod join_columns;
 mod layout;
 pub mod maintenance;
 pub mod merge;

@@ -10,6 +10,7 @@ use crate::authorizer::Role;
 use crate::budget::{Budget, Watch};
 use crate::connection::{ClientStatement, Connection, ours};
 use crate::error::{Failure, Result};
+use crate::join_columns::JoinColumns;
 use crate::query::{Access, answer, columns};
 use crate::recipe;
 use crate::schema::DatabaseSchema;
@@ -99,7 +100,25 @@ impl Shadow {
             }
             note(&mut description.writes, table, column);
         }
+        self.note_joined_columns(sql, &mut description.reads);
         Ok(description)
+    }
+
+    /// Adds the columns that joins compare without the authorizer hearing of it. A view's text may be part of
+    /// any statement's.
+    fn note_joined_columns(&self, sql: &str, reads: &mut [TableAccess]) {
+        let mut joined = JoinColumns::default();
+        joined.add(sql);
+        self.schema.views.iter().for_each(|view| joined.add(&view.sql));
+        for access in reads {
+            let columns = self.schema.table(&access.table).map_or(&[][..], |table| &table.columns);
+            let missing = columns.iter().filter(|column| joined.contains(&column.name));
+            for column in missing.map(|column| &column.name) {
+                if !access.columns.contains(column) {
+                    access.columns.push(column.clone());
+                }
+            }
+        }
     }
 
     /// Answers a statement from the schema alone: one without tables, or one that reads `sqlite_schema` or

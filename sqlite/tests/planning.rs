@@ -54,6 +54,32 @@ fn the_schema_is_read_as_sqlite_understood_it() {
 }
 
 #[test]
+fn columns_that_only_a_join_compares_are_read() {
+    let shadow = Shadow::new([
+        "CREATE TABLE a (k, x, y)",
+        "CREATE TABLE b (k, z)",
+        "CREATE VIEW v AS SELECT x, z FROM a JOIN b USING (k)",
+    ])
+    .unwrap();
+    let reads = |sql: &str| {
+        let mut reads = shadow.prepare(sql).unwrap().reads;
+        reads.retain(|access| access.table != "v");
+        reads.iter_mut().for_each(|access| access.columns.sort());
+        reads.sort_by(|left, right| left.table.cmp(&right.table));
+        reads
+    };
+    let with_key = [access("a", &["k", "x"]), access("b", &["k", "z"])];
+    assert_eq!(reads("SELECT x, z FROM a JOIN b USING (k)"), with_key);
+    assert_eq!(
+        reads("SELECT (SELECT z FROM b), x FROM a WHERE 1 IN (SELECT 1 FROM a JOIN b USING (k))"),
+        with_key
+    );
+    assert_eq!(reads("SELECT x, z FROM v"), with_key);
+    let natural = [access("a", &["k", "x", "y"]), access("b", &["k", "z"])];
+    assert_eq!(reads("SELECT x, z FROM a NATURAL JOIN b"), natural);
+}
+
+#[test]
 fn a_statement_is_described() {
     let shadow = shadow();
     let read = shadow.prepare("SELECT a.id, a.age + ?, r.total AS t FROM users a JOIN rich r ON r.user = a.id WHERE a.name = :who").unwrap();
