@@ -145,6 +145,11 @@ pub struct GlobalIndex {
     pub columns: Vec<String>,
     /// The CREATE INDEX statement's name, or `None` for a constraint of the table.
     pub index: Option<String>,
+    /// Rows that were there before it are still being entered. Every writer maintains it already; the
+    /// client's index is made when all rows are in. The next schema change drops what an interrupted build
+    /// has left.
+    #[serde(default)]
+    pub building: bool,
 }
 
 /// A table as declared by fields.

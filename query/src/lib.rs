@@ -5,6 +5,7 @@
 pub mod access;
 mod ast;
 pub mod documents;
+mod expansion;
 mod filter;
 pub mod moment;
 pub mod objects;

@@ -127,7 +127,7 @@ impl Planner {
             None => None,
         };
         // IF EXISTS and IF NOT EXISTS may leave SQLite nothing to do.
-        if checked.changes_schema || statement.is_some_and(is_definition) {
+        if checked.changes_schema || statement.is_some_and(defines) {
             return Ok(Action::Definition);
         }
         if checked.tables.is_empty() && checked.is_read {
@@ -228,7 +228,12 @@ fn refuse_hidden_rowids(statement: &Stmt, target: &Table) -> Result<()> {
     Ok(())
 }
 
-fn is_definition(statement: &Stmt) -> bool {
+/// Whether a text is a statement of DDL, by its form alone.
+pub(crate) fn is_definition(sql: &str) -> bool {
+    matches!(ast::parse(sql), Some(Cmd::Stmt(statement)) if defines(&statement))
+}
+
+fn defines(statement: &Stmt) -> bool {
     matches!(
         statement,
         Stmt::AlterTable(_)

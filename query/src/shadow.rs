@@ -8,6 +8,7 @@ use common::schema::{Schema, SchemaObject};
 use common::{Error, Result};
 use sqlite::Budget;
 
+use crate::expansion::Sizes;
 use crate::table::Table;
 
 /// Functions whose result depends on more than their arguments.
@@ -33,6 +34,7 @@ const NOT_DETERMINISTIC: [&str; 16] = [
 /// A shadow database, shared by requests.
 pub(crate) struct Shadow {
     inner: Mutex<sqlite::Shadow>,
+    sizes: Sizes,
 }
 
 /// What the shadow says of a statement.
@@ -79,7 +81,8 @@ impl Shadow {
     /// Builds the schema.
     pub(crate) fn new(schema: &Schema) -> Result<Shadow> {
         let statements = schema.objects.iter().map(|object| object.sql.as_str());
-        Ok(Shadow { inner: Mutex::new(sqlite::Shadow::new(statements).map_err(Error::from)?) })
+        let inner = sqlite::Shadow::new(statements).map_err(Error::from)?;
+        Ok(Shadow { inner: Mutex::new(inner), sizes: Sizes::of(schema) })
     }
 
     fn with<T>(&self, work: impl FnOnce(&sqlite::Shadow) -> T) -> T {
@@ -94,6 +97,7 @@ impl Shadow {
 
     /// Checks a statement.
     pub(crate) fn check(&self, sql: &str) -> Result<Checked> {
+        self.sizes.check(sql)?;
         let (description, schema) =
             self.with(|shadow| shadow.prepare(sql).map(|found| (found, shadow.schema().clone())))?;
         let mut tables: BTreeMap<String, Usage> = BTreeMap::new();

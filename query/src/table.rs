@@ -24,6 +24,8 @@ pub(crate) struct Table {
     pub(crate) kind: TableKind,
     pub(crate) key: Key,
     pub(crate) global_indexes: Vec<GlobalIndex>,
+    /// Whether a constraint says by itself what becomes of rows that violate it (ON CONFLICT REPLACE).
+    pub(crate) resolves_conflicts: bool,
 }
 
 impl Deref for Table {
@@ -41,6 +43,7 @@ impl Table {
             key: key_of(&definition, spec.map(|spec| spec.partition_key.as_slice()).unwrap_or_default()),
             kind: spec.map(|spec| spec.kind).unwrap_or_default(),
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
+            resolves_conflicts: has_conflict_clause(&definition.sql),
             definition,
         }
     }
@@ -88,6 +91,15 @@ impl Table {
     pub(crate) fn folded(&self, position: usize, stored: Value) -> Option<Value> {
         self.columns[position].known_collation().map(|collation| collation.fold(stored))
     }
+}
+
+/// Whether the words ON CONFLICT are in the text of a table; a comment that has them does no harm.
+fn has_conflict_clause(sql: &str) -> bool {
+    let upper = sql.to_ascii_uppercase();
+    let mut words =
+        upper.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
+    let mut before = "";
+    words.any(|word| std::mem::replace(&mut before, word) == "ON" && word == "CONFLICT")
 }
 
 /// The key that names of columns make.

@@ -48,7 +48,7 @@ async fn tables_change_by_text() {
 }
 
 #[tokio::test]
-async fn a_unique_index_without_the_key_needs_an_empty_table() {
+async fn a_unique_index_without_the_key_keeps_values_apart() {
     let cluster = Cluster::hashed(3, None);
     cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b)").await;
     cluster.ok("CREATE UNIQUE INDEX ta ON t (a)").await;
@@ -57,7 +57,7 @@ async fn a_unique_index_without_the_key_needs_an_empty_table() {
         cluster.error("INSERT INTO t VALUES (4, 'X', 1)").await.message,
         "UNIQUE constraint failed: t.a"
     );
-    assert_eq!(cluster.error("CREATE UNIQUE INDEX tb ON t (b)").await.code, ErrorCode::NotSupported);
+    assert_eq!(cluster.error("CREATE UNIQUE INDEX tb ON t (b)").await.code, ErrorCode::UniqueViolation);
     assert_eq!(cluster.error("CREATE UNIQUE INDEX te ON t (lower(b))").await.code, ErrorCode::NotSupported);
     cluster.ok("DROP INDEX ta").await;
     cluster.ok("INSERT INTO t VALUES (4, 'X', 1)").await;
@@ -146,4 +146,21 @@ async fn rows_go_in_and_out_in_bulk() {
         }
         assert_eq!(next, 3_000);
     }
+}
+
+#[tokio::test]
+async fn views_that_would_grow_without_bound_are_refused() {
+    let cluster = Cluster::hashed(2, None);
+    cluster.ok("CREATE TABLE t (a)").await;
+    cluster.ok("CREATE VIEW v0 AS SELECT a FROM t").await;
+    let mut refused = None;
+    for level in 1..30 {
+        let sql = format!("CREATE VIEW v{level} AS SELECT x.a FROM v{0} x JOIN v{0} y", level - 1);
+        if let Err(error) = cluster.sql(&sql).await {
+            refused = Some((level, error.code));
+            break;
+        }
+    }
+    assert_eq!(refused, Some((10, ErrorCode::SqlError)));
+    assert_eq!(cluster.error("SELECT count(*) FROM v9, v9, v9, v9").await.code, ErrorCode::SqlError);
 }

@@ -2,11 +2,10 @@
 
 mod support;
 
-use common::protocol::StatementResult;
-use common::{Result, Value};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::Cluster;
+use support::compare::same;
 
 /// Seeds that run always; more with `POLYLITE_SEEDS=<count>`.
 const SEEDS: u64 = 8;
@@ -155,25 +154,6 @@ const SCHEMA: [&str; 3] = [
     "CREATE TABLE w (id INT, a INT, b TEXT COLLATE RTRIM, c BLOB, d NUMERIC, UNIQUE (b, d))",
 ];
 
-fn comparable(
-    result: Result<StatementResult>,
-    ordered: bool,
-) -> std::result::Result<(Vec<String>, u64), String> {
-    match result {
-        Ok(result) => {
-            let rows: Vec<Vec<Value>> = result.rows.to_values().unwrap();
-            let mut rows: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
-            if !ordered {
-                rows.sort_unstable();
-            }
-            Ok((rows, result.affected_rows))
-        }
-        // Where a row violates two constraints, which of them is named is not promised.
-        Err(error) if error.code == common::ErrorCode::UniqueViolation => Err("UNIQUE".to_owned()),
-        Err(error) => Err(error.message),
-    }
-}
-
 /// Runs one seed; answers what differed.
 async fn compare(seed: u64, mut partitioned: Cluster) -> Vec<String> {
     partitioned.reuses_rowids = true;
@@ -187,12 +167,10 @@ async fn compare(seed: u64, mut partitioned: Cluster) -> Vec<String> {
     for step in 0..150 {
         let is_change = step < 40 || generator.random.random_bool(0.3);
         let sql = if is_change { generator.change() } else { generator.select() };
-        let ordered = sql.contains("ORDER BY");
-        let expected = comparable(single.sql(&sql).await, ordered);
-        let found = comparable(partitioned.sql(&sql).await, ordered);
-        if found != expected {
+        let (expected, found) = (single.sql(&sql).await, partitioned.sql(&sql).await);
+        if let Err(difference) = same(&sql, &expected, &found) {
             let plan = partitioned.plan(&sql);
-            differences.push(format!("seed {seed}, step {step}: {sql}\n{found:?}\n{expected:?}\n{plan:#?}"));
+            differences.push(format!("seed {seed}, step {step}: {sql}\n{difference}\n{plan:#?}"));
         }
         for table in ["t", "u", "w"].into_iter().filter(|_| is_change) {
             let all = format!("SELECT rowid, * FROM {table} ORDER BY rowid");

@@ -240,3 +240,45 @@ async fn the_schema_is_the_clients_alone() {
     assert_eq!(columns.len(), 4);
     assert_eq!(cluster.rows("EXPLAIN QUERY PLAN SELECT * FROM people WHERE id = 1").await.len(), 1);
 }
+
+#[tokio::test]
+async fn rowids_of_rows_that_were_left_out_go_back() {
+    let cluster = Cluster::hashed(4, None);
+    cluster.ok("CREATE TABLE t (k TEXT PRIMARY KEY, n INT)").await;
+    let upsert = "INSERT INTO t VALUES (?, 1) ON CONFLICT (k) DO UPDATE SET n = n + 1";
+    for key in ["a", "a", "b", "a", "b", "c"] {
+        cluster.with(upsert, Params::Positional(vec![key.into()])).await.unwrap();
+    }
+    assert_eq!(
+        cluster.rows("SELECT rowid, k, n FROM t ORDER BY rowid").await,
+        [
+            [1.into(), Value::from("a"), 3.into()],
+            [2.into(), Value::from("b"), 2.into()],
+            [3.into(), Value::from("c"), 1.into()]
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_last_rowid_is_that_of_the_last_row() {
+    let cluster = Cluster::hashed(4, None);
+    cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, n INT)").await;
+    let result = cluster.ok("INSERT OR REPLACE INTO t VALUES (7, 1), (100, 1), (-3, 1)").await;
+    assert_eq!(result.last_insert_rowid, Some(-3));
+    let result = cluster.ok("INSERT OR IGNORE INTO t VALUES (50, 1), (8, 1), (7, 2)").await;
+    assert_eq!(result.last_insert_rowid, Some(8));
+}
+
+#[tokio::test]
+async fn constraints_that_resolve_conflicts_do_so_over_partitions() {
+    let cluster = Cluster::hashed(4, None);
+    cluster.ok("CREATE TABLE t (a PRIMARY KEY ON CONFLICT REPLACE, b UNIQUE ON CONFLICT IGNORE, c)").await;
+    cluster.ok("INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'y'), (3, 3, 'z')").await;
+    assert_eq!(cluster.ok("INSERT INTO t VALUES (4, 2, 'ignored')").await.affected_rows, 0);
+    cluster.ok("INSERT INTO t VALUES (1, 9, 'replaces')").await;
+    cluster.ok("INSERT INTO t VALUES (5, 1, 'is free again')").await;
+    assert_eq!(
+        cluster.rows("SELECT a, b FROM t ORDER BY a").await,
+        [[1.into(), Value::from(9)], [2.into(), 2.into()], [3.into(), 3.into()], [5.into(), 1.into()]]
+    );
+}

@@ -118,7 +118,12 @@ mod tests {
     #[test]
     fn tables_of_new_global_indexes_are_dropped() {
         let table = |indexes: &[&str]| {
-            let index = |table: &&str| GlobalIndex { table: (*table).into(), columns: vec![], index: None };
+            let index = |table: &&str| GlobalIndex {
+                table: (*table).into(),
+                columns: vec![],
+                index: None,
+                building: false,
+            };
             let spec = common::schema::TableSpec {
                 name: "t".into(),
                 kind: common::schema::TableKind::Relational,

@@ -97,7 +97,10 @@ pub(crate) fn plan_change(
     let resolve = |expression: &Expr| scope.resolve(expression).map(|(_, column)| column);
     change.route = Route::of(target, &conditions, &resolve);
     change.in_place = in_place(&parts, target, checked);
-    let meets_other_rows = matches!(parts.conflict, Some(ResolveType::Replace | ResolveType::Ignore));
+    let meets_other_rows = match parts.conflict {
+        Some(conflict) => matches!(conflict, ResolveType::Replace | ResolveType::Ignore),
+        None => target.resolves_conflicts,
+    };
     if !meets_other_rows && let Some(source) = change.sources.last_mut() {
         source.route = change.route.clone();
         source.filters = conditions.iter().filter_map(|condition| Filter::of(condition, &scope, 0)).collect();
@@ -112,7 +115,11 @@ fn in_place(parts: &Parts<'_>, target: &Table, checked: &Checked) -> InPlace {
         None => !target.global_indexes.is_empty(),
     };
     // Rows that REPLACE removes would leave theirs behind.
-    let replaces = parts.conflict == Some(ResolveType::Replace) && !target.global_indexes.is_empty();
+    let may_replace = match parts.conflict {
+        Some(conflict) => conflict == ResolveType::Replace,
+        None => target.resolves_conflicts && parts.assigned.is_some(),
+    };
+    let replaces = may_replace && !target.global_indexes.is_empty();
     if moves || replaces {
         return InPlace::Never;
     }

@@ -30,8 +30,6 @@ pub(crate) struct Insert {
     pub(crate) source: InsertSource,
     /// The statement, of which everything but columns and values is kept.
     statement: Stmt,
-    /// Whether it may meet rows that are there without an error (OR IGNORE and the like).
-    pub(crate) has_conflict_clause: bool,
     /// Whether it answers rows.
     pub(crate) returns_rows: bool,
 }
@@ -91,7 +89,6 @@ pub(crate) fn plan_insert(
         places: if select.is_none() { Vec::new() } else { places },
         source,
         statement: statement.clone(),
-        has_conflict_clause: or_conflict.is_some() || upsert.is_some(),
         returns_rows: !returning.is_empty()
             || matches!(statement, Stmt::Insert { returning, .. } if !returning.is_empty()),
     }))
@@ -101,7 +98,9 @@ pub(crate) fn plan_insert(
 /// to the partition.
 fn routable(target: &Table, conflict: Option<ResolveType>, upsert: Option<&Upsert>) -> bool {
     match (conflict, upsert) {
-        (None | Some(ResolveType::Abort), None) => true,
+        (Some(ResolveType::Abort), None) => true,
+        (None, _) if target.resolves_conflicts => false,
+        (None, None) => true,
         (Some(ResolveType::Fail | ResolveType::Rollback), _) => false,
         _ if !target.global_indexes.is_empty() => false,
         (_, None) => true,

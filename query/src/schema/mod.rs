@@ -10,7 +10,7 @@ use common::schema::{ObjectKind, Schema, TableKind, collection_ddl};
 use common::{Error, ErrorCode, Result, names};
 use serde_json::Value as Json;
 
-pub(crate) use statement::{Definition, define, define_all};
+pub(crate) use statement::{Build, Definition, define, define_all};
 
 /// A checked change, ready to be carried out on every partition and then published.
 #[derive(Clone, Debug, PartialEq)]

@@ -113,10 +113,12 @@ pub(super) fn global_indexes(table: &Table, spec: &TableSpec, next: &mut u64) ->
     Ok(wanted
         .into_iter()
         .map(|(index, columns)| {
-            let kept = spec.global_indexes.iter().find(|kept| kept.index == index && kept.columns == columns);
-            kept.cloned().unwrap_or_else(|| {
+            // One whose build was interrupted lacks rows, so it is made anew.
+            let is_kept =
+                |kept: &&GlobalIndex| !kept.building && kept.index == index && kept.columns == columns;
+            spec.global_indexes.iter().find(is_kept).cloned().unwrap_or_else(|| {
                 *next += 1;
-                GlobalIndex { table: format!("_unique_{next}"), columns, index }
+                GlobalIndex { table: format!("_unique_{next}"), columns, index, building: false }
             })
         })
         .collect())

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::catalog::Database;
 use common::names::{check_table_name, quote_identifier};
-use common::schema::{DeclaredTable, ObjectKind, Schema, SchemaObject, TableSpec};
+use common::schema::{DeclaredTable, GlobalIndex, ObjectKind, Schema, SchemaObject, TableSpec};
 use common::{Error, ErrorCode, Result};
 
 use super::{SchemaChange, spread};
@@ -19,8 +19,51 @@ pub(crate) struct Definition {
     pub(crate) change: SchemaChange,
     /// The INSERT that fills the table which CREATE TABLE … AS SELECT made.
     pub(crate) fill: Option<String>,
-    /// The table which must have no rows, because a new global index would lack theirs.
-    pub(crate) must_be_empty: Option<String>,
+    /// Global indexes of tables that may have rows: they are built before the change is made.
+    pub(crate) builds: Vec<Build>,
+    /// Names in lower case of the tables that the change makes.
+    made: BTreeSet<String>,
+    /// Whether a table or a column gets another name.
+    renames: bool,
+}
+
+/// A global index to be filled with the rows that are there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Build {
+    /// The base table.
+    pub(crate) table: String,
+    /// The index as it is afterwards.
+    pub(crate) index: GlobalIndex,
+    /// The statement that makes its hidden table.
+    ddl: String,
+}
+
+impl Definition {
+    /// The change that comes first if there are indexes to build: writers of `database` maintain them from
+    /// its publication on. Only the hidden tables are made; clients see nothing of it yet.
+    pub(crate) fn beginning(&self, database: &Database) -> SchemaChange {
+        let mut schema = Schema { version: database.schema.version + 1, ..database.schema.clone() };
+        for build in &self.builds {
+            if let Some(spec) = schema.tables.get_mut(&build.table.to_ascii_lowercase()) {
+                spec.global_indexes.push(GlobalIndex { building: true, ..build.index.clone() });
+            }
+        }
+        SchemaChange { schema, statements: self.builds.iter().map(|build| build.ddl.clone()).collect() }
+    }
+
+    /// The change itself, after [`Definition::beginning`] if that was made.
+    pub(crate) fn completion(self) -> SchemaChange {
+        let mut change = self.change;
+        change.schema.version += u64::from(!self.builds.is_empty());
+        change
+    }
+
+    /// The change that takes [`Definition::beginning`] back.
+    pub(crate) fn withdrawal(&self, database: &Database) -> SchemaChange {
+        let schema = Schema { version: database.schema.version + 2, ..database.schema.clone() };
+        let drop = |build: &Build| format!("DROP TABLE {}", quote_identifier(&build.index.table));
+        SchemaChange { schema, statements: self.builds.iter().map(drop).collect() }
+    }
 }
 
 /// What is said of new tables besides their text.
@@ -39,6 +82,7 @@ pub(crate) fn define(database: &Database, sql: &str) -> Result<Option<Definition
 
 /// Several statements of DDL as one change. The number in the error is the statement's.
 pub(crate) fn define_all(database: &Database, statements: &[&str]) -> Result<Option<Definition>> {
+    let before = database;
     let mut database = database.clone();
     let version = database.schema.version + 1;
     let mut all: Option<Definition> = None;
@@ -56,17 +100,55 @@ pub(crate) fn define_all(database: &Database, statements: &[&str]) -> Result<Opt
             None => next,
             Some(mut all) => {
                 all.change.schema = next.change.schema;
+                for build in next.builds {
+                    // A table that this request makes has no rows.
+                    if all.made.contains(&build.table.to_ascii_lowercase()) {
+                        all.change.statements.push(build.ddl);
+                    } else {
+                        all.builds.push(build);
+                    }
+                }
                 all.change.statements.extend(next.change.statements);
-                // A table that this request makes is empty.
-                all.must_be_empty = all.must_be_empty.or(next.must_be_empty);
+                all.made.extend(next.made);
+                all.renames |= next.renames;
                 all
             }
         });
     }
     if let Some(all) = &mut all {
         all.change.schema.version = version;
+        check_builds(before, all)?;
     }
     Ok(all)
+}
+
+/// Rows are entered into a new global index before the rest of the request is carried out, so its table must
+/// be the same before and after.
+fn check_builds(before: &Database, all: &mut Definition) -> Result<()> {
+    let after = &all.change.schema;
+    let text = |schema: &Schema, name: &str| {
+        let is_it = |object: &&SchemaObject| object.kind == ObjectKind::Table && object.name == name;
+        schema.objects.iter().find(is_it).map(|object| object.sql.clone())
+    };
+    // An index that the same request drops again needs no rows, only the table that is dropped.
+    let is_kept = |build: &Build| {
+        after.table(&build.table).is_some_and(|spec| spec.global_indexes.contains(&build.index))
+    };
+    let (kept, dropped) = std::mem::take(&mut all.builds).into_iter().partition(is_kept);
+    all.builds = kept;
+    let dropped: Vec<Build> = dropped;
+    all.change.statements.splice(0..0, dropped.into_iter().map(|build| build.ddl));
+    let changes = |build: &&Build| {
+        let known = text(&before.schema, &build.table);
+        known.is_none() || known != text(after, &build.table)
+    };
+    match all.builds.iter().find(|build| all.renames || changes(build)) {
+        None => Ok(()),
+        Some(build) => Err(Error::not_supported(
+            format!("a request that changes table {} cannot also make a UNIQUE index on it", build.table),
+            "send CREATE UNIQUE INDEX as a request of its own",
+        )),
+    }
 }
 
 pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result<Option<Definition>> {
@@ -94,8 +176,9 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
     };
     let mut schema = Schema { version: database.schema.version + 1, objects, tables: BTreeMap::new() };
     let mut statements = vec![text];
-    let must_be_empty = spread_tables(database, &mut schema, &kind, said, &mut statements)?;
-    Ok(Some(Definition { change: SchemaChange { schema, statements }, fill, must_be_empty }))
+    let (builds, made) = spread_tables(database, &mut schema, &kind, said, &mut statements)?;
+    let renames = matches!(kind, Kind::RenameTable { .. } | Kind::RenameColumn { .. });
+    Ok(Some(Definition { change: SchemaChange { schema, statements }, fill, builds, made, renames }))
 }
 
 /// What matters of a statement beyond the objects that it leaves.
@@ -164,15 +247,15 @@ fn copy(objects: &[SchemaObject], table: &str, query: &str) -> Result<(String, O
     Ok((made.sql.clone(), Some(fill)))
 }
 
-/// Decides how the tables of the schema are spread; appends the DDL of hidden tables. Answers the table that
-/// must be empty.
+/// Decides how the tables of the schema are spread; appends the DDL of hidden tables. Answers the global
+/// indexes that are to be built, and the names of new tables in lower case.
 fn spread_tables(
     database: &Database,
     schema: &mut Schema,
     kind: &Kind,
     said: &Said,
     statements: &mut Vec<String>,
-) -> Result<Option<String>> {
+) -> Result<(Vec<Build>, BTreeSet<String>)> {
     let before = &database.schema.tables;
     let several = database.buckets.len() > 1;
     let hidden_before: BTreeSet<String> =
@@ -182,7 +265,7 @@ fn spread_tables(
         .filter_map(|name| name.strip_prefix("_unique_")?.parse::<u64>().ok())
         .max()
         .unwrap_or(0);
-    let mut must_be_empty = None;
+    let (mut builds, mut made) = (Vec::new(), BTreeSet::new());
     let mut hidden_after = BTreeSet::new();
     for table in Shadow::new(schema)?.definitions() {
         let lower = table.name.to_ascii_lowercase();
@@ -201,20 +284,25 @@ fn spread_tables(
             spread::check(&table, &spec)?;
             let indexes = spread::global_indexes(&table, &spec, &mut next)?;
             for index in indexes.iter().filter(|index| !hidden_before.contains(&index.table)) {
-                statements.push(spread::index_table_ddl(&table, index));
-                if !is_new {
-                    must_be_empty = Some(table.name.clone());
+                let ddl = spread::index_table_ddl(&table, index);
+                if is_new {
+                    statements.push(ddl);
+                } else {
+                    builds.push(Build { table: table.name.clone(), index: index.clone(), ddl });
                 }
             }
             hidden_after.extend(indexes.iter().map(|index| index.table.clone()));
             spec.global_indexes = indexes;
+        }
+        if is_new {
+            made.insert(lower.clone());
         }
         schema.tables.insert(lower, spec);
     }
     for gone in hidden_before.difference(&hidden_after) {
         statements.push(format!("DROP TABLE {}", quote_identifier(gone)));
     }
-    Ok(must_be_empty)
+    Ok((builds, made))
 }
 
 /// The spec of a table that was there before, under the names of now.

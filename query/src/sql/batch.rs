@@ -14,6 +14,7 @@ use super::{ATTEMPTS_MAX, Limits, define, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, InsertSource, Planned, Source};
+use crate::planner::is_definition;
 
 /// A statement of the batch with its plan and its parameters.
 struct Member<'a> {
@@ -29,6 +30,13 @@ pub(super) async fn run(
     statements: &[Statement],
     limits: Limits,
 ) -> Result<Vec<StatementResult>> {
+    if statements.iter().all(|statement| is_definition(&statement.sql)) {
+        // They are checked one after another: a later one may name what an earlier one makes.
+        if limits.read_only {
+            return Err(only_reads().at_statement(0));
+        }
+        return define::run_all(planner, access, statements).await;
+    }
     let mut members = Vec::with_capacity(statements.len());
     let mut definitions = 0;
     for (index, statement) in statements.iter().enumerate() {
@@ -48,9 +56,6 @@ pub(super) async fn run(
     {
         return Err(only_reads().at_statement(index));
     }
-    if definitions == members.len() && definitions > 0 {
-        return define::run_all(planner, access, statements).await;
-    }
     if definitions > 0 {
         return Err(mixed());
     }
@@ -65,7 +70,9 @@ pub(super) async fn run(
                 }
                 return Ok(results);
             }
-            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
+            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
+                refusal.clear_the_way(planner, access).await?;
+            }
             Err(mut refusal) => {
                 let place =
                     |index: u32| places.get(index as usize).and_then(|&place| u32::try_from(place).ok());

@@ -1,16 +1,22 @@
 //! Statements that change the schema, and EXPLAIN QUERY PLAN.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use common::catalog::Database;
 use common::protocol::{Params, Statement, StatementResult};
 use common::row::RowBlock;
-use common::{Error, Result, Value};
+use common::schema::Schema;
+use common::{Outcome, Result, Value};
 
-use super::{Limits, run_one};
+use super::{Limits, index_build, run_one};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::Planned;
 use crate::schema::{Definition, define, define_all};
+
+/// The part of a request's time that an index may be built for; the rest is for taking it back.
+const BUILD_SHARE: (u32, u32) = (3, 4);
 
 /// Runs a statement of DDL; also answers what later statements are planned on.
 pub(super) async fn run(
@@ -32,7 +38,7 @@ pub(super) async fn run(
         result.affected_rows = filled
             .map_err(|mut error| {
                 error.hint = Some("the table was made and is empty; fill it with INSERT … SELECT".to_owned());
-                error.with_outcome(common::Outcome::Partial)
+                error.with_outcome(Outcome::Partial)
             })?
             .affected_rows;
     }
@@ -57,32 +63,46 @@ async fn carry_out(
     access: &impl PartitionAccess,
     definition: Definition,
 ) -> Result<Planner> {
-    if let Some(table) = &definition.must_be_empty {
-        check_empty(planner, access, table).await?;
+    if !definition.builds.is_empty() {
+        build_indexes(planner, access, &definition).await?;
     }
-    let mut database = planner.database().as_ref().clone();
-    database.schema = definition.change.schema.clone();
-    access.change_schema(definition.change).await?;
-    Planner::new(Arc::new(database))
+    let change = definition.completion();
+    let newer = with_schema(planner, change.schema.clone());
+    access.change_schema(change).await?;
+    Planner::new(Arc::new(newer))
 }
 
-/// A new global index would lack the rows that are there.
-async fn check_empty(planner: &Planner, access: &impl PartitionAccess, table: &str) -> Result<()> {
-    if planner.table(table).is_none() {
-        // The same request makes it.
+/// Makes global indexes over rows that exist. Once their hidden tables are published every writer maintains
+/// them (requests planned before are refused by the partitions), and only then are the rows entered that were
+/// there already. The client's own change, and with it the promise of uniqueness, follows when all are in.
+async fn build_indexes(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    definition: &Definition,
+) -> Result<()> {
+    let until = access.deadline().map(|deadline| {
+        let now = Instant::now();
+        now + deadline.saturating_duration_since(now) * BUILD_SHARE.0 / BUILD_SHARE.1
+    });
+    let beginning = definition.beginning(planner.database());
+    let during = with_schema(planner, beginning.schema.clone());
+    access.change_schema(beginning).await?;
+    let during = Planner::new(Arc::new(during))?;
+    let Err(mut error) = index_build::fill(&during, access, &definition.builds, until).await else {
         return Ok(());
+    };
+    during.reword(&mut error);
+    // What cannot be taken back now stays hidden, is maintained, and goes with the next schema change.
+    if let Err(other) = access.change_schema(definition.withdrawal(planner.database())).await {
+        error.hint = Some(format!(
+            "what was begun could not be taken back ({other}); any change of the schema does so"
+        ));
     }
-    let name = common::names::quote_identifier(table);
-    let statement = Statement { sql: format!("SELECT 1 FROM {name} LIMIT 1"), params: Params::None };
-    for bucket in 0..planner.buckets() {
-        if access.read(bucket, statement.clone(), 1).await?.rows.rows > 0 {
-            return Err(Error::not_supported(
-                "a UNIQUE index without the partition key cannot be made on a table that has rows",
-                "create it before the rows, or add the partition key's columns to it",
-            ));
-        }
-    }
-    Ok(())
+    Err(error.with_outcome(Outcome::NotApplied))
+}
+
+fn with_schema(planner: &Planner, schema: Schema) -> Database {
+    Database { schema, ..planner.database().as_ref().clone() }
 }
 
 /// The plan of another statement in SQLite's four columns.

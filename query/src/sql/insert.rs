@@ -42,14 +42,10 @@ pub(super) async fn prepare(
     let rows = compute(planner, access, insert, values).await?;
     let text = |places: &[Place], count: usize| insert.statement(places, count);
     let mut pending = insert_rows(planner, access, &insert.target, rows, &text).await?;
-    if let Combine::Sum { columns, last_insert_rowid } = &mut pending.combine {
-        if insert.returns_rows {
-            *columns = Some(planned.columns.clone());
-        }
-        if insert.has_conflict_clause {
-            // Which row was inserted last, if any, is for the partitions to say.
-            *last_insert_rowid = None;
-        }
+    if insert.returns_rows
+        && let Combine::Sum { columns, .. } = &mut pending.combine
+    {
+        *columns = Some(planned.columns.clone());
     }
     Ok(pending)
 }
@@ -135,15 +131,16 @@ pub(crate) async fn insert_rows(
             return Err(error);
         }
     };
-    let last_insert_rowid = rowids.as_ref().and_then(|rowids| rowids.last().copied().flatten());
+    let rowids = rowids.into_iter().flatten().flatten().collect();
     let mut work = statements(planner.buckets(), rows, &buckets, text);
     work.extend(images.into_work());
     Ok(Pending {
         work,
-        combine: Combine::Sum { columns: None, last_insert_rowid },
+        combine: Combine::Sum { columns: None, rowids },
         allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)),
         computed: false,
         meets_rows: false,
+        unentered: None,
     })
 }
 

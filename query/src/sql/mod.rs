@@ -3,12 +3,13 @@
 //! 1. [`Planner::plan`] checks it on the shadow schema and plans it, or finds the plan of an equal text;
 //! 2. the parameters choose the buckets;
 //! 3. a read goes to its bucket, or [`gather`] brings the rows together and the client's text runs there;
-//! 4. a write becomes [`Pending`] work per bucket: in place ([`write`]), inserted rows ([`insert`]) or rows
+//! 4. a write becomes [`Pending`](batch::Pending) work per bucket: in place ([`mod@write`]), inserted rows ([`insert`]) or rows
 //!    computed here ([`write_back`]); the work of a batch is put together ([`batch`]) and sent at once.
 
 mod batch;
 mod define;
 mod gather;
+mod index_build;
 mod insert;
 mod write;
 mod write_back;
@@ -194,7 +195,9 @@ async fn write_one(
         let pending = write::prepare(planner, access, planned, values, statement, limits).await?;
         match send(planner, access, vec![pending], limits.max_rows).await {
             Ok(mut results) => return Ok(results.remove(0)),
-            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
+            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
+                refusal.clear_the_way(planner, access).await?;
+            }
             Err(refusal) => return Err(refusal.error),
         }
     }

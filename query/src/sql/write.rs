@@ -1,16 +1,19 @@
 //! Work on the partitions before it is sent, and the answer made of what they say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use common::entry::Effects;
 use common::protocol::{Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
 use common::{Error, ErrorCode, Outcome, Result, Value};
 
+use super::index_build::{self, Place};
 use super::{Limits, insert, write_back};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Planned};
+use crate::table::Table;
 
 /// One statement's work, ready to be sent.
 #[derive(Debug, Default)]
@@ -25,21 +28,26 @@ pub(crate) struct Pending {
     pub(crate) computed: bool,
     /// Whether a unique violation may be a conflict that its text deals with, once it sees the row.
     pub(crate) meets_rows: bool,
+    /// Rows that it changes or deletes of a table with a global index under construction.
+    pub(crate) unentered: Unentered,
 }
+
+/// Rows whose entries in an index under construction may be missing.
+type Unentered = Option<(Arc<Table>, Vec<Place>)>;
 
 /// How the answer is made of the partitions' results.
 #[derive(Debug)]
 pub(crate) enum Combine {
     /// Rows one after another, counts added up. `columns` are the names that the client's text gives; the
-    /// rowid is the last one inserted if it is known beforehand.
-    Sum { columns: Option<Vec<String>>, last_insert_rowid: Option<i64> },
+    /// rows that were sent have these rowids, in order, if they are known.
+    Sum { columns: Option<Vec<String>>, rowids: Vec<i64> },
     /// It is known already.
     Known(Box<StatementResult>),
 }
 
 impl Default for Combine {
     fn default() -> Self {
-        Combine::Sum { columns: None, last_insert_rowid: None }
+        Combine::Sum { columns: None, rowids: Vec::new() }
     }
 }
 
@@ -65,11 +73,27 @@ struct Owner {
 pub(crate) struct Refusal {
     pub(crate) error: Error,
     pub(crate) again: bool,
+    /// What to enter first, then.
+    unentered: Vec<(Arc<Table>, Vec<Place>)>,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
-        Refusal { error, again: false }
+        Refusal { error, again: false, unentered: Vec::new() }
+    }
+}
+
+impl Refusal {
+    /// Does what must be done before the next attempt.
+    pub(crate) async fn clear_the_way(self, planner: &Planner, access: &impl PartitionAccess) -> Result<()> {
+        for (table, places) in &self.unentered {
+            let entered = index_build::enter_before_change(planner, access, table, places).await;
+            entered.map_err(|mut error| {
+                planner.reword(&mut error);
+                error
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -103,12 +127,14 @@ pub(crate) async fn send(
     // Bucket → items, each with the statement that it belongs to and whether it is a statement itself.
     let mut buckets: BTreeMap<usize, (Vec<WorkItem>, Vec<Owner>)> = BTreeMap::new();
     let mut rest = Vec::with_capacity(pendings.len());
+    let mut unentered = Vec::new();
     for (index, pending) in pendings.into_iter().enumerate() {
         for (bucket, item) in pending.work {
             let (items, owners) = buckets.entry(bucket).or_default();
             owners.push(Owner { statement: index, counts: matches!(item, WorkItem::Statement(_)) });
             items.push(item);
         }
+        unentered.extend(pending.unentered);
         let again = (pending.computed, pending.meets_rows);
         rest.push((pending.combine, pending.allocated, again));
     }
@@ -125,9 +151,9 @@ pub(crate) async fn send(
                     rest.iter().filter_map(|(_, allocated, _)| allocated.clone()).collect();
                 let computed = rest.iter().any(|(_, _, (computed, _))| *computed);
                 let meets_rows = rest.iter().any(|(_, _, (_, meets_rows))| *meets_rows);
-                return Err(
-                    refused(planner, access, error, &owners, &allocated, (computed, meets_rows)).await
-                );
+                let refusal =
+                    refused(planner, access, error, &owners, &allocated, (computed, meets_rows)).await;
+                return Err(Refusal { unentered, ..refusal });
             }
         }
     };
@@ -144,7 +170,33 @@ pub(crate) async fn send(
             }
         }
     }
-    Ok(rest.into_iter().zip(parts).map(|((combine, ..), parts)| combined(combine, parts, max_rows)).collect())
+    let mut results = Vec::with_capacity(rest.len());
+    for ((combine, allocated, _), parts) in rest.into_iter().zip(parts) {
+        // Where the client gave some of the rowids, the last one inserted need not be the greatest.
+        let all_allocated = |count: u64| match &combine {
+            Combine::Sum { rowids, .. } => rowids.len() as u64 == count,
+            Combine::Known(_) => false,
+        };
+        if let Some(allocated) = allocated.filter(|(.., count)| all_allocated(*count)) {
+            release_unused(access, allocated, &parts).await;
+        }
+        results.push(combined(combine, parts, max_rows));
+    }
+    Ok(results)
+}
+
+/// Gives back the rowids behind the last row that was inserted: a conflict clause may have left rows out.
+async fn release_unused(
+    access: &impl PartitionAccess,
+    (table, first, count): (String, i64, u64),
+    parts: &[StatementResult],
+) {
+    let end = first.saturating_add_unsigned(count);
+    let greatest = parts.iter().filter_map(|part| part.last_insert_rowid).max();
+    let unused = greatest.map_or(first, |greatest| greatest.saturating_add(1).max(first));
+    if let Ok(count @ 1..) = u64::try_from(end.saturating_sub(unused)) {
+        access.release_rowids(&table, unused, count).await;
+    }
 }
 
 /// Makes an error the client's own: its constraint's name, its statement's number; and gives back what was
@@ -165,7 +217,7 @@ async fn refused(
         named.iter().all(|&other| other == first).then_some(u32::try_from(first).ok()?)
     });
     if error.outcome != Outcome::NotApplied {
-        return Refusal { error, again: false };
+        return error.into();
     }
     let mut again = error.code == ErrorCode::SerializationFailure && computed;
     again |= meets_rows && error.code == ErrorCode::UniqueViolation;
@@ -183,14 +235,20 @@ async fn refused(
         }
     }
     planner.reword(&mut error);
-    Refusal { error, again }
+    Refusal { error, again, unentered: Vec::new() }
 }
 
 fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> StatementResult {
-    let (columns, rowid) = match combine {
+    let (columns, rowids) = match combine {
         Combine::Known(result) => return *result,
-        Combine::Sum { columns, last_insert_rowid } => (columns, last_insert_rowid),
+        Combine::Sum { columns, rowids } => (columns, rowids),
     };
+    // Each partition tells the last row that it inserted; the last of these in the statement's order counts.
+    let position = |part: &StatementResult| {
+        let inserted = part.last_insert_rowid?;
+        rowids.iter().rposition(|rowid| *rowid == inserted)
+    };
+    let last = parts.iter().filter_map(position).max().map(|position| rowids[position]);
     let mut sum = StatementResult::default();
     let mut blocks = Vec::new();
     for part in parts {
@@ -214,7 +272,7 @@ fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> Sta
     if let Some(columns) = columns.filter(|columns| columns.len() == sum.columns.len()) {
         sum.columns = columns;
     }
-    sum.last_insert_rowid = rowid.or(sum.last_insert_rowid);
+    sum.last_insert_rowid = last.or(sum.last_insert_rowid);
     sum
 }
 

@@ -2,8 +2,11 @@
 //! and the rows that it changed go back as images. Each image of a changed or deleted row carries the row
 //! that it was computed on; if that is no longer there, the write is refused and computed again.
 
+use std::sync::Arc;
+
 use common::entry::{Change as RowChange, Effects};
 use common::protocol::{Statement, StatementResult};
+use common::schema::GlobalIndex;
 use common::{Error, Result, Value};
 
 use super::Limits;
@@ -35,6 +38,8 @@ pub(super) async fn prepare(
         .await?;
     let result: StatementResult = results.pop().unwrap_or_default();
     let routed = route(planner, &change.target, effects)?;
+    let building = change.target.global_indexes.iter().any(|index| index.building);
+    let unentered = building.then(|| (Arc::clone(&change.target), routed.changed));
     if let Some(greatest) = routed.greatest_new_rowid {
         access.rowids_set(&change.target.name, greatest).await?;
     }
@@ -44,6 +49,7 @@ pub(super) async fn prepare(
         allocated: None,
         computed: true,
         meets_rows: change.meets_rows,
+        unentered,
     })
 }
 
@@ -58,12 +64,14 @@ fn whole(change: &Change) -> Vec<crate::plan::Source> {
 
 struct Routed {
     images: Images,
+    /// Where the rows are that change or go.
+    changed: Vec<(usize, Value)>,
     greatest_new_rowid: Option<i64>,
 }
 
 /// Sends each row image to the bucket that owns the row, and its rows in global indexes to theirs.
 fn route(planner: &Planner, table: &Table, effects: Effects) -> Result<Routed> {
-    let mut routed = Routed { images: Images::default(), greatest_new_rowid: None };
+    let mut routed = Routed { images: Images::default(), changed: Vec::new(), greatest_new_rowid: None };
     for effect in effects.rows {
         let name = &effects.tables[usize::from(effect.table)];
         if *name != table.name {
@@ -86,7 +94,11 @@ fn route(planner: &Planner, table: &Table, effects: Effects) -> Result<Routed> {
         }
         let place =
             |image: &Option<Image>| image.as_ref().map(|image| home(planner, table, image)).transpose();
-        match (place(&old)?, place(&new)?) {
+        let (from, to) = (place(&old)?, place(&new)?);
+        if let (Some(from), Some((key, _))) = (from, &old) {
+            routed.changed.extend(key.first().map(|rowid| (from, rowid.clone())));
+        }
+        match (from, to) {
             (Some(from), Some(to)) if from != to => {
                 let ((old_key, old_row), (key, row)) = (old.unwrap_or_default(), new.unwrap_or_default());
                 let gone = RowChange::Delete { key: old_key, old_row: Some(old_row) };
@@ -103,7 +115,10 @@ fn route(planner: &Planner, table: &Table, effects: Effects) -> Result<Routed> {
 }
 
 /// A row's key and its stored columns.
-type Image = (Vec<Value>, Vec<Value>);
+pub(super) type Image = (Vec<Value>, Vec<Value>);
+
+/// Indexed values, the same folded, and the row's rowid.
+type IndexEntry = (Vec<Value>, Vec<Value>, Value);
 
 fn kept(old_row: &Option<Vec<Value>>) -> Result<Vec<Value>> {
     old_row.clone().ok_or_else(|| Error::internal("a change was captured without the row that it replaces"))
@@ -143,6 +158,18 @@ fn home(planner: &Planner, table: &Table, image: &Image) -> Result<usize> {
     Ok(bucket_of(planner.database(), &key))
 }
 
+/// A row's entry in a global index: the indexed values, the same folded, the rowid. `None` for a row with a
+/// NULL among the values, which equals no other.
+pub(super) fn index_entry(table: &Table, index: &GlobalIndex, image: &Image) -> Result<Option<IndexEntry>> {
+    let columns = table.index_columns(index);
+    let values = columns_of(table, image, &columns)?;
+    if values.iter().any(Value::is_null) {
+        return Ok(None);
+    }
+    let folded = folded(table, &columns, &values)?;
+    Ok(Some((values, folded, image.0.first().cloned().unwrap_or_default())))
+}
+
 fn route_index_rows(
     planner: &Planner,
     table: &Table,
@@ -151,25 +178,22 @@ fn route_index_rows(
     images: &mut Images,
 ) -> Result<()> {
     for index in &table.global_indexes {
-        let columns = table.index_columns(index);
-        let entry = |image: Option<&Image>| -> Result<Option<(Vec<Value>, Value)>> {
-            let Some(image) = image else { return Ok(None) };
-            let values = columns_of(table, image, &columns)?;
-            let rowid = image.0.first().cloned().unwrap_or_default();
-            Ok((!values.iter().any(Value::is_null)).then_some((values, rowid)))
+        let entry = |image: Option<&Image>| match image {
+            Some(image) => index_entry(table, index, image),
+            None => Ok(None),
         };
         let (before, after) = (entry(old)?, entry(new)?);
         if before == after {
             continue;
         }
-        if let Some((values, rowid)) = before {
-            let bucket = bucket_of_index_row(planner.database(), &folded(table, &columns, &values)?);
+        if let Some((values, folded, rowid)) = before {
+            let bucket = bucket_of_index_row(planner.database(), &folded);
             let mut row = values.clone();
             row.push(rowid);
             images.push(bucket, &index.table, RowChange::Delete { key: values, old_row: Some(row) });
         }
-        if let Some((values, rowid)) = after {
-            let bucket = bucket_of_index_row(planner.database(), &folded(table, &columns, &values)?);
+        if let Some((values, folded, rowid)) = after {
+            let bucket = bucket_of_index_row(planner.database(), &folded);
             images.push(bucket, &index.table, index_row(values, rowid));
         }
     }

@@ -1,14 +1,18 @@
 //! A database whose partitions are SQLite files in this process: what a gateway does, without a network.
 #![allow(dead_code)]
 
+pub mod compare;
+
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use common::catalog::{Database, DatabaseState};
+use common::entry::{Change, Effects};
 use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, key_ranges};
 use common::protocol::{Params, RowsHeader, Statement, StatementResult, WorkItem};
 use common::schema::{DatabaseKind, PartitionType, Schema};
-use common::{Error, PartitionId, Result, Value};
+use common::{Error, ErrorCode, Outcome, PartitionId, Result, Value};
 use futures_util::StreamExt as _;
 use query::access::{PartitionAccess, RowStream};
 use query::schema::SchemaChange;
@@ -21,6 +25,7 @@ struct File {
     applier: Applier,
     executor: Executor,
     reader: Reader,
+    schema_version: u64,
 }
 
 pub struct Cluster {
@@ -34,6 +39,17 @@ pub struct Cluster {
     pub reuses_rowids: bool,
     /// Rows that fragments brought to the coordinator.
     pub rows_streamed: Mutex<u64>,
+    /// How many writes and schema changes still work; after that each is refused.
+    pub writes_left: AtomicU64,
+    /// Rows of the hidden tables, counted by their effects.
+    hidden_rows: Mutex<BTreeMap<String, i64>>,
+    changing_schema: Mutex<()>,
+}
+
+/// One request against the version of the schema that it was planned on.
+pub struct Session<'a> {
+    cluster: &'a Cluster,
+    schema_version: AtomicU64,
 }
 
 impl Cluster {
@@ -53,7 +69,7 @@ impl Cluster {
                 let applier = Applier::create(&location, &SystemState::default()).unwrap();
                 let executor = Executor::open(&location).unwrap();
                 let reader = Reader::open(&location).unwrap();
-                Mutex::new(File { applier, executor, reader })
+                Mutex::new(File { applier, executor, reader, schema_version: 0 })
             })
             .collect();
         let buckets = (1..)
@@ -81,6 +97,9 @@ impl Cluster {
             rowids: Mutex::default(),
             reuses_rowids: false,
             rows_streamed: Mutex::default(),
+            writes_left: AtomicU64::new(u64::MAX),
+            hidden_rows: Mutex::default(),
+            changing_schema: Mutex::default(),
         }
     }
 
@@ -93,7 +112,40 @@ impl Cluster {
     }
 
     pub async fn run(&self, request: SqlRequest) -> Result<Vec<Result<StatementResult>>> {
-        Ok(run(&self.planner(), self, request).await?.results)
+        loop {
+            let planner = self.planner();
+            let version = planner.database().schema.version;
+            let session = self.session(version);
+            let answer = run(&planner, &session, request.clone()).await;
+            let unchanged = session.schema_version.load(Ordering::SeqCst) == version;
+            let stale = |error: &Error| {
+                error.code == ErrorCode::StaleSchema && error.outcome == Outcome::NotApplied && unchanged
+            };
+            let first = match &answer {
+                Ok(answer) => answer.results.first().and_then(|first| first.as_ref().err()),
+                Err(error) => Some(error),
+            };
+            if first.is_some_and(stale) {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            return Ok(answer?.results);
+        }
+    }
+
+    fn session(&self, schema_version: u64) -> Session<'_> {
+        Session { cluster: self, schema_version: AtomicU64::new(schema_version) }
+    }
+
+    /// A request planned on the schema as it is.
+    fn current(&self) -> Session<'_> {
+        self.session(self.database().schema.version)
+    }
+
+    fn spend_a_write(&self) -> Result<()> {
+        let spent =
+            self.writes_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        spent.map(drop).map_err(|_| Error::new(ErrorCode::Unavailable, "no more writes"))
     }
 
     pub async fn with(&self, sql: &str, params: Params) -> Result<StatementResult> {
@@ -133,7 +185,26 @@ impl Cluster {
         self.planner().describe(&statement).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
     }
 
-    /// Rows of a table by bucket, hidden tables included.
+    /// Rows of a hidden table over all buckets.
+    pub fn hidden_rows(&self, table: &str) -> i64 {
+        self.hidden_rows.lock().unwrap().get(table).copied().unwrap_or(0)
+    }
+
+    fn count_hidden(&self, effects: &Effects) {
+        let mut hidden = self.hidden_rows.lock().unwrap();
+        for effect in &effects.rows {
+            let table = &effects.tables[usize::from(effect.table)];
+            if table.starts_with("_unique_") {
+                *hidden.entry(table.clone()).or_default() += match effect.change {
+                    Change::Insert { .. } => 1,
+                    Change::Update { .. } => 0,
+                    Change::Delete { .. } => -1,
+                };
+            }
+        }
+    }
+
+    /// Rows of a table by bucket.
     pub fn counts(&self, table: &str) -> Vec<u64> {
         (0..self.files.len())
             .map(|bucket| {
@@ -143,11 +214,20 @@ impl Cluster {
             })
             .collect()
     }
+}
+
+impl Session<'_> {
+    fn file(&self, bucket: usize) -> Result<std::sync::MutexGuard<'_, File>> {
+        let file = self.cluster.files[bucket].lock().unwrap();
+        if file.schema_version == self.schema_version.load(Ordering::SeqCst) {
+            return Ok(file);
+        }
+        Err(Error::new(ErrorCode::StaleSchema, format!("the schema version is {}", file.schema_version)))
+    }
 
     fn read_now(&self, bucket: usize, statement: &Statement, rows: u64) -> Result<StatementResult> {
-        let mut file = self.files[bucket].lock().unwrap();
         let budget = Budget { rows, ..Budget::default() };
-        Ok(file.reader.query(statement, &budget)?)
+        Ok(self.file(bucket)?.reader.query(statement, &budget)?)
     }
 }
 
@@ -155,14 +235,14 @@ pub fn moment(now_ms: u64) -> Moment {
     Moment { now_ms, random: u128::from(now_ms).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) }
 }
 
-impl PartitionAccess for Cluster {
+impl PartitionAccess for Session<'_> {
     async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
         self.read_now(bucket, &statement, u64::from(max_rows))
     }
 
     async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
         let (mut columns, mut types, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut file = self.files[bucket].lock().unwrap();
+        let mut file = self.file(bucket)?;
         file.reader
             .snapshot()?
             .stream(
@@ -173,7 +253,7 @@ impl PartitionAccess for Cluster {
                     Flow::Continue
                 },
                 |block| {
-                    *self.rows_streamed.lock().unwrap() += u64::from(block.rows);
+                    *self.cluster.rows_streamed.lock().unwrap() += u64::from(block.rows);
                     blocks.push(Ok(block));
                     Flow::Continue
                 },
@@ -189,7 +269,9 @@ impl PartitionAccess for Cluster {
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
         let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
-        let mut files: Vec<_> = work.iter().map(|(bucket, _)| self.files[*bucket].lock().unwrap()).collect();
+        self.cluster.spend_a_write()?;
+        let files: Result<Vec<_>> = work.iter().map(|(bucket, _)| self.file(*bucket)).collect();
+        let mut files = files?;
         let mut answers = Vec::new();
         let mut failure = None;
         for (file, (_, items)) in files.iter_mut().zip(&work) {
@@ -206,7 +288,7 @@ impl PartitionAccess for Cluster {
             if failure.is_some() && file.executor.is_open() {
                 file.executor.rollback();
             } else if file.executor.is_open() {
-                file.executor.take_effects();
+                self.cluster.count_hidden(&file.executor.take_effects());
                 file.executor.commit(|_| Ok(())).unwrap();
             }
         }
@@ -214,14 +296,14 @@ impl PartitionAccess for Cluster {
     }
 
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
-        let mut rowids = self.rowids.lock().unwrap();
+        let mut rowids = self.cluster.rowids.lock().unwrap();
         let entry = rowids.entry(table.to_owned()).or_insert((1, false));
-        if entry.1 || self.reuses_rowids {
-            if self.reuses_rowids {
+        if entry.1 || self.cluster.reuses_rowids {
+            if self.cluster.reuses_rowids {
                 entry.0 = 1;
             }
             let sql = format!("SELECT max(rowid) FROM \"{table}\"");
-            for bucket in 0..self.files.len() {
+            for bucket in 0..self.cluster.files.len() {
                 let statement = Statement { sql: sql.clone(), params: Params::None };
                 let found = self.read_now(bucket, &statement, 1)?.rows.to_values().unwrap();
                 if let Value::Integer(greatest) = found[0][0] {
@@ -236,7 +318,7 @@ impl PartitionAccess for Cluster {
     }
 
     async fn release_rowids(&self, table: &str, first: i64, count: u64) {
-        let mut rowids = self.rowids.lock().unwrap();
+        let mut rowids = self.cluster.rowids.lock().unwrap();
         if let Some(entry) = rowids.get_mut(table)
             && entry.0 == first + i64::try_from(count).unwrap()
         {
@@ -245,19 +327,26 @@ impl PartitionAccess for Cluster {
     }
 
     async fn rowids_set(&self, table: &str, _greatest: i64) -> Result<()> {
-        self.rowids.lock().unwrap().entry(table.to_owned()).or_insert((1, false)).1 = true;
+        self.cluster.rowids.lock().unwrap().entry(table.to_owned()).or_insert((1, false)).1 = true;
         Ok(())
     }
 
     async fn change_schema(&self, change: SchemaChange) -> Result<()> {
-        for file in &self.files {
+        let cluster = self.cluster;
+        cluster.spend_a_write()?;
+        let _alone = cluster.changing_schema.lock().unwrap();
+        let version = change.schema.version;
+        if cluster.database().schema.version + 1 != version {
+            return Err(Error::new(ErrorCode::StaleSchema, "the schema has changed meanwhile"));
+        }
+        for file in &cluster.files {
             let mut file = file.lock().unwrap();
             file.applier.begin()?;
-            let done = file.applier.change_schema(change.schema.version, &change.statements);
-            match done {
+            match file.applier.change_schema(version, &change.statements) {
                 Ok(changed) => {
                     assert!(changed, "a schema version was used twice");
                     file.applier.commit()?;
+                    file.schema_version = version;
                 }
                 Err(error) => {
                     file.applier.rollback();
@@ -265,11 +354,51 @@ impl PartitionAccess for Cluster {
                 }
             }
         }
-        let mut database = self.database.write().unwrap();
+        let specs = change.schema.tables.values();
+        let hidden: Vec<&str> =
+            specs.flat_map(|spec| &spec.global_indexes).map(|index| index.table.as_str()).collect();
+        cluster.hidden_rows.lock().unwrap().retain(|table, _| hidden.contains(&table.as_str()));
+        let mut database = cluster.database.write().unwrap();
         let mut newer = database.as_ref().clone();
         newer.schema = change.schema;
         *database = Arc::new(newer);
-        *self.planner.write().unwrap() = Arc::new(Planner::new(Arc::clone(&database))?);
+        *cluster.planner.write().unwrap() = Arc::new(Planner::new(Arc::clone(&database))?);
+        self.schema_version.store(version, Ordering::SeqCst);
         Ok(())
+    }
+}
+
+/// Requests planned on the schema as it is.
+impl PartitionAccess for Cluster {
+    async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
+        self.current().read(bucket, statement, max_rows).await
+    }
+
+    async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
+        self.current().stream(bucket, statement).await
+    }
+
+    async fn write(
+        &self,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        self.current().write(work, max_rows).await
+    }
+
+    async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
+        self.current().allocate_rowids(table, count).await
+    }
+
+    async fn release_rowids(&self, table: &str, first: i64, count: u64) {
+        self.current().release_rowids(table, first, count).await;
+    }
+
+    async fn rowids_set(&self, table: &str, greatest: i64) -> Result<()> {
+        self.current().rowids_set(table, greatest).await
+    }
+
+    async fn change_schema(&self, change: SchemaChange) -> Result<()> {
+        self.current().change_schema(change).await
     }
 }

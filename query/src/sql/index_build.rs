@@ -1,0 +1,199 @@
+//! Enters rows that exist into global indexes under construction.
+//!
+//! A row and its entry are one guarded write: it succeeds only if the row is still as it was read, and every
+//! writer removes the entry together with the row. So at any time an entry has its row, and the index is
+//! whole when each row was visited once.
+
+use std::time::Instant;
+
+use common::entry::Change as RowChange;
+use common::names::quote_identifier;
+use common::protocol::{Params, Statement, StatementResult};
+use common::{Error, ErrorCode, Outcome, Result, Value};
+
+use super::ATTEMPTS_MAX;
+use super::insert::index_row;
+use super::write::Images;
+use super::write_back::{Image, index_entry};
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::schema::Build;
+use crate::table::{Table, bucket_of_index_row};
+use common::schema::GlobalIndex;
+
+/// Rows that are read, and entered in one write, at a time.
+const PAGE: u32 = 256;
+
+/// Enters all rows. A unique violation means that two rows have equal values; its text names the hidden table.
+pub(super) async fn fill(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    builds: &[Build],
+    until: Option<Instant>,
+) -> Result<()> {
+    for build in builds {
+        let table = planner.table(&build.table).ok_or_else(|| Error::internal("an indexed table is gone"))?;
+        let target = Target { planner, table: &table, index: &build.index };
+        for bucket in 0..planner.buckets() {
+            let mut after = None;
+            loop {
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    return Err(too_long());
+                }
+                let page = target.read(access, bucket, Scan::After(after)).await?;
+                let Some((key, _)) = page.last() else { break };
+                after = key.first().cloned();
+                target.enter_page(access, bucket, &page).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn too_long() -> Error {
+    Error::new(
+        ErrorCode::Timeout,
+        "entering the rows into the UNIQUE index took too long; nothing was changed",
+    )
+    .with_hint("make it while the table has fewer rows, or put the partition key's columns into the index")
+}
+
+/// A row under its rowid in a bucket.
+pub(super) type Place = (usize, Value);
+
+/// Enters rows that a change could not be made on because their entries may be missing: where a table has an
+/// index under construction, its rows are entered before they change.
+pub(super) async fn enter_before_change(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Table,
+    places: &[Place],
+) -> Result<()> {
+    for index in table.global_indexes.iter().filter(|index| index.building) {
+        let target = Target { planner, table, index };
+        for (bucket, rowid) in places {
+            target.enter_row(access, *bucket, rowid).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Which rows of a bucket are read.
+enum Scan<'a> {
+    After(Option<Value>),
+    Only(&'a Value),
+}
+
+struct Target<'a> {
+    planner: &'a Planner,
+    table: &'a Table,
+    index: &'a GlobalIndex,
+}
+
+impl Target<'_> {
+    async fn read(&self, access: &impl PartitionAccess, bucket: usize, scan: Scan<'_>) -> Result<Vec<Image>> {
+        let rowid = self.table.rowid_name.ok_or_else(|| Error::internal("an indexed table has no rowid"))?;
+        let mut columns = vec![rowid.to_owned()];
+        let names = self.table.stored().map(|position| quote_identifier(&self.table.columns[position].name));
+        columns.extend(names);
+        let (condition, given) = match scan {
+            Scan::After(None) => (String::new(), None),
+            Scan::After(Some(last)) => (format!(" WHERE {rowid} > ?"), Some(last)),
+            Scan::Only(key) => (format!(" WHERE {rowid} = ?"), Some(key.clone())),
+        };
+        let name = quote_identifier(&self.table.name);
+        let sql =
+            format!("SELECT {} FROM {name}{condition} ORDER BY {rowid} LIMIT {PAGE}", columns.join(", "));
+        let params = given.map_or(Params::None, |value| Params::Positional(vec![value]));
+        let result = access.read(bucket, Statement { sql, params }, PAGE).await?;
+        let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+        if rows.is_empty() && result.truncated {
+            return Err(Error::new(ErrorCode::ResultTooBig, "a row is too large to be indexed"));
+        }
+        Ok(rows.into_iter().map(|mut row| (vec![row.remove(0)], row)).collect())
+    }
+
+    async fn enter_page(&self, access: &impl PartitionAccess, bucket: usize, page: &[Image]) -> Result<()> {
+        let mut images = Images::default();
+        for row in page {
+            self.push_entry(bucket, row, &mut images)?;
+        }
+        match write(access, images).await {
+            Err(refused) if is_about_a_row(&refused) => {
+                for (key, _) in page {
+                    self.enter_row(access, bucket, &key[0]).await?;
+                }
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Enters one row, as it is now, if it is there and not entered already.
+    async fn enter_row(&self, access: &impl PartitionAccess, bucket: usize, rowid: &Value) -> Result<()> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let Some(row) = self.read(access, bucket, Scan::Only(rowid)).await?.pop() else { return Ok(()) };
+            let mut images = Images::default();
+            self.push_entry(bucket, &row, &mut images)?;
+            let refused = match write(access, images).await {
+                Err(refused) if is_about_a_row(&refused) => refused,
+                other => return other.map(drop),
+            };
+            if refused.code == ErrorCode::UniqueViolation {
+                let mut images = Images::default();
+                self.push_proof(bucket, &row, &mut images)?;
+                match write(access, images).await {
+                    Err(other) if is_about_a_row(&other) => {}
+                    other => return other.map(drop),
+                }
+            }
+            if attempt == ATTEMPTS_MAX {
+                return Err(refused);
+            }
+        }
+    }
+
+    /// The row, which must still be this one, and its entry, which must not be there.
+    fn push_entry(&self, bucket: usize, row: &Image, images: &mut Images) -> Result<()> {
+        let Some((place, values, rowid)) = self.entry(row)? else { return Ok(()) };
+        images.push(bucket, &self.table.name, unchanged(row.0.clone(), row.1.clone()));
+        images.push(place, &self.index.table, index_row(values, rowid));
+        Ok(())
+    }
+
+    /// The row and its entry, which must both be there.
+    fn push_proof(&self, bucket: usize, row: &Image, images: &mut Images) -> Result<()> {
+        let Some((place, values, rowid)) = self.entry(row)? else { return Ok(()) };
+        images.push(bucket, &self.table.name, unchanged(row.0.clone(), row.1.clone()));
+        let mut entry = values.clone();
+        entry.push(rowid);
+        images.push(place, &self.index.table, unchanged(values, entry));
+        Ok(())
+    }
+
+    /// Bucket, key and rowid of the row's entry; `None` for a row with a NULL, which equals no other.
+    fn entry(&self, row: &Image) -> Result<Option<(usize, Vec<Value>, Value)>> {
+        let Some((values, folded, rowid)) = index_entry(self.table, self.index, row)? else {
+            return Ok(None);
+        };
+        Ok(Some((bucket_of_index_row(self.planner.database(), &folded), values, rowid)))
+    }
+}
+
+/// A change to what the row is already: it only holds if it is.
+fn unchanged(key: Vec<Value>, row: Vec<Value>) -> RowChange {
+    RowChange::Update { old_key: key.clone(), key, old_row: Some(row.clone()), row }
+}
+
+async fn write(access: &impl PartitionAccess, images: Images) -> Result<Vec<Vec<StatementResult>>> {
+    let work: Vec<_> = images.into_work().map(|(bucket, item)| (bucket, vec![item])).collect();
+    if work.is_empty() { Ok(Vec::new()) } else { access.write(work, 0).await }
+}
+
+/// Whether a row is not what it was taken for, rather than anything else being wrong.
+fn is_about_a_row(error: &Error) -> bool {
+    let code = matches!(error.code, ErrorCode::UniqueViolation | ErrorCode::SerializationFailure);
+    code && error.outcome == Outcome::NotApplied
+}
