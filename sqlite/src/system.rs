@@ -248,16 +248,13 @@ impl<'c> System<'c> {
         Ok(())
     }
 
-    /// Forgets decisions to abort whose transactions' deadlines lie before `now`; returns how many.
-    pub fn remove_aborts_before(&self, now: Hlc) -> Result<usize> {
-        let mut removed = 0;
-        for decision in self.all_decisions()? {
-            if !decision.commit && decision.transaction.deadline < now {
-                self.remove_decision(decision.transaction)?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
+    /// The decisions of transactions whose deadlines lie before `now`, oldest first.
+    pub fn decisions_before(&self, now: Hlc) -> Result<Vec<Decision>> {
+        let mut statement =
+            self.raw.prepare_cached(ours!("SELECT decision FROM _decisions WHERE id < ? ORDER BY id"))?;
+        let end = key(TransactionId { deadline: now, unique: 0 });
+        let found = statement.query_map([end], |row| row.get::<_, Vec<u8>>(0))?;
+        found.map(|bytes| decode(&bytes?)).collect()
     }
 
     fn list<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>> {

@@ -199,7 +199,9 @@ fn open_transactions_are_kept_with_the_rows() {
     applier.commit().unwrap();
     assert_eq!(replica.read("SELECT count(*) FROM t"), [[1.into()]]);
     applier.begin().unwrap();
-    assert_eq!(applier.system().remove_aborts_before(Hlc(55)).unwrap(), 1);
+    let before = applier.system().decisions_before(Hlc(55)).unwrap();
+    assert_eq!(before.iter().map(|decision| decision.commit).collect::<Vec<_>>(), [false, true], "in order");
+    applier.system().remove_decision(before[0].transaction).unwrap();
     applier.commit().unwrap();
     assert_eq!(applier.system().all_decisions().unwrap().len(), 2);
     assert!(applier.system().decision(id(2, 40)).unwrap().is_none());

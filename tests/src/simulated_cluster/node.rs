@@ -17,15 +17,15 @@ use sqlite::simulated::SimulatedDisk;
 use sqlite::{Budget, Location, Maintenance, Reader};
 use storage_node::replica::machine::{Answer, Machine, Origin, Pending, Turn};
 
+mod care;
+mod reads;
+
 use super::PlantedBug;
 use super::log_files::{self, LogFiles};
 
 /// The partition under test.
 pub const PARTITION: PartitionId = PartitionId(1);
 const LOG_DIRECTORY: &str = "log";
-const SNAPSHOT: &str = "snapshot.db";
-/// A write-ahead log of SQLite larger than this is moved into the database file.
-const WAL_BYTES_MAX: u64 = 40_000;
 
 /// What a node wants from the world outside.
 #[derive(Debug)]
@@ -109,20 +109,6 @@ pub struct Node {
     now_us: u64,
     requests: u64,
     wishes: Vec<Wish>,
-}
-
-/// Reads and confirmations of leadership under way, by their context.
-#[derive(Default)]
-struct Reads {
-    last_context: u64,
-    waiting: BTreeMap<u64, Question>,
-    /// Answered by the group, waiting for their index to be applied.
-    ready: Vec<(u64, u64, u64)>,
-}
-
-enum Question {
-    Register { operation: u64, register: u64 },
-    Leadership { batch: u64 },
 }
 
 /// Why a node could not start or go on. On a disk that only forgets what was not synced this never happens to
@@ -331,163 +317,6 @@ impl Node {
             }
         }
     }
-}
-
-/// Reads.
-impl Node {
-    fn ask(&mut self, question: Question) {
-        self.reads.last_context += 1;
-        let context = self.reads.last_context;
-        if self.group.read(context).is_ok() {
-            self.reads.waiting.insert(context, question);
-        } else {
-            self.refuse(question);
-        }
-    }
-
-    /// The group may forget a read; asking again under a new name is always right.
-    fn ask_again(&mut self) {
-        for (_, question) in std::mem::take(&mut self.reads.waiting) {
-            self.ask(question);
-        }
-    }
-
-    fn refuse(&mut self, question: Question) {
-        match question {
-            Question::Register { operation, .. } => {
-                self.wishes.push(Wish::Read { operation, outcome: Err(()) });
-            }
-            Question::Leadership { batch } => self.machine.leadership_unconfirmed(batch),
-        }
-    }
-
-    fn refuse_reads(&mut self) {
-        for (_, question) in std::mem::take(&mut self.reads.waiting) {
-            self.refuse(question);
-        }
-    }
-
-    fn answered(&mut self, context: u64, index: u64) {
-        match self.reads.waiting.remove(&context) {
-            Some(Question::Register { operation, register }) => {
-                self.reads.ready.push((index, operation, register));
-            }
-            Some(Question::Leadership { batch }) => self.machine.leadership_confirmed(batch),
-            // An earlier name of a question that was asked again.
-            None => {}
-        }
-    }
-
-    fn serve_reads(&mut self) -> Result<(), Broken> {
-        let applied = self.machine.received();
-        let (now, later) =
-            std::mem::take(&mut self.reads.ready).into_iter().partition(|(index, ..)| *index <= applied);
-        self.reads.ready = later;
-        let now: Vec<(u64, u64, u64)> = now;
-        for (_, operation, register) in now {
-            let value = self.register(register)?;
-            self.wishes.push(Wish::Read { operation, outcome: Ok(value) });
-        }
-        Ok(())
-    }
-
-    /// What this replica's file says of a register.
-    pub fn register(&mut self, register: u64) -> Result<Option<u64>, Broken> {
-        let found = self.numbers(&format!("SELECT value FROM register WHERE key = {register}"))?;
-        Ok(found.into_iter().next())
-    }
-
-    /// The writes that this replica's file holds.
-    pub fn done(&mut self) -> Result<BTreeSet<u64>, Broken> {
-        self.numbers("SELECT operation FROM done")
-    }
-
-    fn numbers(&mut self, sql: &str) -> Result<BTreeSet<u64>, Broken> {
-        let statement = Statement { sql: sql.into(), params: Params::None };
-        let result = self.reader.query(&statement, &Budget::unlimited());
-        let result = result.map_err(|error| broken("read")(&error))?;
-        let rows = result.rows.to_values().map_err(|error| broken("read")(&error))?;
-        let number = |row: Vec<Value>| match row[0] {
-            Value::Integer(number) => u64::try_from(number).expect("only positive numbers are written"),
-            ref other => panic!("a number was written, {other:?} was read"),
-        };
-        Ok(rows.into_iter().map(number).collect())
-    }
-}
-
-/// Checkpoints, truncation and snapshots.
-impl Node {
-    fn maintain(&mut self) -> Result<(), Broken> {
-        let written = self.machine.checkpoint(WAL_BYTES_MAX).map_err(|error| broken("checkpoint")(&error))?;
-        let keep = written.saturating_sub(self.setup.log_entries);
-        if let Some(start) = self.group.truncation(keep) {
-            let mut batch = LogBatch::default();
-            batch.truncate(PARTITION, start.clone());
-            self.log.write(batch, false).map_err(|error| broken("truncate the log")(&error))?;
-            self.group.compacted(&start);
-        }
-        Ok(())
-    }
-
-    fn make_snapshot(&mut self) -> Result<(), Broken> {
-        self.machine.flush().map_err(|error| broken("flush")(&error))?;
-        let to = self.disk.location(Path::new(SNAPSHOT));
-        delete_database(&self.disk, Path::new(SNAPSHOT));
-        if self.maintenance.backup(&to, || true).is_err() {
-            self.group.snapshot_not_made();
-            return Ok(());
-        }
-        let state = self.machine.state().position;
-        self.group.snapshot_ready(SnapshotDescription {
-            index: state.index,
-            term: state.term,
-            configuration: self.machine.configuration().clone(),
-            bytes: read_file(&self.disk, Path::new(SNAPSHOT))
-                .map_err(|error| broken("read a snapshot")(&error))?,
-        });
-        Ok(())
-    }
-
-    /// Writes a received snapshot as the next generation. The simulation lets the file travel inside the
-    /// message; how production moves it does not matter to what must hold.
-    fn stage(&mut self, snapshot: &SnapshotDescription) -> Result<(), Broken> {
-        let generation = self.generation + 1;
-        let path = database_path(generation);
-        delete_database(&self.disk, &path);
-        self.disk
-            .create(&path)
-            .and_then(|()| self.disk.write_at(&path, 0, &snapshot.bytes))
-            .and_then(|()| self.disk.sync(&path))
-            .map_err(|error| broken("stage a snapshot")(&error))?;
-        self.staged = Some((generation, snapshot.clone()));
-        Ok(())
-    }
-
-    fn install(&mut self) -> Result<(), Broken> {
-        if let Some((_, snapshot)) = &self.staged
-            && !matches!(self.group.install_snapshot(snapshot), consensus::InstallOutcome::Adopted)
-        {
-            self.staged = None;
-        }
-        Ok(())
-    }
-
-    fn switch_generation(&mut self) -> Result<(), Broken> {
-        let Some((generation, _)) = self.staged.take() else { return Ok(()) };
-        self.generation = generation;
-        self.location = self.disk.location(&database_path(generation));
-        let outbox = self.machine.abandon();
-        self.wishes.extend(outbox.answers.into_iter().map(Wish::Answer));
-        self.machine = Machine::open(&self.location, PARTITION, None)
-            .map_err(|error| broken("open the installed state")(&error))?;
-        if let Some(PlantedBug::Machine(bug)) = self.setup.bug {
-            self.machine.plant(bug);
-        }
-        self.reader = Reader::open(&self.location).map_err(|error| broken("open a reader")(&error))?;
-        self.maintenance =
-            Maintenance::open(&self.location).map_err(|error| broken("open for maintenance")(&error))?;
-        Ok(())
-    }
 
     /// Index applied, and a digest of every row and of the schema.
     pub fn digest(&mut self) -> Result<(u64, u128), Broken> {
@@ -513,27 +342,6 @@ impl Node {
     pub fn is_writable(&self) -> bool {
         self.machine.is_writable()
     }
-}
-
-fn database_path(generation: u64) -> PathBuf {
-    PathBuf::from(format!("partition-{generation}.db"))
-}
-
-/// Removes what an earlier attempt may have left.
-fn delete_database(disk: &SimulatedDisk, path: &Path) {
-    for suffix in ["", "-wal", "-journal"] {
-        let file = PathBuf::from(format!("{}{suffix}", path.display()));
-        if disk.open(&file).is_ok() {
-            disk.delete(&file).expect("it was there a moment ago");
-        }
-    }
-}
-
-fn read_file(disk: &SimulatedDisk, path: &Path) -> std::io::Result<Bytes> {
-    let size = usize::try_from(disk.size(path)?).expect("simulated files are small");
-    let mut bytes = vec![0; size];
-    disk.read_at(path, 0, &mut bytes)?;
-    Ok(Bytes::from(bytes))
 }
 
 fn open_log(setup: &NodeSetup, disk: &SimulatedDisk) -> Result<SharedLog<LogFiles>, Broken> {

@@ -151,9 +151,9 @@ impl Machine {
     /// another partition. A commit decided here stays until every participant has confirmed it.
     fn forget_before(&mut self, now: Hlc) -> Result<(), Fault> {
         let system = self.store.applier()?.system();
-        for decision in system.all_decisions()? {
+        for decision in system.decisions_before(now)? {
             let kept_for_others = decision.commit && !decision.participants.is_empty();
-            if !kept_for_others && decision.transaction.deadline < now {
+            if !kept_for_others {
                 system.remove_decision(decision.transaction)?;
             }
         }

@@ -1,0 +1,104 @@
+//! Linearizable reads: asked of the group, served from the replica's file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::Value;
+use common::protocol::{Params, Statement};
+use sqlite::Budget;
+
+use super::{Broken, Node, Wish, broken};
+
+/// Reads and confirmations of leadership under way, by their context.
+#[derive(Default)]
+pub(super) struct Reads {
+    last_context: u64,
+    waiting: BTreeMap<u64, Question>,
+    /// Answered by the group, waiting for their index to be applied.
+    ready: Vec<(u64, u64, u64)>,
+}
+
+pub(super) enum Question {
+    Register { operation: u64, register: u64 },
+    Leadership { batch: u64 },
+}
+
+impl Node {
+    pub(super) fn ask(&mut self, question: Question) {
+        self.reads.last_context += 1;
+        let context = self.reads.last_context;
+        if self.group.read(context).is_ok() {
+            self.reads.waiting.insert(context, question);
+        } else {
+            self.refuse(question);
+        }
+    }
+
+    /// The group may forget a read; asking again under a new name is always right.
+    pub(super) fn ask_again(&mut self) {
+        for (_, question) in std::mem::take(&mut self.reads.waiting) {
+            self.ask(question);
+        }
+    }
+
+    fn refuse(&mut self, question: Question) {
+        match question {
+            Question::Register { operation, .. } => {
+                self.wishes.push(Wish::Read { operation, outcome: Err(()) });
+            }
+            Question::Leadership { batch } => self.machine.leadership_unconfirmed(batch),
+        }
+    }
+
+    pub(super) fn refuse_reads(&mut self) {
+        for (_, question) in std::mem::take(&mut self.reads.waiting) {
+            self.refuse(question);
+        }
+    }
+
+    pub(super) fn answered(&mut self, context: u64, index: u64) {
+        match self.reads.waiting.remove(&context) {
+            Some(Question::Register { operation, register }) => {
+                self.reads.ready.push((index, operation, register));
+            }
+            Some(Question::Leadership { batch }) => self.machine.leadership_confirmed(batch),
+            // An earlier name of a question that was asked again.
+            None => {}
+        }
+    }
+
+    pub(super) fn serve_reads(&mut self) -> Result<(), Broken> {
+        let applied = self.machine.received();
+        let (now, later) =
+            std::mem::take(&mut self.reads.ready).into_iter().partition(|(index, ..)| *index <= applied);
+        self.reads.ready = later;
+        let now: Vec<(u64, u64, u64)> = now;
+        for (_, operation, register) in now {
+            let value = self.register(register)?;
+            self.wishes.push(Wish::Read { operation, outcome: Ok(value) });
+        }
+        Ok(())
+    }
+
+    /// What this replica's file says of a register.
+    pub fn register(&mut self, register: u64) -> Result<Option<u64>, Broken> {
+        let found = self.numbers(&format!("SELECT value FROM register WHERE key = {register}"))?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The writes that this replica's file holds.
+    pub fn done(&mut self) -> Result<BTreeSet<u64>, Broken> {
+        self.numbers("SELECT operation FROM done")
+    }
+
+    fn numbers(&mut self, sql: &str) -> Result<BTreeSet<u64>, Broken> {
+        let statement = Statement { sql: sql.into(), params: Params::None };
+        let result = self.reader.query(&statement, &Budget::unlimited());
+        let result = result.map_err(|error| broken("read")(&error))?;
+        let rows = result.rows.to_values().map_err(|error| broken("read")(&error))?;
+        let number = |row: Vec<Value>| match row[0] {
+            Value::Integer(number) => u64::try_from(number).expect("only positive numbers are written"),
+            ref other => panic!("a number was written, {other:?} was read"),
+        };
+        Ok(rows.into_iter().map(number).collect())
+    }
+}
