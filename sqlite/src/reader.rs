@@ -132,6 +132,18 @@ impl ReaderPool {
         }
     }
 
+    /// Borrows a reader that is open and idle, if there is one. Never waits.
+    #[must_use]
+    pub fn acquire_idle(&self) -> Option<PooledReader> {
+        let mut state = self.shared.state.lock();
+        if state.lent >= self.shared.limit {
+            return None;
+        }
+        let reader = state.idle.pop()?;
+        state.lent += 1;
+        Some(PooledReader { reader: Some(reader), shared: Arc::clone(&self.shared) })
+    }
+
     /// How many readers are lent now.
     #[must_use]
     pub fn lent(&self) -> usize {
