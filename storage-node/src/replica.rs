@@ -3,6 +3,7 @@
 //! [`machine`] is the deterministic part; [`worker`] is the thread around it; [`reading`] answers reads beside
 //! it; [`published`] is what the worker tells everybody; [`snapshots`] moves files between nodes.
 
+mod event_queue;
 mod inbox;
 pub mod machine;
 pub mod published;
@@ -11,7 +12,6 @@ pub mod snapshots;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fs, io};
@@ -24,6 +24,7 @@ use sqlite::Location;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::event_queue::{EventSender, event_queue};
 use self::inbox::{Event, Host};
 use self::machine::{Job, Machine, Origin, Reply};
 use self::published::Published;
@@ -84,7 +85,7 @@ pub struct Replica {
     reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     group: GroupHandle,
-    inbox: Sender<Event>,
+    inbox: EventSender,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -117,7 +118,7 @@ impl Replica {
         let generation = known.map_or(0, |known| known.generation);
         remove_other_generations(&dir, generation)?;
         let published = Arc::new(Published::new());
-        let (inbox, queue) = channel();
+        let (inbox, queue) = event_queue();
         let opened = open_machine(&assignment, &dir, generation, known).await?;
         let damaged = matches!(opened, Opened::Damaged);
         let machine = if let Opened::Sound(machine) = opened { Some(*machine) } else { None };
@@ -240,6 +241,8 @@ impl Replica {
     /// What the replica reports to the coordinators.
     #[must_use]
     pub fn report(&self) -> ReplicaReport {
+        // Before the index, which the worker tells first: whoever sees the rows sees the index that made them.
+        let rows = self.published.rows();
         let status = self.group.status();
         let matched = |id: ReplicaId| {
             status.peers.iter().find(|peer| peer.replica == id).map_or(0, |peer| peer.matched)
@@ -252,7 +255,7 @@ impl Replica {
             applied: self.published.applied(),
             committed: status.commit,
             schema_version: self.published.schema_version(),
-            rows: self.published.rows(),
+            rows,
             bytes: self.bytes(),
             configuration_index: status.configuration_index,
             voters: status.configuration.voters.iter().copied().collect(),

@@ -1,6 +1,4 @@
-//! The queue of a replica's worker.
-
-use std::sync::mpsc::Sender;
+//! What a replica's worker is told.
 
 use bytes::Bytes;
 use common::protocol::Assignment;
@@ -11,6 +9,7 @@ use consensus_runtime::{
 };
 use tokio::sync::oneshot;
 
+use super::event_queue::EventSender;
 use super::machine::{Job, Reply};
 
 /// Something for the worker.
@@ -53,7 +52,7 @@ pub(super) enum Event {
 
 /// Puts what the group tells into the worker's queue. A worker that has ended needs nothing any more.
 pub(super) struct Host {
-    pub(super) inbox: Sender<Event>,
+    pub(super) inbox: EventSender,
 }
 
 impl Host {
@@ -93,7 +92,7 @@ impl GroupHost for Host {
 }
 
 /// Proposes an entry; the worker is told where it stands.
-pub(super) fn propose(handle: &GroupHandle, inbox: &Sender<Event>, request: RequestId, data: Bytes) {
+pub(super) fn propose(handle: &GroupHandle, inbox: &EventSender, request: RequestId, data: Bytes) {
     let inbox = inbox.clone();
     handle.propose_with(data, move |answer| {
         let _ = inbox.send(Event::Proposed(request, answer));

@@ -206,6 +206,12 @@ impl Machine {
         self.queue.is_empty() && self.flight.is_none() && self.confirming.is_empty()
     }
 
+    /// Whether a proposal is on its way, until whose end no other job can begin.
+    #[must_use]
+    pub fn has_batch_under_way(&self) -> bool {
+        self.flight.is_some()
+    }
+
     /// What the driver should do now.
     #[must_use]
     pub fn drain(&mut self) -> Outbox {
@@ -298,13 +304,16 @@ impl Machine {
 
     /// Answers for those whose time is up. What reached the log may be applied yet, so its outcome is unknown.
     pub fn expire(&mut self, now_ms: u64) {
-        let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|queued| queued.pending.deadline_ms <= now_ms);
-        self.queue = waiting.into();
-        for queued in late {
-            let result = Err(self.reason_for_waiting(&queued.pending.job));
-            self.outbox.answers.push(Answer { ticket: queued.pending.ticket, result });
+        // This is asked at every turn, and hardly ever is anybody late.
+        if self.queue.iter().any(|queued| queued.pending.deadline_ms <= now_ms) {
+            let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue)
+                .into_iter()
+                .partition(|queued| queued.pending.deadline_ms <= now_ms);
+            self.queue = waiting.into();
+            for queued in late {
+                let result = Err(self.reason_for_waiting(&queued.pending.job));
+                self.outbox.answers.push(Answer { ticket: queued.pending.ticket, result });
+            }
         }
         for held in self.confirming.values_mut() {
             let late = flight::take_late(held, now_ms);

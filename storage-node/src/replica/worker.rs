@@ -5,9 +5,8 @@ mod care;
 mod repair;
 mod transactions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use common::protocol::Assignment;
@@ -22,6 +21,7 @@ use tokio::sync::oneshot;
 use self::care::Care;
 use self::repair::Repair;
 use self::transactions::InDoubt;
+use super::event_queue::{EventReceiver, EventSender, WaitFor};
 use super::inbox::{Event, propose};
 use super::machine::{Answer, Fault, Job, Machine, Outbox, Pending, Reply, Ticket, Turn, not_leader};
 use super::published::Published;
@@ -47,8 +47,8 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) neighbours: Neighbours,
     pub(super) tokio: Handle,
-    pub(super) inbox: Receiver<Event>,
-    pub(super) sender: Sender<Event>,
+    pub(super) inbox: EventReceiver,
+    pub(super) sender: EventSender,
 }
 
 /// See the module.
@@ -62,8 +62,8 @@ pub(super) struct Worker {
     clock: Clock,
     neighbours: Neighbours,
     tokio: Handle,
-    inbox: Receiver<Event>,
-    sender: Sender<Event>,
+    inbox: EventReceiver,
+    sender: EventSender,
     /// `None` once the group has failed.
     group: Option<GroupHandle>,
     waiting: HashMap<Ticket, oneshot::Sender<Result<Reply, Error>>>,
@@ -107,27 +107,28 @@ impl Worker {
 
     /// Runs until it is stopped. Whoever still waits then has an unknown outcome.
     pub(super) fn run(mut self) {
+        let mut events = VecDeque::new();
         loop {
-            let wait = match &self.machine {
-                Some(machine) if !machine.is_idle() => BUSY_WAIT,
-                _ => IDLE_WAIT,
-            };
-            let first = match self.inbox.recv_timeout(wait) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let mut next = first;
-            while let Some(event) = next.take() {
+            let (wait_for, time) = self.patience();
+            self.inbox.take_all(&mut events, wait_for, time);
+            while let Some(event) = events.pop_front() {
                 if matches!(event, Event::Stop) {
                     return self.close();
                 }
                 self.handle(event);
-                next = self.inbox.try_recv().ok();
             }
             self.land();
             self.turn();
             self.look_after();
+        }
+    }
+
+    /// What to wait for, and how long.
+    fn patience(&self) -> (WaitFor, Duration) {
+        match &self.machine {
+            Some(machine) if machine.has_batch_under_way() => (WaitFor::News, BUSY_WAIT),
+            Some(machine) if !machine.is_idle() => (WaitFor::Anything, BUSY_WAIT),
+            _ => (WaitFor::Anything, IDLE_WAIT),
         }
     }
 

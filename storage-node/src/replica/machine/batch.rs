@@ -43,8 +43,12 @@ impl Machine {
             return Ok(false);
         }
         let Some(next) = self.next_job(|_| true) else { return Ok(false) };
+        if matches!(next.pending.job, Job::Write(_)) {
+            self.run_writes(next, turn)?;
+            return Ok(true);
+        }
         match next.pending.job.clone() {
-            Job::Write(_) => self.run_writes(next, turn)?,
+            Job::Write(_) => unreachable!("it was run above"),
             Job::Prepare { transaction, decider, participants, write } => {
                 self.run_prepare(next, (transaction, decider, participants), &write, turn)?;
             }

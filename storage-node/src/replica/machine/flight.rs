@@ -33,6 +33,9 @@ impl Held {
 
 /// Takes out those whose time is up.
 pub(super) fn take_late(held: &mut Vec<Held>, now_ms: u64) -> Vec<Held> {
+    if held.iter().all(|held| held.deadline_ms > now_ms) {
+        return Vec::new();
+    }
     let (late, waiting) = std::mem::take(held).into_iter().partition(|held| held.deadline_ms <= now_ms);
     *held = waiting;
     late
