@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use arguments::CommandLine;
+use common::limits::SQL_STACK;
 use failure::Failure;
 
 /// Many small allocations cross threads here, which is what this allocator is good at.
@@ -48,5 +49,5 @@ fn main() -> ExitCode {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread().thread_stack_size(SQL_STACK).enable_all().build()
 }

@@ -20,6 +20,8 @@ pub const STATEMENT_TIMEOUT_MS: u64 = 10_000;
 pub const STATEMENT_TIMEOUT_MS_MAX: u64 = 600_000;
 /// Longest SQL text.
 pub const SQL_MAX: usize = 1_000_000;
+/// Stack of a thread that runs SQL. SQLite descends once for each `%` of a pattern and each level of a query.
+pub const SQL_STACK: usize = 16 << 20;
 /// Most statements in one request.
 pub const STATEMENTS_MAX: usize = 10_000;
 /// Largest piece of a log entry: more effects than this travel in several entries (rule 3).

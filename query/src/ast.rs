@@ -1,6 +1,7 @@
 //! The parser behind our own door. Its verdict is never the client's: where it does not understand a text
 //! that SQLite does, the plan is the one that needs no understanding (gather).
 
+use crate::nesting;
 use common::Value;
 use common::names::quote_identifier;
 pub(crate) use turso_parser::ast::{
@@ -12,8 +13,12 @@ pub(crate) use turso_parser::ast::{
 /// Operators of pattern matching that are built in.
 pub(crate) const LIKE_OPERATORS: [LikeOperator; 2] = [LikeOperator::Like, LikeOperator::Glob];
 
-/// The statement of a text, or `None` if the parser does not understand it or it holds more than one.
+/// The statement of a text, or `None` if the parser does not understand it, it nests too deep to be parsed
+/// safely, or it holds more than one.
 pub(crate) fn parse(sql: &str) -> Option<Cmd> {
+    if nesting::is_too_deep(sql) {
+        return None;
+    }
     let mut parser = turso_parser::parser::Parser::new(sql.as_bytes());
     let command = parser.next_cmd().ok()??;
     match parser.next_cmd() {

@@ -8,6 +8,7 @@ pub mod documents;
 mod expansion;
 mod filter;
 pub mod moment;
+mod nesting;
 pub mod objects;
 mod plan;
 pub mod planner;

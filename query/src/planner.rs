@@ -7,12 +7,16 @@ use common::catalog::Database;
 use common::{Error, ErrorCode, Result};
 
 use crate::ast::{self, Cmd, Stmt};
+use crate::nesting;
 use crate::plan::{Action, Change, Planned, plan_change, plan_insert, plan_read};
 use crate::shadow::{Checked, Shadow};
 use crate::table::{Key, Table};
 
 /// Most texts whose plans are kept; all are forgotten when there are more.
 const PLANS_MAX: usize = 4_096;
+
+/// SQLite's extended result code of a UNIQUE constraint.
+const CONSTRAINT_UNIQUE: i32 = 2_067;
 
 /// Longest text whose plan is kept.
 const PLAN_TEXT_MAX: usize = 16 << 10;
@@ -93,6 +97,10 @@ impl Planner {
     }
 
     fn plan_anew(&self, sql: &str) -> Result<Planned> {
+        if nesting::is_too_deep(sql) {
+            return Err(Error::new(ErrorCode::SqlError, "the statement is nested too deep")
+                .with_hint("a hundred parentheses or a thousand operators in one expression are the limit"));
+        }
         let command = ast::parse(sql);
         if let Some(Cmd::Stmt(statement)) = &command {
             refuse_what_is_ours(statement)?;
@@ -202,6 +210,8 @@ impl Planner {
                     let columns: Vec<String> =
                         index.columns.iter().map(|column| format!("{}.{column}", table.name)).collect();
                     error.message = format!("UNIQUE constraint failed: {}", columns.join(", "));
+                    // The index's table has it as its primary key, the client's table has not.
+                    error.sqlite_code = Some(CONSTRAINT_UNIQUE);
                     return;
                 }
             }

@@ -86,6 +86,17 @@ impl Failure {
             | ffi::SQLITE_NOLFS
             | ffi::SQLITE_READONLY
             | ffi::SQLITE_PERM => Failure::Storage { code, message },
+            // The schema and statistics tables; SQLite has no code of its own for it.
+            _ if preparing
+                && message.starts_with("table sqlite_")
+                && message.ends_with(" may not be modified") =>
+            {
+                refused(
+                    ErrorCode::SqlForbidden,
+                    message,
+                    Some("change the schema with CREATE, ALTER and DROP"),
+                )
+            }
             _ => refused(ErrorCode::SqlError, message, None),
         }
     }
@@ -149,5 +160,21 @@ impl From<Failure> for Error {
                 error
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_the_schema_itself_is_forbidden_and_not_misspelt() {
+        let code = |message: &str| {
+            let failure = Failure::from_sqlite(ffi::SQLITE_ERROR, message.to_owned(), true);
+            let Failure::Refused(error) = failure else { panic!("{message}: the storage is not at fault") };
+            error.code
+        };
+        assert_eq!(code("table sqlite_master may not be modified"), ErrorCode::SqlForbidden);
+        assert_eq!(code("no such table: sqlite_master_2"), ErrorCode::SqlError);
     }
 }
