@@ -34,9 +34,10 @@ pub async fn get(State(app): State<App>, Segments(database): Segments<String>, q
         Ok((rows, session))
     };
     let ((rows, session), bookmark) = app.gateway.run(&database, &options, export).await?;
-    let encoder = match format {
-        Format::Csv => Encoder::csv(&rows),
-        Format::NdJson => Encoder::ndjson(&rows, NdJson::Objects),
+    let encoder = match (format, target) {
+        (Format::Csv, _) => Encoder::csv(&rows),
+        (Format::NdJson, Target::Table(_)) => Encoder::ndjson(&rows, NdJson::Objects),
+        (Format::NdJson, Target::Collection(_)) => Encoder::ndjson(&rows, NdJson::Documents),
     };
     Ok(with_bookmark(respond(rows, encoder, session), &bookmark))
 }

@@ -236,9 +236,21 @@ fn is_null(cell: &Cell, source: &Source) -> bool {
     !cell.quoted && cell.text == source.null.as_deref().unwrap_or_default()
 }
 
+/// The value of a cell that export writes in JSON's form because CSV has none for it: bytes, and numbers that
+/// are not finite.
+fn exported_value(text: &str) -> Option<Value> {
+    if !text.starts_with("{\"$blob\":\"") && !text.starts_with("{\"$real\":\"") {
+        return None;
+    }
+    from_json(&serde_json::from_str(text).ok()?).ok()
+}
+
 /// A cell for a column: text, which the column's affinity turns into what it prefers.
 fn as_value(cell: Cell, source: &Source) -> Value {
-    if is_null(&cell, source) { Value::Null } else { Value::Text(cell.text) }
+    if is_null(&cell, source) {
+        return Value::Null;
+    }
+    exported_value(&cell.text).unwrap_or(Value::Text(cell.text))
 }
 
 /// A cell for a document, which has no columns: an unquoted number is a number.
@@ -335,6 +347,15 @@ mod tests {
         assert_eq!(rows(&batches[0]), [vec!["1".into(), Value::Null], vec!["".into(), "x".into()]]);
         let (batches, _) = read("a,b\nNA,\n\"NA\",x\n", &csv(Some("NA")));
         assert_eq!(rows(&batches[0]), [vec![Value::Null, "".into()], vec!["NA".into(), "x".into()]]);
+    }
+
+    #[test]
+    fn bytes_and_infinities_come_back_as_export_wrote_them() {
+        let text = "a\n\"{\"\"$blob\"\":\"\"AAE=\"\"}\"\n\"{\"\"$real\"\":\"\"-Infinity\"\"}\"\n\"{\"\"$blob\"\":5}\"\n";
+        let (batches, bad) = read(text, &csv(None));
+        assert!(bad.is_none());
+        let wanted = [Value::Blob(vec![0, 1]), Value::Real(f64::NEG_INFINITY), "{\"$blob\":5}".into()];
+        assert_eq!(rows(&batches[0]), wanted.map(|value| vec![value]));
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub enum NdJson {
     Rows,
     /// An object for each row and nothing else, as import reads it.
     Objects,
+    /// The documents of a collection, whose rows are `_id` and the text of the rest.
+    Documents,
 }
 
 /// Turns blocks of rows into text.
@@ -123,7 +125,7 @@ impl Encoder {
                 write_columns(&mut out, &rows.header.columns, &rows.header.types);
                 out.extend_from_slice(b"}\n");
             }
-            Encoder::NdJson(NdJson::Objects, _) => {}
+            Encoder::NdJson(NdJson::Objects | NdJson::Documents, _) => {}
             Encoder::Csv => {
                 write_csv_line(&mut out, rows.header.columns.iter().map(|name| ValueRef::Text(name)))
             }
@@ -136,6 +138,7 @@ impl Encoder {
         let mut input = &block.data[..];
         for _ in 0..block.rows {
             match self {
+                Encoder::NdJson(NdJson::Documents, _) => write_document(&mut out, &mut input)?,
                 Encoder::NdJson(style, writer) => {
                     if *style == NdJson::Rows {
                         out.extend_from_slice(b"{\"row\":");
@@ -176,6 +179,24 @@ impl Encoder {
             _ => Err(error.clone()),
         }
     }
+}
+
+/// A line with a document: `_id` goes before the members that its text has.
+fn write_document(out: &mut Vec<u8>, input: &mut &[u8]) -> Result<()> {
+    let id = read_value(input).map_err(malformed)?;
+    let ValueRef::Text(text) = read_value(input).map_err(malformed)? else {
+        return Err(Error::internal("a document is stored that is no text"));
+    };
+    let members = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    let members = members.ok_or_else(|| Error::internal("a document is stored that is no object"))?;
+    out.extend_from_slice(b"{\"_id\":");
+    common::json::write_value(out, id);
+    if !members.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(members.as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
+    Ok(())
 }
 
 /// A line of CSV. NULL is an empty cell, an empty text a quoted one; bytes look as they do in JSON.
@@ -238,6 +259,16 @@ mod tests {
         let body =
             axum::body::to_bytes(response.into_body(), 1 << 20).await.map_err(|error| error.to_string())?;
         Ok(String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn documents_are_exported_as_import_reads_them() {
+        let stored = rows(vec![block(&[(1, "{\"a\":{}}".into()), (2, "{}".into())])]);
+        let encoder = Encoder::ndjson(&stored, NdJson::Documents);
+        assert_eq!(text(stored, encoder).await.unwrap(), "{\"_id\":1,\"a\":{}}\n{\"_id\":2}\n");
+        let damaged = rows(vec![block(&[(1, "[]".into())])]);
+        let encoder = Encoder::ndjson(&damaged, NdJson::Documents);
+        assert!(text(damaged, encoder).await.is_err());
     }
 
     #[tokio::test]
