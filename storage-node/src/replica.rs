@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fs, io};
 
+use common::limits::SQL_STACK;
 use common::protocol::{Assignment, ReplicaReport};
 use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId};
 use consensus_runtime::{AppliedConfiguration, Configuration, GroupHandle, GroupSpec, Runtime, StartError};
@@ -154,8 +155,8 @@ impl Replica {
         });
         let name = format!("partition-{}", assignment.partition);
         let fate = (published.clone(), group.clone());
-        let thread =
-            std::thread::Builder::new().name(name).spawn(move || run_guarded(worker, &fate.0, &fate.1))?;
+        let thread = std::thread::Builder::new().name(name).stack_size(SQL_STACK);
+        let thread = thread.spawn(move || run_guarded(worker, &fate.0, &fate.1))?;
         Ok(Replica {
             partition: assignment.partition,
             replica: assignment.replica,
