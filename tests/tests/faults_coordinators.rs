@@ -127,7 +127,7 @@ fn the_catalog_outlives_its_leader_and_a_restart_of_all() {
     assert_eq!(before.0, ["after_0", "after_1", "bank"]);
     (0..COORDINATORS).for_each(|number| coordinators.cluster.kill_coordinator(number));
     // In another order than they were founded in.
-    [2, 0, 1].map(|number| coordinators.cluster.restart_coordinator(number));
+    [2, 0, 1].into_iter().for_each(|number| coordinators.cluster.restart_coordinator(number));
     for number in 0..COORDINATORS {
         assert_eq!(coordinators.catalog_of(number), before, "coordinator {number}");
     }

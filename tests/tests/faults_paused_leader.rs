@@ -1,7 +1,7 @@
 //! A node that stands still (SIGSTOP) for longer than its followers wait, and goes on (SIGCONT) believing that
 //! it leads: nobody may be answered from what it knew, and nothing acknowledged meanwhile may be lost.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use polylite_client::{Client, CreateDatabase, Database, Outcome, RetryPolicy};
 use serde_json::json;
