@@ -374,6 +374,8 @@ pub struct PeerAddress {
 /// A storage node introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
+    /// The cluster that it belongs to, if it has belonged to one.
+    pub cluster: Option<String>,
     /// The id it wants, or had.
     pub node: Option<NodeId>,
     /// What its data directory calls itself: random, written once.
@@ -389,6 +391,8 @@ pub struct Registration {
 /// A storage node's report, every second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
+    /// The cluster that it belongs to.
+    pub cluster: String,
     /// Who reports.
     pub node: NodeId,
     /// What its data directory calls itself.
@@ -450,6 +454,8 @@ pub struct NodeHealth {
 /// Everything that a storage node should run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Assignments {
+    /// Name of the cluster. A node that holds replicas of another one must not obey: it would remove them.
+    pub cluster: String,
     /// Catalog version that they were read from; older ones than already obeyed are ignored.
     pub version: u64,
     /// The replicas.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use polylite_client::peer::{PeerIdentity, PeerService, StreamSink};
 
 use crate::catalog::{Answer, CatalogStore, Command};
-use crate::health::ClusterHealth;
+use crate::health::{ClusterHealth, check_cluster};
 use crate::placement::{assignments, peers};
 
 /// The service behind the connections that nodes open to a coordinator.
@@ -45,7 +45,10 @@ impl CoordinatorService {
     }
 
     async fn register(&self, registration: Registration) -> Result<CoordinatorReply> {
-        let Registration { node, instance, host, port, version } = registration;
+        let Registration { cluster, node, instance, host, port, version } = registration;
+        if let Some(theirs) = cluster {
+            check_cluster(&self.catalog.view().cluster, &theirs)?;
+        }
         let command = Command::RegisterNode { node, instance: Some(instance), host, port };
         let Answer::Node(node) = self.catalog.propose(command).await? else {
             return Err(Error::internal("a registration was answered with something else"));

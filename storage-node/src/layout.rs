@@ -4,6 +4,7 @@
 //! <data_dir>/
 //!   format                     version of this layout; a newer one is refused
 //!   instance                   random name of this directory, written once
+//!   cluster                    name of the cluster that the node belongs to, once a coordinator has told it
 //!   node                       the node's id, once a coordinator has confirmed it
 //!   assignments                version of the assignments obeyed last
 //!   lock                       held by the process that uses the directory
@@ -25,6 +26,7 @@ pub const FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "format";
 const INSTANCE_FILE: &str = "instance";
+const CLUSTER_FILE: &str = "cluster";
 const NODE_FILE: &str = "node";
 const LOCK_FILE: &str = "lock";
 
@@ -105,6 +107,16 @@ impl DataDir {
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// The cluster that the directory belongs to.
+    pub fn cluster(&self) -> io::Result<Option<String>> {
+        read_word(&self.root.join(CLUSTER_FILE))
+    }
+
+    /// Remembers the cluster; a directory never changes to another one.
+    pub fn set_cluster(&self, cluster: &str) -> io::Result<()> {
+        write_durably(&self.root.join(CLUSTER_FILE), cluster.as_bytes())
     }
 
     /// The node's id as last confirmed.

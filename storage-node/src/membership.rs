@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::NodeId;
 use common::protocol::{Assignments, Heartbeat, Registration};
+use common::{NodeId, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HEARTBEAT_INTERVAL;
@@ -68,10 +68,11 @@ impl Membership {
         loop {
             for address in self.neighbours.coordinators() {
                 let mut registration = self.registration.clone();
+                registration.cluster = self.service.registry().cluster();
                 if let Some(node) = self.service.node() {
                     registration.node = Some(node);
                 }
-                match self.neighbours.coordinator().register(&address, registration, ATTEMPT).await {
+                match self.introduce(&address, registration).await {
                     Ok((node, assignments, coordinators)) => {
                         self.neighbours.learn_coordinators(&address, coordinators);
                         self.take_name(&node);
@@ -86,6 +87,17 @@ impl Membership {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACK_OFF_MAX);
         }
+    }
+
+    /// Introduces the node to one coordinator, whose answer counts only if it is of the node's own cluster.
+    async fn introduce(
+        &self,
+        address: &str,
+        registration: Registration,
+    ) -> Result<(NodeId, Assignments, Vec<String>)> {
+        let answer = self.neighbours.coordinator().register(address, registration, ATTEMPT).await?;
+        self.service.registry().belong_to(&answer.1.cluster)?;
+        Ok(answer)
     }
 
     fn take_name(&self, node: &NodeId) {
@@ -105,6 +117,7 @@ impl Membership {
     async fn report(&self, node: &NodeId, stopping: bool) -> bool {
         for address in self.neighbours.coordinators() {
             let heartbeat = Heartbeat {
+                cluster: self.service.registry().cluster().unwrap_or_default(),
                 node: node.clone(),
                 instance: self.registration.instance.clone(),
                 assignments_version: self.service.registry().version(),

@@ -113,7 +113,8 @@ impl StorageNode {
             .map(|listener| tokio::spawn(http::serve(listener, state.clone(), stop_listener.clone())))
             .collect();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let registration = Registration { node, instance, host, port, version };
+        let cluster = service.registry().cluster();
+        let registration = Registration { cluster, node, instance, host, port, version };
         let membership =
             Membership { neighbours: neighbours.clone(), service: service.clone(), data_dir, registration };
         let stop_membership = CancellationToken::new();

@@ -19,6 +19,8 @@ pub struct Registry {
     replicas: RwLock<BTreeMap<PartitionId, Arc<Replica>>>,
     /// What the log held when the node started, until the replica is started.
     known: Mutex<BTreeMap<PartitionId, Known>>,
+    /// The cluster that the node belongs to, once a coordinator has told it.
+    cluster: Mutex<Option<String>>,
     /// Version of the assignments obeyed last. The lock is held while assignments are obeyed, one set after
     /// the other.
     obeyed: tokio::sync::Mutex<u64>,
@@ -38,6 +40,7 @@ impl Registry {
             Err(error) => return Err(error),
         };
         Ok(Registry {
+            cluster: Mutex::new(data_dir.cluster()?),
             data_dir,
             around,
             replicas: RwLock::default(),
@@ -106,6 +109,34 @@ impl Registry {
         self.version.load(std::sync::atomic::Ordering::Acquire)
     }
 
+    /// The cluster that the node belongs to, once a coordinator has told it.
+    #[must_use]
+    pub fn cluster(&self) -> Option<String> {
+        self.cluster.lock().clone()
+    }
+
+    /// Makes the node a member of a cluster, or fails if it is a member of another one. Partitions of two
+    /// clusters have the same numbers, and each cluster's coordinators would have the other's replicas removed.
+    pub fn belong_to(&self, cluster: &str) -> Result<()> {
+        if cluster.is_empty() {
+            return Err(Error::new(ErrorCode::Unavailable, "the coordinator does not know its cluster yet"));
+        }
+        let mut known = self.cluster.lock();
+        match known.as_deref() {
+            Some(known) if known == cluster => Ok(()),
+            Some(known) => {
+                let message = format!("this storage node belongs to cluster {known}, not to {cluster}");
+                Err(Error::new(ErrorCode::Forbidden, message)
+                    .with_hint("give the node an empty data directory to have it join another cluster"))
+            }
+            None => {
+                self.data_dir.set_cluster(cluster).map_err(|error| Error::internal(error.to_string()))?;
+                *known = Some(cluster.to_owned());
+                Ok(())
+            }
+        }
+    }
+
     /// Runs what is assigned and nothing else. Older assignments than those obeyed already are ignored: they
     /// come from a coordinator that lags behind, and would remove what is new.
     pub async fn obey(&self, assignments: Assignments) -> Result<()> {
@@ -113,6 +144,7 @@ impl Registry {
         if *obeyed == u64::MAX {
             return Err(Error::new(ErrorCode::Unavailable, "the node is stopping"));
         }
+        self.belong_to(&assignments.cluster)?;
         if assignments.version < *obeyed {
             return Ok(());
         }

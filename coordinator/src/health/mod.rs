@@ -199,8 +199,24 @@ fn is_avoided(node: &Node) -> bool {
     matches!(node.status, NodeStatus::Suspected | NodeStatus::Inactive)
 }
 
+/// A storage node of another cluster must not be taken in: it holds that cluster's data, and runs nothing else.
+pub(crate) fn check_cluster(ours: &str, theirs: &str) -> Result<()> {
+    if ours.is_empty() {
+        return Err(Error::new(ErrorCode::Unavailable, "the coordinator does not know its cluster yet"));
+    }
+    if ours == theirs {
+        return Ok(());
+    }
+    let message =
+        format!("the storage node belongs to cluster {theirs}, and this coordinator to cluster {ours}");
+    Err(Error::new(ErrorCode::Forbidden, message).with_hint(
+        "point the node at its own coordinators, or give it an empty data directory to join this cluster",
+    ))
+}
+
 /// A node that the catalog does not know, or knows as another instance, has to register again.
 fn check_identity(catalog: &Catalog, heartbeat: &Heartbeat) -> Result<()> {
+    check_cluster(&catalog.cluster, &heartbeat.cluster)?;
     let id = &heartbeat.node;
     let Some(node) = catalog.nodes.get(id) else {
         return Err(Error::new(ErrorCode::NodeNotFound, format!("Storage node '{id}' not found")));

@@ -19,7 +19,11 @@ pub fn assignments(catalog: &Catalog, node: &NodeId) -> Assignments {
         let own = living(partition).find(|replica| replica.node == *node)?;
         Some(assignment(catalog, database, bucket, partition, own))
     });
-    Assignments { version: catalog.placement_version, replicas: replicas.collect() }
+    Assignments {
+        cluster: catalog.cluster.clone(),
+        version: catalog.placement_version,
+        replicas: replicas.collect(),
+    }
 }
 
 fn assignment(

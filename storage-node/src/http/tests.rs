@@ -69,7 +69,7 @@ impl Coordinator {
             range: BucketRange::Slots { first: 0, last: 9 },
             epoch: 1,
         };
-        Assignments { version: 5, replicas: vec![assignment(1), assignment(2)] }
+        Assignments { cluster: "ours".into(), version: 5, replicas: vec![assignment(1), assignment(2)] }
     }
 }
 

@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Nodes are asked again this often by whoever waits for something that they do not tell by themselves.
 const POLL: Duration = Duration::from_millis(10);
 
+fn assignments(version: u64, replicas: Vec<Assignment>) -> Assignments {
+    Assignments { cluster: "ours".into(), version, replicas }
+}
+
 struct Cluster {
     folders: Vec<tempfile::TempDir>,
     nodes: Vec<Option<StorageNode>>,
@@ -97,7 +101,7 @@ impl Cluster {
         for &number in members {
             let founders = founders.contains(&number).then(|| ids.clone());
             let replicas = vec![self.assignment(number, members, founders)];
-            let assignments = Assignments { version: self.version, replicas };
+            let assignments = assignments(self.version, replicas);
             self.client.assign(&self.addresses[number], assignments).await.unwrap();
         }
     }
@@ -400,13 +404,34 @@ async fn a_replica_that_is_no_longer_assigned_is_removed() {
     let mut cluster = Cluster::start(1).await;
     cluster.found(&[0]).await;
     cluster.version += 1;
-    let nothing = Assignments { version: cluster.version, replicas: Vec::new() };
-    let old = Assignments { version: 1, replicas: vec![cluster.assignment(0, &[0], None)] };
+    let nothing = assignments(cluster.version, Vec::new());
+    let old = assignments(1, vec![cluster.assignment(0, &[0], None)]);
     cluster.client.assign(&cluster.addresses[0], nothing).await.unwrap();
     assert!(!cluster.folders[0].path().join("partitions/1").exists());
     // A coordinator that lags behind does not bring it back.
     cluster.client.assign(&cluster.addresses[0], old).await.unwrap();
     assert!(cluster.client.replicas(&cluster.addresses[0], Vec::new(), PATIENCE).await.unwrap().is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn assignments_of_another_cluster_remove_nothing_also_after_a_restart() {
+    let mut cluster = Cluster::start(1).await;
+    cluster.found(&[0]).await;
+    let foreign = Assignments { cluster: "theirs".into(), ..assignments(cluster.version + 1, Vec::new()) };
+    for restarted in [false, true] {
+        if restarted {
+            cluster.stop_node(0).await;
+            cluster.restart_node(0).await;
+        }
+        let ask = |client: StorageClient, address: String| {
+            let foreign = foreign.clone();
+            async move { client.assign(&address, foreign).await }
+        };
+        let refused = cluster.at_leader(ask).await.unwrap_err();
+        assert!(refused.message.contains("ours") && refused.message.contains("theirs"), "{refused}");
+        assert!(cluster.folders[0].path().join("partitions/1").exists());
+    }
     cluster.stop().await;
 }
 
