@@ -280,4 +280,11 @@ pub enum OperationWork {
         /// The replica.
         replica: ReplicaId,
     },
+    /// Have another replica of a partition lead it.
+    TransferLeader {
+        /// The partition.
+        partition: PartitionId,
+        /// The replica.
+        replica: ReplicaId,
+    },
 }

@@ -223,3 +223,59 @@ async fn import_and_export_are_inverse() {
         (&json!(3), &json!(1), &json!("partial"))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_transferred_by_an_operation_that_can_be_watched() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    let partitions = cluster.get("/partitions/shop").await["partitions"].clone();
+    let (id, partition) = partitions.as_object().unwrap().iter().next().unwrap();
+    let path = format!("/cluster/partitions/{id}/transfer-leader");
+    let nodes = partition["storage_nodes"].as_array().unwrap();
+    let to = nodes.iter().find(|node| **node != partition["leader"]).unwrap();
+
+    let (status, answer) = cluster.ask(Method::POST, &path, Some(json!({ "to": to }))).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let operation = format!("/cluster/operations/{}", answer["operation"].as_str().unwrap());
+    let mut changed = cluster.coordinator.catalog().changed();
+    let ended = loop {
+        let shown = cluster.get(&operation).await;
+        if shown["state"] != "pending" && shown["state"] != "running" {
+            break shown;
+        }
+        changed.changed().await.unwrap();
+    };
+    assert_eq!((&ended["state"], &ended["progress"]), (&json!("completed"), &json!(100)), "{ended}");
+    let shown = cluster.get("/partitions/shop").await;
+    assert_eq!(shown["partitions"][id]["leader"], *to);
+
+    let (status, answer) = cluster.ask(Method::DELETE, &operation, None).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("bad_request")), "it has ended: {answer}");
+    assert_eq!(cluster.refused(&path, json!({ "to": "nobody" })).await, (404, "node_not_found".to_owned()));
+    assert_eq!(cluster.refused(&path, json!({})).await, (400, "bad_request".to_owned()));
+    let unknown = "/cluster/partitions/unknown/transfer-leader";
+    assert_eq!(cluster.refused(unknown, json!({ "to": to })).await, (404, "partition_not_found".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_carries_a_bookmark() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    for path in [
+        "/databases",
+        "/databases/shop",
+        "/databases/shop/tables",
+        "/databases/shop/collections",
+        "/nodes",
+        "/partitions",
+        "/partitions/shop",
+        "/cluster/status",
+        "/cache/stats",
+        "/health/live",
+        "/health/ready",
+        "/version",
+    ] {
+        let answer = cluster.get(path).await;
+        assert!(answer["bookmark"].is_string(), "{path}: {answer}");
+    }
+}

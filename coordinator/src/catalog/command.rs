@@ -105,6 +105,18 @@ pub enum Command {
         /// The replica.
         replica: ReplicaId,
     },
+    /// Another replica, a voter, is to lead a partition. → [`Answer::Operation`]
+    TransferLeader {
+        /// The partition.
+        partition: PartitionId,
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// An operation is given up at a client's wish, if it is one that can be. → [`Answer::Done`]
+    CancelOperation {
+        /// The operation.
+        operation: String,
+    },
     /// An operation has begun. → [`Answer::Done`]
     StartOperation {
         /// The operation.

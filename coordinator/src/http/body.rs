@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use common::limits::{BODY_MAX, DOCUMENT_BODY_MAX};
 use common::{Error, ErrorCode, Result};
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde_json::Value as Json;
@@ -19,6 +19,10 @@ use super::strict_json;
 
 /// How long a client may pause in the middle of a body.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Most bytes of a body that is too large that are read and thrown away.
+const DISCARD_MAX: usize = 128 << 20;
+/// Longest time for that.
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// The fields of a body that must be a JSON object, on ordinary routes.
 pub struct JsonBody(pub Fields);
@@ -68,9 +72,40 @@ async fn read(request: Request, limit: usize) -> Result<Option<Bytes>> {
         return Ok(None);
     }
     check_type(&parts.headers)?;
-    check_length(&parts.headers, limit)?;
-    let bytes = collect(body, limit).await?;
+    let mut body = body;
+    let read = match check_length(&parts.headers, limit) {
+        Ok(()) => collect(&mut body, limit).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(error) = &read
+        && error.code == ErrorCode::BodyTooLarge
+        && !is_patient(&parts.headers)
+    {
+        discard(body).await;
+    }
+    let bytes = read?;
     Ok((!bytes.is_empty()).then_some(bytes))
+}
+
+/// Whether the client waits for a word before it sends a body, or sends so much that reading it is a waste.
+fn is_patient(headers: &HeaderMap) -> bool {
+    headers.contains_key(EXPECT) || check_length(headers, DISCARD_MAX).is_err()
+}
+
+/// Reads what a client is still sending, within bounds: many clients look for the answer only when they have
+/// sent everything, and never see it if the connection is closed before that.
+async fn discard(mut body: Body) {
+    let reading = async {
+        let mut seen = 0;
+        while let Ok(Some(piece)) = next_piece(&mut body).await {
+            seen += piece.len();
+            if seen > DISCARD_MAX {
+                return;
+            }
+        }
+    };
+    // Whether it came to an end or not, the answer is the same.
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
 /// A page of another site can send forms and plain text without asking, but not this type; so nothing else
@@ -102,14 +137,14 @@ fn too_large(limit: usize) -> Error {
         .with_hint("send less at a time, or use import, which takes any size")
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes> {
-    let Some(first) = next_piece(&mut body).await? else { return Ok(Bytes::new()) };
+async fn collect(body: &mut Body, limit: usize) -> Result<Bytes> {
+    let Some(first) = next_piece(body).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() && first.len() <= limit {
         return Ok(first);
     }
     let mut whole = BytesMut::from(first);
     while whole.len() <= limit {
-        match next_piece(&mut body).await? {
+        match next_piece(body).await? {
             Some(piece) => whole.extend_from_slice(&piece),
             None => return Ok(whole.freeze()),
         }
@@ -164,11 +199,31 @@ mod tests {
     async fn a_body_is_cut_off_at_its_limit_whatever_it_declares() {
         let pieces =
             futures_util::stream::iter((0..4).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 10]))));
-        assert_eq!(collect(Body::from_stream(pieces), 30).await.unwrap_err().code, ErrorCode::BodyTooLarge);
-        assert_eq!(collect(Body::from(vec![b' '; 31]), 30).await.unwrap_err().code, ErrorCode::BodyTooLarge);
-        assert_eq!(collect(Body::from(vec![b' '; 30]), 30).await.unwrap().len(), 30);
+        assert_eq!(
+            collect(&mut Body::from_stream(pieces), 30).await.unwrap_err().code,
+            ErrorCode::BodyTooLarge
+        );
+        assert_eq!(
+            collect(&mut Body::from(vec![b' '; 31]), 30).await.unwrap_err().code,
+            ErrorCode::BodyTooLarge
+        );
+        assert_eq!(collect(&mut Body::from(vec![b' '; 30]), 30).await.unwrap().len(), 30);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_LENGTH, "31".parse().unwrap());
         assert_eq!(check_length(&headers, 30).unwrap_err().code, ErrorCode::BodyTooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_too_much_gets_to_the_end_of_it() {
+        let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = sent.clone();
+        let pieces = futures_util::stream::iter((0..9).map(move |_| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 10]))
+        }));
+        let request = Request::builder().header(CONTENT_TYPE, "application/json");
+        let refused = read(request.body(Body::from_stream(pieces)).unwrap(), 30).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BodyTooLarge);
+        assert_eq!(sent.load(std::sync::atomic::Ordering::Relaxed), 9);
     }
 }

@@ -4,9 +4,10 @@ use axum::extract::State;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::answer::success;
+use super::answer::success_seen;
 use super::app::App;
 use super::body::{JsonBody, OptionalJsonBody};
+use super::databases::seen_catalog;
 use super::failure::Answer;
 
 /// Limits of the cache.
@@ -34,17 +35,18 @@ impl Default for CacheLimits {
     responses((status = 200, description = "`{\"stats\":{\"hits\":…,\"misses\":…,\"size\":…,\"max_size\":…}}`")))]
 pub async fn stats(State(app): State<App>) -> Answer {
     let limits = *app.cache.limits.lock();
-    Ok(success(json!({ "stats": {
+    let stats = json!({ "stats": {
         "hits": 0, "misses": 0, "evictions": 0, "expirations": 0, "size": 0, "bytes": 0,
         "max_size": limits.entries, "max_bytes": limits.bytes, "expiration_seconds": limits.expiration_seconds,
-    } })))
+    } });
+    Ok(success_seen(stats, &seen_catalog(&app)))
 }
 
 /// Empties the cache.
 #[utoipa::path(post, path = "/cache/clear", tag = "Cache",
     responses((status = 200, description = "It is empty; the counters keep their values")))]
-pub async fn clear(_body: OptionalJsonBody) -> Answer {
-    Ok(success(json!({ "message": "Cache cleared successfully" })))
+pub async fn clear(State(app): State<App>, _body: OptionalJsonBody) -> Answer {
+    Ok(success_seen(json!({ "message": "Cache cleared successfully" }), &seen_catalog(&app)))
 }
 
 /// Sets the cache's limits.
@@ -60,7 +62,8 @@ pub async fn configure(State(app): State<App>, JsonBody(mut body): JsonBody) -> 
     limits.entries = entries.unwrap_or(limits.entries);
     limits.bytes = bytes.unwrap_or(limits.bytes);
     limits.expiration_seconds = expiration_seconds.unwrap_or(limits.expiration_seconds);
-    Ok(success(json!({ "message": "Cache configured successfully", "config": {
+    let config = json!({ "message": "Cache configured successfully", "config": {
         "max_size": limits.entries, "max_bytes": limits.bytes, "expiration_seconds": limits.expiration_seconds,
-    } })))
+    } });
+    Ok(success_seen(config, &seen_catalog(&app)))
 }

@@ -1,15 +1,19 @@
 //! `/cluster`: the coordinators, operations, and what is not well.
 
 use axum::extract::State;
-use common::PartitionId;
-use common::catalog::{Catalog, Operation, OperationState, ReplicaRole};
+use common::catalog::{Catalog, Operation, OperationState, Replica, ReplicaRole};
+use common::names::check_node_id;
+use common::{Error, ErrorCode, NodeId, PartitionId};
+use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 
-use super::answer::success;
+use super::answer::success_seen;
 use super::app::{App, later};
 use super::body::JsonBody;
+use super::databases::seen_catalog;
 use super::failure::Answer;
 use super::request::Segments;
+use crate::gateway::ready;
 
 /// Who leads, who belongs to the cluster, and what is not well.
 #[utoipa::path(get, path = "/cluster/status", tag = "Cluster",
@@ -34,7 +38,7 @@ pub async fn status(State(app): State<App>) -> Answer {
         let role = if coordinator.role == ReplicaRole::Voter { "voter" } else { "learner" };
         json!({ "id": coordinator.replica.0, "address": coordinator.address(), "role": role })
     });
-    Ok(success(json!({
+    let status = json!({
         "is_leader": app.catalog.is_leader(),
         "leader": app.catalog.leader_address(),
         "address": app.address,
@@ -46,7 +50,8 @@ pub async fn status(State(app): State<App>) -> Answer {
         "partitions": catalog.partitions.len(),
         "under_replicated": under_replicated,
         "in_doubt_transactions": in_doubt,
-    })))
+    });
+    Ok(success_seen(status, &seen_catalog(&app)))
 }
 
 fn nodes(catalog: &Catalog) -> Map<String, Json> {
@@ -67,7 +72,8 @@ pub async fn join(JsonBody(mut body): JsonBody) -> Answer {
 #[utoipa::path(get, path = "/cluster/operations/{id}", tag = "Cluster", params(("id" = String, Path)),
     responses((status = 200, description = "`{\"state\",\"progress\",\"error\"}`"), (status = 404, description = "`not_found`")))]
 pub async fn operation(State(app): State<App>, Segments(id): Segments<String>) -> Answer {
-    Ok(success(describe(&app.operations.get(&id).await?)))
+    let operation = app.operations.get(&id).await?;
+    Ok(success_seen(describe(&operation), &seen_catalog(&app)))
 }
 
 fn describe(operation: &Operation) -> Json {
@@ -92,12 +98,45 @@ fn describe(operation: &Operation) -> Json {
     })
 }
 
-/// Cancelling an operation.
-pub async fn cancel_operation() -> Answer {
-    Err(later("cancelling an operation", "wait for it to end").into())
+/// Gives an operation up.
+#[utoipa::path(delete, path = "/cluster/operations/{id}", tag = "Cluster", params(("id" = String, Path)),
+    responses((status = 200, description = "It is cancelled"), (status = 400, description = "It has ended already"),
+        (status = 404, description = "`not_found`"),
+        (status = 422, description = "`not_supported`: operations of this kind run to their end")))]
+pub async fn cancel_operation(State(app): State<App>, Segments(id): Segments<String>) -> Answer {
+    app.operations.cancel(&id).await?;
+    let message = format!("Operation '{id}' cancelled");
+    Ok(success_seen(json!({ "message": message }), &seen_catalog(&app)))
 }
 
-/// Splits, merges, moves, transfers, drains.
-pub async fn not_yet() -> Answer {
-    Err(later("changing the placement by hand", "the cluster places replicas by itself").into())
+/// Has the replica on another node lead a partition.
+#[utoipa::path(post, path = "/cluster/partitions/{id}/transfer-leader", tag = "Cluster",
+    params(("id" = String, Path)), request_body(content = Object, description = "`to`*: a storage node's id"),
+    responses((status = 202, description = "`{\"operation\":\"<id>\"}`"),
+        (status = 404, description = "`partition_not_found` or `node_not_found`")))]
+pub async fn transfer_leader(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    JsonBody(mut body): JsonBody,
+) -> Answer {
+    let to = body.required_text("to")?;
+    check_node_id(&to)?;
+    let catalog = app.catalog.confirmed().await?;
+    let partition = catalog
+        .partitions
+        .values()
+        .find(|partition| partition.uuid == id && ready(&catalog, &partition.database).is_some())
+        .ok_or_else(|| Error::new(ErrorCode::PartitionNotFound, format!("Partition '{id}' not found")))?;
+    let node = NodeId::from(to.as_str());
+    if !catalog.nodes.contains_key(&node) {
+        return Err(Error::new(ErrorCode::NodeNotFound, format!("Storage node '{to}' not found")).into());
+    }
+    let votes = |replica: &&Replica| replica.node == node && replica.role == ReplicaRole::Voter;
+    let replica = partition.replicas.iter().find(votes).ok_or_else(|| {
+        Error::bad_request(format!("'to': storage node '{to}' holds no voting replica of this partition"))
+    })?;
+    let operation = app.operations.transfer_leader(partition.id, replica.id).await?;
+    let mut response = success_seen(json!({ "operation": operation }), &seen_catalog(&app));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
 }

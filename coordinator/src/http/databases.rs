@@ -13,7 +13,7 @@ use common::{Error, PartitionId, Result};
 use query::schema::declare_tables;
 use serde_json::{Value as Json, json};
 
-use super::answer::{success, success_seen};
+use super::answer::success_seen;
 use super::app::{App, moment};
 use super::body::JsonBody;
 use super::failure::Answer;
@@ -33,7 +33,7 @@ pub async fn list(State(app): State<App>) -> Answer {
     let catalog = app.catalog.confirmed().await?;
     let names: Vec<&String> =
         catalog.databases.keys().filter(|name| ready(&catalog, name).is_some()).collect();
-    Ok(success(json!({ "databases": names })))
+    Ok(success_seen(json!({ "databases": names }), &seen_catalog(&app)))
 }
 
 /// Makes a database; answers when every partition has a leader and takes writes.
@@ -69,7 +69,7 @@ pub async fn get(State(app): State<App>, Segments(name): Segments<String>) -> An
         "schema_version": database.schema.version,
     });
     shown["tables"] = describe_tables(database.schema).await?;
-    Ok(success(json!({ "database": shown })))
+    Ok(success_seen(json!({ "database": shown }), &seen_catalog(&app)))
 }
 
 /// Drops a database with all its data.

@@ -12,7 +12,7 @@ use query::documents::{self, Document, Precondition};
 use serde_json::{Value as Json, json};
 
 use super::answer::{success_seen, uncached};
-use super::app::{App, later, moment};
+use super::app::{App, moment};
 use super::body::DocumentBody;
 use super::failure::Answer;
 use super::fields::{Fields, wrong_type};
@@ -249,15 +249,6 @@ pub async fn delete_many(
     };
     let (deleted, bookmark) = app.gateway.run(&database, &options, delete).await?;
     Ok(success_seen(json!({ "deleted": deleted }), &bookmark))
-}
-
-/// The rest of the document interface.
-pub async fn not_yet() -> Answer {
-    Err(later(
-        "this operation on collections",
-        "use find, count, update and delete, or SQL over the collection",
-    )
-    .into())
 }
 
 /// A document with its version as `ETag`.

@@ -19,6 +19,7 @@ mod fields;
 mod host_rule;
 mod import;
 mod import_batches;
+mod later_routes;
 mod listener;
 mod nodes;
 mod openapi;

@@ -8,7 +8,7 @@ use common::names::check_node_id;
 use common::{Error, ErrorCode, NodeId, Result};
 use serde_json::{Map, Value as Json, json};
 
-use super::answer::{success, success_seen};
+use super::answer::success_seen;
 use super::app::{App, later};
 use super::body::JsonBody;
 use super::databases::seen_catalog;
@@ -27,7 +27,7 @@ pub async fn list(State(app): State<App>) -> Answer {
     let catalog = app.catalog.confirmed().await?;
     let nodes: Map<String, Json> =
         catalog.nodes.values().map(|node| (node.id.to_string(), describe(&catalog, node))).collect();
-    Ok(success(json!({ "nodes": nodes })))
+    Ok(success_seen(json!({ "nodes": nodes }), &seen_catalog(&app)))
 }
 
 /// One storage node.
@@ -35,7 +35,7 @@ pub async fn list(State(app): State<App>) -> Answer {
     responses((status = 200, description = "`{\"node\":{…}}`"), (status = 404, description = "`node_not_found`")))]
 pub async fn get(State(app): State<App>, Segments(id): Segments<String>) -> Answer {
     let (catalog, node) = find(&app, &id).await?;
-    Ok(success(json!({ "node": describe(&catalog, &node) })))
+    Ok(success_seen(json!({ "node": describe(&catalog, &node) }), &seen_catalog(&app)))
 }
 
 /// Registers a storage node that answers at an address.

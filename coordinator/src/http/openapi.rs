@@ -16,6 +16,7 @@ use utoipa_swagger_ui::Config;
 use super::answer::json_text;
 use super::app::App;
 use super::failure::Answer;
+use super::later_routes;
 
 /// The description without its paths.
 pub fn base() -> OpenApi {
@@ -27,7 +28,7 @@ pub fn base() -> OpenApi {
 
 /// `/openapi.json` and `/docs`.
 pub fn routes(api: OpenApi) -> Router<App> {
-    let text = Arc::new(with_errors(api).to_string().into_bytes());
+    let text = Arc::new(describe(api).to_string().into_bytes());
     let config = Arc::new(Config::from("/openapi.json"));
     Router::new()
         .route("/openapi.json", get(async move || json_text(text.to_vec())))
@@ -56,9 +57,31 @@ fn page(file: &str, config: Arc<Config<'static>>) -> Answer {
     }
 }
 
-/// Adds to every operation the answer that all errors have in common.
-fn with_errors(api: OpenApi) -> Json {
+/// The whole description: the handlers' own, the routes that are still to come, and what all have in common.
+fn describe(api: OpenApi) -> Json {
     let mut api = serde_json::to_value(api).unwrap_or_default();
+    for (path, method, operation) in later_routes::descriptions() {
+        api["paths"][path][method] = operation;
+    }
+    name_operations(&mut api);
+    with_errors(api)
+}
+
+/// Names each operation by its method and path: generators of clients need names that are unique.
+fn name_operations(api: &mut Json) {
+    for (path, methods) in api["paths"].as_object_mut().into_iter().flatten() {
+        for (method, operation) in methods.as_object_mut().into_iter().flatten() {
+            if let Some(operation) = operation.as_object_mut() {
+                let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+                let name = std::iter::once(method.as_str()).chain(words).collect::<Vec<_>>().join("_");
+                operation.insert("operationId".to_owned(), Json::String(name));
+            }
+        }
+    }
+}
+
+/// Adds to every operation the answer that all errors have in common.
+fn with_errors(mut api: Json) -> Json {
     let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
     let outcomes = [Outcome::NotApplied, Outcome::Applied, Outcome::Partial, Outcome::Unknown];
     api["components"]["schemas"]["Error"] = json!({
@@ -89,4 +112,23 @@ fn with_errors(api: OpenApi) -> Json {
         }
     }
     api
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn routes_that_are_still_to_come_are_described_and_every_operation_has_a_name_of_its_own() {
+        let api = describe(base());
+        assert!(api["paths"]["/databases/{db}/transactions"]["post"]["responses"]["422"].is_object());
+        let operations =
+            api["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        let names: Vec<&str> =
+            operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        assert!(names.contains(&"delete_transactions_id"));
+    }
 }

@@ -6,8 +6,9 @@ use common::partition_map::{Bucket, BucketRange};
 use common::schema::PartitionType;
 use serde_json::{Map, Value as Json, json};
 
-use super::answer::success;
+use super::answer::success_seen;
 use super::app::App;
+use super::databases::seen_catalog;
 use super::failure::Answer;
 use super::request::Segments;
 use crate::gateway::ready;
@@ -20,7 +21,7 @@ pub async fn list(State(app): State<App>) -> Answer {
     let catalog = app.catalog.confirmed().await?;
     let databases = catalog.databases.values().filter(|database| ready(&catalog, &database.name).is_some());
     let partitions = describe(&app, &catalog, &databases.collect::<Vec<_>>()).await;
-    Ok(success(json!({ "partitions": partitions })))
+    Ok(success_seen(json!({ "partitions": partitions }), &seen_catalog(&app)))
 }
 
 /// Partitions of a database by id.
@@ -29,7 +30,8 @@ pub async fn list(State(app): State<App>) -> Answer {
         (status = 404, description = "`database_not_found`")))]
 pub async fn of_database(State(app): State<App>, Segments(name): Segments<String>) -> Answer {
     let (catalog, database) = app.database(&name).await?;
-    Ok(success(json!({ "partitions": describe(&app, &catalog, &[&database]).await })))
+    let partitions = describe(&app, &catalog, &[&database]).await;
+    Ok(success_seen(json!({ "partitions": partitions }), &seen_catalog(&app)))
 }
 
 /// The partitions of some databases as the catalog and their replicas tell.

@@ -9,14 +9,15 @@ use http::header::CONTENT_TYPE;
 use polylite_client::peer;
 use serde_json::json;
 
-use super::answer::success;
+use super::answer::success_seen;
 use super::app::App;
+use super::databases::seen_catalog;
 use super::failure::Answer;
 
 /// The process runs.
 #[utoipa::path(get, path = "/health/live", tag = "Server", responses((status = 200, description = "It does")))]
-pub async fn live() -> Answer {
-    Ok(success(json!({ "status": "live" })))
+pub async fn live(State(app): State<App>) -> Answer {
+    Ok(success_seen(json!({ "status": "live" }), &seen_catalog(&app)))
 }
 
 /// The coordinator belongs to a cluster and can serve requests.
@@ -28,14 +29,15 @@ pub async fn ready(State(app): State<App>) -> Answer {
             Error::new(ErrorCode::Unavailable, "the coordinator has not joined its cluster yet").into()
         );
     }
-    Ok(success(json!({ "status": "ready" })))
+    Ok(success_seen(json!({ "status": "ready" }), &seen_catalog(&app)))
 }
 
 /// Name and version of the program.
 #[utoipa::path(get, path = "/version", tag = "Server",
     responses((status = 200, description = "`{\"name\":\"polylite\",\"version\":…}`")))]
-pub async fn version() -> Answer {
-    Ok(success(json!({ "name": "polylite", "version": env!("CARGO_PKG_VERSION") })))
+pub async fn version(State(app): State<App>) -> Answer {
+    let version = json!({ "name": "polylite", "version": env!("CARGO_PKG_VERSION") });
+    Ok(success_seen(version, &seen_catalog(&app)))
 }
 
 /// Numbers for Prometheus.

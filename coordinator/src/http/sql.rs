@@ -13,7 +13,7 @@ use query::sql::{SqlAnswer, SqlRequest};
 use serde_json::Value as Json;
 
 use super::answer::{RowShape, json_text, uncached, with_bookmark, write_results};
-use super::app::{App, later};
+use super::app::App;
 use super::body::JsonBody;
 use super::failure::Answer;
 use super::fields::{Fields, missing, wrong_type};
@@ -195,11 +195,6 @@ pub async fn as_operation(
 ) -> Answer {
     let request = read_request(&mut body)?;
     answer(app, database, request, options, shape, Form::Json).await
-}
-
-/// `POST /databases/{db}/explain`.
-pub async fn explain() -> Answer {
-    Err(later("/explain", "send EXPLAIN QUERY PLAN as SQL").into())
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use common::{Error, ErrorCode, Result};
 use query::schema::{declare_tables, drop_table};
 use serde_json::{Value as Json, json};
 
-use super::answer::{success, success_seen};
+use super::answer::success_seen;
 use super::app::App;
 use super::body::JsonBody;
-use super::databases::refuse_later_fields;
+use super::databases::{refuse_later_fields, seen_catalog};
 use super::failure::Answer;
 use super::fields::{Fields, missing};
 use super::request::{Query, Segments};
@@ -21,7 +21,8 @@ use super::table_description::describe_tables;
     responses((status = 200, description = "`{\"success\":true,\"tables\":[…]}`")))]
 pub async fn list(State(app): State<App>, Segments(name): Segments<String>) -> Answer {
     let (_, database) = app.database(&name).await?;
-    Ok(success(json!({ "tables": describe_tables(database.schema).await? })))
+    let tables = describe_tables(database.schema).await?;
+    Ok(success_seen(json!({ "tables": tables }), &seen_catalog(&app)))
 }
 
 /// Adds a table, or several.
@@ -82,7 +83,7 @@ pub async fn list_collections(
         let (count, _) = app.gateway.run(&name, &options, count).await?;
         collections.push(json!({ "name": spec.name, "count": count }));
     }
-    Ok(success(json!({ "collections": collections })))
+    Ok(success_seen(json!({ "collections": collections }), &seen_catalog(&app)))
 }
 
 /// Drops a collection with all its documents.

@@ -10,7 +10,7 @@ use consensus_runtime::Role;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Operations, create_database, replicas, schema_change};
+use super::{Operations, create_database, leader_transfer, replicas, schema_change};
 use crate::catalog::{Command, is_open};
 use crate::placement::{assignments, repairs};
 
@@ -93,6 +93,9 @@ async fn drive(operations: Operations, operation: Operation) -> String {
         }
         OperationWork::RemoveReplica { partition, replica } => {
             replicas::remove(&operations, &operation.id, *partition, *replica).await
+        }
+        OperationWork::TransferLeader { partition, replica } => {
+            leader_transfer::drive(&operations, &operation.id, *partition, *replica).await
         }
     };
     if let Err(error) = driven {

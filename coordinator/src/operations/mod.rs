@@ -6,6 +6,7 @@
 
 mod create_database;
 mod driver;
+mod leader_transfer;
 mod partition_leader;
 mod replicas;
 mod schema_change;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use common::catalog::{Catalog, Database, Operation, OperationState};
 use common::partition_map::{BucketRange, PartitionMethod};
 use common::schema::{DatabaseKind, PartitionType, Schema};
-use common::{Error, ErrorCode, Outcome, Result};
+use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, Result};
 use polylite_client::node::StorageClient;
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ use crate::catalog::{Answer, CatalogStore, Command, NewDatabase, NewPartition, i
 use crate::health::ClusterHealth;
 use crate::placement::choose_nodes;
 
+/// How long an operation that a client watches itself may take to be entered.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often nodes are chosen again because one left before its choice was entered.
 const PLACEMENT_ATTEMPTS: usize = 3;
 
@@ -133,6 +136,17 @@ impl Operations {
         };
         let operation = self.propose_operation(command, deadline).await?;
         self.end_of(&operation, deadline).await
+    }
+
+    /// Begins to have another replica lead a partition; answers the operation.
+    pub async fn transfer_leader(&self, partition: PartitionId, replica: ReplicaId) -> Result<String> {
+        let deadline = Instant::now() + BEGIN_TIMEOUT;
+        self.propose_operation(Command::TransferLeader { partition, replica }, deadline).await
+    }
+
+    /// Gives an operation up. Fails if it has ended, or cannot be given up.
+    pub async fn cancel(&self, id: &str) -> Result<()> {
+        self.catalog.propose(Command::CancelOperation { operation: id.to_owned() }).await.map(drop)
     }
 
     /// An operation by its id, confirmed.

@@ -97,7 +97,7 @@ pub(super) async fn report(operations: &Operations, partition: PartitionId) -> R
 }
 
 /// Where the partition's replicas are, the one that is meant to lead first. Fails when the partition is gone.
-fn addresses(operations: &Operations, id: PartitionId) -> Result<BTreeMap<ReplicaId, String>> {
+pub(super) fn addresses(operations: &Operations, id: PartitionId) -> Result<BTreeMap<ReplicaId, String>> {
     let catalog = operations.catalog.view();
     let partition = catalog
         .partitions

@@ -41,6 +41,10 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
         Command::RefuseSchemaChange { operation, error } => schemas::refuse(catalog, operation, error),
         Command::AddReplica { partition, node } => replicas::add(catalog, at, *partition, node),
         Command::RemoveReplica { partition, replica } => replicas::remove(catalog, at, *partition, *replica),
+        Command::TransferLeader { partition, replica } => {
+            replicas::transfer_leader(catalog, at, *partition, *replica)
+        }
+        Command::CancelOperation { operation } => operations::cancel(catalog, at, operation),
         Command::StartOperation { operation } => operations::start(catalog, operation),
         Command::FinishOperation { operation } => operations::finish(catalog, at, operation),
         Command::FailOperation { operation, error } => operations::fail(catalog, at, operation, error),

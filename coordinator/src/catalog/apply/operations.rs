@@ -78,6 +78,8 @@ pub(super) fn finish(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer>
             set_role(catalog, partition, replica, ReplicaRole::Voter);
         }
         OperationWork::RemoveReplica { partition, replica } => forget_replica(catalog, partition, replica),
+        // Who leads is the group's own knowledge.
+        OperationWork::TransferLeader { .. } => {}
     }
     Ok(Answer::Done)
 }
@@ -96,8 +98,21 @@ pub(super) fn fail(catalog: &mut Catalog, at: u64, id: &str, error: &Error) -> R
             // The group may know the replica by now, so it leaves like any lost one.
             set_role(catalog, partition, replica, ReplicaRole::Lost);
         }
-        OperationWork::RemoveReplica { .. } => {}
+        OperationWork::RemoveReplica { .. } | OperationWork::TransferLeader { .. } => {}
     }
+    Ok(Answer::Done)
+}
+
+/// Gives an operation up, if nothing that it has done has to be undone.
+pub(super) fn cancel(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer> {
+    let Some(operation) = open(catalog, id)? else {
+        return Err(Error::bad_request(format!("operation '{id}' has ended already")));
+    };
+    if !matches!(operation.work, OperationWork::TransferLeader { .. }) {
+        let message = format!("operation '{id}' cannot be cancelled");
+        return Err(Error::not_supported(message, "wait for it to end"));
+    }
+    end(operation, at, OperationState::Cancelled, None);
     Ok(Answer::Done)
 }
 
@@ -114,7 +129,9 @@ pub(super) fn end_all_of(
         OperationWork::CreateDatabase { database: of, .. }
         | OperationWork::DropDatabase { database: of }
         | OperationWork::ChangeSchema { database: of, .. } => of == database,
-        OperationWork::AddReplica { partition, .. } | OperationWork::RemoveReplica { partition, .. } => {
+        OperationWork::AddReplica { partition, .. }
+        | OperationWork::RemoveReplica { partition, .. }
+        | OperationWork::TransferLeader { partition, .. } => {
             partitions.get(partition).is_some_and(|partition| partition.database == database)
         }
     };

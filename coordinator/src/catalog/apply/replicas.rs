@@ -39,6 +39,21 @@ pub(super) fn remove(catalog: &mut Catalog, at: u64, id: PartitionId, replica: R
     Ok(Answer::Operation(operations::begin(catalog, at, work)))
 }
 
+/// Only a voter can lead.
+pub(super) fn transfer_leader(
+    catalog: &mut Catalog,
+    at: u64,
+    id: PartitionId,
+    replica: ReplicaId,
+) -> Result<Answer> {
+    let found = known(catalog, id)?.replicas.iter().find(|found| found.id == replica);
+    if found.is_none_or(|found| found.role != ReplicaRole::Voter) {
+        return Err(Error::bad_request(format!("replica {replica} of partition {id} has no vote")));
+    }
+    let work = OperationWork::TransferLeader { partition: id, replica };
+    Ok(Answer::Operation(operations::begin(catalog, at, work)))
+}
+
 /// One change of a partition's members at a time.
 fn check_idle(catalog: &Catalog, id: PartitionId) -> Result<()> {
     let changes = |work: &OperationWork| {

@@ -35,3 +35,20 @@ fn a_replica_that_was_given_up_leaves_its_group_as_a_lost_one() {
     run(&mut catalog, &Command::FinishOperation { operation: id });
     assert_eq!(catalog.partitions[&PartitionId(1)].replicas.len(), 1);
 }
+
+#[test]
+fn leadership_is_handed_to_voters_alone_and_the_wish_can_be_taken_back() {
+    let mut catalog = cluster(3);
+    create(&mut catalog, "d", 1, 2);
+    let (partition, replica) = {
+        let partition = catalog.partitions.values().next().unwrap();
+        (partition.id, partition.replicas[1].id)
+    };
+    let stranger = Command::TransferLeader { partition, replica: ReplicaId(99) };
+    assert_eq!(refused(&mut catalog, &stranger).code, ErrorCode::BadRequest);
+    let id = operation(run(&mut catalog, &Command::TransferLeader { partition, replica }));
+    run(&mut catalog, &Command::CancelOperation { operation: id.clone() });
+    assert_eq!(catalog.operations[&id].state, OperationState::Cancelled);
+    let again = Command::CancelOperation { operation: id };
+    assert_eq!(refused(&mut catalog, &again).code, ErrorCode::BadRequest);
+}
