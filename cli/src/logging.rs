@@ -25,10 +25,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where the log's library warns at every start that a file ends in zeros: files are filled ahead of use.
+const LOG_OPENING: &str = "raft_engine::file_pipe_log::pipe_builder";
+
 /// A level alone concerns our own code; libraries tell what is wrong with them, and no more.
 fn directives(log_level: &str) -> String {
     match log_level.parse::<tracing::Level>() {
-        Ok(level) if level == tracing::Level::INFO => format!("{level},raft=warn,raft_engine=warn"),
+        Ok(level @ (tracing::Level::INFO | tracing::Level::WARN)) => {
+            format!("{level},raft=warn,raft_engine=warn,{LOG_OPENING}=error")
+        }
         _ => log_level.to_owned(),
     }
 }
@@ -53,7 +58,8 @@ mod tests {
 
     #[test]
     fn libraries_are_quiet_unless_more_is_asked_for() {
-        assert_eq!(directives("info"), "INFO,raft=warn,raft_engine=warn");
+        assert_eq!(directives("info"), format!("INFO,raft=warn,raft_engine=warn,{LOG_OPENING}=error"));
+        assert_eq!(directives("warn"), format!("WARN,raft=warn,raft_engine=warn,{LOG_OPENING}=error"));
         assert_eq!(directives("debug"), "debug");
         assert_eq!(directives("info,coordinator=debug"), "info,coordinator=debug");
     }
