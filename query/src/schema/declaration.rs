@@ -25,7 +25,9 @@ pub(super) fn parse(tables: &Json) -> Result<Vec<Declaration>> {
 }
 
 fn parse_table(table: &Json) -> Result<Declaration> {
-    let Json::Object(fields) = table else { return Err(Error::bad_request("a table must be an object")) };
+    let Json::Object(fields) = table else {
+        return Err(Error::bad_request("'tables' must be a list of objects"));
+    };
     let (Some(name), Some(columns)) = (present(fields, "name"), present(fields, "columns")) else {
         return Err(Error::bad_request("Missing required fields for table").with_hint("name and columns"));
     };
@@ -65,7 +67,9 @@ fn parse_table(table: &Json) -> Result<Declaration> {
 }
 
 fn parse_column(column: &Json) -> Result<DeclaredColumn> {
-    let Json::Object(fields) = column else { return Err(Error::bad_request("a column must be an object")) };
+    let Json::Object(fields) = column else {
+        return Err(Error::bad_request("'columns' must be a list of objects"));
+    };
     let (Some(name), Some(data_type)) = (present(fields, "name"), present(fields, "data_type")) else {
         return Err(Error::bad_request("Missing required fields for column").with_hint("name and data_type"));
     };
