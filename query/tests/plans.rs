@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use support::Cluster;
 
 async fn check(script: &str) {
@@ -43,4 +45,24 @@ async fn reads_go_where_they_must() {
 #[tokio::test]
 async fn writes_go_where_they_must() {
     check(include_str!("plans/writes.txt")).await;
+}
+
+#[tokio::test]
+async fn an_equal_text_is_not_planned_again() {
+    const TIMES: u32 = 1_000;
+    let cluster = Cluster::hashed(4, None);
+    cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)").await;
+    let planner = cluster.planner();
+    let began = Instant::now();
+    for number in 0..TIMES {
+        assert!(planner.is_read(&format!("SELECT a FROM t WHERE id = ? AND a <> '{number}'")).unwrap());
+    }
+    let planning = began.elapsed() / TIMES;
+    let began = Instant::now();
+    for _ in 0..TIMES {
+        assert!(planner.is_read("SELECT a FROM t WHERE id = ? AND a <> '7'").unwrap());
+    }
+    let finding = began.elapsed() / TIMES;
+    println!("planned in {planning:?}, found in {finding:?}");
+    assert!(finding * 5 < planning, "planned in {planning:?}, found in {finding:?}");
 }
