@@ -16,6 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use common::limits::BODY_MAX;
@@ -76,6 +77,7 @@ pub fn app(state: AppState) -> Router {
         .method_not_allowed_fallback(reply::no_such_method)
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(CatchPanicLayer::custom(reply::panicked))
+        .layer(from_fn(reply::name_request))
         .with_state(state)
 }
 

@@ -55,21 +55,31 @@ pub async fn database(
         Ok(described) => described,
         Err(response) => return Ok(response),
     };
-    let listed = |field: &str| -> Map<String, Value> {
-        let items = described["database"][field].as_array().cloned().unwrap_or_default();
-        items.into_iter().filter_map(|item| Some((item["name"].as_str()?.to_owned(), item))).collect()
-    };
     let mut answer = json!({ "name": database, "type": kind });
     if kind == "sql" {
-        answer["tables"] = Value::Object(listed("tables"));
-    } else {
-        let collections = listed("collections").into_iter().map(|(name, _)| {
-            let collection = json!({ "name": name, "fields": {} });
-            (name, collection)
+        answer["tables"] = by_name(&described["database"]["tables"], |table| {
+            let columns = table["columns"].as_array().into_iter().flatten().map(|column| {
+                json!({ "name": column["name"], "data_type": column["data_type"],
+                    "nullable": column["nullable"], "primary_key": column["primary_key"] })
+            });
+            json!({ "name": table["name"], "columns": columns.collect::<Vec<_>>(), "indexes": table["indexes"] })
         });
-        answer["collections"] = Value::Object(collections.collect());
+    } else {
+        let listed = match pass_on(&state, Method::GET, &format!("{path}/collections"), &Bytes::new()).await {
+            Ok(listed) => listed,
+            Err(response) => return Ok(response),
+        };
+        answer["collections"] =
+            by_name(&listed["collections"], |collection| json!({ "name": collection["name"], "fields": {} }));
     }
     Ok(success(json!({ "database": answer })).into_response())
+}
+
+/// A list of named things as an object keyed by their names.
+fn by_name(list: &Value, describe: impl Fn(&Value) -> Value) -> Value {
+    let named = list.as_array().into_iter().flatten();
+    let named = named.filter_map(|item| Some((item["name"].as_str()?.to_owned(), describe(item))));
+    Value::Object(named.collect::<Map<_, _>>())
 }
 
 /// Which partition's file is wanted.

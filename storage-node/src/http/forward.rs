@@ -38,10 +38,38 @@ pub async fn forward(State(state): State<AppState>, request: Request) -> Respons
         let error = Error::new(ErrorCode::UnsupportedMediaType, "the body must be application/json");
         return Refusal(error).into_response();
     }
-    match pass_on(&state, head.method, &path, &body).await {
+    let body = if head.method == Method::POST && path == "/databases" { with_tables(body) } else { Ok(body) };
+    let passed_on = match body {
+        Ok(body) => pass_on(&state, head.method, &path, &body).await,
+        Err(error) => Err(Refusal(error).into_response()),
+    };
+    match passed_on {
         Ok(answer) => Json(answer).into_response(),
         Err(response) => response,
     }
+}
+
+/// Storage nodes take a database's tables in `schema`, coordinators beside its name.
+fn with_tables(body: Bytes) -> Result<Bytes, Error> {
+    let mut database: Value = serde_json::from_slice(&body)
+        .map_err(|error| Error::bad_request(format!("the body is not JSON: {error}")))?;
+    let Some(fields) = database.as_object_mut() else { return Ok(body) };
+    let schema = fields.remove("schema").filter(|schema| !schema.is_null());
+    let is_sql =
+        fields.get("db_type").and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("sql"));
+    match schema {
+        Some(mut schema) => {
+            let Some(schema) = schema.as_object_mut() else {
+                return Err(Error::bad_request("'schema' must be an object"));
+            };
+            fields.insert("tables".to_owned(), schema.remove("tables").unwrap_or_default());
+        }
+        None if is_sql && !fields.contains_key("tables") => {
+            return Err(Error::bad_request("Schema is required for SQL databases"));
+        }
+        None => {}
+    }
+    Ok(database.to_string().into())
 }
 
 /// Sends a request to a coordinator; an error is the response to give.
@@ -71,7 +99,7 @@ fn from_client(error: polylite_client::Error) -> Response {
         "code": if status.is_some() { error.code.as_str() } else { ErrorCode::Unavailable.as_str() },
         "retryable": error.retryable || status.is_none(),
         "outcome": error.outcome,
-        "request_id": error.request_id.unwrap_or_else(|| format!("{:032x}", crate::random::unique())),
+        "request_id": super::reply::request_id(),
     });
     if let Some(hint) = error.hint {
         body["hint"] = Value::from(hint);

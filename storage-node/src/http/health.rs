@@ -38,7 +38,7 @@ pub async fn ready(State(state): State<AppState>) -> Answer {
 
 /// Version of the program.
 pub async fn version() -> Answer {
-    success(json!({ "version": env!("CARGO_PKG_VERSION") }))
+    success(json!({ "name": "polylite", "version": env!("CARGO_PKG_VERSION") }))
 }
 
 /// The node's numbers in the Prometheus text format.

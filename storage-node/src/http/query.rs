@@ -51,7 +51,7 @@ pub async fn query(State(state): State<AppState>, Path(database): Path<String>, 
         Err(error) => Err(error),
     };
     match read {
-        Ok(data) => success(json!({ "data": data })).into_response(),
+        Ok(data) => success(json!({ "data": data, "error": null, "affected_rows": 0 })).into_response(),
         Err(error) => Refusal(error).into_response(),
     }
 }

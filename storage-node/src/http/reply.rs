@@ -3,11 +3,37 @@
 use std::any::Any;
 
 use axum::Json;
+use axum::extract::Request;
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use common::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
+
+/// Names a request in answers and logs; a client's own is echoed.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    /// The id of the request that is being answered.
+    static REQUEST_ID: String;
+}
+
+/// The id of the request that is being answered.
+pub fn request_id() -> String {
+    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+}
+
+/// Gives every request an id, the client's own if it is printable and short, and every answer that id.
+pub async fn name_request(request: Request, next: Next) -> Response {
+    let usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let own = request.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).filter(usable);
+    let id = own.map_or_else(|| format!("{:032x}", crate::random::unique()), str::to_owned);
+    let header = HeaderValue::try_from(&id).expect("printable characters are a header value");
+    let mut response = REQUEST_ID.scope(id, next.run(request)).await;
+    response.headers_mut().insert(X_REQUEST_ID, header);
+    response
+}
 
 /// An error on its way to a client.
 pub struct Refusal(pub Error);
@@ -29,7 +55,7 @@ impl IntoResponse for Refusal {
             "code": error.code.as_str(),
             "retryable": error.code.retryable(),
             "outcome": error.outcome,
-            "request_id": format!("{:032x}", crate::random::unique()),
+            "request_id": request_id(),
         });
         let optional: [(&str, Option<Value>); 4] = [
             ("hint", error.hint.map(Value::from)),

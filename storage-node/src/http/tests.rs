@@ -223,6 +223,16 @@ async fn the_routes_show_what_is_on_the_node() {
     let (status, error) = ask(&router, "PATCH", "/status", Value::Null).await;
     assert_eq!((status, &error["code"]), (StatusCode::METHOD_NOT_ALLOWED, &json!("method_not_allowed")));
     assert_eq!(ask(&router, "GET", "/nothing", Value::Null).await.0, StatusCode::NOT_FOUND);
+    let named = Request::get("/nothing").header("x-request-id", "mine").body(Body::empty()).unwrap();
+    let answer = router.clone().oneshot(named).await.unwrap();
+    assert_eq!(answer.headers()["x-request-id"], "mine");
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["request_id"], "mine");
+    let (status, error) = ask(&router, "POST", "/databases", json!({ "name": "d", "db_type": "sql" })).await;
+    assert_eq!(
+        (status, &error["error"]),
+        (StatusCode::BAD_REQUEST, &json!("Schema is required for SQL databases"))
+    );
     assert_eq!(ask(&router, "GET", "/replications", Value::Null).await.1["tasks"], json!([]));
     node.shutdown().await;
 }
@@ -244,6 +254,9 @@ async fn query_objects_read_the_nodes_own_replicas() {
         ask(&router, "POST", "/query/shop", query).await.1["data"],
         json!([{ "id": 20, "name": "a" }])
     );
+    let query = json!({ "operation": "query", "table": "users", "where": { "id": 99 } });
+    let nothing = json!({ "success": true, "data": [], "error": null, "affected_rows": 0 });
+    assert_eq!(ask(&router, "POST", "/query/shop", query).await.1, nothing);
     let query = json!({ "operation": "query", "table": "missing" });
     let (status, error) = ask(&router, "POST", "/query/shop", query.clone()).await;
     assert_eq!((status, &error["code"]), (StatusCode::NOT_FOUND, &json!("table_not_found")));
