@@ -119,10 +119,9 @@ impl Generator<'_> {
             4 => format!("'{}'", self.below(6)),
             5 => format!("'{}'", self.pick(&["a", "A", "b", "B ", " 1", "1.0", "1e0", "", "äÖ", "long"])),
             6 => format!("x'{}'", self.pick(&["", "00", "61", "0000"])),
-            // After the greatest rowid SQLite draws others by chance.
-            7 if self.shape.columns.contains(&"id") => {
-                self.pick(&["-9223372036854775808", "1e300", "-0.0"]).into()
-            }
+            // After the greatest rowid SQLite draws others by chance; after negative ones alone it goes on
+            // from the greatest of them, where partitions begin at 1.
+            7 | 8 if self.shape.columns.contains(&"id") => self.pick(&["1e300", "-0.0"]).into(),
             7 => self.pick(&["9223372036854775807", "9007199254740993", "1e300", "-0.0"]).into(),
             8 => "-1".into(),
             _ => self.below(9).to_string(),
