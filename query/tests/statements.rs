@@ -210,7 +210,7 @@ async fn what_is_not_allowed_is_refused_at_once() {
         ("VACUUM", ErrorCode::SqlForbidden),
         ("PRAGMA user_version = 3", ErrorCode::SqlForbidden),
         ("SELECT * FROM _sys", ErrorCode::SqlError),
-        ("DELETE FROM sqlite_schema", ErrorCode::SqlError),
+        ("DELETE FROM sqlite_schema", ErrorCode::SqlForbidden),
         ("CREATE TABLE _x (a)", ErrorCode::BadName),
         ("CREATE TEMP TABLE x (a)", ErrorCode::SqlForbidden),
         ("CREATE TRIGGER tr AFTER INSERT ON people BEGIN SELECT 1; END", ErrorCode::NotSupported),
