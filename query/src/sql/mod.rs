@@ -3,8 +3,9 @@
 //! 1. [`Planner::plan`] checks it on the shadow schema and plans it, or finds the plan of an equal text;
 //! 2. the parameters choose the buckets;
 //! 3. a read goes to its bucket, or [`gather`] brings the rows together and the client's text runs there;
-//! 4. a write becomes [`Pending`](batch::Pending) work per bucket: in place ([`mod@write`]), inserted rows ([`insert`]) or rows
-//!    computed here ([`write_back`]); the work of a batch is put together ([`batch`]) and sent at once.
+//! 4. a write becomes [`Pending`](write::Pending) work per bucket: in place ([`mod@write`]), inserted rows
+//!    ([`insert`]) or rows computed here ([`write_back`]); the work of a batch is put together ([`batch`]) and
+//!    sent at once.
 
 mod batch;
 mod define;

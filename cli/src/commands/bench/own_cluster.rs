@@ -54,7 +54,7 @@ impl OwnCluster {
     /// Starts a storage node that was killed, over its own data.
     pub async fn restart_node(&mut self, number: usize) -> Result<(), Failure> {
         self.storage_nodes[number] = self.spawn_node(number).await?;
-        server::nodes_registered(&Connection::to(&[self.url.clone()])?, STORAGE_NODES).await
+        server::nodes_registered(&Connection::to(std::slice::from_ref(&self.url))?, STORAGE_NODES).await
     }
 
     async fn spawn_node(&self, number: usize) -> Result<Child, Failure> {

@@ -34,7 +34,7 @@ impl Subject {
     /// A cluster by a coordinator's address, with an empty database in place of one that an interrupted run
     /// has left.
     pub async fn prepare(url: String, partitions: u32) -> Result<Subject, Failure> {
-        let connection = Connection::to(&[url.clone()])?;
+        let connection = Connection::to(std::slice::from_ref(&url))?;
         drop_database(&connection).await?;
         connection
             .post("/databases", &json!({"name": DATABASE, "db_type": "SQL", "partitions": partitions}))
