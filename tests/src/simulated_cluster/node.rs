@@ -1,20 +1,19 @@
 //! One simulated storage node: a disk that outlives crashes, and while it runs the production log, group and
 //! state machine of its replica, driven as the production threads drive them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::protocol::{Params, Statement};
-use common::{Hlc, PartitionId, ReplicaId, RequestId, Value};
+use common::{Hlc, PartitionId, ReplicaId, RequestId};
 use consensus::{
     AppliedConfiguration, BOOTSTRAP_INDEX, Configuration, Group, GroupOptions, Message, Released, Role,
     SnapshotDescription, Token,
 };
 use consensus_runtime::{GroupView, LogBatch, LogOptions, SharedLog};
 use sqlite::simulated::SimulatedDisk;
-use sqlite::{Budget, Location, Maintenance, Reader};
+use sqlite::{Location, Maintenance, Reader};
 use storage_node::replica::machine::{Answer, Machine, Origin, Pending, Turn};
 
 mod care;
@@ -22,6 +21,8 @@ mod reads;
 
 use super::PlantedBug;
 use super::log_files::{self, LogFiles};
+use care::database_path;
+use reads::{Question, Reads};
 
 /// The partition under test.
 pub const PARTITION: PartitionId = PartitionId(1);
