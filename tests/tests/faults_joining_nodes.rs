@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 const DATABASE: &str = "shop";
 const ROWS: i64 = 500;
+const FACTOR: usize = 3;
 
 struct Shop {
     cluster: ProcessCluster,
@@ -62,13 +63,21 @@ impl Shop {
         let begun = Instant::now();
         loop {
             let partitions = self.partitions();
-            if partitions.iter().all(|partition| partition.storage_nodes.len() == count) {
+            let all_there = partitions.iter().all(|partition| partition.storage_nodes.len() == count);
+            // A new replica is listed before it votes, and until then losing another one costs the quorum.
+            if all_there && (count < FACTOR || self.under_replicated() == Some(0)) {
                 eprintln!("{count} replicas of each partition after {:?}", begun.elapsed());
                 break;
             }
             assert!(begun.elapsed() < PATIENCE, "partitions lack replicas: {partitions:#?}");
         }
         await_equal_positions(&self.cluster, DATABASE, count);
+    }
+
+    /// Partitions with fewer voters than they should have.
+    fn under_replicated(&self) -> Option<u64> {
+        let status = self.runtime.block_on(self.client.status()).expect("the status is told");
+        status.more.get("under_replicated")?.as_u64()
     }
 
     /// Ids and addresses of the nodes.

@@ -31,7 +31,11 @@ pub async fn status(State(app): State<App>) -> Answer {
         .filter(|partition| {
             let wanted =
                 catalog.databases.get(&partition.database).map_or(0, |database| database.replication_factor);
-            facts.get(&partition.id).map_or(0, |facts| facts.replicas.len()) < wanted as usize
+            let answering = facts.get(&partition.id).map_or(0, |facts| facts.replicas.len());
+            // A learner does not count for a quorum yet.
+            let voters =
+                partition.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).count();
+            answering.min(voters) < wanted as usize
         })
         .count();
     let coordinators = catalog.coordinators.values().map(|coordinator| {
