@@ -22,4 +22,5 @@ mod table;
 
 pub use access::{PartitionAccess, RowStream};
 pub use moment::Moment;
+pub use plan::{Partitions, PlanNode, PlanRow};
 pub use planner::Planner;

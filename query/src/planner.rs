@@ -8,7 +8,7 @@ use common::{Error, ErrorCode, Result};
 
 use crate::ast::{self, Cmd, Stmt};
 use crate::nesting;
-use crate::plan::{Action, Change, Planned, plan_change, plan_insert, plan_read};
+use crate::plan::{Action, Change, PlanNode, Planned, plan_change, plan_insert, plan_read};
 use crate::shadow::{Checked, Shadow};
 use crate::table::{Key, Table};
 
@@ -65,8 +65,8 @@ impl Planner {
         self.tables.get(&name.to_ascii_lowercase()).cloned()
     }
 
-    /// The plan of a text as lines of text: where it goes and what is pushed there. For people and tests.
-    pub fn describe(&self, statement: &common::protocol::Statement) -> Result<Vec<String>> {
+    /// The plan of a text: where it goes and what is pushed there.
+    pub fn describe(&self, statement: &common::protocol::Statement) -> Result<PlanNode> {
         let planned = self.plan(&statement.sql)?;
         Ok(planned.describe(&self.database, &planned.values(&statement.params)?))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::{Source, describe_buckets, describe_gather};
+use super::{Partitions, PlanNode, Source, describe};
 use crate::ast::{self, Expr, ResolveType, Stmt};
 use crate::filter::Filter;
 use crate::route::Route;
@@ -46,11 +46,11 @@ impl Change {
         }
     }
 
-    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> Vec<String> {
+    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
         match self.buckets(database, params) {
-            Some(buckets) if buckets.len() == 1 => vec![format!("SINGLE p{}", buckets[0])],
-            Some(buckets) => vec![format!("SCATTER {}", describe_buckets(&buckets))],
-            None => describe_gather("WRITE BACK", &self.sources, database, params),
+            Some(buckets) if buckets.len() == 1 => PlanNode::single(database, buckets[0]),
+            Some(buckets) => PlanNode::new("SCATTER", "").on(Partitions::of(database, buckets)),
+            None => describe::gather("WRITE BACK", &self.sources, database, params),
         }
     }
 

@@ -6,7 +6,7 @@ use common::catalog::Database;
 use common::{Error, Result, Value};
 use sqlite::schema::Generated;
 
-use super::Planned;
+use super::{PlanNode, Planned};
 use crate::ast::{self, Expr, InsertBody, OneSelect, ResolveType, Select, Stmt, Upsert, UpsertDo};
 use crate::route::Operand;
 use crate::scope::result_expressions;
@@ -190,17 +190,15 @@ impl Insert {
         }
     }
 
-    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> Vec<String> {
-        let table = &self.target.name;
+    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
+        let insert = |rows: &str| {
+            PlanNode::new("INSERT", format!("{rows} into {}, each by its key", self.target.name))
+        };
         match &self.source {
-            InsertSource::Defaults => vec![format!("INSERT a row of defaults into {table} by its key")],
-            InsertSource::Rows(rows) => {
-                vec![format!("INSERT {} rows into {table}, each by its key", rows.len())]
-            }
+            InsertSource::Defaults => insert("a row of defaults"),
+            InsertSource::Rows(rows) => insert(&format!("{} rows", rows.len())),
             InsertSource::Query(query) => {
-                let mut lines = vec![format!("INSERT the rows of a query into {table}, each by its key")];
-                lines.extend(query.describe(database, params).into_iter().map(|line| format!("  {line}")));
-                lines
+                insert("the rows of a query").over([query.describe(database, params)])
             }
         }
     }

@@ -6,6 +6,7 @@
 //! client's text over it at the coordinator, which is always legal.
 
 mod change;
+mod describe;
 mod insert;
 mod read;
 
@@ -18,6 +19,7 @@ use common::protocol::{Params, Statement};
 use common::{Error, Result, Value};
 
 pub(crate) use change::{Change, plan_change};
+pub use describe::{Partitions, PlanNode, PlanRow};
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
 pub(crate) use read::{Read, plan_read};
 
@@ -144,18 +146,15 @@ impl Planned {
         }
     }
 
-    /// The plan as text, one line per step, for tests and EXPLAIN QUERY PLAN.
-    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> Vec<String> {
+    /// The plan as a tree of steps.
+    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
         match &self.action {
-            Action::Evaluate => vec!["EVALUATE at the coordinator".to_owned()],
-            Action::Schema => vec!["SCHEMA of the catalog".to_owned()],
-            Action::Explain(_) => vec!["EXPLAIN".to_owned()],
-            Action::OneBucket => vec!["SINGLE p0".to_owned()],
-            Action::Definition => vec!["CHANGE SCHEMA on every partition".to_owned()],
-            Action::Read(read) => match read.single(database, params) {
-                Some(bucket) => vec![format!("SINGLE p{bucket}")],
-                None => describe_gather("MERGE", &read.sources, database, params),
-            },
+            Action::Evaluate => PlanNode::new("EVALUATE", "at the coordinator"),
+            Action::Schema => PlanNode::new("SCHEMA", "of the catalog"),
+            Action::Explain(other) => PlanNode::new("EXPLAIN", "").over([other.describe(database, params)]),
+            Action::OneBucket => PlanNode::single(database, 0),
+            Action::Definition => PlanNode::new("CHANGE SCHEMA", "on every partition"),
+            Action::Read(read) => read.describe(database, params),
             Action::Change(change) => change.describe(database, params),
             Action::Insert(insert) => insert.describe(database, params),
         }
@@ -171,29 +170,4 @@ fn named_value(name: Option<&str>, named: &[(String, Value)]) -> Result<Value> {
         .find(|(given, _)| given == name)
         .map(|(_, value)| value.clone())
         .ok_or_else(|| Error::bad_request(format!("the parameter '{name}' is missing")))
-}
-
-pub(crate) fn describe_gather(
-    word: &str,
-    sources: &[Source],
-    database: &Database,
-    params: &[Value],
-) -> Vec<String> {
-    let mut lines = vec![format!("{word} the statement over gathered rows")];
-    for source in sources {
-        let buckets = source.route.buckets(database, &source.table, params);
-        let pruned = database.buckets.len() - buckets.len();
-        lines.push(format!(
-            "  FRAGMENT {} {} (pruned {pruned}) {}",
-            source.table.name,
-            describe_buckets(&buckets),
-            source.fragment(params).sql
-        ));
-    }
-    lines
-}
-
-pub(crate) fn describe_buckets(buckets: &[usize]) -> String {
-    let names: Vec<String> = buckets.iter().map(|bucket| format!("p{bucket}")).collect();
-    names.join(",")
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::Source;
+use super::{PlanNode, Source, describe};
 use crate::ast::{self, Expr, OneSelect, Operator, Select};
 use crate::filter::Filter;
 use crate::route::{KeyColumn, Route, Test};
@@ -36,6 +36,18 @@ impl Read {
             found = Some(bucket);
         }
         found
+    }
+
+    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
+        if let Some(bucket) = self.single(database, params) {
+            return PlanNode::single(database, bucket);
+        }
+        let why_not_single = if self.routes.is_empty() {
+            "not one partition: the statement is more than a join of tables"
+        } else {
+            "not one partition: no condition on the partition key leaves a single one"
+        };
+        describe::gather("MERGE", &self.sources, database, params).over([PlanNode::why(why_not_single)])
     }
 }
 

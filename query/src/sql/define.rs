@@ -107,13 +107,13 @@ fn with_schema(planner: &Planner, schema: Schema) -> Database {
 
 /// The plan of another statement in SQLite's four columns.
 pub(super) fn explain(planner: &Planner, planned: &Planned, values: &[Value]) -> StatementResult {
-    let lines = planned.describe(planner.database(), values);
-    let mut rows: Vec<Vec<Value>> = Vec::with_capacity(lines.len());
-    for (index, line) in lines.iter().enumerate() {
-        let id = i64::try_from(index).unwrap_or(i64::MAX) + 1;
-        let parent = if index == 0 { 0 } else { 1 };
-        rows.push(vec![id.into(), parent.into(), 0.into(), line.trim_start().into()]);
-    }
+    let number = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
+    let rows: Vec<Vec<Value>> = planned
+        .describe(planner.database(), values)
+        .rows()
+        .into_iter()
+        .map(|row| vec![number(row.id), number(row.parent), 0.into(), row.detail.as_str().into()])
+        .collect();
     StatementResult {
         is_read: true,
         columns: ["id", "parent", "notused", "detail"].map(str::to_owned).to_vec(),

@@ -182,7 +182,8 @@ impl Cluster {
 
     pub fn plan(&self, sql: &str) -> Vec<String> {
         let statement = Statement { sql: sql.to_owned(), params: Params::None };
-        self.planner().describe(&statement).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+        let plan = self.planner().describe(&statement).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        plan.lines()
     }
 
     /// Rows of a hidden table over all buckets.

@@ -1,0 +1,156 @@
+//! A plan as a tree for people, tests and programs: EXPLAIN QUERY PLAN, the plan tests and the explain
+//! route all show it.
+
+use common::Value;
+use common::catalog::Database;
+
+use super::Source;
+
+/// One step of a plan; what it works on are its children.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanNode {
+    /// What kind of step it is, as one or two words in capitals: `SINGLE`, `MERGE`, `FRAGMENT`, `WHY` …
+    pub node: String,
+    /// The rest of it: the text that is run, or a sentence.
+    pub detail: String,
+    /// The partitions that it touches, where it touches any.
+    pub partitions: Option<Partitions>,
+    /// How many rows it is expected to give, where that is known.
+    pub rows_estimated: Option<u64>,
+    /// The steps that come before it, in order.
+    pub children: Vec<PlanNode>,
+}
+
+/// Which partitions a step touches, by partition index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partitions {
+    /// Those that are asked.
+    pub asked: Vec<usize>,
+    /// Those that could hold rows of the same table, and that conditions on the key rule out.
+    pub pruned: Vec<usize>,
+}
+
+impl Partitions {
+    /// `asked` of the buckets of a database.
+    pub(crate) fn of(database: &Database, asked: Vec<usize>) -> Partitions {
+        let pruned = (0..database.buckets.len()).filter(|bucket| !asked.contains(bucket)).collect();
+        Partitions { asked, pruned }
+    }
+}
+
+impl PlanNode {
+    /// A step without partitions, estimate and children.
+    pub(crate) fn new(node: &str, detail: impl Into<String>) -> PlanNode {
+        PlanNode { node: node.to_owned(), detail: detail.into(), ..PlanNode::default() }
+    }
+
+    /// Why a cheaper way was not taken.
+    pub(crate) fn why(detail: impl Into<String>) -> PlanNode {
+        PlanNode::new("WHY", detail)
+    }
+
+    /// The client's text, unchanged, on one partition.
+    pub(crate) fn single(database: &Database, partition: usize) -> PlanNode {
+        PlanNode::new("SINGLE", "").on(Partitions::of(database, vec![partition]))
+    }
+
+    /// A text that reads from partitions what is worked on at the coordinator.
+    pub(crate) fn fragment(source: &Source, database: &Database, params: &[Value]) -> PlanNode {
+        let buckets = source.route.buckets(database, &source.table, params);
+        PlanNode::new("FRAGMENT", source.fragment(params).sql).on(Partitions::of(database, buckets))
+    }
+
+    /// The step with the partitions that it touches.
+    pub(crate) fn on(self, partitions: Partitions) -> PlanNode {
+        PlanNode { partitions: Some(partitions), ..self }
+    }
+
+    /// The step with children after those that it has.
+    pub(crate) fn over(mut self, children: impl IntoIterator<Item = PlanNode>) -> PlanNode {
+        self.children.extend(children);
+        self
+    }
+
+    /// The step alone as one line: `FRAGMENT p0,p2 (pruned 2) SELECT … [about 1000 rows]`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut words = vec![self.node.clone()];
+        if let Some(Partitions { asked, pruned }) = &self.partitions {
+            let names: Vec<String> = asked.iter().map(|partition| format!("p{partition}")).collect();
+            words.push(if names.is_empty() { "no partition".to_owned() } else { names.join(",") });
+            if !pruned.is_empty() {
+                words.push(format!("(pruned {})", pruned.len()));
+            }
+        }
+        words.extend(Some(self.detail.clone()).filter(|detail| !detail.is_empty()));
+        words.extend(self.rows_estimated.map(|rows| format!("[about {rows} rows]")));
+        words.join(" ")
+    }
+
+    /// The tree as lines, children indented below their parents.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.rows().into_iter().map(|row| format!("{}{}", "  ".repeat(row.depth), row.detail)).collect()
+    }
+
+    /// The tree as rows of EXPLAIN QUERY PLAN, parents before children.
+    #[must_use]
+    pub fn rows(&self) -> Vec<PlanRow> {
+        let mut rows = Vec::new();
+        self.add_rows(0, 0, &mut rows);
+        rows
+    }
+
+    fn add_rows(&self, parent: usize, depth: usize, rows: &mut Vec<PlanRow>) {
+        let id = rows.len() + 1;
+        rows.push(PlanRow { id, parent, depth, detail: self.line() });
+        for child in &self.children {
+            child.add_rows(id, depth + 1, rows);
+        }
+    }
+}
+
+/// A step in the form in which SQLite shows plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanRow {
+    /// Its number, from 1.
+    pub id: usize,
+    /// The number of the step that it works for; 0 for the first.
+    pub parent: usize,
+    /// How many steps are above it.
+    pub depth: usize,
+    /// The step as one line.
+    pub detail: String,
+}
+
+/// A step at the coordinator over rows that are gathered from partitions.
+pub(crate) fn gather(word: &str, sources: &[Source], database: &Database, params: &[Value]) -> PlanNode {
+    PlanNode::new(word, "the statement over gathered rows")
+        .over(sources.iter().map(|source| PlanNode::fragment(source, database, params)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Partitions, PlanNode};
+
+    #[test]
+    fn a_tree_is_shown_as_indented_lines_and_as_rows_that_name_their_parents() {
+        let leaf = |detail: &str, asked: Vec<usize>| {
+            PlanNode::new("FRAGMENT", detail).on(Partitions { asked, pruned: vec![3] })
+        };
+        let mut tree =
+            PlanNode::new("MERGE", "").over([leaf("SELECT 1", vec![0, 1]), leaf("SELECT 2", vec![])]);
+        tree.children[1].rows_estimated = Some(7);
+        let tree = PlanNode::new("INSERT", "rows").over([tree, PlanNode::why("because")]);
+        let expected = [
+            "INSERT rows",
+            "  MERGE",
+            "    FRAGMENT p0,p1 (pruned 1) SELECT 1",
+            "    FRAGMENT no partition (pruned 1) SELECT 2 [about 7 rows]",
+            "  WHY because",
+        ];
+        assert_eq!(tree.lines(), expected);
+        let parents: Vec<(usize, usize)> = tree.rows().iter().map(|row| (row.id, row.parent)).collect();
+        assert_eq!(parents, [(1, 0), (2, 1), (3, 2), (4, 2), (5, 1)]);
+    }
+}
