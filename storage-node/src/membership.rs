@@ -35,38 +35,53 @@ pub struct Membership {
 
 impl Membership {
     /// Registers and reports until it is told to stop; the last report says so.
+    ///
+    /// It stops between two steps. A registration broken off may have been entered all the same, by a node that
+    /// then does not know whose member it is, and whose farewell nobody would accept; a report broken off could
+    /// be heard after the farewell, and take it back.
     pub async fn run(self, stop: CancellationToken) {
         if self.neighbours.coordinators().is_empty() {
             return;
         }
-        let stopped = stop.run_until_cancelled(self.take_part()).await;
-        debug_assert!(stopped.is_none(), "taking part never ends by itself");
-        if let Some(node) = self.service.node() {
-            let farewell = self.report(&node, true);
-            if tokio::time::timeout(ATTEMPT, farewell).await.is_err() {
-                tracing::debug!("no coordinator heard that the node stops");
-            }
+        let too_late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(ATTEMPT).await;
+        };
+        tokio::select! {
+            () = self.take_part(&stop) => {}
+            () = too_late => tracing::debug!("no coordinator answers before the node stops"),
+        }
+        let Some(node) = self.service.node().filter(|_| self.service.registry().cluster().is_some()) else {
+            return;
+        };
+        if tokio::time::timeout(ATTEMPT, self.report(&node, true)).await != Ok(true) {
+            tracing::debug!("no coordinator heard that the node stops");
         }
     }
 
-    async fn take_part(&self) -> std::convert::Infallible {
-        loop {
-            let node = self.register().await;
+    async fn take_part(&self, stop: &CancellationToken) {
+        while let Some(node) = self.register(stop).await {
             let mut failures = 0;
             let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while failures < FAILURES_MAX {
-                beat.tick().await;
+                if stop.run_until_cancelled(beat.tick()).await.is_none() {
+                    return;
+                }
                 failures = if self.report(&node, false).await { 0 } else { failures + 1 };
             }
         }
     }
 
-    /// Introduces the node to one coordinator after the other until one answers.
-    async fn register(&self) -> NodeId {
+    /// Introduces the node to one coordinator after the other until one answers; `None` if it is told to stop
+    /// first.
+    async fn register(&self, stop: &CancellationToken) -> Option<NodeId> {
         let mut pause = Duration::from_millis(100);
         loop {
             for address in self.neighbours.coordinators() {
+                if stop.is_cancelled() {
+                    return None;
+                }
                 let mut registration = self.registration.clone();
                 registration.cluster = self.service.registry().cluster();
                 if let Some(node) = self.service.node() {
@@ -77,14 +92,14 @@ impl Membership {
                         self.neighbours.learn_coordinators(&address, coordinators);
                         self.take_name(&node);
                         self.obey(assignments).await;
-                        return node;
+                        return Some(node);
                     }
                     Err(error) => {
                         tracing::warn!(coordinator = %address, code = %error.code, %error, "not registered yet");
                     }
                 }
             }
-            tokio::time::sleep(pause).await;
+            stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
             pause = (pause * 2).min(BACK_OFF_MAX);
         }
     }

@@ -298,7 +298,6 @@ fn replica_ids(catalog: &Catalog) -> BTreeSet<common::ReplicaId> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: the farewell of a node that stops just after it has registered is sometimes not seen"]
 async fn a_node_that_stops_is_inactive_at_once_and_active_when_it_is_back() {
     let mut cluster = Cluster::start(1).await;
     let status = |wanted: NodeStatus| {
