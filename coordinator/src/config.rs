@@ -23,6 +23,8 @@ pub struct CoordinatorOptions {
     pub join: Vec<String>,
     /// Hosts that requests may name beside this machine's own.
     pub allowed_hosts: Vec<String>,
+    /// The shortcuts that SELECT statements may take.
+    pub sql_rules: query::Rules,
 }
 
 impl CoordinatorOptions {
@@ -37,6 +39,7 @@ impl CoordinatorOptions {
             replication_factor: REPLICATION_FACTOR_DEFAULT,
             join: Vec::new(),
             allowed_hosts: Vec::new(),
+            sql_rules: query::Rules::default(),
         }
     }
 

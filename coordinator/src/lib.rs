@@ -17,4 +17,5 @@ pub mod placement;
 mod running;
 
 pub use config::CoordinatorOptions;
+pub use query::Rules;
 pub use running::{Coordinator, StartError};

@@ -60,7 +60,7 @@ impl Coordinator {
         let storage = StorageClient::new(peers.clone());
         let health = ClusterHealth::new(catalog.clone(), storage.clone());
         let operations = Operations::new(catalog.clone(), health.clone(), storage.clone());
-        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers);
+        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, options.sql_rules);
         let metrics = RequestMetrics::new();
         let stop = CancellationToken::new();
 

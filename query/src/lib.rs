@@ -22,5 +22,5 @@ mod table;
 
 pub use access::{PartitionAccess, RowStream};
 pub use moment::Moment;
-pub use plan::{Partitions, PlanNode, PlanRow};
+pub use plan::{Partitions, PlanNode, PlanRow, Rule, Rules};
 pub use planner::Planner;

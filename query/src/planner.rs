@@ -8,7 +8,7 @@ use common::{Error, ErrorCode, Result};
 
 use crate::ast::{self, Cmd, Stmt};
 use crate::nesting;
-use crate::plan::{Action, Change, PlanNode, Planned, plan_change, plan_insert, plan_read};
+use crate::plan::{Action, Change, PlanNode, Planned, Rules, plan_change, plan_insert, plan_read};
 use crate::shadow::{Checked, Shadow};
 use crate::table::{Key, Table};
 
@@ -28,11 +28,15 @@ pub struct Planner {
     /// By name in lower case.
     tables: BTreeMap<String, Arc<Table>>,
     plans: Mutex<HashMap<String, Arc<Planned>>>,
+    rules: Rules,
+    /// Plans without rules, if answers are checked.
+    reference: Option<Box<Planner>>,
 }
 
 impl Planner {
     /// Reads the schema into an empty SQLite database and gathers what planning needs of it.
-    pub fn new(database: Arc<Database>) -> Result<Planner> {
+    /// `rules` are the shortcuts that it may take.
+    pub fn new(database: Arc<Database>, rules: Rules) -> Result<Planner> {
         let shadow = Shadow::new(&database.schema)?;
         let tables = shadow
             .definitions()
@@ -42,13 +46,29 @@ impl Planner {
                 (definition.name.to_ascii_lowercase(), Arc::new(Table::new(definition, spec)))
             })
             .collect();
-        Ok(Planner { database, shadow, tables, plans: Mutex::new(HashMap::new()) })
+        let reference = if rules.verifies() {
+            Some(Box::new(Planner::new(Arc::clone(&database), Rules::none())?))
+        } else {
+            None
+        };
+        Ok(Planner { database, shadow, tables, plans: Mutex::new(HashMap::new()), rules, reference })
     }
 
     /// The database as planned on.
     #[must_use]
     pub fn database(&self) -> &Arc<Database> {
         &self.database
+    }
+
+    /// The shortcuts that it may take.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// The planner whose answers this one's are compared with, if they are to be checked.
+    pub(crate) fn reference(&self) -> Option<&Planner> {
+        self.reference.as_deref()
     }
 
     /// The buckets of the database.
@@ -112,11 +132,14 @@ impl Planner {
             Action::Definition => false,
             _ => checked.is_read,
         };
+        let is_deterministic = checked.is_deterministic() && !names_time(sql);
         Ok(Planned {
             text: sql.to_owned(),
             parameters: checked.parameters,
             columns: checked.columns,
             is_read,
+            is_ordered: orders_rows(command.as_ref()),
+            is_deterministic,
             action,
         })
     }
@@ -236,6 +259,15 @@ fn refuse_hidden_rowids(statement: &Stmt, target: &Table) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+fn orders_rows(command: Option<&Cmd>) -> bool {
+    matches!(command, Some(Cmd::Stmt(Stmt::Select(select))) if !select.order_by.is_empty())
+}
+
+/// Whether CURRENT_TIMESTAMP or its like may be meant; SQLite does not count them among the functions.
+fn names_time(sql: &str) -> bool {
+    sql.to_ascii_lowercase().contains("current_")
 }
 
 /// Whether a text is a statement of DDL, by its form alone.

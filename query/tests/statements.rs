@@ -33,7 +33,8 @@ async fn rows_are_spread_and_read_back_as_one_table() {
 
 #[tokio::test]
 async fn a_key_leads_to_one_partition_and_filters_are_pushed() {
-    let cluster = people().await;
+    let mut cluster = people().await;
+    cluster.set_rules(query::Rules::default());
     assert!(cluster.plan("SELECT * FROM people WHERE id = 7")[0].starts_with("SINGLE"));
     let plan = cluster.plan("SELECT name FROM people p WHERE p.age > 22 AND random() > 0");
     assert!(

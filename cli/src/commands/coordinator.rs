@@ -30,6 +30,16 @@ pub struct Arguments {
     /// A host name that requests may use beside this machine's own; may be repeated.
     #[arg(long, value_name = "HOST", env = "POLYLITE_ALLOWED_HOST", value_delimiter = ',')]
     pub allowed_host: Vec<String>,
+    /// Shortcuts of SELECT to turn off, as `-top-k,-distinct`; `-all` gathers everything, `verify` checks every
+    /// answer against gathering.
+    #[arg(
+        long,
+        value_name = "RULES",
+        env = "POLYLITE_SQL_RULES",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    pub sql_rules: coordinator::Rules,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -47,6 +57,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         replication_factor: arguments.replication_factor,
         join: arguments.join,
         allowed_hosts: arguments.allowed_host,
+        sql_rules: arguments.sql_rules,
     };
     let coordinator = Coordinator::start(options)
         .await

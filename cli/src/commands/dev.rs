@@ -37,6 +37,15 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     pub nodes: u16,
+    /// As of `coordinator`.
+    #[arg(
+        long,
+        value_name = "RULES",
+        env = "POLYLITE_SQL_RULES",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    pub sql_rules: coordinator::Rules,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -87,6 +96,7 @@ impl Cluster {
         let coordinator = Coordinator::start(CoordinatorOptions {
             host: arguments.host.clone(),
             port: arguments.port,
+            sql_rules: arguments.sql_rules,
             ..CoordinatorOptions::new(folder.join("coordinator"))
         })
         .await

@@ -87,15 +87,20 @@ struct Shared {
 }
 
 impl Gateway {
-    /// A gateway over a catalog and connections to storage nodes.
+    /// A gateway over a catalog and connections to storage nodes, whose planners use `rules`.
     #[must_use]
-    pub fn new(catalog: CatalogStore, operations: Operations, peers: PeerPool) -> Gateway {
+    pub fn new(
+        catalog: CatalogStore,
+        operations: Operations,
+        peers: PeerPool,
+        rules: query::Rules,
+    ) -> Gateway {
         let shared = Shared {
             catalog,
             operations,
             peers,
             leaders: Leaders::default(),
-            planners: Planners::default(),
+            planners: Planners::new(rules),
             rowids: RowidQueues::default(),
             turn: AtomicUsize::default(),
         };

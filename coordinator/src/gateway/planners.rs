@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::catalog::{Catalog, Database};
 use common::{PartitionId, Result};
 use parking_lot::RwLock;
-use query::Planner;
+use query::{Planner, Rules};
 
 /// What a planner depends on. Two databases of one name, one after the other, differ in their partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,18 @@ impl Version {
 }
 
 /// The newest planner of each database.
-#[derive(Default)]
 pub struct Planners {
+    rules: Rules,
     kept: RwLock<HashMap<String, (Version, Arc<Planner>)>>,
 }
 
 impl Planners {
+    /// None yet; those to come use `rules`.
+    #[must_use]
+    pub fn new(rules: Rules) -> Planners {
+        Planners { rules, kept: RwLock::default() }
+    }
+
     /// The planner for a database as it is now.
     pub async fn of(&self, database: &Database) -> Result<Arc<Planner>> {
         let version = Version::of(database);
@@ -45,7 +51,8 @@ impl Planners {
         let database = Arc::new(database.clone());
         let name = database.name.clone();
         // Reading a schema of many objects takes SQLite milliseconds.
-        let made = tokio::task::spawn_blocking(move || Planner::new(database));
+        let rules = self.rules;
+        let made = tokio::task::spawn_blocking(move || Planner::new(database, rules));
         let planner = Arc::new(super::join(made.await)?);
         self.kept.write().insert(name, (version, planner.clone()));
         Ok(planner)

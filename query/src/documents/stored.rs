@@ -138,7 +138,7 @@ pub(super) async fn ensure(
     let mut database = planner.database().as_ref().clone();
     database.schema = change.schema.clone();
     access.change_schema(change).await?;
-    let newer = Planner::new(Arc::new(database))?;
+    let newer = Planner::new(Arc::new(database), planner.rules())?;
     let table = table(&newer, collection)?.ok_or_else(|| Error::internal("a new collection is not there"))?;
     Ok((table, Some(newer)))
 }

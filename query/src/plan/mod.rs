@@ -9,6 +9,7 @@ mod change;
 mod describe;
 mod insert;
 mod read;
+mod rules;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(crate) use change::{Change, plan_change};
 pub use describe::{Partitions, PlanNode, PlanRow};
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
 pub(crate) use read::{Read, plan_read};
+pub use rules::{Rule, Rules};
 
 use crate::filter::Filter;
 use crate::route::Route;
@@ -38,6 +40,10 @@ pub(crate) struct Planned {
     pub(crate) columns: Vec<String>,
     /// Whether it only reads.
     pub(crate) is_read: bool,
+    /// Whether the client's text orders its rows.
+    pub(crate) is_ordered: bool,
+    /// Whether it answers the same each time as long as the rows are the same.
+    pub(crate) is_deterministic: bool,
     /// What is to be done.
     pub(crate) action: Action,
 }

@@ -69,7 +69,7 @@ async fn carry_out(
     let change = definition.completion();
     let newer = with_schema(planner, change.schema.clone());
     access.change_schema(change).await?;
-    Planner::new(Arc::new(newer))
+    Planner::new(Arc::new(newer), planner.rules())
 }
 
 /// Makes global indexes over rows that exist. Once their hidden tables are published every writer maintains
@@ -87,7 +87,7 @@ async fn build_indexes(
     let beginning = definition.beginning(planner.database());
     let during = with_schema(planner, beginning.schema.clone());
     access.change_schema(beginning).await?;
-    let during = Planner::new(Arc::new(during))?;
+    let during = Planner::new(Arc::new(during), planner.rules())?;
     let Err(mut error) = index_build::fill(&during, access, &definition.builds, until).await else {
         return Ok(());
     };

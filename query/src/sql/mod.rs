@@ -12,6 +12,7 @@ mod define;
 mod gather;
 mod index_build;
 mod insert;
+mod verify;
 mod write;
 mod write_back;
 
@@ -130,7 +131,7 @@ impl<'a> Session<'a> {
         }
         let values = planned.values(&statement.params)?;
         if planned.is_read {
-            return read(self.planner(), access, &planned, &values, statement, limits).await;
+            return read_checked(self.planner(), access, &planned, &values, statement, limits).await;
         }
         if matches!(planned.action, Action::Definition) {
             let (result, newer) = define::run(self.planner(), access, &statement.sql, limits).await?;
@@ -153,11 +154,28 @@ pub(crate) async fn run_one(
     Session::new(planner).run(access, statement, Limits { max_rows, read_only: false }).await
 }
 
+/// Runs a statement that only reads, twice if answers are to be checked.
+async fn read_checked(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    planned: &Planned,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<StatementResult> {
+    match planner.reference() {
+        Some(reference) if planned.is_deterministic && matches!(planned.action, Action::Read(_)) => {
+            verify::read_both(planner, reference, access, planned, values, statement, limits).await
+        }
+        _ => read(planner, access, planned, values, statement, limits).await,
+    }
+}
+
 /// Runs a statement that only reads.
 async fn read(
     planner: &Planner,
     access: &impl PartitionAccess,
-    planned: &Arc<Planned>,
+    planned: &Planned,
     values: &[Value],
     statement: &Statement,
     limits: Limits,

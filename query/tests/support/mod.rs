@@ -17,7 +17,7 @@ use futures_util::StreamExt as _;
 use query::access::{PartitionAccess, RowStream};
 use query::schema::SchemaChange;
 use query::sql::{SqlRequest, run};
-use query::{Moment, Planner};
+use query::{Moment, Planner, Rules};
 use sqlite::{Applier, Budget, Executor, Flow, Location, Reader, SystemState};
 
 /// One partition's file with the connections that a storage node would hold.
@@ -35,6 +35,7 @@ pub struct Cluster {
     planner: RwLock<Arc<Planner>>,
     /// Next rowid and "set by client", by table.
     rowids: Mutex<BTreeMap<String, (i64, bool)>>,
+    rules: Rules,
     /// Look up the greatest rowid every time, so that a deleted greatest one is used again as in one file.
     pub reuses_rowids: bool,
     /// Rows that fragments brought to the coordinator.
@@ -89,18 +90,27 @@ impl Cluster {
             buckets,
             created_at: 0,
         });
+        let rules = Rules::default().verifying();
         Cluster {
             folder,
             files,
-            planner: RwLock::new(Arc::new(Planner::new(Arc::clone(&database)).unwrap())),
+            planner: RwLock::new(Arc::new(Planner::new(Arc::clone(&database), rules).unwrap())),
             database: RwLock::new(database),
             rowids: Mutex::default(),
+            rules,
             reuses_rowids: false,
             rows_streamed: Mutex::default(),
             writes_left: AtomicU64::new(u64::MAX),
             hidden_rows: Mutex::default(),
             changing_schema: Mutex::default(),
         }
+    }
+
+    /// Plans with other rules. By default all are used, and every answer is compared with what gathering
+    /// gives.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        *self.planner.write().unwrap() = Arc::new(Planner::new(self.database(), rules).unwrap());
     }
 
     pub fn planner(&self) -> Arc<Planner> {
@@ -363,7 +373,7 @@ impl PartitionAccess for Session<'_> {
         let mut newer = database.as_ref().clone();
         newer.schema = change.schema;
         *database = Arc::new(newer);
-        *cluster.planner.write().unwrap() = Arc::new(Planner::new(Arc::clone(&database))?);
+        *cluster.planner.write().unwrap() = Arc::new(Planner::new(Arc::clone(&database), cluster.rules)?);
         self.schema_version.store(version, Ordering::SeqCst);
         Ok(())
     }
