@@ -12,9 +12,7 @@ use common::protocol::{Params, Statement, StatementResult};
 use common::{Error, ErrorCode, Outcome, Result, Value};
 
 use super::ATTEMPTS_MAX;
-use super::insert::index_row;
-use super::write::Images;
-use super::write_back::{Image, index_entry};
+use super::images::{Image, Images, Place, index_entry, index_row};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::schema::Build;
@@ -57,9 +55,6 @@ fn too_long() -> Error {
     )
     .with_hint("make it while the table has fewer rows, or put the partition key's columns into the index")
 }
-
-/// A row under its rowid in a bucket.
-pub(super) type Place = (usize, Value);
 
 /// Enters rows that a change could not be made on because their entries may be missing: where a table has an
 /// index under construction, its rows are entered before they change.

@@ -1,11 +1,11 @@
 //! Inserting rows: they are computed once, at the coordinator; the stored values of each decide its bucket.
 
-use common::entry::Change;
 use common::protocol::{Params, Statement, WorkItem};
 use common::value::Affinity;
 use common::{Error, Result, Value};
 
-use super::write::{Combine, Images, Pending};
+use super::images::{Images, index_row};
+use super::write::{Combine, Pending};
 use super::{evaluate, gather};
 use crate::Planner;
 use crate::access::PartitionAccess;
@@ -140,7 +140,7 @@ pub(crate) async fn insert_rows(
         allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)),
         computed: false,
         meets_rows: false,
-        unentered: None,
+        unentered: Vec::new(),
     })
 }
 
@@ -315,13 +315,6 @@ async fn place(
         }
     }
     Ok((buckets, images))
-}
-
-/// A row of a global index.
-pub(super) fn index_row(stored: Vec<Value>, rowid: Value) -> Change {
-    let mut row = stored.clone();
-    row.push(rowid);
-    Change::Insert { key: stored, row }
 }
 
 /// For each row, the values of some columns as stored, and folded by their collations.

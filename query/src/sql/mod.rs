@@ -10,6 +10,7 @@
 mod batch;
 mod define;
 mod gather;
+mod images;
 mod index_build;
 mod insert;
 mod verify;

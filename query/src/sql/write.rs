@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::entry::Effects;
 use common::protocol::{Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
 use common::{Error, ErrorCode, Outcome, Result, Value};
 
-use super::index_build::{self, Place};
-use super::{Limits, insert, write_back};
+use super::images::Place;
+use super::{Limits, index_build, insert, write_back};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Planned};
@@ -28,12 +27,12 @@ pub(crate) struct Pending {
     pub(crate) computed: bool,
     /// Whether a unique violation may be a conflict that its text deals with, once it sees the row.
     pub(crate) meets_rows: bool,
-    /// Rows that it changes or deletes of a table with a global index under construction.
+    /// Rows that it changes or deletes of tables with a global index under construction.
     pub(crate) unentered: Unentered,
 }
 
-/// Rows whose entries in an index under construction may be missing.
-type Unentered = Option<(Arc<Table>, Vec<Place>)>;
+/// By table, rows whose entries in an index under construction may be missing.
+type Unentered = Vec<(Arc<Table>, Vec<Place>)>;
 
 /// How the answer is made of the partitions' results.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ pub(crate) struct Refusal {
     pub(crate) error: Error,
     pub(crate) again: bool,
     /// What to enter first, then.
-    unentered: Vec<(Arc<Table>, Vec<Place>)>,
+    unentered: Unentered,
 }
 
 impl From<Error> for Refusal {
@@ -288,30 +287,5 @@ fn joined(blocks: &[RowBlock]) -> RowBlock {
         columns: blocks.first().map_or(0, |block| block.columns),
         rows: blocks.iter().map(|block| block.rows).sum(),
         data: data.into(),
-    }
-}
-
-/// Row images of several tables of one bucket, as one item.
-#[derive(Debug, Default)]
-pub(crate) struct Images {
-    by_bucket: BTreeMap<usize, Effects>,
-}
-
-impl Images {
-    /// Appends a change of a row of `table` in a bucket.
-    pub(crate) fn push(&mut self, bucket: usize, table: &str, change: common::entry::Change) {
-        let effects = self.by_bucket.entry(bucket).or_default();
-        let known = effects.tables.iter().position(|name| name == table);
-        let index = known.unwrap_or_else(|| {
-            effects.tables.push(table.to_owned());
-            effects.tables.len() - 1
-        });
-        let table = u16::try_from(index).expect("a statement changes few tables");
-        effects.rows.push(common::entry::Effect { table, change });
-    }
-
-    /// As work.
-    pub(crate) fn into_work(self) -> impl Iterator<Item = (usize, WorkItem)> {
-        self.by_bucket.into_iter().map(|(bucket, effects)| (bucket, WorkItem::Effects(effects)))
     }
 }

@@ -1,0 +1,218 @@
+//! Sends changed rows to where they belong: each row image to the bucket that owns the row, and what it means
+//! for the table's global indexes to the buckets of the indexed values.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::entry::{Change as RowChange, Effect, Effects};
+use common::protocol::WorkItem;
+use common::schema::GlobalIndex;
+use common::{Error, Result, Value};
+
+use crate::Planner;
+use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
+
+/// Row images of several tables of one bucket, as one item.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    by_bucket: BTreeMap<usize, Effects>,
+}
+
+impl Images {
+    /// Appends a change of a row of `table` in a bucket.
+    pub(crate) fn push(&mut self, bucket: usize, table: &str, change: RowChange) {
+        let effects = self.by_bucket.entry(bucket).or_default();
+        let known = effects.tables.iter().position(|name| name == table);
+        let index = known.unwrap_or_else(|| {
+            effects.tables.push(table.to_owned());
+            effects.tables.len() - 1
+        });
+        let table = u16::try_from(index).expect("a statement changes few tables");
+        effects.rows.push(Effect { table, change });
+    }
+
+    /// As work.
+    pub(crate) fn into_work(self) -> impl Iterator<Item = (usize, WorkItem)> {
+        self.by_bucket.into_iter().map(|(bucket, effects)| (bucket, WorkItem::Effects(effects)))
+    }
+}
+
+/// A row under its rowid in a bucket.
+pub(super) type Place = (usize, Value);
+
+/// What became of captured changes.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    pub(super) images: Images,
+    /// The tables that change.
+    pub(super) tables: Vec<RoutedTable>,
+}
+
+/// What a table's captured changes come to.
+#[derive(Debug)]
+pub(super) struct RoutedTable {
+    pub(super) table: Arc<Table>,
+    /// Where the rows are that change or go.
+    pub(super) changed: Vec<Place>,
+    /// The greatest rowid that no row had before.
+    pub(super) greatest_new_rowid: Option<i64>,
+}
+
+/// Sends the changed rows of any number of tables to their buckets, in the order in which they changed.
+pub(super) fn route(planner: &Planner, effects: Effects) -> Result<Routed> {
+    let mut routed = Routed::default();
+    for name in &effects.tables {
+        let table = planner
+            .table(name)
+            .ok_or_else(|| Error::internal(format!("a row of {name} changed, which is no table")))?;
+        routed.tables.push(RoutedTable { table, changed: Vec::new(), greatest_new_rowid: None });
+    }
+    for effect in effects.rows {
+        let table = routed
+            .tables
+            .get_mut(usize::from(effect.table))
+            .ok_or_else(|| Error::internal("a captured change names no table"))?;
+        table.route(planner, effect.change, &mut routed.images)?;
+    }
+    Ok(routed)
+}
+
+impl RoutedTable {
+    fn route(&mut self, planner: &Planner, change: RowChange, images: &mut Images) -> Result<()> {
+        let table = Arc::clone(&self.table);
+        let (old, new) = sides(&change)?;
+        route_index_rows(planner, &table, old.as_ref(), new.as_ref(), images)?;
+        self.note_new_rowid(old.as_ref(), new.as_ref());
+        let place =
+            |image: &Option<Image>| image.as_ref().map(|image| home(planner, &table, image)).transpose();
+        let (from, to) = (place(&old)?, place(&new)?);
+        if let (Some(from), Some((key, _))) = (from, &old) {
+            self.changed.extend(key.first().map(|rowid| (from, rowid.clone())));
+        }
+        match (from, to) {
+            (Some(from), Some(to)) if from != to => {
+                let ((old_key, old_row), (key, row)) = (old.unwrap_or_default(), new.unwrap_or_default());
+                images.push(from, &table.name, RowChange::Delete { key: old_key, old_row: Some(old_row) });
+                images.push(to, &table.name, RowChange::Insert { key, row });
+            }
+            (Some(bucket), _) | (None, Some(bucket)) => images.push(bucket, &table.name, change),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn note_new_rowid(&mut self, old: Option<&Image>, new: Option<&Image>) {
+        let Some((key, _)) = new else { return };
+        let kept_its_key = old.is_some_and(|(old_key, _)| old_key == key);
+        if let Some(Value::Integer(rowid)) = key.first()
+            && !self.table.without_rowid
+            && !kept_its_key
+        {
+            self.greatest_new_rowid = self.greatest_new_rowid.max(Some(*rowid));
+        }
+    }
+}
+
+/// A row's key and its stored columns.
+pub(super) type Image = (Vec<Value>, Vec<Value>);
+
+/// Indexed values, the same folded, and the row's rowid.
+type IndexEntry = (Vec<Value>, Vec<Value>, Value);
+
+fn kept(old_row: &Option<Vec<Value>>) -> Result<Vec<Value>> {
+    old_row.clone().ok_or_else(|| Error::internal("a change was captured without the row that it replaces"))
+}
+
+/// The stored values of some columns out of a row image.
+fn columns_of(table: &Table, image: &Image, columns: &[usize]) -> Result<Vec<Value>> {
+    let stored: Vec<usize> = table.stored().collect();
+    columns
+        .iter()
+        .map(|position| {
+            if table.rowid_alias == Some(*position) {
+                return image.0.first().cloned();
+            }
+            let at = stored.iter().position(|other| other == position)?;
+            image.1.get(at).cloned()
+        })
+        .collect::<Option<Vec<Value>>>()
+        .ok_or_else(|| Error::internal("a row image lacks a column"))
+}
+
+fn folded(table: &Table, columns: &[usize], values: &[Value]) -> Result<Vec<Value>> {
+    columns
+        .iter()
+        .zip(values)
+        .map(|(position, value)| table.folded(*position, value.clone()))
+        .collect::<Option<Vec<Value>>>()
+        .ok_or_else(|| Error::internal("a key column has an unknown collation"))
+}
+
+/// The bucket that owns a row.
+fn home(planner: &Planner, table: &Table, image: &Image) -> Result<usize> {
+    let key = match &table.key {
+        Key::Rowid => image.0.clone(),
+        Key::Columns(columns) => folded(table, columns, &columns_of(table, image, columns)?)?,
+    };
+    Ok(bucket_of(planner.database(), &key))
+}
+
+/// A row's entry in a global index: the indexed values, the same folded, the rowid. `None` for a row with a
+/// NULL among the values, which equals no other.
+pub(super) fn index_entry(table: &Table, index: &GlobalIndex, image: &Image) -> Result<Option<IndexEntry>> {
+    let columns = table.index_columns(index);
+    let values = columns_of(table, image, &columns)?;
+    if values.iter().any(Value::is_null) {
+        return Ok(None);
+    }
+    let folded = folded(table, &columns, &values)?;
+    Ok(Some((values, folded, image.0.first().cloned().unwrap_or_default())))
+}
+
+fn route_index_rows(
+    planner: &Planner,
+    table: &Table,
+    old: Option<&Image>,
+    new: Option<&Image>,
+    images: &mut Images,
+) -> Result<()> {
+    for index in &table.global_indexes {
+        let entry = |image: Option<&Image>| match image {
+            Some(image) => index_entry(table, index, image),
+            None => Ok(None),
+        };
+        let (before, after) = (entry(old)?, entry(new)?);
+        if before == after {
+            continue;
+        }
+        if let Some((values, folded, rowid)) = before {
+            let bucket = bucket_of_index_row(planner.database(), &folded);
+            let mut row = values.clone();
+            row.push(rowid);
+            images.push(bucket, &index.table, RowChange::Delete { key: values, old_row: Some(row) });
+        }
+        if let Some((values, folded, rowid)) = after {
+            let bucket = bucket_of_index_row(planner.database(), &folded);
+            images.push(bucket, &index.table, index_row(values, rowid));
+        }
+    }
+    Ok(())
+}
+
+/// The row before and after a change.
+fn sides(change: &RowChange) -> Result<(Option<Image>, Option<Image>)> {
+    Ok(match change {
+        RowChange::Insert { key, row } => (None, Some((key.clone(), row.clone()))),
+        RowChange::Update { old_key, key, old_row, row } => {
+            (Some((old_key.clone(), kept(old_row)?)), Some((key.clone(), row.clone())))
+        }
+        RowChange::Delete { key, old_row } => (Some((key.clone(), kept(old_row)?)), None),
+    })
+}
+
+/// A row of a global index.
+pub(super) fn index_row(stored: Vec<Value>, rowid: Value) -> RowChange {
+    let mut row = stored.clone();
+    row.push(rowid);
+    RowChange::Insert { key: stored, row }
+}
