@@ -72,8 +72,45 @@ pub struct Database {
     pub schema_change: Option<String>,
     /// The buckets in order of their ranges.
     pub buckets: Vec<Bucket>,
+    /// Names of the column groups; the first one is the anchor, which says which rows there are.
+    #[serde(default = "one_column_group")]
+    pub column_groups: Vec<String>,
     /// Milliseconds since the Unix epoch.
     pub created_at: u64,
+}
+
+/// The column groups of a database that is not divided by columns.
+#[must_use]
+pub fn one_column_group() -> Vec<String> {
+    vec!["all".to_owned()]
+}
+
+impl Database {
+    /// How a partition is addressed: the anchor's partitions come first, by bucket, then those of the next
+    /// column group.
+    #[must_use]
+    pub fn partition_index(&self, group: usize, bucket: usize) -> usize {
+        group * self.buckets.len() + bucket
+    }
+
+    /// Column group, bucket and id of the partition at an index.
+    #[must_use]
+    pub fn partition(&self, index: usize) -> Option<(usize, &Bucket, PartitionId)> {
+        let group = index.checked_div(self.buckets.len())?;
+        let bucket = &self.buckets[index % self.buckets.len()];
+        Some((group, bucket, *bucket.partitions.get(group)?))
+    }
+
+    /// All partitions in the order of their indexes, see [`Database::partition`].
+    pub fn partitions(&self) -> impl Iterator<Item = (usize, &Bucket, PartitionId)> {
+        (0..self.partition_count()).filter_map(|index| self.partition(index))
+    }
+
+    /// How many partitions it has.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.buckets.len() * self.column_groups.len()
+    }
 }
 
 /// What a replica counts for in its group.
@@ -240,9 +277,12 @@ pub enum OperationWork {
     CreateDatabase {
         /// Its name.
         database: String,
-        /// DDL of its first schema, run on every partition.
+        /// DDL of its first schema, run on every partition of the first column group.
         #[serde(default)]
         statements: Vec<String>,
+        /// The same for the other column groups.
+        #[serde(default)]
+        group_statements: Vec<Vec<String>>,
     },
     /// Remove the partitions of a database.
     DropDatabase {
@@ -255,8 +295,11 @@ pub enum OperationWork {
         database: String,
         /// The schema afterwards, published when every partition has it.
         schema: Schema,
-        /// DDL for the partitions, the system's tables included.
+        /// DDL for the partitions of the first column group, the system's tables included.
         statements: Vec<String>,
+        /// DDL for those of the other column groups.
+        #[serde(default)]
+        group_statements: Vec<Vec<String>>,
         /// DDL that takes the statements back on a partition that has run them.
         #[serde(default)]
         undo: Vec<String>,

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::hash::{SLOTS, slot};
-use crate::{Error, Result, Value};
+use crate::{Error, PartitionId, Result, Value};
 
 /// How a database spreads its rows over buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,15 +37,30 @@ pub enum BucketRange {
     },
 }
 
-/// One bucket: its range and the partition that holds it.
+/// One bucket: its range and the partitions that hold it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
     /// What it owns.
     pub range: BucketRange,
-    /// The partition, one per column group; today always one.
-    pub partition: crate::PartitionId,
+    /// One per column group of the database, the anchor's first. A catalog of the time before column groups
+    /// has the only one as `partition`.
+    #[serde(alias = "partition", deserialize_with = "one_or_several")]
+    pub partitions: Vec<PartitionId>,
     /// Version of this bucket's place in the map; a partition refuses requests planned on an older one.
     pub epoch: u64,
+}
+
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PartitionId>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        One(PartitionId),
+        Several(Vec<PartitionId>),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::One(partition) => vec![partition],
+        Stored::Several(partitions) => partitions,
+    })
 }
 
 /// Divides all slots evenly over `count` buckets.
@@ -129,10 +144,12 @@ pub fn buckets_of_key_range(buckets: &[Bucket], low: Option<&Value>, high: Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PartitionId;
 
     fn buckets(ranges: Vec<BucketRange>) -> Vec<Bucket> {
-        (1..).zip(ranges).map(|(id, range)| Bucket { range, partition: PartitionId(id), epoch: 1 }).collect()
+        (1..)
+            .zip(ranges)
+            .map(|(id, range)| Bucket { range, partitions: vec![PartitionId(id)], epoch: 1 })
+            .collect()
     }
 
     #[test]
@@ -169,6 +186,15 @@ mod tests {
         );
         assert_eq!(buckets_of_key_range(&map, Some(&5.into()), Some(&10.into())), [0, 1]);
         assert_eq!(buckets_of_key_range(&map, Some(&20.into()), None), [2]);
+    }
+
+    #[test]
+    fn a_bucket_written_before_there_were_column_groups_is_read() {
+        let text = r#"{"range":{"Slots":{"first":0,"last":16383}},"partition":7,"epoch":1}"#;
+        let bucket: Bucket = serde_json::from_str(text).unwrap();
+        assert_eq!(bucket.partitions, [PartitionId(7)]);
+        let again: Bucket = serde_json::from_str(&serde_json::to_string(&bucket).unwrap()).unwrap();
+        assert_eq!(again, bucket);
     }
 
     #[test]

@@ -126,6 +126,11 @@ pub struct TableSpec {
     /// looked up in the partitions before the next one is handed out.
     #[serde(default)]
     pub rowids_set_by_client: bool,
+    /// By column group of the database, the columns that lie there besides the key columns, which lie in
+    /// each: those of the partition key and of the primary key. A group without columns of its own does not
+    /// have the table, the first one always has. Empty: all columns lie in the first.
+    #[serde(default)]
+    pub column_groups: Vec<Vec<String>>,
     /// The columns as given when the table was made by fields rather than by SQL; answered as they came.
     #[serde(default)]
     pub declared: Option<DeclaredTable>,

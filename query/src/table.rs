@@ -123,7 +123,7 @@ pub(crate) fn bucket_of_index_row(database: &Database, values: &[Value]) -> usiz
     let count = u32::try_from(database.buckets.len()).unwrap_or(1);
     let buckets: Vec<Bucket> = hash_ranges(count)
         .into_iter()
-        .map(|range| Bucket { range, partition: PartitionId::CATALOG, epoch: 0 })
+        .map(|range| Bucket { range, partitions: vec![PartitionId::CATALOG], epoch: 0 })
         .collect();
     bucket_of_key(&buckets, values)
 }

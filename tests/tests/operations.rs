@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::catalog::{Catalog, Database, NodeStatus, OperationState, ReplicaRole};
+use common::catalog::{Catalog, Database, NodeStatus, OperationState, ReplicaRole, one_column_group};
 use common::partition_map::{PartitionMethod, hash_ranges};
 use common::protocol::{PartitionTarget, ReplicaReport, Statement, WorkItem, WriteRequest};
 use common::schema::{DatabaseKind, ObjectKind, PartitionType, Schema, SchemaObject};
@@ -15,6 +15,7 @@ use coordinator::operations::{DatabaseSpec, Operations};
 use coordinator::{Coordinator, CoordinatorOptions};
 use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerOptions, PeerPool};
+use query::schema::SchemaChange;
 use storage_node::{StorageNode, StorageNodeOptions};
 use tempfile::TempDir;
 
@@ -79,7 +80,7 @@ impl Cluster {
 
     fn partitions(&self, name: &str) -> Vec<PartitionId> {
         let catalog = self.view();
-        catalog.databases[name].buckets.iter().map(|bucket| bucket.partition).collect()
+        catalog.databases[name].partitions().map(|(_, _, partition)| partition).collect()
     }
 
     fn view(&self) -> Arc<Catalog> {
@@ -133,10 +134,17 @@ fn spec(name: &str, partitions: u32) -> DatabaseSpec {
         partition_key: None,
         method: PartitionMethod::Hash,
         ranges: hash_ranges(partitions),
+        column_groups: one_column_group(),
         replication_factor: 3,
         schema,
         statements: vec![TABLE.into()],
+        group_statements: Vec::new(),
     }
+}
+
+fn schema_change(schema: Schema, statements: &[&str]) -> SchemaChange {
+    let statements = statements.iter().map(|sql| (*sql).to_owned()).collect();
+    SchemaChange { schema, statements, group_statements: Vec::new() }
 }
 
 fn object(kind: ObjectKind, name: &str, sql: &str) -> SchemaObject {
@@ -212,12 +220,12 @@ async fn a_schema_change_is_published_when_every_partition_has_it() {
     let before = cluster.create("d", 3).await.schema.clone();
     let sql = "CREATE INDEX i ON t (x)";
     let after = with_object(&before, "i", sql);
-    cluster.operations.change_schema("d", 1, after.clone(), vec![sql.into()], LONG).await.unwrap();
+    cluster.operations.change_schema("d", 1, schema_change(after.clone(), &[sql]), LONG).await.unwrap();
     assert_eq!(cluster.view().databases["d"].schema, after);
     for partition in cluster.partitions("d") {
         assert_eq!(cluster.report(partition).await.schema_version, 2);
     }
-    let stale = cluster.operations.change_schema("d", 1, after, vec![], LONG).await.unwrap_err();
+    let stale = cluster.operations.change_schema("d", 1, schema_change(after, &[]), LONG).await.unwrap_err();
     assert_eq!((stale.code, stale.version), (ErrorCode::StaleSchema, Some(2)));
     cluster.stop().await;
 }
@@ -229,8 +237,9 @@ async fn a_change_that_one_partition_refuses_is_undone_on_all() {
     let partitions = cluster.partitions("d");
     cluster.write(partitions[1], 1, "INSERT INTO t VALUES (1, 7), (2, 7)").await.unwrap();
     let sql = "CREATE UNIQUE INDEX i ON t (x)";
-    let change =
-        || cluster.operations.change_schema("d", 1, with_object(&before, "i", sql), vec![sql.into()], LONG);
+    let change = || {
+        cluster.operations.change_schema("d", 1, schema_change(with_object(&before, "i", sql), &[sql]), LONG)
+    };
     let refused = change().await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::UniqueViolation, "{refused:?}");
     let schema = cluster.view().databases["d"].schema.clone();
@@ -241,7 +250,7 @@ async fn a_change_that_one_partition_refuses_is_undone_on_all() {
     // With the duplicate gone the same change goes through, so no partition has kept the index.
     cluster.write(partitions[1], 3, "DELETE FROM t WHERE id = 2").await.unwrap();
     let again = with_object(&schema, "i", sql);
-    cluster.operations.change_schema("d", 3, again, vec![sql.into()], LONG).await.unwrap();
+    cluster.operations.change_schema("d", 3, schema_change(again, &[sql]), LONG).await.unwrap();
     cluster.stop().await;
 }
 

@@ -79,8 +79,11 @@ pub enum Command {
         expected_version: u64,
         /// The schema afterwards.
         schema: Schema,
-        /// DDL for every partition.
+        /// DDL for every partition of the first column group.
         statements: Vec<String>,
+        /// DDL for those of the other column groups.
+        #[serde(default)]
+        group_statements: Vec<Vec<String>>,
         /// DDL that takes it back.
         undo: Vec<String>,
     },
@@ -212,9 +215,16 @@ pub struct NewDatabase {
     pub replication_factor: u32,
     /// Its first schema.
     pub schema: Schema,
-    /// DDL that makes it, for every partition.
+    /// DDL that makes it, for every partition of the first column group.
     pub statements: Vec<String>,
-    /// Its partitions in order of their ranges, which cover every key.
+    /// The same for the other column groups.
+    #[serde(default)]
+    pub group_statements: Vec<Vec<String>>,
+    /// Names of its column groups, the anchor's first.
+    #[serde(default = "common::catalog::one_column_group")]
+    pub column_groups: Vec<String>,
+    /// Its partitions: those of the anchor in order of their ranges, which cover every key; then as many of
+    /// each other column group.
     pub partitions: Vec<NewPartition>,
 }
 

@@ -65,16 +65,15 @@ impl RequestAccess {
         self.seen.lock().see(partition, index);
     }
 
-    /// The partition of a bucket, and what a request to it carries.
-    pub(super) fn target(&self, bucket: usize) -> Result<PartitionTarget> {
+    /// What a request to the partition at an index carries.
+    pub(super) fn target(&self, index: usize) -> Result<PartitionTarget> {
         let database = self.database.read();
-        let found = database
-            .buckets
-            .get(bucket)
-            .ok_or_else(|| Error::internal(format!("database '{}' has no bucket {bucket}", database.name)))?;
+        let (_, bucket, partition) = database.partition(index).ok_or_else(|| {
+            Error::internal(format!("database '{}' has no partition {index}", database.name))
+        })?;
         Ok(PartitionTarget {
-            partition: found.partition,
-            epoch: found.epoch,
+            partition,
+            epoch: bucket.epoch,
             schema_version: database.schema.version,
             timeout_ms: 0,
         })

@@ -200,7 +200,7 @@ impl Gateway {
     async fn change_schema(&self, database: &str, change: SchemaChange, deadline: Instant) -> Result<()> {
         let before = change.schema.version.saturating_sub(1);
         let within = deadline.saturating_duration_since(Instant::now());
-        self.shared.operations.change_schema(database, before, change.schema, change.statements, within).await
+        self.shared.operations.change_schema(database, before, change, within).await
     }
 
     /// Forgets what belongs to databases that are gone. To be called now and then.

@@ -21,7 +21,7 @@ impl Version {
     fn of(database: &Database) -> Version {
         Version {
             schema: database.schema.version,
-            first_partition: database.buckets.first().map(|bucket| bucket.partition),
+            first_partition: database.partition(0).map(|(_, _, id)| id),
             epochs: database.buckets.iter().map(|bucket| bucket.epoch).sum(),
         }
     }

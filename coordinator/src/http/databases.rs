@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use common::catalog::{Database, DatabaseState};
+use common::catalog::{Database, DatabaseState, one_column_group};
 use common::json::from_json;
 use common::limits::{PARTITIONS_DEFAULT, PARTITIONS_MAX, REPLICATION_FACTOR_MAX};
 use common::names::check_database_name;
@@ -118,13 +118,14 @@ fn read_spec(mut body: Fields, replication_factor: u32) -> Result<DatabaseSpec> 
         schema: Schema::default(),
         schema_change: None,
         buckets: provisional_buckets(&ranges),
+        column_groups: one_column_group(),
         created_at: moment().now_ms,
     };
-    let mut statements = Vec::new();
+    let (mut statements, mut group_statements) = (Vec::new(), Vec::new());
     if !tables.is_empty() {
         let change = declare_tables(&planned, &Json::Array(tables))?;
         planned.schema = change.schema;
-        statements = change.statements;
+        (statements, group_statements) = (change.statements, change.group_statements);
     }
     Ok(DatabaseSpec {
         name: planned.name,
@@ -133,15 +134,18 @@ fn read_spec(mut body: Fields, replication_factor: u32) -> Result<DatabaseSpec> 
         partition_key: planned.partition_key,
         method,
         ranges,
+        column_groups: planned.column_groups,
         replication_factor,
         schema: planned.schema,
         statements,
+        group_statements,
     })
 }
 
 /// Tables are declared against the ranges; their partitions have no ids yet.
 fn provisional_buckets(ranges: &[BucketRange]) -> Vec<Bucket> {
-    let bucket = |range: &BucketRange| Bucket { range: range.clone(), partition: PartitionId(0), epoch: 0 };
+    let bucket =
+        |range: &BucketRange| Bucket { range: range.clone(), partitions: vec![PartitionId(0)], epoch: 0 };
     ranges.iter().map(bucket).collect()
 }
 

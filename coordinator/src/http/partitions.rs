@@ -38,14 +38,14 @@ pub async fn of_database(State(app): State<App>, Segments(name): Segments<String
 async fn describe(app: &App, catalog: &Catalog, databases: &[&Database]) -> Map<String, Json> {
     let mut ids = Vec::new();
     for database in databases {
-        ids.extend(database.buckets.iter().map(|bucket| bucket.partition));
+        ids.extend(database.partitions().map(|(_, _, id)| id));
     }
     let facts = app.health.ask(&ids).await;
     let mut shown = Map::new();
     for database in databases {
-        for bucket in &database.buckets {
-            if let Some(partition) = catalog.partitions.get(&bucket.partition) {
-                let facts = facts.get(&bucket.partition).filter(|facts| !facts.replicas.is_empty());
+        for (_, bucket, id) in database.partitions() {
+            if let Some(partition) = catalog.partitions.get(&id) {
+                let facts = facts.get(&id).filter(|facts| !facts.replicas.is_empty());
                 shown.insert(partition.uuid.clone(), describe_one(database, bucket, partition, facts));
             }
         }

@@ -87,6 +87,7 @@ mod tests {
             global_indexes: Vec::new(),
             next_rowid: 1,
             rowids_set_by_client: false,
+            column_groups: Vec::new(),
             declared: None,
         };
         schema.tables.insert("c".into(), collection);

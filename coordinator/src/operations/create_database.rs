@@ -12,22 +12,23 @@ use super::{Operations, partition_leader};
 const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The nodes were told what to run when the database was entered. What is left: each partition must have a
-/// leader that takes writes, and its first schema.
+/// leader that takes writes, and its first schema, whose DDL is given by column group.
 pub(super) async fn drive(
     operations: &Operations,
     id: &str,
     name: &str,
-    statements: &[String],
+    statements: &[Vec<String>],
 ) -> Result<()> {
     let catalog = operations.catalog.view();
     let Some(database) = catalog.databases.get(name) else {
         return fail(operations, id, crate::catalog::database_not_found(name)).await;
     };
     let version = database.schema.version;
-    let partitions = database.buckets.iter().map(|bucket| async move {
+    let partitions = database.partitions().map(|(group, _, partition)| async move {
+        let statements = statements.get(group).map(Vec::as_slice).unwrap_or_default();
         tokio::select! {
-            started = start(operations, bucket.partition, version, statements) => started,
-            never = partition_leader::nudge(operations, bucket.partition) => match never {},
+            started = start(operations, partition, version, statements) => started,
+            never = partition_leader::nudge(operations, partition) => match never {},
         }
     });
     match tokio::time::timeout(CREATE_TIMEOUT, try_join_all(partitions)).await {

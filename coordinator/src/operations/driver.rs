@@ -83,8 +83,9 @@ async fn lead(operations: &Operations) {
 /// Rolls one operation to its end; answers its id.
 async fn drive(operations: Operations, operation: Operation) -> String {
     let driven = match &operation.work {
-        OperationWork::CreateDatabase { database, statements } => {
-            create_database::drive(&operations, &operation.id, database, statements).await
+        OperationWork::CreateDatabase { database, statements, group_statements } => {
+            let statements: Vec<_> = std::iter::once(statements).chain(group_statements).cloned().collect();
+            create_database::drive(&operations, &operation.id, database, &statements).await
         }
         OperationWork::DropDatabase { .. } => finish(&operations, &operation.id).await,
         OperationWork::ChangeSchema { .. } => schema_change::drive(&operations, &operation.id).await,

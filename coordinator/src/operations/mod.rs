@@ -20,6 +20,7 @@ use common::partition_map::{BucketRange, PartitionMethod};
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, Result};
 use polylite_client::node::StorageClient;
+use query::schema::SchemaChange;
 use tokio::time::Instant;
 
 use crate::catalog::{Answer, CatalogStore, Command, NewDatabase, NewPartition, is_open, random};
@@ -44,14 +45,18 @@ pub struct DatabaseSpec {
     pub partition_key: Option<String>,
     /// How keys choose a bucket.
     pub method: PartitionMethod,
-    /// What each partition owns, in order; together every key.
+    /// What each bucket owns, in order; together every key.
     pub ranges: Vec<BucketRange>,
+    /// Names of its column groups, the anchor's first.
+    pub column_groups: Vec<String>,
     /// How many replicas each partition is meant to have.
     pub replication_factor: u32,
     /// Its first schema.
     pub schema: Schema,
-    /// DDL that makes it, for every partition.
+    /// DDL that makes it, for every partition of the first column group.
     pub statements: Vec<String>,
+    /// The same for the other column groups.
+    pub group_statements: Vec<Vec<String>>,
 }
 
 /// Carries operations out and lets requests wait for them. Clones share it.
@@ -118,20 +123,20 @@ impl Operations {
         &self,
         database: &str,
         expected_version: u64,
-        after: Schema,
-        statements: Vec<String>,
+        change: SchemaChange,
         within: Duration,
     ) -> Result<()> {
         let deadline = Instant::now() + within;
         let catalog = self.catalog.confirmed_within(remaining(deadline)).await?;
         let before =
             catalog.databases.get(database).ok_or_else(|| crate::catalog::database_not_found(database))?;
-        let undo = undo::statements(&before.schema, &after, &statements);
+        let undo = undo::statements(&before.schema, &change.schema, &change.statements);
         let command = Command::ChangeSchema {
             database: database.to_owned(),
             expected_version,
-            schema: after,
-            statements,
+            schema: change.schema,
+            statements: change.statements,
+            group_statements: change.group_statements,
             undo,
         };
         let operation = self.propose_operation(command, deadline).await?;
@@ -190,8 +195,9 @@ fn outcome(operation: &Operation) -> Result<()> {
 
 /// The database with nodes for its partitions.
 fn placed(catalog: &Catalog, spec: DatabaseSpec) -> Result<NewDatabase> {
-    let nodes = choose_nodes(catalog, spec.ranges.len(), spec.replication_factor)?;
-    let partitions = spec.ranges.into_iter().zip(nodes);
+    let count = spec.ranges.len() * spec.column_groups.len();
+    let nodes = choose_nodes(catalog, count, spec.replication_factor)?;
+    let partitions = spec.ranges.iter().cycle().cloned().zip(nodes);
     Ok(NewDatabase {
         name: spec.name,
         kind: spec.kind,
@@ -201,6 +207,8 @@ fn placed(catalog: &Catalog, spec: DatabaseSpec) -> Result<NewDatabase> {
         replication_factor: spec.replication_factor,
         schema: spec.schema,
         statements: spec.statements,
+        group_statements: spec.group_statements,
+        column_groups: spec.column_groups,
         partitions: partitions
             .map(|(range, nodes)| NewPartition { uuid: random::uuid(), range, nodes })
             .collect(),

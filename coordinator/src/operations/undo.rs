@@ -33,6 +33,13 @@ pub(super) fn statements(before: &Schema, after: &Schema, statements: &[String])
     columns.chain(objects).chain(system_tables).collect()
 }
 
+/// Those of the statements that concern the partitions of a column group: columns are only ever added to the
+/// first.
+#[must_use]
+pub(super) fn on_group(undo: &[String], group: usize) -> Vec<String> {
+    undo.iter().filter(|statement| group == 0 || statement.starts_with("DROP ")).cloned().collect()
+}
+
 /// The system's tables behind global indexes.
 fn system_tables(schema: &Schema) -> Vec<&str> {
     let indexes = schema.tables.values().flat_map(|table| &table.global_indexes);
@@ -131,6 +138,7 @@ mod tests {
                 global_indexes: indexes.iter().map(index).collect(),
                 next_rowid: 1,
                 rowids_set_by_client: false,
+                column_groups: Vec::new(),
                 declared: None,
             };
             Schema { tables: [("t".to_owned(), spec)].into(), ..Schema::default() }

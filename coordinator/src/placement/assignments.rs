@@ -10,12 +10,12 @@ use common::{NodeId, ReplicaId};
 /// The assignments of a node. Their version moves only when some node's assignments may have changed.
 #[must_use]
 pub fn assignments(catalog: &Catalog, node: &NodeId) -> Assignments {
-    let buckets = catalog
+    let partitions = catalog
         .databases
         .values()
-        .flat_map(|database| database.buckets.iter().map(move |bucket| (database, bucket)));
-    let replicas = buckets.filter_map(|(database, bucket)| {
-        let partition = catalog.partitions.get(&bucket.partition)?;
+        .flat_map(|database| database.partitions().map(move |(_, bucket, id)| (database, bucket, id)));
+    let replicas = partitions.filter_map(|(database, bucket, id)| {
+        let partition = catalog.partitions.get(&id)?;
         let own = living(partition).find(|replica| replica.node == *node)?;
         Some(assignment(catalog, database, bucket, partition, own))
     });

@@ -51,6 +51,8 @@ pub(crate) fn new_database(catalog: &Catalog, name: &str, partitions: u32, facto
         replication_factor: factor,
         schema: Schema { version: 1, ..Schema::default() },
         statements: vec!["CREATE TABLE t (id INTEGER PRIMARY KEY)".into()],
+        group_statements: Vec::new(),
+        column_groups: common::catalog::one_column_group(),
         partitions: partitions
             .map(|(number, (range, nodes))| NewPartition { uuid: format!("{name}-{number}"), range, nodes })
             .collect(),

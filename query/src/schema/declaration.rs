@@ -165,7 +165,11 @@ pub(super) fn change(database: &Database, declared: &[Declaration]) -> Result<Sc
             }
         }
     }
-    Ok(SchemaChange { schema: Schema { version, ..database.schema }, statements })
+    Ok(SchemaChange {
+        schema: Schema { version, ..database.schema },
+        statements,
+        group_statements: Vec::new(),
+    })
 }
 
 fn ddl(declaration: &Declaration) -> Vec<String> {

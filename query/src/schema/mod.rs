@@ -17,8 +17,11 @@ pub(crate) use statement::{Build, Definition, define, define_all};
 pub struct SchemaChange {
     /// The schema afterwards; its version is one more than before.
     pub schema: Schema,
-    /// DDL for every partition, run in order in one transaction, the system's tables included.
+    /// DDL for every partition of the first column group, run in order in one transaction, the system's
+    /// tables included.
     pub statements: Vec<String>,
+    /// The same for each other column group.
+    pub group_statements: Vec<Vec<String>>,
 }
 
 /// The change that creates tables declared by fields (`tables` of `POST /databases`, or one table of

@@ -49,6 +49,7 @@ pub(super) fn new_spec(
         global_indexes: Vec::new(),
         next_rowid: 1,
         rowids_set_by_client: false,
+        column_groups: Vec::new(),
         declared,
     }
 }

@@ -48,7 +48,8 @@ impl Definition {
                 spec.global_indexes.push(GlobalIndex { building: true, ..build.index.clone() });
             }
         }
-        SchemaChange { schema, statements: self.builds.iter().map(|build| build.ddl.clone()).collect() }
+        let statements = self.builds.iter().map(|build| build.ddl.clone()).collect();
+        SchemaChange { schema, statements, group_statements: Vec::new() }
     }
 
     /// The change itself, after [`Definition::beginning`] if that was made.
@@ -62,7 +63,8 @@ impl Definition {
     pub(crate) fn withdrawal(&self, database: &Database) -> SchemaChange {
         let schema = Schema { version: database.schema.version + 2, ..database.schema.clone() };
         let drop = |build: &Build| format!("DROP TABLE {}", quote_identifier(&build.index.table));
-        SchemaChange { schema, statements: self.builds.iter().map(drop).collect() }
+        let statements = self.builds.iter().map(drop).collect();
+        SchemaChange { schema, statements, group_statements: Vec::new() }
     }
 }
 
@@ -178,7 +180,13 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
     let mut statements = vec![text];
     let (builds, made) = spread_tables(database, &mut schema, &kind, said, &mut statements)?;
     let renames = matches!(kind, Kind::RenameTable { .. } | Kind::RenameColumn { .. });
-    Ok(Some(Definition { change: SchemaChange { schema, statements }, fill, builds, made, renames }))
+    Ok(Some(Definition {
+        change: SchemaChange { schema, statements, group_statements: Vec::new() },
+        fill,
+        builds,
+        made,
+        renames,
+    }))
 }
 
 /// What matters of a statement beyond the objects that it leaves.

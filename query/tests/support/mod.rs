@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use common::catalog::{Database, DatabaseState};
+use common::catalog::{Database, DatabaseState, one_column_group};
 use common::entry::{Change, Effects};
 use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, key_ranges};
 use common::protocol::{Params, RowsHeader, Statement, StatementResult, WorkItem};
@@ -75,7 +75,7 @@ impl Cluster {
             .collect();
         let buckets = (1..)
             .zip(ranges)
-            .map(|(id, range)| Bucket { range, partition: PartitionId(id), epoch: 1 })
+            .map(|(id, range)| Bucket { range, partitions: vec![PartitionId(id)], epoch: 1 })
             .collect();
         let database = Arc::new(Database {
             name: "d".into(),
@@ -88,6 +88,7 @@ impl Cluster {
             schema: Schema::default(),
             schema_change: None,
             buckets,
+            column_groups: one_column_group(),
             created_at: 0,
         });
         let rules = Rules::default().verifying();

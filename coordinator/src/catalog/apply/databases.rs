@@ -21,9 +21,15 @@ pub(super) fn create(catalog: &mut Catalog, at: u64, new: &NewDatabase) -> Resul
     if catalog.databases.contains_key(&new.name) {
         return Err(database_exists(&new.name));
     }
-    check_partitions(catalog, &new.partitions)?;
-    let buckets =
+    check_partitions(catalog, new)?;
+    let ids: Vec<PartitionId> =
         new.partitions.iter().map(|partition| insert_partition(catalog, &new.name, partition)).collect();
+    let count = new.partitions.len() / new.column_groups.len();
+    let buckets = new.partitions[..count].iter().enumerate().map(|(bucket, anchor)| Bucket {
+        range: anchor.range.clone(),
+        partitions: ids.iter().skip(bucket).step_by(count).copied().collect(),
+        epoch: FIRST_EPOCH,
+    });
     let database = Database {
         name: new.name.clone(),
         kind: new.kind,
@@ -34,22 +40,30 @@ pub(super) fn create(catalog: &mut Catalog, at: u64, new: &NewDatabase) -> Resul
         state: DatabaseState::Creating,
         schema: new.schema.clone(),
         schema_change: None,
-        buckets,
+        buckets: buckets.collect(),
+        column_groups: new.column_groups.clone(),
         created_at: at,
     };
     catalog.databases.insert(new.name.clone(), database);
     placement_changed(catalog);
-    let work =
-        OperationWork::CreateDatabase { database: new.name.clone(), statements: new.statements.clone() };
+    let work = OperationWork::CreateDatabase {
+        database: new.name.clone(),
+        statements: new.statements.clone(),
+        group_statements: new.group_statements.clone(),
+    };
     Ok(Answer::Operation(operations::begin(catalog, at, work)))
 }
 
 /// The nodes were chosen before the command had its place in the log; they must still be there.
-fn check_partitions(catalog: &Catalog, partitions: &[NewPartition]) -> Result<()> {
-    if partitions.is_empty() || partitions.len() > PARTITIONS_MAX as usize {
+fn check_partitions(catalog: &Catalog, new: &NewDatabase) -> Result<()> {
+    let (partitions, groups) = (new.partitions.len(), new.column_groups.len());
+    if partitions == 0 || partitions > PARTITIONS_MAX as usize {
         return Err(Error::bad_request(format!("a database has 1 to {PARTITIONS_MAX} partitions")));
     }
-    for partition in partitions {
+    if groups == 0 || partitions % groups != 0 {
+        return Err(Error::internal("each column group has as many partitions as there are buckets"));
+    }
+    for partition in &new.partitions {
         let distinct: BTreeSet<_> = partition.nodes.iter().collect();
         if distinct.is_empty() || distinct.len() != partition.nodes.len() {
             return Err(Error::internal("the replicas of a partition need different nodes"));
@@ -62,7 +76,7 @@ fn check_partitions(catalog: &Catalog, partitions: &[NewPartition]) -> Result<()
     Ok(())
 }
 
-fn insert_partition(catalog: &mut Catalog, database: &str, new: &NewPartition) -> Bucket {
+fn insert_partition(catalog: &mut Catalog, database: &str, new: &NewPartition) -> PartitionId {
     let id = PartitionId(catalog.next_partition);
     catalog.next_partition += 1;
     let replicas = new.nodes.iter().map(|node| {
@@ -78,7 +92,7 @@ fn insert_partition(catalog: &mut Catalog, database: &str, new: &NewPartition) -
         bootstrapped: false,
     };
     catalog.partitions.insert(id, partition);
-    Bucket { range: new.range.clone(), partition: id, epoch: FIRST_EPOCH }
+    id
 }
 
 /// Whatever else is done to the database ends; its partitions go when the operation finishes.

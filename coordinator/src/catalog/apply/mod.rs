@@ -35,7 +35,8 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
         Command::RemoveNode { node } => nodes::remove(catalog, node),
         Command::CreateDatabase(new) => databases::create(catalog, at, new),
         Command::DropDatabase { database } => databases::drop(catalog, at, database),
-        Command::ChangeSchema { database, expected_version, schema, statements, undo } => {
+        Command::ChangeSchema { database, expected_version, schema, statements, group_statements, undo } => {
+            let statements = (statements.as_slice(), group_statements.as_slice());
             schemas::change(catalog, at, database, *expected_version, schema, statements, undo)
         }
         Command::RefuseSchemaChange { operation, error } => schemas::refuse(catalog, operation, error),

@@ -151,8 +151,8 @@ fn end(operation: &mut Operation, at: u64, state: OperationState, error: Option<
 fn publish_database(catalog: &mut Catalog, name: &str) {
     let Some(database) = catalog.databases.get_mut(name) else { return };
     database.state = DatabaseState::Ready;
-    for bucket in &database.buckets {
-        if let Some(partition) = catalog.partitions.get_mut(&bucket.partition) {
+    for (_, _, id) in database.partitions() {
+        if let Some(partition) = catalog.partitions.get_mut(&id) {
             partition.bootstrapped = true;
         }
     }

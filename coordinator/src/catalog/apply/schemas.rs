@@ -13,7 +13,7 @@ pub(super) fn change(
     name: &str,
     expected_version: u64,
     schema: &Schema,
-    statements: &[String],
+    statements: (&[String], &[Vec<String>]),
     undo: &[String],
 ) -> Result<Answer> {
     let database = ready_database(catalog, name)?;
@@ -28,7 +28,8 @@ pub(super) fn change(
     let work = OperationWork::ChangeSchema {
         database: name.to_owned(),
         schema: schema.clone(),
-        statements: statements.to_vec(),
+        statements: statements.0.to_vec(),
+        group_statements: statements.1.to_vec(),
         undo: undo.to_vec(),
         refused: None,
     };

@@ -58,6 +58,7 @@ fn table(name: &str) -> TableSpec {
         global_indexes: vec![],
         next_rowid: 1,
         rowids_set_by_client: false,
+        column_groups: Vec::new(),
         declared: None,
     }
 }

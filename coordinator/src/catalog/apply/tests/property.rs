@@ -49,8 +49,8 @@ fn any_command() -> impl Strategy<Value = Command> {
 /// What must hold of every catalog.
 fn check(catalog: &Catalog) {
     for database in catalog.databases.values() {
-        for bucket in &database.buckets {
-            let partition = &catalog.partitions[&bucket.partition];
+        for (_, _, id) in database.partitions() {
+            let partition = &catalog.partitions[&id];
             assert_eq!(partition.database, database.name);
         }
     }

@@ -17,6 +17,7 @@ fn change(catalog: &Catalog, expected_version: u64, tables: &[&str]) -> Command 
         expected_version,
         schema,
         statements: vec!["DDL".into()],
+        group_statements: vec![],
         undo: vec!["UNDO".into()],
     }
 }
@@ -76,6 +77,7 @@ fn a_renamed_tables_rowids_are_looked_up() {
         expected_version: 1,
         schema,
         statements: vec![],
+        group_statements: vec![],
         undo: vec![],
     };
     let id = operation(run(&mut catalog, &command));
