@@ -70,8 +70,7 @@ impl Shop {
     }
 
     fn await_writes(&self, count: i64) {
-        let (deadline, goal) =
-            (Instant::now() + PATIENCE, self.acknowledged.load(Ordering::Relaxed) + count);
+        let (deadline, goal) = (Instant::now() + PATIENCE, self.acknowledged.load(Ordering::Relaxed) + count);
         while self.acknowledged.load(Ordering::Relaxed) < goal {
             assert!(Instant::now() < deadline, "the writes do not go on");
             std::thread::yield_now();
@@ -96,8 +95,7 @@ impl Shop {
 
 /// One statement whose rows lie in several partitions.
 async fn write(database: &Database, number: i64) -> polylite_client::Result<Rows> {
-    let rows: Vec<String> =
-        (0..ROWS).map(|row| format!("({}, {number})", number * ROWS + row + 1)).collect();
+    let rows: Vec<String> = (0..ROWS).map(|row| format!("({}, {number})", number * ROWS + row + 1)).collect();
     database.sql(format!("INSERT INTO t VALUES {}", rows.join(", "))).query().await
 }
 
@@ -115,7 +113,9 @@ fn writes_over_partitions_go_on_at_once_when_the_only_coordinator_is_back() {
         }
         shop.cluster.restart_coordinator(0);
         let waited = shop.first_write();
-        eprintln!("round {round}: the first write was acknowledged {waited:?} after the coordinator was ready");
+        eprintln!(
+            "round {round}: the first write was acknowledged {waited:?} after the coordinator was ready"
+        );
         assert!(waited < SOON, "the first write took {waited:?}");
     }
     // All or nothing: whatever became of a statement, its rows are all there or none of them.
