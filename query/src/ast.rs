@@ -5,10 +5,12 @@ use crate::nesting;
 use common::Value;
 use common::names::quote_identifier;
 pub(crate) use turso_parser::ast::{
-    AlterTableBody, Cmd, CreateTableBody, Expr, FromClause, InsertBody, JoinConstraint, JoinOperator,
-    JoinType, LikeOperator, Literal, Name, OneSelect, Operator, ResolveType, ResultColumn, Select,
-    SelectBody, SelectTable, Stmt, UnaryOperator, Upsert, UpsertDo, Variable,
+    AlterTableBody, As, Cmd, CompoundOperator, CreateTableBody, Expr, FromClause, InsertBody, JoinConstraint,
+    JoinOperator, JoinType, LikeOperator, Literal, Name, OneSelect, Operator, QualifiedName, ResolveType,
+    ResultColumn, Select, SelectBody, SelectTable, Stmt, UnaryOperator, Upsert, UpsertDo, Variable, Window,
+    With,
 };
+use turso_parser::ast::{FrameBound, Over};
 
 /// Operators of pattern matching that are built in.
 pub(crate) const LIKE_OPERATORS: [LikeOperator; 2] = [LikeOperator::Like, LikeOperator::Glob];
@@ -66,6 +68,36 @@ pub(crate) fn children(expression: &Expr) -> Vec<&Expr> {
         Expr::Subscript { base, index } => vec![base, index],
         _ => Vec::new(),
     }
+}
+
+/// As [`children`], with the expressions of a function's own window.
+pub(crate) fn children_and_windows(expression: &Expr) -> Vec<&Expr> {
+    let mut found = children(expression);
+    if let Expr::FunctionCall { within_group, .. } = expression {
+        found.extend(within_group.iter().map(|term| term.expr.as_ref()));
+    }
+    if let Expr::FunctionCall { filter_over, .. } | Expr::FunctionCallStar { filter_over, .. } = expression
+        && let Some(Over::Window(window)) = filter_over.over_clause.as_deref()
+    {
+        found.extend(window_expressions(window));
+    }
+    match expression {
+        Expr::InTable { args, .. } => found.extend(args.iter().map(AsRef::as_ref)),
+        Expr::Raise(_, Some(message)) => found.push(message),
+        _ => {}
+    }
+    found
+}
+
+/// The expressions of a window's definition.
+pub(crate) fn window_expressions(window: &Window) -> Vec<&Expr> {
+    let frame = window.frame_clause.iter().flat_map(|frame| std::iter::once(&frame.start).chain(&frame.end));
+    let bounds = frame.filter_map(|bound| match bound {
+        FrameBound::Following(expression) | FrameBound::Preceding(expression) => Some(expression.as_ref()),
+        _ => None,
+    });
+    let partition = window.partition_by.iter().map(AsRef::as_ref);
+    partition.chain(window.order_by.iter().map(|term| term.expr.as_ref())).chain(bounds).collect()
 }
 
 /// As [`children`], to change them. Only the kinds that are pushed to partitions have children here.

@@ -8,7 +8,7 @@ use common::Value;
 use common::schema::TableKind;
 
 use crate::ast::{self, Expr, LIKE_OPERATORS, Literal, Operator};
-use crate::route::{KeyColumn, Operand};
+use crate::route::{KeyColumn, Operand, Resolve};
 use crate::scope::Scope;
 use crate::table::Table;
 
@@ -42,6 +42,15 @@ const FUNCTIONS: [&str; 23] = [
 /// Functions that fail on what is not JSON; a collection's documents always are.
 const JSON_FUNCTIONS: [&str; 4] = ["json_extract", "json_type", "json_array_length", "jsonb_extract"];
 
+/// Whether a function depends on its arguments alone and is no aggregate.
+pub(crate) fn is_pure_function(name: &str) -> bool {
+    lists(&FUNCTIONS, name) || lists(&JSON_FUNCTIONS, name)
+}
+
+fn lists(list: &[&str], name: &str) -> bool {
+    list.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// A condition over the columns of one table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Filter {
@@ -52,27 +61,60 @@ pub(crate) struct Filter {
 impl Filter {
     /// The filter that a conjunct is for the table at `item` of the scope, if it may be pushed there.
     pub(crate) fn of(conjunct: &Expr, scope: &Scope, item: usize) -> Option<Filter> {
-        let table = &scope.items[item].table;
-        let named = |expression: &Expr| scope.resolve(expression).is_some();
-        if !ast::any(conjunct, &named) || !pushable(conjunct, scope, item, table) {
+        Filter::of_table(conjunct, &scope.items[item].table, &|expression| {
+            scope.resolve(expression).filter(|(owner, _)| *owner == item).map(|(_, column)| column)
+        })
+    }
+
+    /// What a condition asks of the rows of one table, whose columns `resolve` tells; `None` if nothing of
+    /// it may be pushed.
+    pub(crate) fn of_table(condition: &Expr, table: &Table, resolve: &Resolve<'_>) -> Option<Filter> {
+        let mut condition = implied(condition, table, resolve)?;
+        if !ast::any(&condition, &|expression| resolve(expression).is_some()) {
             return None;
         }
-        let (mut condition, mut operands) = (conjunct.clone(), Vec::new());
+        let mut operands = Vec::new();
         ast::rewrite(&mut condition, &mut |expression| match expression {
             Expr::Variable(variable) => {
                 operands.push(Operand::Parameter(variable.index.get() as usize - 1));
                 Some(ast::parameter(operands.len()))
             }
-            Expr::Id(_) | Expr::Name(_) | Expr::Qualified(..) => {
-                let name = match scope.resolve(expression)?.1 {
-                    KeyColumn::Rowid => ast::Name::from_string(table.rowid_name?),
-                    KeyColumn::Position(position) => ast::quoted_name(&table.columns[position].name),
-                };
-                Some(Expr::Id(name))
-            }
+            Expr::Id(_) | Expr::Name(_) | Expr::Qualified(..) => column_name(table, resolve(expression)?),
             _ => None,
         });
         Some(Filter { condition, operands })
+    }
+
+    /// Filters that let through what passes any of some lists of filters.
+    pub(crate) fn either(mut alternatives: Vec<Vec<Filter>>) -> Vec<Filter> {
+        alternatives.dedup();
+        if alternatives.iter().any(Vec::is_empty) {
+            return Vec::new();
+        }
+        let (mut condition, mut operands): (Option<Expr>, Vec<Operand>) = (None, Vec::new());
+        if alternatives.len() == 1 {
+            return alternatives.remove(0);
+        }
+        for filters in alternatives {
+            let mut all: Option<Expr> = None;
+            for filter in filters {
+                let shifted = filter.condition_after(operands.len());
+                operands.extend(filter.operands);
+                all = Some(joined(all, Operator::And, shifted));
+            }
+            condition = all.map(|all| joined(condition.take(), Operator::Or, all));
+        }
+        condition.map(|condition| Filter { condition, operands }).into_iter().collect()
+    }
+
+    /// The condition with its parameters numbered after `offset` others.
+    fn condition_after(&self, offset: usize) -> Expr {
+        let mut condition = self.condition.clone();
+        ast::rewrite(&mut condition, &mut |expression| match expression {
+            Expr::Variable(variable) => Some(ast::parameter(variable.index.get() as usize + offset)),
+            _ => None,
+        });
+        condition
     }
 
     /// Its text, with parameters numbered after those in `params`, which its own are appended to. `None` if
@@ -82,22 +124,52 @@ impl Filter {
         for operand in &self.operands {
             params.push(operand.value(given)?);
         }
-        let mut condition = self.condition.clone();
-        ast::rewrite(&mut condition, &mut |expression| match expression {
-            Expr::Variable(variable) => Some(ast::parameter(variable.index.get() as usize + offset)),
-            _ => None,
-        });
-        Some(format!("({condition})"))
+        Some(format!("({})", self.condition_after(offset)))
     }
 }
 
-fn pushable(expression: &Expr, scope: &Scope, item: usize, table: &Table) -> bool {
+/// A column as a partition's own table calls it.
+fn column_name(table: &Table, column: KeyColumn) -> Option<Expr> {
+    Some(Expr::Id(match column {
+        KeyColumn::Rowid => ast::Name::from_string(table.rowid_name?),
+        KeyColumn::Position(position) => ast::quoted_name(&table.columns[position].name),
+    }))
+}
+
+/// One more operand of AND or OR, each in brackets.
+fn joined(before: Option<Expr>, operator: Operator, condition: Expr) -> Expr {
+    let bracketed = Expr::Parenthesized(vec![Box::new(condition)]);
+    match before {
+        Some(before) => Expr::Binary(Box::new(before), operator, Box::new(bracketed)),
+        None => bracketed,
+    }
+}
+
+/// The part of a condition that is over the table alone: what a row must pass for the condition to be true,
+/// whatever the other tables hold.
+fn implied(condition: &Expr, table: &Table, resolve: &Resolve<'_>) -> Option<Expr> {
+    let condition = ast::bare(condition);
+    if pushable(condition, table, resolve) {
+        return Some(condition.clone());
+    }
+    let Expr::Binary(left, operator, right) = condition else { return None };
+    let (left, right) = (implied(left, table, resolve), implied(right, table, resolve));
+    match operator {
+        Operator::And => match (left, right) {
+            (Some(left), Some(right)) => Some(joined(Some(left), Operator::And, right)),
+            (left, right) => left.or(right),
+        },
+        Operator::Or => Some(joined(Some(joined(None, Operator::Or, left?)), Operator::Or, right?)),
+        _ => None,
+    }
+}
+
+fn pushable(expression: &Expr, table: &Table, resolve: &Resolve<'_>) -> bool {
     let json = table.kind == TableKind::Collection;
     let allowed = match expression {
         Expr::Id(_) | Expr::Name(_) | Expr::Qualified(..) => {
-            return scope.resolve(expression).is_some_and(|(owner, column)| {
-                owner == item && (column != KeyColumn::Rowid || table.rowid_name.is_some())
-            });
+            return resolve(expression)
+                .is_some_and(|column| column != KeyColumn::Rowid || table.rowid_name.is_some());
         }
         Expr::Binary(_, operator, _) => match operator {
             Operator::ArrowRight | Operator::ArrowRightShift => json,
@@ -114,7 +186,7 @@ fn pushable(expression: &Expr, scope: &Scope, item: usize, table: &Table) -> boo
                 | Literal::False
         ),
         Expr::FunctionCall { name, distinctness: None, order_by, within_group, filter_over, .. } => {
-            let known = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(name.as_str()));
+            let known = |list: &[&str]| lists(list, name.as_str());
             order_by.is_empty()
                 && within_group.is_empty()
                 && filter_over.filter_clause.is_none()
@@ -133,5 +205,5 @@ fn pushable(expression: &Expr, scope: &Scope, item: usize, table: &Table) -> boo
         | Expr::Variable(_) => true,
         _ => false,
     };
-    allowed && ast::children(expression).into_iter().all(|child| pushable(child, scope, item, table))
+    allowed && ast::children(expression).into_iter().all(|child| pushable(child, table, resolve))
 }

@@ -8,7 +8,9 @@ use common::{Error, ErrorCode, Result};
 
 use crate::ast::{self, Cmd, Stmt};
 use crate::nesting;
-use crate::plan::{Action, Change, PlanNode, Planned, Rules, plan_change, plan_insert, plan_read};
+use crate::plan::{
+    Action, Change, Objects, PlanNode, Planned, Rules, View, plan_change, plan_insert, plan_read,
+};
 use crate::shadow::{Checked, Shadow};
 use crate::table::{Key, Table};
 
@@ -27,6 +29,8 @@ pub struct Planner {
     shadow: Shadow,
     /// By name in lower case.
     tables: BTreeMap<String, Arc<Table>>,
+    /// Views whose texts the parser understands, by name in lower case.
+    views: BTreeMap<String, View>,
     plans: Mutex<HashMap<String, Arc<Planned>>>,
     rules: Rules,
     /// Plans without rules, if answers are checked.
@@ -46,12 +50,13 @@ impl Planner {
                 (definition.name.to_ascii_lowercase(), Arc::new(Table::new(definition, spec)))
             })
             .collect();
+        let views = database.schema.objects.iter().filter_map(|object| view(&object.sql)).collect();
         let reference = if rules.verifies() {
             Some(Box::new(Planner::new(Arc::clone(&database), Rules::none())?))
         } else {
             None
         };
-        Ok(Planner { database, shadow, tables, plans: Mutex::new(HashMap::new()), rules, reference })
+        Ok(Planner { database, shadow, tables, views, plans: Mutex::new(HashMap::new()), rules, reference })
     }
 
     /// The database as planned on.
@@ -182,7 +187,8 @@ impl Planner {
                 Some(Stmt::Select(select)) => Some(select),
                 _ => None,
             };
-            return Ok(Action::Read(plan_read(select, checked, &find)));
+            let objects = Objects { table: &find, view: &|name| self.views.get(&name.to_ascii_lowercase()) };
+            return Ok(Action::Read(plan_read(select, checked, objects, self.rules)));
         }
         self.write_action(statement, checked)
     }
@@ -239,6 +245,17 @@ impl Planner {
                 }
             }
         }
+    }
+}
+
+/// The name in lower case and the query of a view, if the text makes one.
+fn view(sql: &str) -> Option<(String, View)> {
+    match ast::parse(sql)? {
+        Cmd::Stmt(Stmt::CreateView { view_name, columns, select, .. }) => {
+            let columns = columns.iter().map(|column| column.col_name.as_str().to_owned()).collect();
+            Some((view_name.name.as_str().to_ascii_lowercase(), View { columns, select }))
+        }
+        _ => None,
     }
 }
 

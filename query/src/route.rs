@@ -61,6 +61,8 @@ pub(crate) enum Test {
 pub(crate) struct Route {
     /// (position in the key, test)
     pub(crate) tests: Vec<(usize, Test)>,
+    /// If there are any, every row that the statement touches passes one of them as well.
+    alternatives: Vec<Route>,
 }
 
 /// How an expression refers to a column of the table in question.
@@ -94,7 +96,22 @@ impl Route {
                 }
             }
         }
-        Route { tests }
+        Route { tests, alternatives: Vec::new() }
+    }
+
+    /// The route to rows that any of some routes leads to.
+    pub(crate) fn either(mut routes: Vec<Route>) -> Route {
+        routes.dedup();
+        if routes.len() == 1 {
+            return routes.remove(0);
+        }
+        let anywhere = routes.iter().any(Route::leads_anywhere);
+        Route { tests: Vec::new(), alternatives: if anywhere { Vec::new() } else { routes } }
+    }
+
+    /// Whether no condition chooses buckets.
+    pub(crate) fn leads_anywhere(&self) -> bool {
+        self.tests.is_empty() && self.alternatives.is_empty()
     }
 
     /// The buckets that may hold rows which pass, in order.
@@ -102,6 +119,10 @@ impl Route {
         let all = || (0..database.buckets.len()).collect();
         if database.buckets.len() == 1 {
             return vec![0];
+        }
+        if !self.alternatives.is_empty() {
+            let led = self.alternatives.iter().flat_map(|route| route.buckets(database, table, params));
+            return led.collect::<BTreeSet<usize>>().into_iter().collect();
         }
         if let Some(exact) = self.exact(database, table, params) {
             return exact;

@@ -58,6 +58,11 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// All columns of a table.
+    pub(crate) fn of_all(table: &Table) -> Usage {
+        Usage { columns: table.columns.iter().map(|column| column.name.clone()).collect() }
+    }
+
     /// Their positions in order.
     pub(crate) fn positions(&self, table: &Table) -> Vec<usize> {
         let named = |position: &usize| {

@@ -35,7 +35,8 @@ mod table_description;
 mod tables;
 
 pub use app::{App, AppParts};
+pub use cache::CacheLimits;
 pub use edge::Face;
 pub use host_rule::HostRule;
 pub use listener::{Listeners, serve};
-pub(crate) use router::{Routes, router};
+pub use router::router;

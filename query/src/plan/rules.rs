@@ -33,11 +33,13 @@ pub enum Rule {
     Broadcast,
     /// The values that one side of a join asks for are sent to the other side's partitions.
     KeyShipping,
+    /// Conditions choose rows and partitions before rows are gathered, also inside views, WITH and subqueries.
+    Filters,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 12] = [
+    pub const ALL: [Rule; 13] = [
         Rule::Scatter,
         Rule::Limit,
         Rule::TopK,
@@ -50,6 +52,7 @@ impl Rule {
         Rule::CoLocatedJoins,
         Rule::Broadcast,
         Rule::KeyShipping,
+        Rule::Filters,
     ];
 
     /// What it is called in settings and plans.
@@ -68,6 +71,7 @@ impl Rule {
             Rule::CoLocatedJoins => "co-located-joins",
             Rule::Broadcast => "broadcast",
             Rule::KeyShipping => "key-shipping",
+            Rule::Filters => "filters",
         }
     }
 

@@ -117,8 +117,6 @@ impl Drop for EventReceiver {
 
 #[cfg(test)]
 mod tests {
-    use polylite_client::peer::Caller;
-
     use super::*;
     use crate::replica::machine::Job;
 
@@ -127,7 +125,7 @@ mod tests {
     fn job() -> Event {
         let (answer, _) = tokio::sync::oneshot::channel();
         let job = Job::Forget { transactions: Vec::new() };
-        Event::Job { job, deadline_ms: 0, caller: Caller::local(), answer }
+        Event::Job { job, deadline_ms: 0, answer }
     }
 
     #[test]
@@ -165,7 +163,7 @@ mod tests {
         let (sender, receiver) = event_queue();
         let (answer, mut reply) = tokio::sync::oneshot::channel();
         let job = Job::Forget { transactions: Vec::new() };
-        sender.send(Event::Job { job, deadline_ms: 0, caller: Caller::local(), answer }).unwrap();
+        sender.send(Event::Job { job, deadline_ms: 0, answer }).unwrap();
         drop(receiver);
         assert!(reply.try_recv().is_err());
         assert_eq!(sender.send(Event::Stop), Err(WorkerEnded));

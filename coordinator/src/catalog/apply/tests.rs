@@ -1,6 +1,5 @@
 //! What each command does, and that the same commands make the same catalog.
 
-mod coordinators;
 mod databases;
 mod nodes;
 mod property;

@@ -1,0 +1,77 @@
+//! What a statement over several tables needs of each of them: every place where it names a table, through
+//! views, WITH and subqueries, with the conditions that the rows there must pass to matter.
+//!
+//! A row that is left out must not be missed: by no join that would have supplied NULLs in its place, by no
+//! aggregate, LIMIT or window that would have counted it. So a condition is only used for a table in the FROM
+//! clause of the SELECT that has the condition, or further in through columns that are handed out unchanged.
+
+mod core;
+mod equality;
+mod from;
+mod names;
+mod output;
+mod walk;
+
+use std::sync::Arc;
+
+use crate::ast::Select;
+use crate::filter::Filter;
+use crate::route::Route;
+use crate::shadow::Checked;
+use crate::table::Table;
+
+pub(crate) use equality::Equality;
+pub(crate) use names::Place;
+use walk::Walk;
+
+/// A view, parsed.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Names that it gives its columns; none: those of its query.
+    pub(crate) columns: Vec<String>,
+    pub(crate) select: Select,
+}
+
+/// The objects that names in a statement may mean.
+#[derive(Clone, Copy)]
+pub(crate) struct Objects<'a> {
+    pub(crate) table: &'a dyn Fn(&str) -> Option<Arc<Table>>,
+    pub(crate) view: &'a dyn Fn(&str) -> Option<&'a View>,
+}
+
+/// A place where a statement names a base table.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    pub(crate) table: Arc<Table>,
+    /// What rows must pass to matter.
+    pub(crate) filters: Vec<Filter>,
+    /// Where such rows are.
+    pub(crate) route: Route,
+    /// Columns whose value must also be one that another reference has.
+    pub(crate) equalities: Vec<Equality>,
+}
+
+impl Reference {
+    /// Any row of it may matter.
+    pub(crate) fn want_all(&mut self) {
+        (self.filters, self.route, self.equalities) = (Vec::new(), Route::default(), Vec::new());
+    }
+}
+
+/// All places where a SELECT names tables; `None` if part of it is not understood.
+pub(crate) fn references<'a>(
+    select: &'a Select,
+    checked: &Checked,
+    objects: Objects<'a>,
+) -> Option<Vec<Reference>> {
+    let mut walk = Walk::new(objects);
+    walk.select(select, None, None, None)?;
+    let mut references = walk.references;
+    // Whatever SQLite reads must have been found.
+    let found = |name: &str| references.iter().any(|found| found.table.name.eq_ignore_ascii_case(name));
+    if !checked.tables.keys().all(|name| found(name)) {
+        return None;
+    }
+    equality::follow(&mut references);
+    Some(references)
+}
