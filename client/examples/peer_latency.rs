@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use polylite_client::peer::{self, PeerIdentity, PeerOptions, PeerPool, PeerService, StreamSink};
+use polylite_client::peer::{self, Caller, PeerOptions, PeerPool, PeerService, StreamSink};
 use tokio::net::TcpListener;
 
 /// How long each figure is measured.
@@ -22,7 +22,7 @@ const MEASURED: Duration = Duration::from_secs(2);
 struct Echo;
 
 impl PeerService for Echo {
-    fn call(self: Arc<Self>, _from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+    fn call(self: Arc<Self>, _from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         Box::pin(std::future::ready(payload))
     }
 

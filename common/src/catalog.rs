@@ -27,6 +27,12 @@ pub struct Catalog {
     pub nodes: BTreeMap<NodeId, Node>,
     /// The coordinators by their replica of the catalog's group.
     pub coordinators: BTreeMap<ReplicaId, Coordinator>,
+    /// Its only coordinator is joining another cluster: nothing may be entered here that would be lost then.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Limits of every coordinator's cache.
+    #[serde(default)]
+    pub cache: CacheLimits,
     /// Work that takes more than one command, by id; ended ones stay for a while.
     pub operations: BTreeMap<String, Operation>,
     /// The next partition id.
@@ -35,6 +41,23 @@ pub struct Catalog {
     pub next_replica: u64,
     /// The next number for ids of operations and nodes.
     pub next_number: u64,
+}
+
+/// Limits of a cache of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheLimits {
+    /// Most entries.
+    pub entries: u64,
+    /// Most bytes.
+    pub bytes: u64,
+    /// Seconds after which an entry is not used any more.
+    pub expiration_seconds: u64,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        CacheLimits { entries: 1_000, bytes: 64 << 20, expiration_seconds: 60 }
+    }
 }
 
 /// Where a database is in its life.

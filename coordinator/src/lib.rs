@@ -10,11 +10,13 @@ pub mod config;
 pub mod gateway;
 pub mod health;
 pub mod http;
+mod joining;
 pub mod metrics;
 pub mod operations;
 pub mod peer_service;
 pub mod placement;
 mod running;
+mod serving;
 
 pub use config::CoordinatorOptions;
 pub use query::Rules;

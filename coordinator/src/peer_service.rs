@@ -7,7 +7,7 @@ use common::protocol::{CoordinatorReply, CoordinatorRequest, Registration, decod
 use common::{Error, ErrorCode, PartitionId, Result};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use polylite_client::peer::{PeerIdentity, PeerService, StreamSink};
+use polylite_client::peer::{Caller, PeerIdentity, PeerService, StreamSink};
 
 use crate::catalog::{Answer, CatalogStore, Command};
 use crate::health::{ClusterHealth, check_cluster};
@@ -72,7 +72,7 @@ impl CoordinatorService {
 }
 
 impl PeerService for CoordinatorService {
-    fn call(self: Arc<Self>, _from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+    fn call(self: Arc<Self>, _from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         async move {
             let reply = match decode(&payload) {
                 Ok(request) => self.answer(request).await,

@@ -2,24 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerIdentity, PeerOptions, PeerPool};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{CatalogOptions, CatalogStore, OpenCatalogError};
 use crate::config::CoordinatorOptions;
-use crate::gateway::Gateway;
-use crate::health::ClusterHealth;
-use crate::http::{App, AppParts, CacheLimits, Face, HostRule, Listeners, router, serve};
+use crate::http::{Face, HostRule, Listeners, serve};
+use crate::joining::{JoinDesk, Keeper};
 use crate::metrics::RequestMetrics;
-use crate::operations::Operations;
-use crate::peer_service::CoordinatorService;
-
-/// How often caches are rid of what is gone, and times are folded into histograms.
-const TIDY_INTERVAL: Duration = Duration::from_secs(10);
+use crate::serving::{Serving, Surroundings};
 
 /// Why a coordinator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -36,57 +30,53 @@ pub enum StartError {
 pub struct Coordinator {
     address: String,
     port: u16,
-    catalog: CatalogStore,
+    catalog: watch::Receiver<CatalogStore>,
     face: Arc<Face>,
     stop: CancellationToken,
-    /// What runs beside the listener; ends when it is dropped.
-    background: JoinSet<()>,
-    listener: tokio::task::JoinHandle<()>,
+    keeper: JoinHandle<Serving>,
+    listener: JoinHandle<()>,
 }
 
 impl Coordinator {
     /// Starts a coordinator; it takes requests when this returns.
     pub async fn start(options: CoordinatorOptions) -> Result<Coordinator, StartError> {
         let listeners = Listeners::bind(&options.host, options.port).await?;
-        let (host, port) = options.advertised(listeners.port());
-        let listening_port = listeners.port();
-        let address = options.address(listening_port);
+        let port = listeners.port();
+        let (advertised_host, advertised_port) = options.advertised(port);
+        let address = options.address(port);
         let identity = PeerIdentity::new(&address, rand::random());
         let peers = PeerPool::new(PeerOptions { identity: identity.clone(), ..PeerOptions::default() });
 
-        let mut catalog_options = CatalogOptions::new(options.data_dir.clone(), &host, port);
-        catalog_options.join = options.join.first().cloned();
-        let catalog = CatalogStore::open(catalog_options, peers.clone()).await?;
-        let storage = StorageClient::new(peers.clone());
-        let health = ClusterHealth::new(catalog.clone(), storage.clone());
-        let operations = Operations::new(catalog.clone(), health.clone(), storage.clone());
-        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, options.sql_rules);
+        let mut catalog_options =
+            CatalogOptions::new(options.data_dir.clone(), &advertised_host, advertised_port);
+        catalog_options.join.clone_from(&options.join);
+        let store = CatalogStore::open(catalog_options.clone(), peers.clone()).await?;
         let metrics = RequestMetrics::new();
-        let stop = CancellationToken::new();
-
-        let mut background = JoinSet::new();
-        background.spawn(health.clone().watch());
-        background.spawn(operations.clone().drive());
-        background.spawn(tidy(gateway.clone(), metrics.clone()));
-
-        let peer_service = Arc::new(CoordinatorService::new(catalog.clone(), health.clone(), identity));
-        let app = App::new(AppParts {
-            catalog: catalog.clone(),
-            operations,
-            health,
-            storage,
-            gateway,
-            metrics: metrics.clone(),
+        let (joins, wishes) = JoinDesk::new();
+        let surroundings = Surroundings {
             address: address.clone(),
             replication_factor: options.replication_factor,
-            cache: CacheLimits::default(),
-            peer_service,
-            stopping: stop.clone(),
-        });
+            sql_rules: options.sql_rules,
+            identity,
+            peers,
+            metrics: metrics.clone(),
+            joins,
+        };
+        let serving = Serving::begin(store.clone(), surroundings.clone());
         let hosts = HostRule::new(&options.host, options.advertise.as_deref(), &options.allowed_hosts);
-        let face = Arc::new(Face::new(router(app), hosts, metrics));
+        let face = Arc::new(Face::new(serving.router.clone(), hosts, metrics));
+        let stop = CancellationToken::new();
+        let (catalog_in_use, catalog) = watch::channel(store);
+        let keeper = Keeper {
+            serving,
+            surroundings,
+            options: catalog_options,
+            face: face.clone(),
+            catalog: catalog_in_use,
+        };
+        let keeper = tokio::spawn(keeper.keep(wishes, stop.clone()));
         let listener = tokio::spawn(serve(listeners, face.clone(), stop.clone()));
-        Ok(Coordinator { address, port: listening_port, catalog, face, stop, background, listener })
+        Ok(Coordinator { address, port, catalog, face, stop, keeper, listener })
     }
 
     /// `host:port` that it is reached at.
@@ -109,26 +99,26 @@ impl Coordinator {
 
     /// What the coordinators agree on, as this one knows it.
     #[must_use]
-    pub fn catalog(&self) -> &CatalogStore {
-        &self.catalog
+    pub fn catalog(&self) -> CatalogStore {
+        self.catalog.borrow().clone()
     }
 
     /// Stops taking requests, lets those under way end, and closes the data directory.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         self.stop.cancel();
+        let serving = self.keeper.await;
+        if let Ok(serving) = &serving {
+            serving.close_peers();
+        }
         if let Err(error) = self.listener.await {
             tracing::error!(%error, "the listener ended badly");
         }
-        self.background.shutdown().await;
-        self.catalog.shutdown().await;
-    }
-}
-
-async fn tidy(gateway: Gateway, metrics: RequestMetrics) {
-    let mut interval = tokio::time::interval(TIDY_INTERVAL);
-    loop {
-        interval.tick().await;
-        gateway.tidy();
-        metrics.fold();
+        match serving {
+            Ok(mut serving) => {
+                serving.end().await;
+                serving.catalog.shutdown().await;
+            }
+            Err(error) => tracing::error!(%error, "the coordinator's work ended badly"),
+        }
     }
 }

@@ -279,3 +279,18 @@ async fn every_answer_carries_a_bookmark() {
         assert!(answer["bookmark"].is_string(), "{path}: {answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_cache_outlive_a_restart() {
+    let cluster = Cluster::start().await;
+    let config = cluster.post("/cache/config", json!({"max_size": 5, "expiration_seconds": 1})).await;
+    let limits = json!({"max_size": 5, "max_bytes": 64 << 20, "expiration_seconds": 1});
+    assert_eq!(config["config"], limits);
+    let cluster = cluster.restart().await;
+    let stats = cluster.get("/cache/stats").await["stats"].clone();
+    for (name, limit) in limits.as_object().unwrap() {
+        assert_eq!(stats[name], *limit, "{stats}");
+    }
+    let too_many = json!({"max_bytes": "many"});
+    assert_eq!(cluster.refused("/cache/config", too_many).await, (400, "bad_request".to_owned()));
+}

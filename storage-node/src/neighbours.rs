@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::protocol::PeerAddress;
+use common::protocol::{Assignment, PeerAddress};
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, TransactionId};
 use parking_lot::RwLock;
 use polylite_client::node::{CoordinatorClient, StorageClient};
@@ -19,6 +19,8 @@ pub struct Neighbours {
     storage: StorageClient,
     coordinator: CoordinatorClient,
     coordinators: Arc<RwLock<Vec<String>>>,
+    /// Where the replicas are of the partitions that this node hosts.
+    hosted: Arc<RwLock<BTreeMap<PartitionId, Vec<String>>>>,
 }
 
 impl Neighbours {
@@ -29,6 +31,7 @@ impl Neighbours {
             storage: StorageClient::new(pool.clone()),
             coordinator: CoordinatorClient::new(pool),
             coordinators: Arc::new(RwLock::new(coordinators)),
+            hosted: Arc::default(),
         }
     }
 
@@ -69,6 +72,18 @@ impl Neighbours {
         *known = fresh;
     }
 
+    /// This node hosts a partition, whose replicas are there. Thus much is known without asking a coordinator,
+    /// which may be the one whose end left the question.
+    pub fn learn_replicas(&self, assignment: &Assignment) {
+        let addresses = assignment.peers.values().map(|peer| peer.address.clone()).collect();
+        self.hosted.write().insert(assignment.partition, addresses);
+    }
+
+    /// This node does not host the partition any more.
+    pub fn forget_replicas(&self, partition: PartitionId) {
+        self.hosted.write().remove(&partition);
+    }
+
     /// Where the replicas of a partition are, from whichever coordinator answers.
     pub async fn locate(&self, partition: PartitionId) -> Result<BTreeMap<ReplicaId, PeerAddress>> {
         let mut last = Error::new(ErrorCode::Unavailable, "no coordinator is known");
@@ -103,13 +118,26 @@ impl Neighbours {
     where
         F: Future<Output = Result<bool>>,
     {
-        let mut last = Error::new(ErrorCode::PartitionNotFound, "the partition has no replicas");
-        for peer in self.locate(partition).await?.into_values() {
-            match ask(peer.address).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => last = error,
-            }
+        let hosted = self.hosted.read().get(&partition).cloned().unwrap_or_default();
+        if let Ok(answer) = first_answer(hosted, &ask).await {
+            return Ok(answer);
         }
-        Err(last)
+        let located = self.locate(partition).await?;
+        first_answer(located.into_values().map(|peer| peer.address).collect(), &ask).await
     }
+}
+
+/// Asks one after the other until one answers.
+async fn first_answer<F>(addresses: Vec<String>, ask: &impl Fn(String) -> F) -> Result<bool>
+where
+    F: Future<Output = Result<bool>>,
+{
+    let mut last = Error::new(ErrorCode::PartitionNotFound, "the partition has no replicas");
+    for address in addresses {
+        match ask(address).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }

@@ -74,6 +74,7 @@ impl Registry {
         let known = self.known.lock().get(&partition).copied();
         let known = known.filter(|known| known.replica == assignment.replica);
         let dir = self.data_dir.partition(partition);
+        self.around.neighbours.learn_replicas(&assignment);
         let started = Replica::start(assignment, dir, known, &self.around).await?;
         self.replicas.write().insert(partition, Arc::new(started));
         Ok(())
@@ -179,6 +180,7 @@ impl Registry {
         let running = self.replicas.read().get(&partition).cloned();
         if let Some(running) = running {
             if running.replica() == assignment.replica {
+                self.around.neighbours.learn_replicas(&assignment);
                 return running.reassign(&assignment);
             }
             // Another replica id: what was here counts as lost.
@@ -190,6 +192,7 @@ impl Registry {
     async fn remove(&self, partition: PartitionId) {
         let removed = self.replicas.write().remove(&partition);
         self.known.lock().remove(&partition);
+        self.around.neighbours.forget_replicas(partition);
         if let Some(replica) = removed {
             tracing::info!(%partition, replica = %replica.replica(), "a replica is removed");
             if let Err(error) = replica.remove().await {

@@ -21,6 +21,7 @@ use common::protocol::{Assignment, ReplicaReport};
 use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId};
 use consensus_runtime::{AppliedConfiguration, Configuration, GroupHandle, GroupSpec, Runtime, StartError};
 use parking_lot::{Mutex, RwLock};
+use polylite_client::peer::Caller;
 use sqlite::Location;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -207,15 +208,25 @@ impl Replica {
         &self.group
     }
 
-    /// Has the replica do a job; answers what became of it, in time.
-    pub async fn submit(&self, job: Job, timeout: Duration) -> Result<Reply, Error> {
+    /// Has the replica do a job; answers what became of it, in time. A job whose caller goes away is not begun
+    /// any more.
+    pub async fn submit(&self, job: Job, timeout: Duration, caller: Caller) -> Result<Reply, Error> {
         let (answer, reply) = oneshot::channel();
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = (monotonic_us() / 1_000).saturating_add(timeout_ms);
-        if self.inbox.send(Event::Job { job, deadline_ms, answer }).is_err() {
+        let event = Event::Job { job, deadline_ms, caller: caller.clone(), answer };
+        if self.inbox.send(event).is_err() {
             return Err(Error::new(ErrorCode::Unavailable, "the replica is stopping"));
         }
-        match tokio::time::timeout(timeout.saturating_add(GRACE), reply).await {
+        let answered = tokio::select! {
+            biased;
+            answered = tokio::time::timeout(timeout.saturating_add(GRACE), reply) => answered,
+            () = caller.gone() => {
+                let error = Error::new(ErrorCode::Unavailable, "the connection that the request came by has ended");
+                return Err(error.with_outcome(Outcome::Unknown));
+            }
+        };
+        match answered {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
                 Err(Error::new(ErrorCode::Unavailable, "the replica has stopped")

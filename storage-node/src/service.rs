@@ -14,7 +14,7 @@ use common::{Error, ErrorCode, NodeId, Outcome, PartitionId, Result};
 use consensus_runtime::{MembershipError, MembershipStep, Role, Runtime};
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
-use polylite_client::peer::{PeerClock, PeerIdentity, PeerService, StreamSink};
+use polylite_client::peer::{Caller, PeerClock, PeerIdentity, PeerService, StreamSink};
 
 use crate::clock::Clock;
 use crate::registry::Registry;
@@ -68,31 +68,35 @@ impl Service {
         *self.node.write() = Some(node);
     }
 
-    /// Answers a request.
-    pub async fn answer(&self, request: StorageRequest) -> Result<StorageReply> {
+    /// Answers a request. Work that waits in a partition's queue is given up when its caller goes away; what
+    /// ends a transaction is done all the same.
+    pub async fn answer(&self, request: StorageRequest, caller: &Caller) -> Result<StorageReply> {
         match request {
             StorageRequest::Write(write) => {
                 let target = write.target.clone();
-                self.run(&target, Job::Write(write)).await
+                self.run(&target, Job::Write(write), caller).await
             }
             StorageRequest::Prepare { transaction, decider, participants, write } => {
                 let target = write.target.clone();
-                self.run(&target, Job::Prepare { transaction, decider, participants, write }).await
+                let prepare = Job::Prepare { transaction, decider, participants, write };
+                self.run(&target, prepare, caller).await
             }
             StorageRequest::Decide { partition, transaction, commit, decides, timeout_ms } => {
                 let timeout = Duration::from_millis(timeout_ms);
-                self.submit(partition, Job::Decide { transaction, commit, decides }, timeout).await
+                let decide = Job::Decide { transaction, commit, decides };
+                self.submit(partition, decide, timeout, Caller::local()).await
             }
             StorageRequest::Resolve { partition, transaction } => {
                 let job = Job::Decide { transaction, commit: false, decides: true };
-                self.submit(partition, job, CONTROL_TIMEOUT).await
+                self.submit(partition, job, CONTROL_TIMEOUT, Caller::local()).await
             }
             StorageRequest::Read(read) => {
                 let (result, index) = self.registry.get(read.target.partition)?.read(read).await?;
                 Ok(StorageReply::Rows { result, index })
             }
             StorageRequest::ChangeSchema { partition, version, statements } => {
-                self.submit(partition, Job::Schema { version, statements }, SCHEMA_TIMEOUT).await
+                let change = Job::Schema { version, statements };
+                self.submit(partition, change, SCHEMA_TIMEOUT, Caller::local()).await
             }
             StorageRequest::Assign(assignments) => {
                 self.registry.obey(assignments).await?;
@@ -121,12 +125,18 @@ impl Service {
         }
     }
 
-    async fn run(&self, target: &PartitionTarget, job: Job) -> Result<StorageReply> {
-        self.submit(target.partition, job, Duration::from_millis(target.timeout_ms)).await
+    async fn run(&self, target: &PartitionTarget, job: Job, caller: &Caller) -> Result<StorageReply> {
+        self.submit(target.partition, job, Duration::from_millis(target.timeout_ms), caller.clone()).await
     }
 
-    async fn submit(&self, partition: PartitionId, job: Job, timeout: Duration) -> Result<StorageReply> {
-        match self.registry.get(partition)?.submit(job, timeout).await? {
+    async fn submit(
+        &self,
+        partition: PartitionId,
+        job: Job,
+        timeout: Duration,
+        caller: Caller,
+    ) -> Result<StorageReply> {
+        match self.registry.get(partition)?.submit(job, timeout, caller).await? {
             machine::Reply::Written(reply) => Ok(StorageReply::Write(reply)),
             machine::Reply::Decided { commit } => Ok(StorageReply::Decided { commit }),
             machine::Reply::Done => Ok(StorageReply::Done),
@@ -219,10 +229,10 @@ async fn send_snapshot(replica: &Replica, at_least: u64, sink: StreamSink) {
 }
 
 impl PeerService for Service {
-    fn call(self: Arc<Self>, _from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+    fn call(self: Arc<Self>, from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         Box::pin(async move {
             let reply: Reply<StorageReply> = match decode(&payload) {
-                Ok(request) => self.answer(request).await,
+                Ok(request) => self.answer(request, &from).await,
                 Err(error) => Err(error),
             };
             encode(&reply)

@@ -199,6 +199,8 @@ fn lines_of(stdout: impl std::io::Read + Send + 'static) -> Receiver<String> {
 struct Member {
     name: String,
     role: &'static str,
+    /// Flags of its own beside the usual ones.
+    flags: Vec<String>,
     port: u16,
     process: Option<ServerProcess>,
 }
@@ -228,9 +230,19 @@ impl ProcessCluster {
 
     /// Starts one more coordinator, which joins the first one's cluster, and gives its number.
     pub fn add_coordinator(&mut self) -> usize {
+        let first = self.coordinators.first().map(Member::url);
+        self.add_coordinator_with(first.map(|url| vec!["--join".to_owned(), url]).unwrap_or_default())
+    }
+
+    /// Starts one more coordinator, which founds a cluster of its own, and gives its number.
+    pub fn add_lone_coordinator(&mut self) -> usize {
+        self.add_coordinator_with(Vec::new())
+    }
+
+    fn add_coordinator_with(&mut self, flags: Vec<String>) -> usize {
         let number = self.coordinators.len();
         let name = format!("coordinator-{number}");
-        self.coordinators.push(Member { name, role: "coordinator", port: 0, process: None });
+        self.coordinators.push(Member { name, role: "coordinator", flags, port: 0, process: None });
         self.restart_coordinator(number);
         number
     }
@@ -238,8 +250,10 @@ impl ProcessCluster {
     /// Starts one more storage node, and gives its number. Its id is `node-<number>`.
     pub fn add_node(&mut self) -> usize {
         let number = self.nodes.len();
+        let name = format!("node-{number}");
         self.nodes.push(Member {
-            name: format!("node-{number}"),
+            flags: vec!["--node-id".to_owned(), name.clone()],
+            name,
             role: "storage-node",
             port: 0,
             process: None,
@@ -250,9 +264,7 @@ impl ProcessCluster {
 
     /// Starts a coordinator that was killed or stopped, on its old directory and port.
     pub fn restart_coordinator(&mut self, number: usize) {
-        let join = (number > 0).then(|| self.coordinator_url(0).to_owned());
-        let flags = join.iter().flat_map(|url| ["--join", url]).collect::<Vec<_>>();
-        let started = start_member(self.folder.path(), &self.coordinators[number], &flags);
+        let started = start_member(self.folder.path(), &self.coordinators[number], &[]);
         let member = &mut self.coordinators[number];
         member.port = started.port();
         member.process = Some(started);
@@ -260,10 +272,8 @@ impl ProcessCluster {
 
     /// Starts a storage node that was killed or stopped, on its old directory and port.
     pub fn restart_node(&mut self, number: usize) {
-        let name = self.nodes[number].name.clone();
         let urls: Vec<String> = self.coordinators.iter().map(Member::url).collect();
-        let mut flags = vec!["--node-id", &name];
-        flags.extend(urls.iter().flat_map(|url| ["--coordinator", url]));
+        let flags: Vec<&str> = urls.iter().flat_map(|url| ["--coordinator", url]).collect();
         let started = start_member(self.folder.path(), &self.nodes[number], &flags);
         let member = &mut self.nodes[number];
         member.port = started.port();
@@ -402,7 +412,7 @@ fn start_member(folder: &Path, member: &Member, flags: &[&str]) -> ServerProcess
     let data = folder.join(&member.name);
     let data = data.to_str().expect("temporary folders have names in UTF-8");
     let mut all = vec!["--host", "127.0.0.1", "--port", &port, "--data-dir", data, "--log-level", "info"];
-    all.extend(flags);
+    all.extend(member.flags.iter().map(String::as_str).chain(flags.iter().copied()));
     let log = folder.join(format!("{}.log", member.name));
     ServerProcess::start(folder, member.role, &all, &log)
 }

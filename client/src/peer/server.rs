@@ -33,10 +33,32 @@ pub(super) const PROTOCOL: &str = "polylite";
 /// Longest time until a peer that was let in has said who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Who calls, and whether anybody still waits for the answer.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The process at the other end.
+    pub identity: PeerIdentity,
+    closed: CancellationToken,
+}
+
+impl Caller {
+    /// A caller within the process, who never goes away.
+    #[must_use]
+    pub fn local() -> Caller {
+        Caller { identity: PeerIdentity::default(), closed: CancellationToken::new() }
+    }
+
+    /// Returns when the connection has ended that the call came by: nobody will hear the answer.
+    pub async fn gone(&self) {
+        self.closed.cancelled().await;
+    }
+}
+
 /// What a process answers to its peers. The payloads mean what both sides agreed on.
 pub trait PeerService: Send + Sync + 'static {
-    /// Answers a call. Each call runs in a task of its own and is not cancelled when the caller gives up.
-    fn call(self: Arc<Self>, from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes>;
+    /// Answers a call. Each call runs in a task of its own and is not cancelled when the caller gives up or
+    /// goes away; where its work is in vain then, the service sees to that itself.
+    fn call(self: Arc<Self>, from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes>;
 
     /// Feeds a stream, in a task of its own. The sink must be finished or failed.
     fn stream(self: Arc<Self>, payload: Bytes, sink: StreamSink) -> BoxFuture<'static, ()>;
@@ -173,7 +195,8 @@ pub(super) struct Requests {
 
 impl Requests {
     pub(super) fn call(&self, connection: &Arc<Connection>, stream: u64, payload: Bytes) {
-        let reply = self.service.clone().call(self.from.clone(), payload);
+        let from = Caller { identity: self.from.clone(), closed: connection.closed.clone() };
+        let reply = self.service.clone().call(from, payload);
         tokio::spawn(answer(PendingReply { connection: connection.clone(), stream, replied: false }, reply));
     }
 

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use polylite_client::peer::{
-    self, KeepAlive, PeerClock, PeerIdentity, PeerOptions, PeerPool, PeerService, StreamSink,
+    self, Caller, KeepAlive, PeerClock, PeerIdentity, PeerOptions, PeerPool, PeerService, StreamSink,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -85,11 +85,11 @@ impl Desk {
 }
 
 impl PeerService for Desk {
-    fn call(self: Arc<Self>, from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+    fn call(self: Arc<Self>, from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         Box::pin(async move {
             match payload.as_ref() {
                 b"hold" => {
-                    self.tell(Event::CallArrived(from));
+                    self.tell(Event::CallArrived(from.identity));
                     self.gate.acquire().await.expect("never closed").forget();
                     payload
                 }

@@ -13,7 +13,7 @@ use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use polylite_client::node::StorageClient;
-use polylite_client::peer::{PeerIdentity, PeerService, StreamSink};
+use polylite_client::peer::{Caller, PeerService, StreamSink};
 
 use super::desk::{Listener, patiently, pool};
 
@@ -22,7 +22,7 @@ use super::desk::{Listener, patiently, pool};
 struct Node;
 
 impl PeerService for Node {
-    fn call(self: Arc<Self>, _from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+    fn call(self: Arc<Self>, _from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         Box::pin(async move {
             let reply = match decode::<StorageRequest>(&payload).expect("a request") {
                 StorageRequest::Write(write) => match write.target.partition {

@@ -196,6 +196,20 @@ pub enum Command {
         /// Its replica.
         replica: ReplicaId,
     },
+    /// Limits of the coordinators' caches; those that are not given stay as they are. → [`Answer::Done`]
+    ConfigureCache {
+        /// Most entries.
+        entries: Option<u64>,
+        /// Most bytes.
+        bytes: Option<u64>,
+        /// Seconds after which an entry is not used any more.
+        expiration_seconds: Option<u64>,
+    },
+    /// The only coordinator of a cluster that holds nothing is about to join another one: from here on nothing
+    /// is entered. → [`Answer::Done`]
+    LeaveCluster,
+    /// It has not joined: the cluster is used again. → [`Answer::Done`]
+    StayInCluster,
 }
 
 /// A database to be made.

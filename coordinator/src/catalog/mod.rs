@@ -12,4 +12,5 @@ mod store;
 pub use apply::{apply, database_not_found, is_open, undone_version};
 pub use command::{Answer, Command, NewDatabase, NewPartition, Proposal};
 pub use state::CatalogState;
+pub(crate) use store::coordinator_address;
 pub use store::{CatalogOptions, CatalogStore, DirectoryError, OpenCatalogError, SnapshotError};

@@ -9,6 +9,7 @@ mod caretaker;
 mod directory;
 mod fetch;
 mod host;
+mod joining;
 mod machine;
 mod open;
 mod requests;
@@ -22,15 +23,18 @@ mod transport;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use common::catalog::Catalog;
 use common::protocol::{CoordinatorReply, PeerAddress};
-use common::{Error, NodeId, ReplicaId, Result};
-use consensus_runtime::{GroupHandle, MetricsSnapshot, Runtime};
+use common::{Error, ErrorCode, NodeId, ReplicaId, Result};
+use consensus_runtime::{GroupHandle, MetricsSnapshot, Runtime, SharedLog};
+use parking_lot::Mutex;
 use polylite_client::node::CoordinatorClient;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::directory::Directory;
 use self::requests::CATALOG_TIMEOUT;
@@ -38,6 +42,7 @@ use self::shared::Shared;
 use super::command::{Answer, Command};
 
 pub use directory::DirectoryError;
+pub(crate) use joining::coordinator_address;
 pub use open::{CatalogOptions, OpenCatalogError};
 pub use snapshot::SnapshotError;
 
@@ -51,13 +56,26 @@ struct Inner {
     cluster: String,
     replica: ReplicaId,
     instance: String,
+    host: String,
+    port: u16,
     address: String,
+    /// The own cluster is being left for another one.
+    leaving: AtomicBool,
     shared: Arc<Shared>,
     group: GroupHandle,
     runtime: Runtime,
     client: CoordinatorClient,
-    directory: Arc<Directory>,
+    /// Given up when the store is closed, whoever still holds the store then.
+    home: Mutex<Option<Home>>,
     stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What a store stands on, and leaves when it is closed: the data directory, locked, and the log in it.
+#[derive(Clone)]
+pub(crate) struct Home {
+    directory: Arc<Directory>,
+    log: SharedLog,
 }
 
 impl CatalogStore {
@@ -191,7 +209,7 @@ impl CatalogStore {
 
     /// A piece of the newest snapshot, for a coordinator that the leader has offered it.
     pub(crate) async fn snapshot_piece(&self, offset: u64) -> Result<CoordinatorReply> {
-        let path = self.inner.directory.snapshot(self.inner.shared.generation());
+        let path = self.home()?.directory.snapshot(self.inner.shared.generation());
         let read = tokio::task::spawn_blocking(move || snapshot::read_piece(&path, offset));
         let piece = read
             .await
@@ -205,12 +223,25 @@ impl CatalogStore {
         transport::deliver(&self.inner.runtime, &self.inner.cluster, payload);
     }
 
-    /// Stops taking part. What was acknowledged is on disk.
+    /// Stops taking part. What was acknowledged is on disk, and the data directory can be opened anew.
     pub async fn shutdown(&self) {
+        drop(self.close().await);
+    }
+
+    /// Stops taking part, and gives what another store can be opened on; only the first call gets it.
+    pub(crate) async fn close(&self) -> Option<Home> {
         self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
         let runtime = self.inner.runtime.clone();
         if tokio::task::spawn_blocking(move || runtime.shutdown()).await.is_err() {
             tracing::error!("the consensus worker could not be awaited");
         }
+        self.inner.home.lock().take()
+    }
+
+    fn home(&self) -> Result<Home> {
+        let closed = || Error::new(ErrorCode::Unavailable, "the coordinator is stopping");
+        self.inner.home.lock().clone().ok_or_else(closed)
     }
 }

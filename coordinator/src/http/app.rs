@@ -9,10 +9,10 @@ use polylite_client::node::StorageClient;
 use polylite_client::peer::PeerService;
 use tokio_util::sync::CancellationToken;
 
-use super::cache::CacheLimits;
 use crate::catalog::{CatalogStore, database_not_found};
 use crate::gateway::{self, Gateway};
 use crate::health::ClusterHealth;
+use crate::joining::JoinDesk;
 use crate::metrics::RequestMetrics;
 use crate::operations::Operations;
 
@@ -40,8 +40,8 @@ pub struct AppParts {
     pub address: String,
     /// Replicas of a database that does not say.
     pub replication_factor: u32,
-    /// Limits of the cache.
-    pub cache: CacheLimits,
+    /// Takes wishes to join another cluster.
+    pub(crate) joins: JoinDesk,
     /// What other nodes are answered.
     pub peer_service: Arc<dyn PeerService>,
     /// Cancelled when the coordinator stops: connections from nodes are closed then.

@@ -8,11 +8,12 @@ use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::success_seen;
-use super::app::{App, later};
+use super::app::App;
 use super::body::JsonBody;
 use super::databases::seen_catalog;
 use super::failure::Answer;
 use super::request::Segments;
+use crate::catalog::coordinator_address;
 use crate::gateway::ready;
 
 /// Who leads, who belongs to the cluster, and what is not well.
@@ -66,10 +67,14 @@ fn nodes(catalog: &Catalog) -> Map<String, Json> {
 /// Makes this coordinator join another one's cluster.
 #[utoipa::path(post, path = "/cluster/join", tag = "Cluster",
     request_body(content = Object, description = "`coordinator_address`*: `http://host:port`"),
-    responses((status = 422, description = "`not_supported`: a coordinator joins when it starts")))]
-pub async fn join(JsonBody(mut body): JsonBody) -> Answer {
-    let address = body.required_text("coordinator_address")?;
-    Err(later("joining a running cluster", &format!("start this coordinator with --join {address}")).into())
+    responses((status = 200, description = "It belongs to that cluster"),
+        (status = 422, description = "`not_supported`: this coordinator's own cluster is in use; \
+            `node_unreachable`: no coordinator answers there")))]
+pub async fn join(State(app): State<App>, JsonBody(mut body): JsonBody) -> Answer {
+    let url = body.required_text("coordinator_address")?;
+    let bookmark = app.joins.join(coordinator_address(&url)?).await?;
+    let message = format!("Joined cluster with coordinator at {url}");
+    Ok(success_seen(json!({ "message": message }), &bookmark))
 }
 
 /// How an operation is coming along.

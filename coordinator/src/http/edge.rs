@@ -13,6 +13,7 @@ use common::{Error, ErrorCode, Outcome};
 use futures_util::FutureExt as _;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Method, Request, Version};
+use parking_lot::RwLock;
 use tower::ServiceExt as _;
 
 use super::failure::{self, Failure};
@@ -24,7 +25,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The coordinator's HTTP interface without its socket.
 pub struct Face {
-    router: Router,
+    router: RwLock<Router>,
     hosts: HostRule,
     metrics: RequestMetrics,
 }
@@ -33,7 +34,12 @@ impl Face {
     /// The interface over a router.
     #[must_use]
     pub fn new(router: Router, hosts: HostRule, metrics: RequestMetrics) -> Face {
-        Face { router, hosts, metrics }
+        Face { router: RwLock::new(router), hosts, metrics }
+    }
+
+    /// Answers by other routes from the next request on.
+    pub(crate) fn switch_to(&self, router: Router) {
+        *self.router.write() = router;
     }
 
     /// Answers a request, whatever kind of body it comes with.
@@ -72,7 +78,8 @@ impl Face {
             return Failure::from(error).into_response();
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let routed = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
+        let router = self.router.read().clone();
+        let routed = AssertUnwindSafe(router.oneshot(request)).catch_unwind();
         match routed.await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},

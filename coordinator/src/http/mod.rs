@@ -35,8 +35,7 @@ mod table_description;
 mod tables;
 
 pub use app::{App, AppParts};
-pub use cache::CacheLimits;
 pub use edge::Face;
 pub use host_rule::HostRule;
 pub use listener::{Listeners, serve};
-pub use router::router;
+pub(crate) use router::{Routes, router};

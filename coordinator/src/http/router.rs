@@ -15,8 +15,11 @@ use super::{
     query_objects, service, sql, tables,
 };
 
+/// Routes with all that they need to answer.
+pub(crate) type Routes = Router;
+
 /// All routes. Those of [`routes!`] are described in `/openapi.json` by the same annotation that names them.
-pub fn router(app: App) -> Router {
+pub fn router(app: App) -> Routes {
     let (described, api) = OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(databases::list, databases::create))
         .routes(routes!(databases::get, databases::drop))

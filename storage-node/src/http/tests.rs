@@ -20,7 +20,7 @@ use common::{NodeId, PartitionId, ReplicaId};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
-use polylite_client::peer::{PeerIdentity, PeerService, StreamSink};
+use polylite_client::peer::{Caller, PeerService, StreamSink};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -78,7 +78,7 @@ async fn accept(State(coordinator): State<Arc<Coordinator>>, mut request: Reques
 }
 
 impl PeerService for Coordinator {
-    fn call(self: Arc<Self>, _from: PeerIdentity, payload: Bytes) -> BoxFuture<'static, Bytes> {
+    fn call(self: Arc<Self>, _from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         Box::pin(async move {
             let coordinators = vec![self.address.lock().clone()];
             let reply = match decode::<CoordinatorRequest>(&payload).unwrap() {
@@ -152,14 +152,14 @@ async fn fill(node: &StorageNode) {
     for partition in [PartitionId(1), PartitionId(2)] {
         let statements = vec!["CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)".to_owned()];
         let change = StorageRequest::ChangeSchema { partition, version: 1, statements };
-        node.service().answer(change).await.unwrap();
+        node.service().answer(change, &Caller::local()).await.unwrap();
         let first = partition.0 * 10;
         let sql = format!("INSERT INTO users VALUES ({first}, 'a'), ({}, 'b')", first + 1);
         let target =
             common::protocol::PartitionTarget { partition, epoch: 1, schema_version: 1, timeout_ms: 5_000 };
         let work = vec![WorkItem::Statement(Statement { sql, params: Params::None })];
         let write = WriteRequest { target, work, max_rows: 10 };
-        node.service().answer(StorageRequest::Write(write)).await.unwrap();
+        node.service().answer(StorageRequest::Write(write), &Caller::local()).await.unwrap();
     }
 }
 

@@ -117,6 +117,8 @@ impl Drop for EventReceiver {
 
 #[cfg(test)]
 mod tests {
+    use polylite_client::peer::Caller;
+
     use super::*;
     use crate::replica::machine::Job;
 
@@ -125,7 +127,7 @@ mod tests {
     fn job() -> Event {
         let (answer, _) = tokio::sync::oneshot::channel();
         let job = Job::Forget { transactions: Vec::new() };
-        Event::Job { job, deadline_ms: 0, answer }
+        Event::Job { job, deadline_ms: 0, caller: Caller::local(), answer }
     }
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
         let (sender, receiver) = event_queue();
         let (answer, mut reply) = tokio::sync::oneshot::channel();
         let job = Job::Forget { transactions: Vec::new() };
-        sender.send(Event::Job { job, deadline_ms: 0, answer }).unwrap();
+        sender.send(Event::Job { job, deadline_ms: 0, caller: Caller::local(), answer }).unwrap();
         drop(receiver);
         assert!(reply.try_recv().is_err());
         assert_eq!(sender.send(Event::Stop), Err(WorkerEnded));

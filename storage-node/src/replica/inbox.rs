@@ -7,6 +7,7 @@ use consensus_runtime::{
     Committed, GroupHandle, GroupHost, Installed, ProposeError, Proposed, RoleChange, SnapshotDescription,
     SnapshotOffer, SnapshotRefused, SnapshotRequest, StagedOutcome,
 };
+use polylite_client::peer::Caller;
 use tokio::sync::oneshot;
 
 use super::event_queue::EventSender;
@@ -15,7 +16,7 @@ use super::machine::{Job, Reply};
 /// Something for the worker.
 pub(super) enum Event {
     /// Somebody wants something changed.
-    Job { job: Job, deadline_ms: u64, answer: oneshot::Sender<Result<Reply, Error>> },
+    Job { job: Job, deadline_ms: u64, caller: Caller, answer: oneshot::Sender<Result<Reply, Error>> },
     /// Entries to apply.
     Committed(Vec<Committed>),
     /// Another part in the group.
@@ -44,6 +45,10 @@ pub(super) enum Event {
     Assigned(Box<Assignment>),
     /// An answer from another partition about a transaction prepared here.
     Resolved { transaction: common::TransactionId, commit: bool },
+    /// The decider of a transaction prepared here did not answer.
+    Unresolved { transaction: common::TransactionId },
+    /// The coordinator of a transaction prepared here is gone.
+    CoordinatorGone { transaction: common::TransactionId },
     /// Nobody will ask about these transactions any more.
     Confirmations(Vec<common::TransactionId>),
     /// The end.

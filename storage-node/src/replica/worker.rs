@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::protocol::Assignment;
-use common::{Error, ErrorCode, Outcome, RequestId};
+use common::{Error, ErrorCode, Outcome, RequestId, TransactionId};
 use consensus_runtime::{Committed, GroupHandle, Role, RoleChange, StagedOutcome};
+use polylite_client::peer::Caller;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlite::{Location, ReaderPool};
@@ -66,7 +67,7 @@ pub(super) struct Worker {
     sender: EventSender,
     /// `None` once the group has failed.
     group: Option<GroupHandle>,
-    waiting: HashMap<Ticket, oneshot::Sender<Result<Reply, Error>>>,
+    waiting: HashMap<Ticket, Waiting>,
     next_ticket: u64,
     random: SmallRng,
     /// Committed entries that the machine was not told yet.
@@ -77,6 +78,13 @@ pub(super) struct Worker {
     care: Care,
     repair: Repair,
     in_doubt: InDoubt,
+}
+
+/// Somebody waits for a job's answer.
+struct Waiting {
+    answer: oneshot::Sender<Result<Reply, Error>>,
+    /// The transaction that the job prepares, and whose it is.
+    prepares: Option<(TransactionId, Caller)>,
 }
 
 impl Worker {
@@ -143,7 +151,9 @@ impl Worker {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Committed(entries) => self.entries.extend(entries),
-            Event::Job { job, deadline_ms, answer } => self.take_job(job, deadline_ms, answer),
+            Event::Job { job, deadline_ms, caller, answer } => {
+                self.take_job(job, deadline_ms, caller, answer);
+            }
             // The order between entries and everything else that the group tells is kept.
             other => {
                 self.land();
@@ -180,6 +190,8 @@ impl Worker {
             }
             Event::Assigned(assignment) => self.reassign(*assignment),
             Event::Resolved { transaction, commit } => self.resolved(transaction, commit),
+            Event::Unresolved { transaction } => self.in_doubt.unanswered(transaction),
+            Event::CoordinatorGone { transaction } => self.coordinator_gone(transaction),
             Event::Confirmations(transactions) => self.forget(transactions),
             Event::Committed(_) | Event::Job { .. } | Event::Stop => {
                 unreachable!("these are handled before")
@@ -187,14 +199,24 @@ impl Worker {
         }
     }
 
-    fn take_job(&mut self, job: Job, deadline_ms: u64, answer: oneshot::Sender<Result<Reply, Error>>) {
+    fn take_job(
+        &mut self,
+        job: Job,
+        deadline_ms: u64,
+        caller: Caller,
+        answer: oneshot::Sender<Result<Reply, Error>>,
+    ) {
         let Some(machine) = &mut self.machine else {
             let _ = answer.send(Err(not_leader(self.role.leader)));
             return;
         };
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.waiting.insert(ticket, answer);
+        let prepares = match &job {
+            Job::Prepare { transaction, .. } => Some((*transaction, caller)),
+            _ => None,
+        };
+        self.waiting.insert(ticket, Waiting { answer, prepares });
         machine.submit(Pending { ticket, deadline_ms, job });
     }
 
@@ -233,14 +255,19 @@ impl Worker {
             machine.expire(monotonic_us() / 1_000);
             Ok(())
         });
-        while self.machine.as_ref().is_some_and(Machine::may_execute) {
+        while let Some(machine) = self.machine.as_mut().filter(|machine| machine.may_execute()) {
             let request = RequestId(self.random.random());
             let hlc = self.clock.now();
-            let mut ran = false;
-            self.with_machine(|machine| {
-                ran = machine.execute(&Turn { hlc, request, clock_us: &monotonic_us })?;
-                Ok(())
-            });
+            let waiting = &self.waiting;
+            // The node's own jobs have nobody who waits.
+            let is_awaited =
+                |ticket: Ticket| waiting.get(&ticket).is_none_or(|waiting| !waiting.answer.is_closed());
+            let turn = Turn { hlc, request, clock_us: &monotonic_us, is_awaited: &is_awaited };
+            let (ran, acted) = match machine.execute(&turn) {
+                Ok(ran) => (ran, Ok(())),
+                Err(fault) => (false, Err(fault)),
+            };
+            self.with_machine(|_| acted);
             if !ran {
                 break;
             }
@@ -263,10 +290,12 @@ impl Worker {
 
     fn carry_out(&mut self, outbox: Outbox) {
         for Answer { ticket, result } in outbox.answers {
-            if let Some(answer) = self.waiting.remove(&ticket) {
-                // Whoever asked may have gone.
-                let _ = answer.send(result);
+            let Some(Waiting { answer, prepares }) = self.waiting.remove(&ticket) else { continue };
+            if let Some((transaction, coordinator)) = prepares.filter(|_| result.is_ok()) {
+                self.watch_coordinator(transaction, coordinator);
             }
+            // Whoever asked may have gone.
+            let _ = answer.send(result);
         }
         let Some(group) = &self.group else { return };
         for (request, data) in outbox.proposals {
@@ -371,9 +400,9 @@ impl Worker {
             let outbox = machine.abandon();
             self.carry_out(outbox);
         }
-        for (_, answer) in self.waiting.drain() {
+        for waiting in self.waiting.drain().map(|(_, waiting)| waiting) {
             let error = Error::new(ErrorCode::Unavailable, "the replica's file is damaged");
-            let _ = answer.send(Err(error.with_outcome(Outcome::Unknown)));
+            let _ = waiting.answer.send(Err(error.with_outcome(Outcome::Unknown)));
         }
         if self.role.role == Role::Leader {
             self.give_leadership_away();

@@ -297,6 +297,7 @@ impl Node {
                 hlc: Hlc::default().next(now_us / 1_000 + self.setup.clock_ahead_ms),
                 request: RequestId(u128::from(self.setup.replica.0) << 64 | u128::from(self.requests)),
                 clock_us: &|| now_us,
+                is_awaited: &|_| true,
             };
             let ran = self.machine.execute(&turn).map_err(|error| broken("execute")(&error))?;
             self.requests += u64::from(ran);

@@ -4,7 +4,7 @@ use common::catalog::{Catalog, Coordinator, ReplicaRole};
 use common::{Error, ErrorCode, ReplicaId, Result};
 
 use super::placement_changed;
-use crate::catalog::Answer;
+use crate::catalog::{Answer, Command};
 
 /// Most coordinators of a cluster: more voters make every catalog change slower and none of them safer.
 const COORDINATORS_MAX: usize = 5;
@@ -71,6 +71,35 @@ pub(super) fn relocate(catalog: &mut Catalog, replica: ReplicaId, host: &str, po
 pub(super) fn remove(catalog: &mut Catalog, replica: ReplicaId) -> Result<Answer> {
     known(catalog, replica)?;
     catalog.coordinators.remove(&replica);
+    Ok(Answer::Done)
+}
+
+/// What is entered while the cluster is being left would be lost with it.
+pub(super) fn check_not_leaving(catalog: &Catalog, command: &Command) -> Result<()> {
+    if catalog.leaving && !matches!(command, Command::LeaveCluster | Command::StayInCluster) {
+        return Err(Error::new(ErrorCode::Unavailable, "this coordinator is joining another cluster"));
+    }
+    Ok(())
+}
+
+pub(super) fn leave(catalog: &mut Catalog) -> Result<Answer> {
+    let held = [
+        (!catalog.databases.is_empty(), "databases"),
+        (!catalog.nodes.is_empty(), "storage nodes"),
+        (catalog.coordinators.len() > 1, "other coordinators"),
+    ];
+    if let Some((_, what)) = held.into_iter().find(|(holds, _)| *holds) {
+        let message = format!("this coordinator belongs to a cluster in use: it has {what}");
+        let hint = "only a coordinator that is alone, without databases and storage nodes, can join another \
+                    cluster; start a new one with an empty --data-dir and --join";
+        return Err(Error::not_supported(message, hint));
+    }
+    catalog.leaving = true;
+    Ok(Answer::Done)
+}
+
+pub(super) fn stay(catalog: &mut Catalog) -> Result<Answer> {
+    catalog.leaving = false;
     Ok(Answer::Done)
 }
 

@@ -22,6 +22,7 @@ pub use schemas::undone_version;
 /// Carries out a command that was proposed at `at` (milliseconds since the Unix epoch). The caller has set
 /// [`Catalog::version`] to the command's place in the log.
 pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer> {
+    coordinators::check_not_leaving(catalog, command)?;
     match command {
         Command::FoundCluster { cluster, replica, host, port, instance } => {
             coordinators::found(catalog, cluster, *replica, host, *port, instance)
@@ -62,6 +63,15 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
             coordinators::relocate(catalog, *replica, host, *port)
         }
         Command::RemoveCoordinator { replica } => coordinators::remove(catalog, *replica),
+        Command::ConfigureCache { entries, bytes, expiration_seconds } => {
+            let limits = &mut catalog.cache;
+            limits.entries = entries.unwrap_or(limits.entries);
+            limits.bytes = bytes.unwrap_or(limits.bytes);
+            limits.expiration_seconds = expiration_seconds.unwrap_or(limits.expiration_seconds);
+            Ok(Answer::Done)
+        }
+        Command::LeaveCluster => coordinators::leave(catalog),
+        Command::StayInCluster => coordinators::stay(catalog),
     }
 }
 

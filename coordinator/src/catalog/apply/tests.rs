@@ -1,5 +1,6 @@
 //! What each command does, and that the same commands make the same catalog.
 
+mod coordinators;
 mod databases;
 mod nodes;
 mod property;

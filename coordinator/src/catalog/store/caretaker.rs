@@ -71,6 +71,11 @@ async fn look(store: &CatalogStore, host: &str, port: u16) -> Result<bool> {
     if !store.is_leader() {
         return Ok(false);
     }
+    if catalog.leaving && !store.is_leaving() {
+        // An attempt to join another cluster ended before it could clean up.
+        store.propose(Command::StayInCluster).await?;
+        return Ok(true);
+    }
     let status = store.inner.group.status();
     match next_step(&catalog, &status) {
         Step::None => Ok(false),

@@ -2,34 +2,33 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use common::protocol::{CoordinatorReply, CoordinatorRequest};
-use common::{Error, ErrorCode, ReplicaId};
+use common::{Error, ReplicaId};
 use consensus_runtime::{
-    Configuration, GroupHandle, GroupSpec, LogOptions, OpenLogError, Runtime, RuntimeOptions, SharedLog,
-    StartError,
+    Configuration, GroupHandle, GroupSpec, LogOptions, LogWriteError, OpenLogError, Runtime, RuntimeOptions,
+    SharedLog, StartError,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use polylite_client::node::CoordinatorClient;
 use polylite_client::peer::PeerPool;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::directory::{Directory, DirectoryError, Identity, Membership};
 use super::host::CatalogHost;
+use super::joining::{Candidate, ask_until_taken_in, forget_former_cluster};
 use super::machine::{GROUP, Machine, SNAPSHOT_INTERVAL, new_cluster_name};
 use super::shared::Shared;
 use super::snapshot::{self, Position, SnapshotError};
 use super::transport::CatalogTransport;
-use super::{CatalogStore, Inner, caretaker};
+use super::{CatalogStore, Home, Inner, caretaker};
 use crate::catalog::random;
 
 /// The replica of whoever founds a cluster.
 const FOUNDER: ReplicaId = ReplicaId(1);
-/// How long a coordinator that joins waits for one that takes it in.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a lone coordinator may take to lead itself; its disk is all that it waits for.
 const FOUND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -42,9 +41,9 @@ pub struct CatalogOptions {
     pub host: String,
     /// Port that others are told.
     pub port: u16,
-    /// A coordinator of the cluster to join (`host:port` or `http://host:port`), if the data directory is new.
-    /// Without one a new data directory founds a cluster.
-    pub join: Option<String>,
+    /// Coordinators of the cluster to join (`host:port` or `http://host:port`), if the data directory is new; they
+    /// are asked in turn. Without one a new data directory founds a cluster.
+    pub join: Vec<String>,
     /// Sizes of the log.
     pub log: LogOptions,
     /// How consensus keeps time.
@@ -61,7 +60,7 @@ impl CatalogOptions {
             data_dir,
             host: host.to_owned(),
             port,
-            join: None,
+            join: Vec::new(),
             log: LogOptions::default(),
             runtime: RuntimeOptions::new(random::seed()),
             snapshot_interval: SNAPSHOT_INTERVAL,
@@ -78,6 +77,9 @@ pub enum OpenCatalogError {
     /// The Raft log.
     #[error(transparent)]
     Log(#[from] OpenLogError),
+    /// The Raft log could not be rid of a cluster that was left.
+    #[error("the log cannot be written: {0}")]
+    WriteLog(#[from] LogWriteError),
     /// The newest snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -101,13 +103,37 @@ impl CatalogStore {
     /// this returns, and catches up once its listener serves peers.
     pub async fn open(options: CatalogOptions, pool: PeerPool) -> Result<CatalogStore, OpenCatalogError> {
         let directory = Arc::new(Directory::open(&options.data_dir)?);
-        let client = CoordinatorClient::new(pool.clone());
+        let client = CoordinatorClient::new(pool);
         let identity = settle_identity(&directory, &options, &client).await?;
-        let membership = identity.membership.clone().expect("it was settled just now");
         let log = SharedLog::open(&directory.log(), &options.log)?;
+        CatalogStore::start(Home { directory, log }, identity, options, client).await
+    }
+
+    /// As [`CatalogStore::open`], on what a store that was closed has left.
+    pub(crate) async fn reopen(
+        home: Home,
+        options: CatalogOptions,
+        pool: PeerPool,
+    ) -> Result<CatalogStore, OpenCatalogError> {
+        let client = CoordinatorClient::new(pool);
+        let identity = settle_identity(&home.directory, &options, &client).await?;
+        CatalogStore::start(home, identity, options, client).await
+    }
+
+    async fn start(
+        home: Home,
+        identity: Identity,
+        options: CatalogOptions,
+        client: CoordinatorClient,
+    ) -> Result<CatalogStore, OpenCatalogError> {
+        let Home { directory, log } = home.clone();
+        let membership = identity.membership.clone().expect("it was settled just now");
+        forget_former_cluster(&log, membership.replica)?;
         let generation = log.record(GROUP).map_or(0, |record| record.generation);
         directory.keep_generation(generation)?;
-        let snapshot = snapshot::read(&directory.snapshot(generation))?;
+        let snapshot = snapshot::read(&directory.snapshot(generation))?.filter(|found| {
+            [membership.cluster.as_str(), ""].contains(&found.state.catalog.cluster.as_str())
+        });
         let (position, state) = snapshot.map(|found| (found.position, found.state)).unzip();
         let state = state.unwrap_or_default();
 
@@ -115,7 +141,7 @@ impl CatalogStore {
         let applied = position.as_ref().map_or(0, |position: &Position| position.index);
         let shared = Arc::new(Shared::new(state.catalog.clone(), applied, generation, known));
         let cluster = Arc::new(RwLock::new(membership.cluster.clone()));
-        let transport = Arc::new(CatalogTransport { pool, cluster });
+        let transport = Arc::new(CatalogTransport { pool: client.pool().clone(), cluster });
         let runtime = Runtime::start(log.clone(), transport, options.runtime.clone())?;
         let (events, queue) = mpsc::unbounded_channel();
         let host = CatalogHost { events: events.clone(), role: shared.role.clone() };
@@ -124,7 +150,7 @@ impl CatalogStore {
         let start = log.record(GROUP).expect("the group is in the log").start;
         let log_start = Position { index: start.index, term: start.term, configuration: start.configuration };
 
-        let stop = CancellationToken::new();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let machine = Machine {
             directory: directory.clone(),
             shared: shared.clone(),
@@ -139,25 +165,29 @@ impl CatalogStore {
             requested: None,
             events,
         };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(machine.run(queue)));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(machine.run(queue)));
         let store = CatalogStore {
             inner: Arc::new(Inner {
                 cluster: membership.cluster.clone(),
                 replica: membership.replica,
                 instance: identity.instance.clone(),
+                host: options.host.clone(),
+                port: options.port,
                 address: common::catalog::address(&options.host, options.port),
+                leaving: AtomicBool::new(false),
                 shared,
                 group,
                 runtime,
                 client,
-                directory,
+                home: Mutex::new(Some(home)),
                 stop: stop.clone(),
+                tasks: tasks.clone(),
             }),
         };
         if membership.founder {
             caretaker::found(&store, &options, FOUND_TIMEOUT).await.map_err(OpenCatalogError::Found)?;
         }
-        tokio::spawn(stop.run_until_cancelled_owned(caretaker::run(
+        tasks.spawn(stop.run_until_cancelled_owned(caretaker::run(
             store.clone(),
             options.host,
             options.port,
@@ -203,50 +233,17 @@ async fn settle_identity(
     if identity.membership.is_some() {
         return Ok(identity);
     }
-    identity.membership = Some(match &options.join {
-        Some(url) => join(client, url, options, &identity.instance).await.map_err(OpenCatalogError::Join)?,
-        None => Membership {
+    identity.membership = Some(if options.join.is_empty() {
+        Membership {
             cluster: new_cluster_name(),
             replica: FOUNDER,
             founder: true,
             coordinators: [(FOUNDER, common::catalog::address(&options.host, options.port))].into(),
-        },
+        }
+    } else {
+        let candidate = Candidate { host: &options.host, port: options.port, instance: &identity.instance };
+        ask_until_taken_in(client, &options.join, &candidate).await.map_err(OpenCatalogError::Join)?
     });
     directory.set_identity(&identity)?;
     Ok(identity)
 }
-
-/// Asks to be taken in until somebody does.
-async fn join(
-    client: &CoordinatorClient,
-    url: &str,
-    options: &CatalogOptions,
-    instance: &str,
-) -> Result<Membership, Error> {
-    let address = url.trim_start_matches("http://").trim_end_matches('/');
-    let deadline = Instant::now() + JOIN_TIMEOUT;
-    loop {
-        let request = CoordinatorRequest::Join {
-            host: options.host.clone(),
-            port: options.port,
-            instance: instance.to_owned(),
-        };
-        let error = match client.request(address, request, Duration::from_secs(5)).await {
-            Ok(CoordinatorReply::Joined { cluster, replica, coordinators }) => {
-                let address = |peer: common::protocol::PeerAddress| peer.address;
-                let coordinators = coordinators.into_iter().map(|(id, peer)| (id, address(peer))).collect();
-                return Ok(Membership { cluster, replica, founder: false, coordinators });
-            }
-            Ok(_) => return Err(Error::internal("the coordinator answered another question")),
-            Err(error) => error,
-        };
-        let passing = error.code.retryable() || error.code == ErrorCode::Internal;
-        if !passing || Instant::now() + PAUSE > deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// Between two attempts to join.
-const PAUSE: Duration = Duration::from_millis(200);

@@ -45,7 +45,7 @@ impl Coordinator {
         let listener = TcpListener::bind(address).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut options = CatalogOptions::new(folder.to_owned(), "127.0.0.1", port);
-        options.join = join.map(|other| format!("http://{}/", other.store.address()));
+        options.join = join.map(|other| format!("http://{}/", other.store.address())).into_iter().collect();
         options.log = LogOptions::small();
         options.runtime.tick = Duration::from_millis(10);
         options.snapshot_interval = snapshot_interval;

@@ -244,3 +244,19 @@ async fn a_message_of_another_cluster_is_dropped() {
     one.stop().await;
     other.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_coordinators_to_join_the_first_that_answers_takes_one_in() {
+    let folders = folders(2);
+    let first = Coordinator::start(folders[0].path(), None, 1_000).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = taken.local_addr().unwrap();
+    drop(taken);
+    let mut options = CatalogOptions::new(folders[1].path().to_owned(), "127.0.0.1", 1);
+    options.join = vec![format!("http://{nobody}"), format!("http://{}", first.store.address())];
+    options.log = consensus_runtime::LogOptions::small();
+    let second = CatalogStore::open(options, PeerPool::new(PeerOptions::default())).await.unwrap();
+    assert_eq!(second.cluster(), first.store.cluster());
+    second.shutdown().await;
+    first.stop().await;
+}

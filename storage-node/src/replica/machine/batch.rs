@@ -7,7 +7,7 @@ use common::{Error, ErrorCode, Hlc, RequestId};
 use sqlite::Budget;
 
 use super::flight::{Flight, Held};
-use super::job::{Answer, Job, Reply, stale_partition_map, stale_schema};
+use super::job::{Answer, Job, Reply, Ticket, nobody_waits, stale_partition_map, stale_schema};
 use super::{Fault, Machine, Queued, chunks};
 
 /// What a request may take in a shared batch, in microseconds; one that needs more runs again alone, so
@@ -28,6 +28,9 @@ pub struct Turn<'a> {
     pub request: RequestId,
     /// The driver's clock in microseconds, of which [`super::Pending::deadline_ms`] is a thousandth.
     pub clock_us: &'a dyn Fn() -> u64,
+    /// Whether anybody still waits for a job's answer. Work that waits for nobody is not begun: a transaction
+    /// prepared for a coordinator that is gone would keep everybody else out until it is found to be aborted.
+    pub is_awaited: &'a dyn Fn(Ticket) -> bool,
 }
 
 enum Ran {
@@ -42,7 +45,7 @@ impl Machine {
         if !self.may_execute() {
             return Ok(false);
         }
-        let Some(next) = self.next_job(|_| true) else { return Ok(false) };
+        let Some(next) = self.next_job(turn, |_| true) else { return Ok(false) };
         if matches!(next.pending.job, Job::Write(_)) {
             self.run_writes(next, turn)?;
             return Ok(true);
@@ -71,13 +74,13 @@ impl Machine {
     }
 
     /// Takes the first job that need not wait and that is wanted. Jobs planned on an older schema or map are
-    /// refused on the way: that is true whoever leads.
-    fn next_job(&mut self, wanted: impl Fn(&Queued) -> bool) -> Option<Queued> {
+    /// refused on the way: that is true whoever leads. So are those that nobody waits for any more.
+    fn next_job(&mut self, turn: &Turn<'_>, wanted: impl Fn(&Queued) -> bool) -> Option<Queued> {
         let mut position = 0;
         while let Some(queued) = self.queue.get(position) {
-            let job = &queued.pending.job;
-            if let Some(error) = self.refusal(job) {
-                let ticket = queued.pending.ticket;
+            let (ticket, job) = (queued.pending.ticket, &queued.pending.job);
+            let abandoned = || (!(turn.is_awaited)(ticket)).then(nobody_waits);
+            if let Some(error) = self.refusal(job).or_else(abandoned) {
                 self.outbox.answers.push(Answer { ticket, result: Err(error) });
                 self.queue.remove(position);
             } else if self.must_wait(job) {
@@ -138,7 +141,8 @@ impl Machine {
                 && self.store.effect_count() < ROWS_MAX
                 && (turn.clock_us)() - start < SHARED_BATCH_US;
             if room {
-                next = self.next_job(|queued| !queued.alone && matches!(queued.pending.job, Job::Write(_)));
+                next = self
+                    .next_job(turn, |queued| !queued.alone && matches!(queued.pending.job, Job::Write(_)));
             }
         }
         for queued in overran.into_iter().rev() {

@@ -111,6 +111,11 @@ pub fn not_leader(leader: Option<ReplicaId>) -> Error {
     error
 }
 
+/// Told to nobody: whoever asked has gone.
+pub(super) fn nobody_waits() -> Error {
+    Error::new(ErrorCode::Unavailable, "nobody waits for the answer")
+}
+
 pub(super) fn leadership_lost(outcome: Outcome) -> Error {
     Error::new(ErrorCode::LeadershipLost, "the partition's leader changed while the request was under way")
         .with_outcome(outcome)

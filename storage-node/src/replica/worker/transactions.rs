@@ -4,11 +4,13 @@
 use std::time::Instant;
 
 use common::TransactionId;
+use polylite_client::peer::Caller;
 use sqlite::system::Decision;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::inbox::Event;
 use super::super::machine::Job;
-use super::Worker;
+use super::{Worker, long_ago};
 use crate::clock::wall_millis;
 use crate::config::IN_DOUBT_AFTER;
 
@@ -17,11 +19,43 @@ use crate::config::IN_DOUBT_AFTER;
 pub(super) struct InDoubt {
     /// The transaction that is prepared here, since when, and whether its decider is being asked.
     seen: Option<(TransactionId, Instant, bool)>,
+    /// Tells when the coordinator of the transaction that was prepared here last is gone.
+    watch: Option<AbortOnDropHandle<()>>,
     /// Participants are being asked to confirm.
     confirming: bool,
 }
 
+impl InDoubt {
+    /// The decider did not answer, and is asked again the next time.
+    pub(super) fn unanswered(&mut self, transaction: TransactionId) {
+        if let Some((seen, _, asking)) = &mut self.seen
+            && *seen == transaction
+        {
+            *asking = false;
+        }
+    }
+}
+
 impl Worker {
+    /// A transaction is prepared here, which keeps others out: should its coordinator go away before it has
+    /// told the decision, nobody else will tell it.
+    pub(super) fn watch_coordinator(&mut self, transaction: TransactionId, coordinator: Caller) {
+        let sender = self.sender.clone();
+        self.in_doubt.watch = Some(AbortOnDropHandle::new(self.tokio.spawn(async move {
+            coordinator.gone().await;
+            let _ = sender.send(Event::CoordinatorGone { transaction });
+        })));
+    }
+
+    /// The decider is asked at once.
+    pub(super) fn coordinator_gone(&mut self, transaction: TransactionId) {
+        let Some(machine) = self.machine.as_ref().filter(|machine| machine.is_writable()) else { return };
+        if machine.prepared().is_some_and(|prepared| prepared.transaction == transaction) {
+            self.in_doubt.seen = Some((transaction, long_ago(IN_DOUBT_AFTER), false));
+            self.ask_decider();
+        }
+    }
+
     /// Called about once a second.
     pub(super) fn look_for_in_doubt(&mut self) {
         if self.machine.as_ref().is_none_or(|machine| !machine.is_writable()) {
@@ -59,8 +93,7 @@ impl Worker {
                 Ok(commit) => drop(sender.send(Event::Resolved { transaction, commit })),
                 Err(error) => {
                     tracing::debug!(%transaction, %error, "the decider does not answer");
-                    // An empty list of confirmations only ends the asking.
-                    let _ = sender.send(Event::Confirmations(Vec::new()));
+                    let _ = sender.send(Event::Unresolved { transaction });
                 }
             }
         });
@@ -106,7 +139,7 @@ impl Worker {
     }
 
     pub(super) fn forget(&mut self, transactions: Vec<TransactionId>) {
-        self.in_doubt = InDoubt::default();
+        self.in_doubt.confirming = false;
         if !transactions.is_empty() {
             self.submit_own(Job::Forget { transactions });
         }

@@ -1,6 +1,7 @@
 //! A group without consensus: the test says who leads, what is committed, and to whom it is told.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use common::protocol::{Params, PartitionTarget, Statement, WorkItem, WriteReply, WriteRequest};
@@ -24,6 +25,8 @@ pub(super) struct TestGroup {
     pub(super) clock_us: Cell<u64>,
     /// How much later each look at the clock is.
     pub(super) step_us: Cell<u64>,
+    /// Jobs whose callers have gone.
+    pub(super) gone: BTreeSet<Ticket>,
 }
 
 impl TestGroup {
@@ -41,6 +44,7 @@ impl TestGroup {
             next: 0,
             clock_us: Cell::new(1_000_000),
             step_us: Cell::new(0),
+            gone: BTreeSet::new(),
         };
         group.elect(0);
         group.submit(0, schema(1, &["CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER UNIQUE)"]));
@@ -95,6 +99,7 @@ impl TestGroup {
             hlc: Hlc::from_millis(self.clock_us.get() / 1_000),
             request: RequestId(u128::from(self.next)),
             clock_us: &clock,
+            is_awaited: &|ticket| !self.gone.contains(&ticket),
         };
         self.replicas[number].execute(&turn).unwrap();
         self.replicas[number].drain()

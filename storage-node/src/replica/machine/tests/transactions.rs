@@ -2,6 +2,7 @@
 
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
+use super::super::job::nobody_waits;
 use super::super::{Job, Reply};
 use super::group::{PARTITION, TestGroup, error, request, write};
 
@@ -36,6 +37,21 @@ fn prepared_rows_appear_with_the_decision_on_every_replica() {
     assert_eq!(group.count(2), 1);
     assert!(group.replicas.iter().all(|replica| replica.prepared().is_none()));
     group.assert_equal();
+}
+
+#[test]
+fn a_prepare_whose_caller_is_gone_is_not_begun() {
+    let mut group = TestGroup::new(1);
+    group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    let gone = group.submit(0, prepare(2, OTHER, "INSERT INTO t VALUES (2, 2)"));
+    let next = group.submit(0, write("INSERT INTO t VALUES (3, 3)"));
+    group.gone.insert(gone);
+    group.submit(0, decide(1, false, false));
+    let answers = group.run(0);
+    assert_eq!(answers.iter().find(|answer| answer.ticket == gone).unwrap().result, Err(nobody_waits()));
+    assert!(answers.iter().find(|answer| answer.ticket == next).unwrap().result.is_ok());
+    assert_eq!(group.replicas[0].prepared(), None, "the gate stays open");
 }
 
 #[test]

@@ -1,0 +1,106 @@
+//! The parts of a coordinator that belong to one cluster. They are made anew when it joins another one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polylite_client::node::StorageClient;
+use polylite_client::peer::{PeerIdentity, PeerPool};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::CatalogStore;
+use crate::gateway::Gateway;
+use crate::health::ClusterHealth;
+use crate::http::{App, AppParts, Routes, router};
+use crate::joining::JoinDesk;
+use crate::metrics::RequestMetrics;
+use crate::operations::Operations;
+use crate::peer_service::CoordinatorService;
+
+/// How often caches are rid of what is gone, and times are folded into histograms.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What stays the same whatever cluster the coordinator belongs to.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    /// `host:port` that others reach it at.
+    pub(crate) address: String,
+    /// Replicas of a database that does not say.
+    pub(crate) replication_factor: u32,
+    /// The shortcuts that SELECT statements may take.
+    pub(crate) sql_rules: query::Rules,
+    /// Who it is to other nodes.
+    pub(crate) identity: PeerIdentity,
+    /// Connections to other nodes.
+    pub(crate) peers: PeerPool,
+    /// Numbers about requests.
+    pub(crate) metrics: RequestMetrics,
+    /// Takes wishes to join another cluster.
+    pub(crate) joins: JoinDesk,
+}
+
+/// A coordinator's work in one cluster.
+pub(crate) struct Serving {
+    /// What the coordinators agree on.
+    pub(crate) catalog: CatalogStore,
+    /// The routes.
+    pub(crate) router: Routes,
+    /// What runs beside the requests; ends when it is dropped.
+    background: JoinSet<()>,
+    /// Closes the connections that other nodes have opened.
+    stop: CancellationToken,
+}
+
+impl Serving {
+    /// Begins to work with a catalog.
+    pub(crate) fn begin(catalog: CatalogStore, surroundings: Surroundings) -> Serving {
+        let Surroundings { address, replication_factor, sql_rules, identity, peers, metrics, joins } =
+            surroundings;
+        let storage = StorageClient::new(peers.clone());
+        let health = ClusterHealth::new(catalog.clone(), storage.clone());
+        let operations = Operations::new(catalog.clone(), health.clone(), storage.clone());
+        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, sql_rules);
+        let stop = CancellationToken::new();
+
+        let mut background = JoinSet::new();
+        background.spawn(health.clone().watch());
+        background.spawn(operations.clone().drive());
+        background.spawn(tidy(gateway.clone(), metrics.clone()));
+
+        let peer_service = Arc::new(CoordinatorService::new(catalog.clone(), health.clone(), identity));
+        let app = App::new(AppParts {
+            catalog: catalog.clone(),
+            operations,
+            health,
+            storage,
+            gateway,
+            metrics,
+            address,
+            replication_factor,
+            joins,
+            peer_service,
+            stopping: stop.clone(),
+        });
+        Serving { catalog, router: router(app), background, stop }
+    }
+
+    /// Ends the work, but for the catalog.
+    pub(crate) async fn end(&mut self) {
+        self.stop.cancel();
+        self.background.shutdown().await;
+    }
+
+    /// Closes the connections that other nodes have opened.
+    pub(crate) fn close_peers(&self) {
+        self.stop.cancel();
+    }
+}
+
+async fn tidy(gateway: Gateway, metrics: RequestMetrics) {
+    let mut interval = tokio::time::interval(TIDY_INTERVAL);
+    loop {
+        interval.tick().await;
+        gateway.tidy();
+        metrics.fold();
+    }
+}
