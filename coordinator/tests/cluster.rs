@@ -294,3 +294,24 @@ async fn limits_of_the_cache_outlive_a_restart() {
     let too_many = json!({"max_bytes": "many"});
     assert_eq!(cluster.refused("/cache/config", too_many).await, (400, "bad_request".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_atomic_request_over_partitions_names_the_statement_that_failed() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    cluster.sql("INSERT INTO users (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')").await;
+    for taken in 1..=5 {
+        for place in 0..4 {
+            // Rows of every partition around the one that exists already.
+            let mut statements: Vec<String> = (0..3)
+                .map(|row| format!("INSERT INTO users (id) VALUES ({}), ({})", 100 + row, 200 + row))
+                .collect();
+            statements.insert(place, format!("INSERT INTO users (id) VALUES ({taken})"));
+            let request = Some(json!({ "statements": statements }));
+            let (status, answer) = cluster.ask(Method::POST, "/databases/shop/sql", request).await;
+            assert_eq!((status.as_u16(), &answer["statement"]), (409, &json!(place)), "{taken}: {answer}");
+            assert_eq!(answer["outcome"], "not_applied");
+        }
+    }
+    assert_eq!(cluster.sql("SELECT count(*) FROM users").await["rows"], json!([[5]]));
+}

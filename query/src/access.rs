@@ -38,7 +38,8 @@ pub trait PartitionAccess: Send + Sync {
     fn stream(&self, bucket: usize, statement: Statement) -> impl Future<Output = Result<RowStream>> + Send;
 
     /// Changes buckets, all of them or none. The answer has one list per element of `work`, with one result
-    /// per item. An element's buckets are distinct.
+    /// per item. An element's buckets are distinct. The `statement` of an error is the number of the item that
+    /// failed, counted through all elements in their order.
     fn write(
         &self,
         work: Vec<(usize, Vec<WorkItem>)>,

@@ -42,6 +42,24 @@ impl Transaction {
     }
 }
 
+/// Where a part stands in the request's work.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Number of the part.
+    position: usize,
+    /// Items of the parts before it.
+    items_before: usize,
+}
+
+impl Place {
+    /// The partition has named the item within its part; the request counts through all parts.
+    fn name_item(self, mut error: Error) -> Error {
+        let offset = u32::try_from(self.items_before).ok();
+        error.statement = error.statement.and_then(|item| item.checked_add(offset?));
+        error
+    }
+}
+
 impl RequestAccess {
     /// Writes to several buckets, all or nothing.
     pub(super) async fn write_many(
@@ -50,9 +68,12 @@ impl RequestAccess {
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
         let mut parts = Vec::with_capacity(work.len());
+        let mut items_before = 0;
         for (position, (bucket, items)) in work.into_iter().enumerate() {
+            let place = Place { position, items_before };
+            items_before += items.len();
             let target = self.target(bucket)?;
-            parts.push((position, WriteRequest { target, work: items, max_rows }));
+            parts.push((place, WriteRequest { target, work: items, max_rows }));
         }
         parts.sort_by_key(|(_, write)| write.target.partition);
         let transaction = Transaction {
@@ -60,10 +81,11 @@ impl RequestAccess {
             participants: parts.iter().map(|(_, write)| write.target.partition).collect(),
         };
         let mut results = vec![Vec::new(); parts.len()];
-        for (sent, (position, write)) in parts.into_iter().enumerate() {
+        for (sent, (place, write)) in parts.into_iter().enumerate() {
             match self.prepare(&transaction, write).await {
-                Ok(prepared) => results[position] = prepared,
+                Ok(prepared) => results[place.position] = prepared,
                 Err(error) => {
+                    let error = place.name_item(error);
                     let reached = transaction.participants[..=sent].to_vec();
                     self.gateway.abort_in_background(transaction, reached);
                     return Err(not_applied(error));

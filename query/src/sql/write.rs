@@ -208,12 +208,9 @@ async fn refused(
     allocated: &[(String, i64, u64)],
     (computed, meets_rows): (bool, bool),
 ) -> Refusal {
-    // The item's number is within its bucket: it names a statement only where all buckets agree.
     error.statement = error.statement.and_then(|item| {
-        let named: Vec<usize> =
-            owners.iter().filter_map(|owners| Some(owners.get(item as usize)?.statement)).collect();
-        let first = *named.first()?;
-        named.iter().all(|&other| other == first).then_some(u32::try_from(first).ok()?)
+        let owner = owners.iter().flatten().nth(item as usize)?;
+        u32::try_from(owner.statement).ok()
     });
     if error.outcome != Outcome::NotApplied {
         return error.into();

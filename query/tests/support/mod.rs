@@ -285,16 +285,19 @@ impl PartitionAccess for Session<'_> {
         let files: Result<Vec<_>> = work.iter().map(|(bucket, _)| self.file(*bucket)).collect();
         let mut files = files?;
         let mut answers = Vec::new();
-        let mut failure = None;
+        let (mut failure, mut items_before) = (None, 0);
         for (file, (_, items)) in files.iter_mut().zip(&work) {
             file.executor.begin().unwrap();
             match file.executor.run(items, &budget) {
                 Ok(results) => answers.push(results),
                 Err(error) => {
-                    failure = Some(Error::from(error));
+                    let mut error = Error::from(error);
+                    error.statement = error.statement.map(|item| item + items_before);
+                    failure = Some(error);
                     break;
                 }
             }
+            items_before += u32::try_from(items.len()).unwrap();
         }
         for file in &mut files {
             if failure.is_some() && file.executor.is_open() {
