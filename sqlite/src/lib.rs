@@ -12,7 +12,7 @@
 //! write that would store malformed text is refused, because replicas could not store the same.
 //!
 //! This is the one crate with unsafe code: calls that rusqlite does not offer safely (the pre-update
-//! hook, a few status calls) and the simulated VFS.
+//! hook, a few status calls), virtual tables, and the VFS of temporary files and of the simulated disk.
 #![allow(unsafe_code)]
 
 pub mod applier;
@@ -32,13 +32,16 @@ mod query;
 pub mod reader;
 pub mod recipe;
 mod row_images;
+mod scan_plan;
 pub mod schema;
 pub mod shadow;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 pub mod single_file;
+mod spill;
 pub mod stream_table;
 pub mod system;
+pub mod workspace;
 
 pub use applier::Applier;
 pub use budget::Budget;
@@ -52,3 +55,4 @@ pub use recipe::{Location, assert_build};
 pub use shadow::{Description, Shadow, TableAccess};
 pub use stream_table::RowSource;
 pub use system::{Position, Prepared, System, SystemState};
+pub use workspace::{Workspace, WorkspaceLimits, WorkspaceUse};

@@ -1,13 +1,13 @@
 //! The database in which a coordinator runs the client's own text over gathered rows: private, temporary,
-//! in memory up to a bound and in an unlinked file beyond it.
+//! in memory up to a bound and in unlinked files beyond it.
 
 use std::sync::Arc;
 
-use common::Error;
 use common::entry::Effects;
 use common::names::quote_identifier;
-use common::protocol::{Params, Statement, StatementResult};
+use common::protocol::{Statement, StatementResult};
 use common::row::RowBlock;
+use common::{Error, ErrorCode};
 use rusqlite::config::DbConfig;
 
 use crate::authorizer::Role;
@@ -20,23 +20,23 @@ use crate::executor::{answer_captured, check_deferred_violations};
 use crate::layout::Layouts;
 use crate::query::{self, Access, Flow};
 use crate::recipe;
+use crate::scan_plan::{self, PlanLine};
 use crate::schema::{Index, IndexOrigin, Table};
+use crate::spill::SpillVfs;
 use crate::stream_table::{self, MODULE_NAME, RowSource, Stream, Streams};
+use crate::workspace::{Share, Workspace};
+
+/// Rows that a stream counts as when nobody knows: as many as SQLite takes for an unknown table.
+const ROWS_UNKNOWN: i64 = 1_048_576;
 
 /// A temporary database of gathered rows.
 pub struct MergeDatabase {
     capture: Capture,
     connection: Connection,
     streams: Streams,
-    /// Tables that are still streams.
-    unread: Vec<Unread>,
-}
-
-/// A table that was given as a stream.
-struct Unread {
-    table: Table,
-    rowid: bool,
-    columns: Vec<usize>,
+    share: Arc<Share>,
+    /// After the connection, whose files it opens.
+    _vfs: SpillVfs,
 }
 
 /// Which columns gathered rows have.
@@ -51,13 +51,15 @@ pub struct Gathered<'a> {
 }
 
 impl MergeDatabase {
-    /// An empty one. Rows beyond `memory` bytes go to a temporary file.
-    pub fn new(memory: usize) -> Result<MergeDatabase> {
-        let connection = recipe::temporary(Role::Merge, memory)?;
+    /// An empty one within a workspace's limits.
+    pub fn new(workspace: &Workspace) -> Result<MergeDatabase> {
+        let share = workspace.share();
+        let vfs = SpillVfs::new(Arc::clone(&share));
+        let connection = recipe::temporary(Role::Merge, vfs.name(), share.memory)?;
         connection.raw().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         let streams = stream_table::load_module(connection.raw())?;
         let capture = Capture::install(connection.raw(), true);
-        Ok(MergeDatabase { capture, connection, streams, unread: Vec::new() })
+        Ok(MergeDatabase { capture, connection, streams, share, _vfs: vfs })
     }
 
     /// Makes a relation that reads like a table: same name, columns, types, collations, rowid or key order,
@@ -67,66 +69,58 @@ impl MergeDatabase {
         Ok(self.connection.raw().execute_batch(&relation_ddl(gathered))?)
     }
 
-    /// Makes a relation of rows that are still to come. It can be scanned once, in bounded memory; call
-    /// [`MergeDatabase::settle`] before running a text.
-    pub fn create_stream(&mut self, gathered: &Gathered<'_>, source: RowSource) -> Result<()> {
+    /// Makes a relation of rows that are still to come, about `rows_expected` of them. It can be scanned once,
+    /// in bounded memory: [`MergeDatabase::scanned_once`] tells whether a text does. Before the text runs it
+    /// is told its source by [`MergeDatabase::feed`].
+    pub fn create_stream(&mut self, gathered: &Gathered<'_>, rows_expected: Option<u64>) -> Result<()> {
         let shift = usize::from(gathered.rowid);
         let places = (0..gathered.table.columns.len())
             .map(|column| gathered.columns.iter().position(|index| *index == column).map(|at| at + shift));
+        let rows_expected = rows_expected.and_then(|rows| i64::try_from(rows).ok());
         let stream = Stream {
             declaration: stream_ddl(gathered.table),
             places: places.collect(),
             rowid: gathered.rowid.then_some(0),
-            source: Some(source),
+            rows_expected: rows_expected.unwrap_or(ROWS_UNKNOWN).max(1),
+            source: None,
         };
         self.streams.lock().add(&gathered.table.name, stream);
         let table = quote_identifier(&gathered.table.name);
-        self.connection
-            .raw()
-            .execute_batch(&format!("CREATE VIRTUAL TABLE {table} USING {MODULE_NAME}()"))?;
-        let (table, columns) = (gathered.table.clone(), gathered.columns.to_vec());
-        self.unread.push(Unread { table, rowid: gathered.rowid, columns });
-        Ok(())
+        let sql = format!("CREATE VIRTUAL TABLE {table} USING {MODULE_NAME}()");
+        Ok(self.connection.raw().execute_batch(&sql)?)
     }
 
-    /// Makes ready to run a text: unless it scans a single stream a single time, the streams are read to
-    /// their ends into real relations. Returns whether they were.
-    pub fn settle(&mut self, sql: &str) -> Result<bool> {
-        if self.streams.lock().is_empty() || self.scans_once(sql)? {
-            return Ok(false);
-        }
-        for unread in std::mem::take(&mut self.unread) {
-            let source = self.streams.lock().take_source(&unread.table.name);
-            let mut source =
-                source.ok_or_else(|| Error::internal("a stream was read before it was settled"))?;
-            let drop = format!("DROP TABLE {}", quote_identifier(&unread.table.name));
-            self.connection.raw().execute_batch(&drop)?;
-            let Unread { table, rowid, columns } = &unread;
-            let gathered = Gathered { table, rowid: *rowid, columns };
-            self.create_relation(&gathered)?;
-            while let Some(block) = source()? {
-                self.load(&gathered, &block)?;
-            }
-        }
-        Ok(true)
+    /// Makes an ordinary relation of a stream that was not fed.
+    pub fn settle(&mut self, gathered: &Gathered<'_>) -> Result<()> {
+        let drop = format!("DROP TABLE {}", quote_identifier(&gathered.table.name));
+        self.connection.raw().execute_batch(&drop)?;
+        self.streams.lock().remove(&gathered.table.name);
+        self.create_relation(gathered)
     }
 
-    /// Whether SQLite's plan has one loop in all, over a stream.
-    fn scans_once(&self, sql: &str) -> Result<bool> {
-        let explained = Statement { sql: format!("EXPLAIN QUERY PLAN {sql}"), params: Params::None };
+    /// Says where a stream's rows come from.
+    pub fn feed(&mut self, table: &str, source: RowSource) -> Result<()> {
+        if self.streams.lock().feed(table, source) {
+            return Ok(());
+        }
+        Err(Error::internal(format!("there is no stream {table}")).into())
+    }
+
+    /// The streams that SQLite's plan of a text scans exactly once. The others must be settled, after which
+    /// the plan may be another one: ask again until all that are left are scanned once.
+    pub fn scanned_once(&self, sql: &str) -> Result<Vec<String>> {
+        let explained = format!("EXPLAIN QUERY PLAN {sql}");
         let plan = self.connection.as_client(|raw| {
-            let mut statement = ClientStatement::prepare_once(raw, &explained.sql)?;
-            let rows = statement.get().raw_query().mapped(|row| row.get::<_, String>(3));
-            Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
+            let mut statement = ClientStatement::prepare_once(raw, &explained)?;
+            let lines = statement
+                .get()
+                .raw_query()
+                .mapped(|row| Ok(PlanLine { id: row.get(0)?, parent: row.get(1)?, detail: row.get(3)? }));
+            Ok(lines.collect::<rusqlite::Result<Vec<_>>>()?)
         })?;
-        let loops = plan.iter().filter(|line| line.starts_with("SCAN") || line.starts_with("SEARCH"));
-        let (mut count, mut virtual_tables) = (0, 0);
-        for line in loops {
-            count += 1;
-            virtual_tables += usize::from(line.contains("VIRTUAL TABLE"));
-        }
-        let again = plan.iter().any(|line| line.contains("CORRELATED") || line.contains("RECURSIVE"));
-        Ok(count == 1 && virtual_tables == 1 && !again)
+        let streams = self.streams.lock();
+        let names = scan_plan::scanned_once(&plan).into_iter().filter_map(|number| streams.name(number));
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Makes an index that the client's text names in INDEXED BY. It does not enforce uniqueness.
@@ -160,7 +154,16 @@ impl MergeDatabase {
         let loading = Loading::begin(&self.connection, &mut self.capture)?;
         let result = loading.insert(&gathered.table.name, &names, rows);
         drop(loading);
-        result
+        result.map_err(|failure| self.full(failure, &format!("the rows of {}", gathered.table.name)))
+    }
+
+    /// The error of a full workspace in place of SQLite's that the disk is full.
+    fn full(&self, failure: Failure, what: &str) -> Failure {
+        let Some(limit) = self.share.exhausted() else { return failure };
+        let message = format!("{what} take more temporary disk space than the {limit} bytes allowed");
+        let hint = "narrow the statement by the partition key, select fewer columns, or raise the coordinator's \
+                    limit of temporary disk space";
+        Failure::refused(Error::new(ErrorCode::ResultTooBig, message).with_hint(hint))
     }
 
     /// Answers the client's text; rows past the budget are left out, and the answer says so.
@@ -169,9 +172,11 @@ impl MergeDatabase {
         answered.map_err(|failure| self.cause(failure))
     }
 
-    /// The error of a stream's source in place of SQLite's report that the stream broke off.
+    /// The error of a stream's source, or of the workspace, in place of SQLite's report.
     fn cause(&self, failure: Failure) -> Failure {
-        self.streams.lock().take_failure().map_or(failure, Failure::refused)
+        let of_stream = self.streams.lock().take_failure();
+        let failure = of_stream.map_or(failure, Failure::refused);
+        self.full(failure, "the rows that the statement sorts, groups or joins")
     }
 
     /// Runs the client's text and hands its rows on in blocks, see [`crate::Snapshot::stream`].
@@ -205,7 +210,8 @@ impl MergeDatabase {
         let mut results = Vec::with_capacity(statements.len());
         for (index, statement) in statements.iter().enumerate() {
             let result = answer_captured(&self.connection, &mut self.capture, statement, budget);
-            results.push(result.map_err(|failure| failure.at_statement(index))?);
+            let result = result.map_err(|failure| self.cause(failure).at_statement(index));
+            results.push(result?);
         }
         check_deferred_violations(self.connection.raw())?;
         self.connection.run(ours!("COMMIT"))?;

@@ -115,18 +115,20 @@ pub(crate) fn in_memory(role: Role) -> Result<Connection> {
     Connection::new(raw, role)
 }
 
-/// A connection for client text on a private temporary file, which SQLite removes when it is closed; only
-/// what does not fit in `cache_bytes` of memory reaches the disk.
-pub(crate) fn temporary(role: Role, cache_bytes: usize) -> Result<Connection> {
+/// A connection for client text on private temporary files; only what does not fit in `memory` bytes reaches
+/// them. Half of that is for pages, and as much again for rows that are being sorted.
+pub(crate) fn temporary(role: Role, vfs: &str, memory: usize) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     // An empty name is SQLite's word for a private temporary database.
-    let raw = Location::file(Path::new("")).open(flags)?;
+    let raw = Location::with_vfs(Path::new(""), vfs).open(flags)?;
     hostile_safe(&raw)?;
+    // The plan that was asked about is the plan that runs, whatever the parameters are.
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     pragmas(
         &raw,
         &[
-            &format!("cache_size=-{}", cache_bytes / 1024),
-            "journal_mode=MEMORY",
+            &format!("cache_size=-{}", memory / 2 / 1024),
+            "journal_mode=DELETE",
             "synchronous=OFF",
             "temp_store=FILE",
         ],

@@ -21,6 +21,9 @@ use crate::error::Result;
 /// Name of the virtual tables' module.
 pub(crate) const MODULE_NAME: &str = "gathered_stream";
 
+/// What reading a row of a stream costs, in the unit of SQLite's planner: about what a row of a table does.
+const COST_OF_ROW: f64 = 3.0;
+
 /// Gives the next block of rows, `None` after the last. It may wait.
 pub type RowSource = Box<dyn FnMut() -> common::Result<Option<RowBlock>> + Send>;
 
@@ -30,10 +33,12 @@ pub(crate) type Streams = Arc<Mutex<StreamRegistry>>;
 #[derive(Default)]
 pub(crate) struct StreamRegistry {
     by_table: HashMap<String, Stream>,
+    /// The name of each stream by its number.
+    names: Vec<String>,
     failure: Option<Error>,
 }
 
-/// A stream that waits for its table to be scanned.
+/// A stream that waits for its table to be scanned. It is told where its rows come from before that.
 pub(crate) struct Stream {
     /// The columns as a CREATE TABLE statement, of which SQLite takes names, types and collations.
     pub(crate) declaration: String,
@@ -41,6 +46,8 @@ pub(crate) struct Stream {
     pub(crate) places: Vec<Option<usize>>,
     /// Where the rowid is in the rows; without it rows are numbered.
     pub(crate) rowid: Option<usize>,
+    /// How many rows are expected: SQLite orders joins by it.
+    pub(crate) rows_expected: i64,
     pub(crate) source: Option<RowSource>,
 }
 
@@ -55,15 +62,27 @@ pub(crate) fn load_module(connection: &Connection) -> Result<Streams> {
 impl StreamRegistry {
     pub(crate) fn add(&mut self, table: &str, stream: Stream) {
         self.by_table.insert(table.to_owned(), stream);
+        self.names.push(table.to_owned());
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_table.is_empty()
+    /// The name of the stream that shows itself in plans by that number.
+    pub(crate) fn name(&self, number: i32) -> Option<&str> {
+        usize::try_from(number).ok().and_then(|number| self.names.get(number)).map(String::as_str)
     }
 
-    /// Takes a stream out, if nobody has begun to read it.
-    pub(crate) fn take_source(&mut self, table: &str) -> Option<RowSource> {
-        self.by_table.remove(table)?.source
+    /// Says where a stream's rows come from. `false` if there is no such stream.
+    pub(crate) fn feed(&mut self, table: &str, source: RowSource) -> bool {
+        let stream = self.by_table.get_mut(table);
+        let found = stream.is_some();
+        if let Some(stream) = stream {
+            stream.source = Some(source);
+        }
+        found
+    }
+
+    /// Takes a stream out.
+    pub(crate) fn remove(&mut self, table: &str) {
+        self.by_table.remove(table);
     }
 
     /// Why a stream ended early, once.
@@ -76,6 +95,9 @@ impl StreamRegistry {
 struct StreamTable {
     /// SQLite's own part, which must come first.
     base: ffi::sqlite3_vtab,
+    /// By which plans name it.
+    number: i32,
+    rows_expected: i64,
     streams: Streams,
     table: String,
     places: Vec<Option<usize>>,
@@ -97,19 +119,29 @@ unsafe impl<'vtab> VTab<'vtab> for StreamTable {
     ) -> rusqlite::Result<(Cow<'static, CStr>, StreamTable)> {
         let streams = Arc::clone(aux.ok_or_else(|| module_error("the module has no streams"))?);
         let table = String::from_utf8_lossy(table).into_owned();
-        let (declaration, places, rowid) = {
+        let (declaration, places, rowid, rows_expected, number) = {
             let registry = streams.lock();
             let stream = registry.by_table.get(&table).ok_or_else(|| module_error("no such stream"))?;
-            (CString::new(stream.declaration.as_str())?, stream.places.clone(), stream.rowid)
+            let number = registry.names.iter().position(|name| *name == table);
+            let number = number.and_then(|number| i32::try_from(number).ok());
+            let number = number.ok_or_else(|| module_error("a stream without a number"))?;
+            let declaration = CString::new(stream.declaration.as_str())?;
+            (declaration, stream.places.clone(), stream.rowid, stream.rows_expected, number)
         };
         // Views may read it although its schema is not trusted.
         db.config(VTabConfig::Innocuous)?;
         let base = ffi::sqlite3_vtab::default();
-        Ok((Cow::Owned(declaration), StreamTable { base, streams, table, places, rowid }))
+        let table = StreamTable { base, number, rows_expected, streams, table, places, rowid };
+        Ok((Cow::Owned(declaration), table))
     }
 
     fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<bool> {
-        info.set_estimated_cost(1_000_000.0);
+        info.set_idx_num(self.number);
+        info.set_idx_str(MODULE_NAME);
+        info.set_estimated_rows(self.rows_expected);
+        // A count of rows is far below what a float holds exactly.
+        #[allow(clippy::cast_precision_loss)]
+        info.set_estimated_cost(self.rows_expected as f64 * COST_OF_ROW);
         Ok(true)
     }
 

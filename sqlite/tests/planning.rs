@@ -8,7 +8,7 @@ use common::protocol::{Params, Statement};
 use common::row::RowBlock;
 use common::value::Affinity;
 use sqlite::schema::{Generated, IndexOrigin};
-use sqlite::{Budget, Flow, Gathered, MergeDatabase, Shadow, TableAccess};
+use sqlite::{Budget, Flow, Gathered, MergeDatabase, Shadow, TableAccess, Workspace, WorkspaceLimits};
 use support::statement;
 
 const SCHEMA: &[&str] = &[
@@ -137,7 +137,7 @@ fn the_clients_text_runs_on_gathered_rows() {
     let shadow = shadow();
     let schema = shadow.schema();
     let (users, orders) = (schema.table("users").unwrap(), schema.table("orders").unwrap());
-    let mut merge = MergeDatabase::new(1 << 20).unwrap();
+    let mut merge = MergeDatabase::new(&Workspace::default()).unwrap();
     // Neither email nor name is gathered although both are NOT NULL and one is UNIQUE; `shout` is computed.
     let gathered = Gathered { table: users, rowid: false, columns: &[0, 4] };
     merge.create_relation(&gathered).unwrap();
@@ -191,7 +191,7 @@ fn the_clients_text_runs_on_gathered_rows() {
 fn writes_on_gathered_rows_become_row_images() {
     let shadow = shadow();
     let users = shadow.schema().table("users").unwrap();
-    let mut merge = MergeDatabase::new(1 << 20).unwrap();
+    let mut merge = MergeDatabase::new(&Workspace::default()).unwrap();
     merge.create(&users.sql).unwrap();
     let gathered = Gathered { table: users, rowid: true, columns: &[0, 1, 2, 3] };
     let rows = [
@@ -237,9 +237,18 @@ fn a_stream_is_scanned_as_it_comes() {
     let users = shadow.schema().table("users").unwrap();
     let gathered = Gathered { table: users, rowid: true, columns: &[3] };
     let run = |text: &str| {
-        let mut merge = MergeDatabase::new(1 << 20).unwrap();
-        merge.create_stream(&gathered, source(10)).unwrap();
-        let materialised = merge.settle(text).unwrap();
+        let mut merge = MergeDatabase::new(&Workspace::default()).unwrap();
+        merge.create_stream(&gathered, None).unwrap();
+        let materialised = merge.scanned_once(text).unwrap().is_empty();
+        let mut rows = source(10);
+        if materialised {
+            merge.settle(&gathered).unwrap();
+            while let Some(block) = rows().unwrap() {
+                merge.load(&gathered, &block).unwrap();
+            }
+        } else {
+            merge.feed("users", rows).unwrap();
+        }
         let answer = merge.query(&statement(text), &Budget::default()).unwrap();
         (materialised, answer)
     };
@@ -257,7 +266,7 @@ fn a_stream_is_scanned_as_it_comes() {
         "SELECT count(*) FROM users a JOIN users b ON a.rowid = b.rowid",
         "SELECT count(*) FROM users WHERE rowid IN (SELECT rowid FROM users)",
         "SELECT count(*) FROM users AS o WHERE EXISTS (SELECT 1 FROM users WHERE rowid = o.rowid)",
-        "WITH n AS (SELECT value FROM generate_series(1, 1)) SELECT count(*) FROM n, users",
+        "SELECT count(*) FROM (SELECT value FROM generate_series(1, 1)) CROSS JOIN users",
     ] {
         let (materialised, answer) = run(twice);
         assert!(materialised, "{twice}");
@@ -269,13 +278,91 @@ fn a_stream_is_scanned_as_it_comes() {
 fn a_streams_own_error_is_told() {
     let shadow = shadow();
     let users = shadow.schema().table("users").unwrap();
-    let mut merge = MergeDatabase::new(1 << 20).unwrap();
+    let mut merge = MergeDatabase::new(&Workspace::default()).unwrap();
     let broken = Box::new(|| Err(common::Error::new(ErrorCode::NoQuorum, "the partition is gone")));
-    merge.create_stream(&Gathered { table: users, rowid: false, columns: &[3] }, broken).unwrap();
+    merge.create_stream(&Gathered { table: users, rowid: false, columns: &[3] }, None).unwrap();
     let text = "SELECT count(*) FROM users";
-    assert!(!merge.settle(text).unwrap());
+    assert_eq!(merge.scanned_once(text).unwrap(), ["users"]);
+    merge.feed("users", broken).unwrap();
     let failure = merge.query(&statement(text), &Budget::default()).unwrap_err();
     assert_eq!(failure.code(), Some(ErrorCode::NoQuorum));
     let again = merge.query(&statement(text), &Budget::default()).unwrap_err();
     assert!(again.to_string().contains("read twice"), "{again}");
+}
+
+/// A merging database in which the tables `a`, `b` and `c` are streams of that many rows.
+fn three_streams(rows: [u64; 3]) -> MergeDatabase {
+    let shadow = Shadow::new([
+        "CREATE TABLE a (x INTEGER, y TEXT)",
+        "CREATE TABLE b (x INTEGER, y TEXT)",
+        "CREATE TABLE c (x INTEGER, y TEXT)",
+    ])
+    .unwrap();
+    let mut merge = MergeDatabase::new(&Workspace::default()).unwrap();
+    for (name, rows) in ["a", "b", "c"].into_iter().zip(rows) {
+        let table = shadow.schema().table(name).unwrap();
+        merge.create_stream(&Gathered { table, rowid: true, columns: &[0, 1] }, Some(rows)).unwrap();
+    }
+    merge
+}
+
+#[test]
+fn the_tables_that_a_plan_scans_once_are_found() {
+    let once = |text: &str| {
+        let mut found = three_streams([1_000_000, 100, 100]).scanned_once(text).unwrap();
+        found.sort();
+        found.join(" ")
+    };
+    assert_eq!(once("SELECT * FROM a AS other ORDER BY y"), "a");
+    assert_eq!(once("SELECT y, count(*) FROM a GROUP BY y HAVING count(*) > 1"), "a");
+    assert_eq!(once("SELECT x FROM a UNION ALL SELECT x FROM b UNION ALL SELECT x FROM c"), "a b c");
+    assert_eq!(once("SELECT x FROM a EXCEPT SELECT x FROM b"), "a b");
+    assert_eq!(once("SELECT x FROM a WHERE x IN (SELECT x FROM b)"), "a b");
+    assert_eq!(once("SELECT x, (SELECT max(y) FROM b) FROM a"), "a b");
+    assert_eq!(once("SELECT x, (SELECT max(y) FROM b WHERE b.x = a.x) FROM a"), "a");
+    assert_eq!(once("SELECT x, row_number() OVER (ORDER BY y) FROM a"), "a");
+    assert_eq!(once("SELECT count(*) FROM a one, a two"), "");
+    assert_eq!(once("SELECT x FROM a UNION SELECT y FROM a"), "");
+    let recursive = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + a.x FROM n JOIN a ON a.x > n.i)
+        SELECT count(*) FROM n";
+    assert_eq!(once(recursive), "");
+    let joined = once("SELECT count(*) FROM a JOIN b ON a.x = b.x LEFT JOIN c ON c.x = a.x");
+    assert!(["a", "b", ""].contains(&joined.as_str()), "{joined}");
+}
+
+#[test]
+fn rows_beyond_the_memory_are_sorted_on_disk_within_its_limit() {
+    let sorted = |disk: u64| {
+        let workspace =
+            Workspace::new(WorkspaceLimits { memory: 1 << 20, disk, ..WorkspaceLimits::default() });
+        let shadow = Shadow::new(["CREATE TABLE a (x INTEGER, y TEXT)"]).unwrap();
+        let table = shadow.schema().table("a").unwrap();
+        let mut merge = MergeDatabase::new(&workspace).unwrap();
+        merge.create_stream(&Gathered { table, rowid: true, columns: &[0, 1] }, None).unwrap();
+        let mut left = 100;
+        let blocks = move || {
+            left -= 1;
+            let rows: Vec<_> = (0..100)
+                .map(|row| {
+                    let number = (left * 100 + row) * 7_919 % 10_000;
+                    vec![(left * 100 + row).into(), number.into(), "y".repeat(500).into()]
+                })
+                .collect();
+            Ok((left >= 0).then(|| RowBlock::from_values(3, &rows)))
+        };
+        merge.feed("a", Box::new(blocks)).unwrap();
+        let answer = merge.query(&statement("SELECT x, y FROM a ORDER BY x"), &Budget::unlimited());
+        let used = workspace.used();
+        drop(merge);
+        assert_eq!((workspace.used().disk, workspace.used().databases), (0, 0));
+        (answer, used)
+    };
+    let (answer, used) = sorted(1 << 30);
+    let rows = answer.unwrap().rows.to_values().unwrap();
+    assert!(rows.iter().map(|row| row[0].clone()).eq((0..10_000).map(common::Value::from)));
+    assert!(used.written > 4 << 20, "{used:?}");
+    let (answer, _) = sorted(2 << 20);
+    let error = common::Error::from(answer.unwrap_err());
+    assert_eq!(error.code, ErrorCode::ResultTooBig, "{error}");
+    assert!(error.message.contains("temporary disk space") && error.hint.is_some(), "{error:?}");
 }
