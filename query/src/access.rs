@@ -9,6 +9,7 @@ use common::Result;
 use common::protocol::{RowsHeader, Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
 use futures_util::Stream;
+use sqlite::Workspace;
 
 use crate::schema::SchemaChange;
 
@@ -62,6 +63,22 @@ pub trait PartitionAccess: Send + Sync {
     /// When the request must have ended; work in the merging SQLite is interrupted then.
     fn deadline(&self) -> Option<Instant> {
         None
+    }
+
+    /// Ends when the deadline has passed; by default never.
+    fn deadline_passed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// What merging rows may take of memory and disk.
+    fn workspace(&self) -> Workspace {
+        Workspace::default()
+    }
+
+    /// Starts work that goes on beside the caller and may block: it makes an answer while the client takes
+    /// it. By default on a thread of its own.
+    fn detach(&self, work: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(work);
     }
 
     /// Runs work that computes for a while (SQLite merging rows) where it does not hold up others. By

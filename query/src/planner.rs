@@ -142,6 +142,7 @@ impl Planner {
             text: sql.to_owned(),
             parameters: checked.parameters,
             columns: checked.columns,
+            types: checked.types,
             is_read,
             is_ordered: orders_rows(command.as_ref()),
             is_deterministic,

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use common::names::quote_identifier;
 use common::protocol::{Params, RowsHeader, Statement};
-use common::row::{RowBlock, RowBlockBuilder, ValueRef};
-use common::{Error, ErrorCode, Result, Value, limits};
-use futures_util::{StreamExt as _, future, stream};
+use common::{Error, ErrorCode, Result, Value};
+use futures_util::future;
 use sqlite::schema::Generated;
 
-use crate::access::{PartitionAccess, RowBlocks, RowStream};
+use crate::access::{PartitionAccess, RowStream};
 use crate::plan::Place;
 use crate::planner::Planner;
+use crate::sql::ordered::merge_ordered;
 use crate::sql::{ATTEMPTS_MAX, Rows, insert_rows, send};
 use crate::table::Table;
 
@@ -97,18 +97,9 @@ pub async fn export(planner: &Planner, access: &impl PartitionAccess, table: &st
     for stream in streams {
         header.columns = stream.header.columns[width..].to_vec();
         header.types = stream.header.types[width..].to_vec();
-        sources.push(Source { blocks: stream.blocks, rows: Vec::new().into_iter(), next: None });
+        sources.push(stream.blocks);
     }
-    let merge = Merge { sources, width, columns: header.columns.len(), started: false };
-    let blocks = stream::unfold(Some(merge), |merge| async move {
-        let mut merge = merge?;
-        match merge.next_block().await {
-            Ok(Some(block)) => Some((Ok(block), Some(merge))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    Ok(RowStream { header, blocks: blocks.boxed() })
+    Ok(RowStream { header, blocks: merge_ordered(sources, width, width) })
 }
 
 /// The statement, whose first columns are the key that rows are ordered by, and how many these are.
@@ -132,70 +123,4 @@ fn export_statement(table: &Table) -> (Statement, usize) {
         order.join(", ")
     );
     (Statement { sql, params: Params::None }, key.len())
-}
-
-/// Rows of one partition on their way.
-struct Source {
-    blocks: RowBlocks,
-    rows: std::vec::IntoIter<Vec<Value>>,
-    next: Option<Vec<Value>>,
-}
-
-impl Source {
-    async fn advance(&mut self) -> Result<()> {
-        loop {
-            self.next = self.rows.next();
-            if self.next.is_some() {
-                return Ok(());
-            }
-            match self.blocks.next().await {
-                None => return Ok(()),
-                Some(block) => {
-                    let rows = block?.to_values().map_err(|error| Error::internal(error.to_string()))?;
-                    self.rows = rows.into_iter();
-                }
-            }
-        }
-    }
-}
-
-/// Merges the partitions' rows, each in the order of its keys.
-struct Merge {
-    sources: Vec<Source>,
-    width: usize,
-    columns: usize,
-    started: bool,
-}
-
-impl Merge {
-    async fn next_block(&mut self) -> Result<Option<RowBlock>> {
-        if !self.started {
-            self.started = true;
-            for source in &mut self.sources {
-                source.advance().await?;
-            }
-        }
-        let mut block = RowBlockBuilder::new(self.columns);
-        while block.len() < limits::ROW_BLOCK {
-            let least = self
-                .sources
-                .iter()
-                .enumerate()
-                .filter_map(|(index, source)| Some((index, &source.next.as_ref()?[..self.width])))
-                .min_by(|(_, left), (_, right)| {
-                    let pairs = left.iter().zip(right.iter());
-                    pairs
-                        .map(|(left, right)| left.compare(right))
-                        .find(|order| order.is_ne())
-                        .unwrap_or(std::cmp::Ordering::Equal)
-                });
-            let Some((index, _)) = least else { break };
-            let source = &mut self.sources[index];
-            if let Some(row) = source.next.take() {
-                block.push(row[self.width..].iter().map(ValueRef::from));
-            }
-            source.advance().await?;
-        }
-        Ok((!block.is_empty()).then(|| block.finish()))
-    }
 }

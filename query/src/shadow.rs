@@ -41,6 +41,8 @@ pub(crate) struct Shadow {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Checked {
     pub(crate) columns: Vec<String>,
+    /// Their declared types; empty for expressions.
+    pub(crate) types: Vec<String>,
     pub(crate) parameters: Vec<Option<String>>,
     pub(crate) is_read: bool,
     pub(crate) changes_schema: bool,
@@ -116,6 +118,7 @@ impl Shadow {
         }
         Ok(Checked {
             columns: description.columns,
+            types: description.types,
             parameters: description.parameters,
             is_read: description.read_only && !description.changes_schema,
             changes_schema: description.changes_schema,

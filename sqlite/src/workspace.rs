@@ -48,6 +48,7 @@ struct Shared {
     memory: AtomicUsize,
     disk: AtomicU64,
     written: AtomicU64,
+    cancelled: AtomicU64,
 }
 
 /// What a workspace has been used for.
@@ -61,6 +62,8 @@ pub struct WorkspaceUse {
     pub disk: u64,
     /// Bytes written to temporary files so far.
     pub written: u64,
+    /// Answers that nobody waited for to their ends.
+    pub cancelled: u64,
 }
 
 impl Workspace {
@@ -84,7 +87,13 @@ impl Workspace {
             memory: self.shared.memory.load(Ordering::Relaxed),
             disk: self.shared.disk.load(Ordering::Relaxed),
             written: self.shared.written.load(Ordering::Relaxed),
+            cancelled: self.shared.cancelled.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts an answer that nobody waited for to its end.
+    pub fn note_cancelled(&self) {
+        self.shared.cancelled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A share for one database. It is never refused and never waits: memory that others have taken makes

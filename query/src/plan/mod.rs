@@ -40,6 +40,8 @@ pub(crate) struct Planned {
     pub(crate) parameters: Vec<Option<String>>,
     /// Names of the columns that it answers.
     pub(crate) columns: Vec<String>,
+    /// Their declared types; empty for expressions.
+    pub(crate) types: Vec<String>,
     /// Whether it only reads.
     pub(crate) is_read: bool,
     /// Whether the client's text orders its rows.
@@ -152,6 +154,12 @@ impl Planned {
                 Ok(values)
             }
         }
+    }
+
+    /// Names and types of its columns as one file shows them; relations that are gathered may show the rowid
+    /// otherwise.
+    pub(crate) fn names(&self) -> (Vec<String>, Vec<String>) {
+        (self.columns.clone(), self.types.clone())
     }
 
     /// The plan as a tree of steps.

@@ -1,33 +1,54 @@
 //! Brings the rows that a statement needs to the coordinator and runs the client's own text over them.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::limits::RESULT_MAX;
 use common::protocol::{RowsHeader, Statement, StatementResult};
 use common::row::RowBlock;
-use common::{Error, ErrorCode, Result, Value};
-use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
-use sqlite::{Budget, Flow, Gathered, MergeDatabase};
+use common::{Error, Result, Value};
+use futures_channel::{mpsc, oneshot};
+use futures_util::{SinkExt as _, StreamExt as _, stream};
+use sqlite::{Budget, Flow, MergeDatabase};
 
+use super::relations::{Filled, Purpose, Relation, Relations, fill};
+use super::waiting::{Waiting, Watch};
 use crate::Planner;
 use crate::access::{PartitionAccess, RowBlocks, RowStream};
 use crate::plan::Source;
-use crate::table::Table;
 
-/// Bytes of gathered rows that stay in memory; more go to a temporary file.
-const MEMORY: usize = 64 << 20;
+/// Most bytes of an answer that is held here because it is not the client's own.
+const HELD_MAX: usize = 512 << 20;
 
-/// Most bytes of an answer that is computed here and then streamed.
-const STREAM_MAX: usize = 512 << 20;
+/// Blocks of an answer that wait for the client.
+const BLOCKS_WAITING: usize = 8;
 
-/// How relations of the merging database are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To be read: without constraints, only the columns that are needed.
-    Read,
-    /// To be written: as the client declared them.
-    Write,
+/// What the client's text runs over.
+pub(super) fn relations(
+    planner: &Planner,
+    sources: &[Source],
+    values: &[Value],
+    text: &str,
+    purpose: Purpose,
+) -> Relations {
+    let database = planner.database();
+    let views = database.schema.objects.iter();
+    let views = views.filter(|object| object.kind == common::schema::ObjectKind::View);
+    let tables = sources.iter().map(|source| {
+        let statement = source.fragment(values);
+        let buckets = source.route.buckets(database, &source.table, values);
+        Relation {
+            table: std::sync::Arc::clone(&source.table),
+            columns: source.columns.clone(),
+            fragments: buckets.into_iter().map(|bucket| (bucket, statement.clone())).collect(),
+            rows_expected: None,
+        }
+    });
+    Relations {
+        tables: tables.collect(),
+        views: views.map(|object| object.sql.clone()).collect(),
+        text: text.to_owned(),
+        purpose,
+    }
 }
 
 /// Gathers, and answers the client's text.
@@ -39,9 +60,23 @@ pub(super) async fn run(
     statement: Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
-    let merge = fill(planner, access, sources, values, &statement.sql, Purpose::Read).await?;
-    let deadline = access.deadline();
-    access.compute(move || Ok(merge.query(&statement, &budget(max_rows, &|| passed(deadline)))?)).await
+    let relations = relations(planner, sources, values, &statement.sql, Purpose::Read);
+    answer(access, relations, statement, max_rows).await
+}
+
+/// Answers a text over relations.
+pub(super) async fn answer(
+    access: &impl PartitionAccess,
+    relations: Relations,
+    statement: Statement,
+    max_rows: u32,
+) -> Result<StatementResult> {
+    let Filled { merge, waiting } = fill(access, relations).await?;
+    let watch = waiting.watch();
+    let answer =
+        access.compute(move || Ok(merge.query(&statement, &budget(max_rows, &|| watch.is_over()))?)).await;
+    waiting.answered();
+    answer
 }
 
 /// Gathers, and answers the client's text as a stream.
@@ -52,39 +87,106 @@ pub(super) async fn stream(
     values: &[Value],
     statement: Statement,
 ) -> Result<RowStream> {
-    let merge = fill(planner, access, sources, values, &statement.sql, Purpose::Read).await?;
-    let deadline = access.deadline();
-    let (header, blocks) = access.compute(move || collect(&merge, &statement, deadline)).await?;
-    Ok(RowStream { header, blocks: blocks_of(blocks) })
+    let relations = relations(planner, sources, values, &statement.sql, Purpose::Read);
+    stream_answer(access, relations, statement).await
 }
 
-fn collect(
-    merge: &MergeDatabase,
-    statement: &Statement,
-    deadline: Option<Instant>,
-) -> Result<(RowsHeader, Vec<RowBlock>)> {
-    let (mut header, mut blocks, mut bytes) =
-        (RowsHeader { columns: Vec::new(), types: Vec::new(), index: 0 }, Vec::new(), 0);
-    let interrupted = || passed(deadline);
-    let budget = Budget { interrupted: Some(&interrupted), ..Budget::unlimited() };
-    merge.stream(
-        statement,
-        &budget,
-        |columns, types| {
-            (header.columns, header.types) = (columns, types);
-            Flow::Continue
-        },
-        |block| {
-            bytes += block.data.len();
-            blocks.push(block);
-            if bytes > STREAM_MAX { Flow::Stop } else { Flow::Continue }
-        },
-    )?;
-    if bytes > STREAM_MAX {
-        return Err(Error::new(ErrorCode::ResultTooBig, "the merged answer is larger than 512 MiB")
-            .with_hint("narrow the statement by the partition key, or export the table"));
+/// Answers a text over relations, its rows as they are found. Until the first are there, an error is this
+/// call's; after that the client has the time of the request again for each block.
+pub(super) async fn stream_answer(
+    access: &impl PartitionAccess,
+    relations: Relations,
+    statement: Statement,
+) -> Result<RowStream> {
+    let Filled { merge, waiting } = fill(access, relations).await?;
+    let (header, begun) = oneshot::channel();
+    let (blocks, mut arriving) = mpsc::channel(BLOCKS_WAITING);
+    let deadline = access.deadline();
+    let limit = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let sender = Sender { watch: waiting.watch(), limit, blocks, failed: None };
+    access.detach(move || sender.run(&merge, &statement, header));
+    let stopped = || Error::internal("the answer's computation ended without an answer");
+    let header: RowsHeader = match begun.await {
+        Ok(header) => header,
+        // Without columns there is an error.
+        Err(_) => return Err(arriving.next().await.and_then(Result::err).unwrap_or_else(stopped)),
+    };
+    let first = arriving.next().await.transpose()?;
+    Ok(RowStream { header, blocks: answered(first, arriving, waiting) })
+}
+
+/// The blocks of an answer; dropping them stops the computation.
+fn answered(
+    first: Option<RowBlock>,
+    arriving: mpsc::Receiver<Result<RowBlock>>,
+    waiting: Waiting,
+) -> RowBlocks {
+    let state = first.map(|first| (Some(first), arriving, waiting));
+    stream::unfold(state, |state| async move {
+        let (first, mut arriving, waiting) = state?;
+        let next = match first {
+            Some(first) => Some(Ok(first)),
+            None => arriving.next().await,
+        };
+        match next {
+            Some(Ok(block)) => Some((Ok(block), Some((None, arriving, waiting)))),
+            Some(Err(error)) => Some((Err(error), None)),
+            None => {
+                waiting.answered();
+                None
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Runs a text on a thread of its own and sends what it answers.
+struct Sender {
+    watch: Watch,
+    /// How long the client may take for each block.
+    limit: Option<Duration>,
+    blocks: mpsc::Sender<Result<RowBlock>>,
+    failed: Option<Error>,
+}
+
+impl Sender {
+    fn run(mut self, merge: &MergeDatabase, statement: &Statement, header: oneshot::Sender<RowsHeader>) {
+        let mut header = Some(header);
+        let watch = self.watch.clone();
+        let interrupted = || watch.is_over();
+        let budget = Budget { interrupted: Some(&interrupted), ..Budget::unlimited() };
+        let answered = merge.stream(
+            statement,
+            &budget,
+            |columns, types| {
+                let begun = header.take().map(|header| header.send(RowsHeader { columns, types, index: 0 }));
+                if matches!(begun, Some(Ok(()))) { Flow::Continue } else { Flow::Stop }
+            },
+            |block| self.send(block),
+        );
+        let failed = answered.err().map(Error::from).or(self.failed.take());
+        if let Some(error) = failed {
+            // Whoever has gone needs no error. The receiver learns of it before the header's absence.
+            let _ = self.watch.wait_for(self.blocks.send(Err(error)));
+        }
+        drop(header);
     }
-    Ok((header, blocks))
+
+    fn send(&mut self, block: RowBlock) -> Flow {
+        self.watch.extend(self.limit.map(|limit| Instant::now() + limit));
+        match self.watch.wait_for(self.blocks.send(Ok(block))) {
+            Ok(Ok(())) => {
+                self.watch.extend(self.limit.map(|limit| Instant::now() + limit));
+                Flow::Continue
+            }
+            // The client has gone.
+            Ok(Err(_)) => Flow::Stop,
+            Err(error) => {
+                self.failed = Some(error);
+                Flow::Stop
+            }
+        }
+    }
 }
 
 /// Evaluates a statement without tables.
@@ -93,13 +195,17 @@ pub(crate) async fn evaluate(
     statement: Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
-    let deadline = access.deadline();
-    access
+    let workspace = access.workspace();
+    let waiting = Waiting::new(workspace.clone(), access.deadline());
+    let watch = waiting.watch();
+    let answer = access
         .compute(move || {
-            let merge = MergeDatabase::new(MEMORY)?;
-            Ok(merge.query(&statement, &budget(max_rows, &|| passed(deadline)))?)
+            let merge = MergeDatabase::new(&workspace)?;
+            Ok(merge.query(&statement, &budget(max_rows, &|| watch.is_over()))?)
         })
-        .await
+        .await;
+    waiting.answered();
+    answer
 }
 
 /// All rows of one bucket's statement.
@@ -115,7 +221,7 @@ pub(super) async fn collect_stream(
         let block = block?;
         count += block.rows;
         data.extend_from_slice(&block.data);
-        if data.len() > STREAM_MAX {
+        if data.len() > HELD_MAX {
             truncated = true;
             break;
         }
@@ -130,103 +236,14 @@ pub(super) async fn collect_stream(
     })
 }
 
-/// A merging database that holds what `sources` name.
-pub(super) async fn fill(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    sources: &[Source],
-    values: &[Value],
-    text: &str,
-    purpose: Purpose,
-) -> Result<MergeDatabase> {
-    let tables: Vec<(Arc<Table>, Vec<usize>)> =
-        sources.iter().map(|source| (Arc::clone(&source.table), source.columns.clone())).collect();
-    let views = views_of(planner);
-    let names_indexes = text.to_ascii_uppercase().contains("INDEXED");
-    let mut merge = access.compute(move || prepare(&tables, &views, names_indexes, purpose)).await?;
-    let fragments: Vec<(usize, usize, Statement)> = sources
-        .iter()
-        .enumerate()
-        .flat_map(|(index, source)| {
-            let statement = source.fragment(values);
-            let buckets = source.route.buckets(planner.database(), &source.table, values);
-            buckets.into_iter().map(move |bucket| (index, bucket, statement.clone()))
-        })
-        .collect();
-    let opened = fragments.into_iter().map(|(source, bucket, statement)| async move {
-        let rows = access.stream(bucket, statement).await?;
-        Ok::<_, Error>(rows.blocks.map_ok(move |block| (source, block)))
-    });
-    let mut blocks = stream::select_all(future::try_join_all(opened).await?);
-    while let Some(block) = blocks.next().await {
-        let (index, rows) = block?;
-        let source = sources[index].clone();
-        merge = access
-            .compute(move || {
-                let gathered = gathered(&source.table, &source.columns);
-                // A table without a column that matters still has as many rows.
-                merge.load(&gathered, &rows)?;
-                Ok::<_, Error>(merge)
-            })
-            .await?;
-    }
-    Ok(merge)
-}
-
-fn prepare(
-    tables: &[(Arc<Table>, Vec<usize>)],
-    views: &[String],
-    names_indexes: bool,
-    purpose: Purpose,
-) -> Result<MergeDatabase> {
-    let mut merge = MergeDatabase::new(MEMORY)?;
-    for (table, columns) in tables {
-        match purpose {
-            Purpose::Write => {
-                merge.create(&table.sql)?;
-                for sql in table.indexes.iter().filter_map(|index| index.sql.as_ref()) {
-                    merge.create(sql)?;
-                }
-            }
-            Purpose::Read => {
-                merge.create_relation(&gathered(table, columns))?;
-                for index in table.indexes.iter().filter(|index| names_indexes && index.sql.is_some()) {
-                    merge.create_index(table.definition(), index)?;
-                }
-            }
-        }
-    }
-    for view in views {
-        merge.create(view)?;
-    }
-    Ok(merge)
-}
-
-fn gathered<'a>(table: &'a Table, columns: &'a [usize]) -> Gathered<'a> {
-    Gathered { table: table.definition(), rowid: table.rowid_name.is_some(), columns }
-}
-
-fn views_of(planner: &Planner) -> Vec<String> {
-    let objects = &planner.database().schema.objects;
-    objects
-        .iter()
-        .filter(|object| object.kind == common::schema::ObjectKind::View)
-        .map(|object| object.sql.clone())
-        .collect()
-}
-
 pub(super) fn budget<'a>(max_rows: u32, interrupted: &'a dyn Fn() -> bool) -> Budget<'a> {
     Budget {
         interrupted: Some(interrupted),
         instructions: None,
         rows: u64::from(max_rows),
         // An answer that is not for the client, or that its caller measures, may be larger.
-        bytes: if max_rows == u32::MAX { STREAM_MAX } else { RESULT_MAX },
+        bytes: if max_rows == u32::MAX { HELD_MAX } else { RESULT_MAX },
     }
-}
-
-pub(super) fn passed(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// Blocks that are here already, as a stream.

@@ -13,7 +13,10 @@ mod gather;
 mod images;
 mod index_build;
 mod insert;
+pub(crate) mod ordered;
+mod relations;
 mod verify;
+mod waiting;
 mod write;
 mod write_back;
 
@@ -87,7 +90,11 @@ pub async fn stream(
         Action::OneBucket => access.stream(0, statement).await,
         Action::Read(read) => match read.single(planner.database(), &values) {
             Some(bucket) => access.stream(bucket, statement).await,
-            None => gather::stream(planner, access, &read.sources, &values, statement).await,
+            None => {
+                let mut rows = gather::stream(planner, access, &read.sources, &values, statement).await?;
+                (rows.header.columns, rows.header.types) = planned.names();
+                Ok(rows)
+            }
         },
         _ => {
             let limits = Limits { max_rows: u32::MAX, read_only: true };
@@ -189,8 +196,11 @@ async fn read(
         Action::Read(read) => match read.single(planner.database(), values) {
             Some(bucket) => access.read(bucket, statement.clone(), limits.max_rows).await?,
             None => {
-                gather::run(planner, access, &read.sources, values, statement.clone(), limits.max_rows)
-                    .await?
+                let statement = statement.clone();
+                let answer =
+                    gather::run(planner, access, &read.sources, values, statement, limits.max_rows).await?;
+                let (columns, types) = planned.names();
+                StatementResult { columns, types, ..answer }
             }
         },
         Action::Change(_) | Action::Insert(_) | Action::Definition => {

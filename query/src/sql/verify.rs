@@ -112,6 +112,7 @@ mod tests {
             text: String::new(),
             parameters: Vec::new(),
             columns: Vec::new(),
+            types: Vec::new(),
             is_read: true,
             is_ordered,
             is_deterministic: true,

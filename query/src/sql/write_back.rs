@@ -5,7 +5,8 @@
 use common::protocol::{Statement, StatementResult};
 use common::{Result, Value};
 
-use super::gather::{self, Purpose, budget, passed};
+use super::gather::{self, budget};
+use super::relations::{Filled, Purpose, fill};
 use super::write::{Combine, Pending};
 use super::{Limits, images};
 use crate::Planner;
@@ -21,15 +22,17 @@ pub(super) async fn prepare(
     statement: &Statement,
     limits: Limits,
 ) -> Result<Pending> {
-    let mut merge =
-        gather::fill(planner, access, &whole(change), values, &statement.sql, Purpose::Write).await?;
-    let (deadline, text) = (access.deadline(), statement.clone());
-    let (mut results, effects) = access
+    let relations = gather::relations(planner, &whole(change), values, &statement.sql, Purpose::Write);
+    let Filled { mut merge, waiting } = fill(access, relations).await?;
+    let (watch, text) = (waiting.watch(), statement.clone());
+    let written = access
         .compute(move || {
-            let interrupted = || passed(deadline);
+            let interrupted = || watch.is_over();
             merge.write(std::slice::from_ref(&text), &budget(limits.max_rows, &interrupted))
         })
-        .await?;
+        .await;
+    waiting.answered();
+    let (mut results, effects) = written?;
     let result: StatementResult = results.pop().unwrap_or_default();
     let routed = images::route(planner, effects)?;
     let mut unentered = Vec::new();

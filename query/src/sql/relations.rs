@@ -1,0 +1,231 @@
+//! Fills a merging database with what partitions answer. A table that the statement scans once comes as a
+//! stream, in the order of its keys and in bounded memory; every other is loaded before the statement runs,
+//! within the workspace's limits.
+
+use std::sync::Arc;
+
+use common::protocol::Statement;
+use common::row::RowBlock;
+use common::{Error, Result};
+use futures_util::future::{self, Either};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sqlite::{Gathered, MergeDatabase, RowSource, Workspace};
+
+use super::ordered::merge_ordered;
+use super::waiting::{Waiting, time_is_up};
+use crate::access::{PartitionAccess, RowBlocks};
+use crate::table::Table;
+
+/// Partitions that are read at a time to load tables. What each has on its way is held in memory.
+const FRAGMENTS_AT_ONCE: usize = 32;
+
+/// Blocks that are loaded in one go, if they are here.
+const BLOCKS_AT_ONCE: usize = 16;
+
+/// A statement over more tables than this has all of them loaded: to ask SQLite which it scans once would
+/// take long.
+const STREAMED_TABLES_MAX: usize = 16;
+
+/// How relations are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be read: without constraints, only the columns that are needed.
+    Read,
+    /// To be written: as the client declared them.
+    Write,
+}
+
+/// A table of the merging database, and what gives its rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Relation {
+    pub(crate) table: Arc<Table>,
+    /// Positions of the columns that the fragments answer, after the rowid if the table has one.
+    pub(crate) columns: Vec<usize>,
+    /// What each partition is asked; each answers its rows in the order of their keys.
+    pub(crate) fragments: Vec<(usize, Statement)>,
+    /// How many rows are expected.
+    pub(crate) rows_expected: Option<u64>,
+}
+
+impl Relation {
+    fn gathered(&self) -> Gathered<'_> {
+        Gathered {
+            table: self.table.definition(),
+            rowid: self.table.rowid_name.is_some(),
+            columns: &self.columns,
+        }
+    }
+
+    /// Whether its rows can be put into one order as they arrive.
+    fn can_stream(&self) -> bool {
+        self.table.rowid_name.is_some() || self.fragments.len() <= 1
+    }
+}
+
+/// What a statement runs over.
+#[derive(Clone, Debug)]
+pub(crate) struct Relations {
+    pub(crate) tables: Vec<Relation>,
+    /// Definitions of views.
+    pub(crate) views: Vec<String>,
+    /// The client's text.
+    pub(crate) text: String,
+    pub(crate) purpose: Purpose,
+}
+
+/// A merging database, ready to run the statement, and the one who waits for it.
+pub(super) struct Filled {
+    pub(super) merge: MergeDatabase,
+    pub(super) waiting: Waiting,
+}
+
+/// Makes a merging database, loads what must be loaded and opens what is streamed.
+pub(super) async fn fill(access: &impl PartitionAccess, relations: Relations) -> Result<Filled> {
+    let mut waiting = Waiting::new(access.workspace(), access.deadline());
+    match filled(access, relations, &mut waiting).await {
+        Ok(merge) => Ok(Filled { merge, waiting }),
+        Err(error) => {
+            waiting.answered();
+            Err(error)
+        }
+    }
+}
+
+async fn filled(
+    access: &impl PartitionAccess,
+    relations: Relations,
+    waiting: &mut Waiting,
+) -> Result<MergeDatabase> {
+    let workspace = access.workspace();
+    let relations = Arc::new(relations);
+    let prepared = Arc::clone(&relations);
+    let (merge, streamed) = access.compute(move || prepare(&prepared, &workspace)).await?;
+    let loaded = std::pin::pin!(load(access, merge, &relations, &streamed));
+    let late = std::pin::pin!(access.deadline_passed());
+    let mut merge = match future::select(loaded, late).await {
+        Either::Left((merge, _)) => merge?,
+        Either::Right(_) => return Err(time_is_up()),
+    };
+    for &index in &streamed {
+        let relation = &relations.tables[index];
+        let source = open_stream(access, relation, waiting).await?;
+        merge.feed(&relation.table.name, source)?;
+    }
+    Ok(merge)
+}
+
+/// The empty relations, and which of them are streams.
+fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabase, Vec<usize>)> {
+    let mut merge = MergeDatabase::new(workspace)?;
+    let names_indexes = relations.text.to_ascii_uppercase().contains("INDEXED");
+    let may_stream =
+        relations.purpose == Purpose::Read && !names_indexes && relations.tables.len() <= STREAMED_TABLES_MAX;
+    let mut streamed = Vec::new();
+    for (index, relation) in relations.tables.iter().enumerate() {
+        if may_stream && relation.can_stream() {
+            merge.create_stream(&relation.gathered(), relation.rows_expected)?;
+            streamed.push(index);
+        } else {
+            create(&mut merge, relation, relations.purpose, names_indexes)?;
+        }
+    }
+    for view in &relations.views {
+        merge.create(view)?;
+    }
+    while !streamed.is_empty() {
+        let once = merge.scanned_once(&relations.text)?;
+        let (keep, settle): (Vec<usize>, Vec<usize>) =
+            streamed.into_iter().partition(|&index| once.contains(&relations.tables[index].table.name));
+        streamed = keep;
+        if settle.is_empty() {
+            break;
+        }
+        for index in settle {
+            merge.settle(&relations.tables[index].gathered())?;
+        }
+    }
+    Ok((merge, streamed))
+}
+
+fn create(
+    merge: &mut MergeDatabase,
+    relation: &Relation,
+    purpose: Purpose,
+    names_indexes: bool,
+) -> Result<()> {
+    let table = &relation.table;
+    match purpose {
+        Purpose::Write => {
+            merge.create(&table.sql)?;
+            for sql in table.indexes.iter().filter_map(|index| index.sql.as_ref()) {
+                merge.create(sql)?;
+            }
+        }
+        Purpose::Read => {
+            merge.create_relation(&relation.gathered())?;
+            for index in table.indexes.iter().filter(|index| names_indexes && index.sql.is_some()) {
+                merge.create_index(table.definition(), index)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Loads every table that is not streamed. Fragments are opened as there is room for them and their blocks
+/// taken as they come, so none waits for another.
+async fn load(
+    access: &impl PartitionAccess,
+    mut merge: MergeDatabase,
+    relations: &Arc<Relations>,
+    streamed: &[usize],
+) -> Result<MergeDatabase> {
+    let mut fragments = Vec::new();
+    for (index, relation) in relations.tables.iter().enumerate() {
+        if !streamed.contains(&index) {
+            fragments.extend(relation.fragments.iter().map(|(partition, statement)| {
+                let opened = access.stream(*partition, statement.clone());
+                let blocks =
+                    async move { Ok::<_, Error>(opened.await?.blocks.map_ok(move |block| (index, block))) };
+                stream::once(blocks).try_flatten().boxed()
+            }));
+        }
+    }
+    if fragments.is_empty() {
+        return Ok(merge);
+    }
+    let mut arriving =
+        stream::iter(fragments).flatten_unordered(FRAGMENTS_AT_ONCE).ready_chunks(BLOCKS_AT_ONCE);
+    while let Some(blocks) = arriving.next().await {
+        let blocks: Vec<(usize, RowBlock)> = blocks.into_iter().collect::<Result<_>>()?;
+        let relations = Arc::clone(relations);
+        merge = access
+            .compute(move || {
+                for (index, block) in &blocks {
+                    merge.load(&relations.tables[*index].gathered(), block)?;
+                }
+                Ok::<_, Error>(merge)
+            })
+            .await?;
+    }
+    Ok(merge)
+}
+
+/// The rows of a table as the merging database asks for them, on a thread that may block.
+async fn open_stream(
+    access: &impl PartitionAccess,
+    relation: &Relation,
+    waiting: &mut Waiting,
+) -> Result<RowSource> {
+    let watch = waiting.watch();
+    let opened = relation.fragments.iter().map(|(partition, statement)| async move {
+        Ok::<RowBlocks, Error>(access.stream(*partition, statement.clone()).await?.blocks)
+    });
+    let streams = future::try_join_all(opened).await?;
+    let (mut blocks, handle) = stream::abortable(merge_ordered(streams, 1, 0));
+    waiting.also_ends(handle);
+    Ok(Box::new(move || match watch.wait_for(blocks.next())? {
+        Some(block) => block.map(Some),
+        None if blocks.is_aborted() => Err(Error::internal("nobody waits for the answer any more")),
+        None => Ok(None),
+    }))
+}
