@@ -9,6 +9,7 @@ mod connection;
 mod data_directory;
 mod failure;
 mod logging;
+mod merging;
 mod output;
 mod progress;
 mod server;

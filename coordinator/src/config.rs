@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use common::catalog::address;
 use common::limits::REPLICATION_FACTOR_DEFAULT;
+use sqlite::WorkspaceLimits;
 
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ pub struct CoordinatorOptions {
     pub allowed_hosts: Vec<String>,
     /// The shortcuts that SELECT statements may take.
     pub sql_rules: query::Rules,
+    /// What statements that are merged here may take of memory and disk. Temporary files lie in the data
+    /// directory unless a folder is named.
+    pub workspace: WorkspaceLimits,
 }
 
 impl CoordinatorOptions {
@@ -40,6 +44,7 @@ impl CoordinatorOptions {
             join: Vec::new(),
             allowed_hosts: Vec::new(),
             sql_rules: query::Rules::default(),
+            workspace: WorkspaceLimits::default(),
         }
     }
 

@@ -21,3 +21,4 @@ mod serving;
 pub use config::CoordinatorOptions;
 pub use query::Rules;
 pub use running::{Coordinator, StartError};
+pub use sqlite::WorkspaceLimits;

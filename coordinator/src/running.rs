@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use polylite_client::peer::{PeerIdentity, PeerOptions, PeerPool};
+use sqlite::{Workspace, WorkspaceLimits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,10 @@ impl Coordinator {
             address: address.clone(),
             replication_factor: options.replication_factor,
             sql_rules: options.sql_rules,
+            workspace: Workspace::new(WorkspaceLimits {
+                folder: options.workspace.folder.or(Some(options.data_dir)),
+                ..options.workspace
+            }),
             identity,
             peers,
             metrics: metrics.clone(),

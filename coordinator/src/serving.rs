@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerIdentity, PeerPool};
+use sqlite::Workspace;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) replication_factor: u32,
     /// The shortcuts that SELECT statements may take.
     pub(crate) sql_rules: query::Rules,
+    /// What statements that are merged here may take of memory and disk.
+    pub(crate) workspace: Workspace,
     /// Who it is to other nodes.
     pub(crate) identity: PeerIdentity,
     /// Connections to other nodes.
@@ -54,12 +57,20 @@ pub(crate) struct Serving {
 impl Serving {
     /// Begins to work with a catalog.
     pub(crate) fn begin(catalog: CatalogStore, surroundings: Surroundings) -> Serving {
-        let Surroundings { address, replication_factor, sql_rules, identity, peers, metrics, joins } =
-            surroundings;
+        let Surroundings {
+            address,
+            replication_factor,
+            sql_rules,
+            workspace,
+            identity,
+            peers,
+            metrics,
+            joins,
+        } = surroundings;
         let storage = StorageClient::new(peers.clone());
         let health = ClusterHealth::new(catalog.clone(), storage.clone());
         let operations = Operations::new(catalog.clone(), health.clone(), storage.clone());
-        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, sql_rules);
+        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, sql_rules, workspace);
         let stop = CancellationToken::new();
 
         let mut background = JoinSet::new();

@@ -5,6 +5,7 @@ use coordinator::{Coordinator, CoordinatorOptions};
 
 use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
+use crate::merging::MergingArguments;
 use crate::server::{self, ListenArguments};
 
 /// Flags of `coordinator`.
@@ -41,6 +42,8 @@ pub struct Arguments {
     )]
     pub sql_rules: coordinator::Rules,
     #[command(flatten)]
+    merging: MergingArguments,
+    #[command(flatten)]
     log: LogArguments,
 }
 
@@ -58,6 +61,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         join: arguments.join,
         allowed_hosts: arguments.allowed_host,
         sql_rules: arguments.sql_rules,
+        workspace: arguments.merging.limits(),
     };
     let coordinator = Coordinator::start(options)
         .await

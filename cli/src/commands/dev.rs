@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::data_directory;
 use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
+use crate::merging::MergingArguments;
 use crate::server;
 
 /// Flags of `dev`.
@@ -46,6 +47,8 @@ pub struct Arguments {
         allow_hyphen_values = true
     )]
     pub sql_rules: coordinator::Rules,
+    #[command(flatten)]
+    merging: MergingArguments,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -97,6 +100,7 @@ impl Cluster {
             host: arguments.host.clone(),
             port: arguments.port,
             sql_rules: arguments.sql_rules,
+            workspace: arguments.merging.limits(),
             ..CoordinatorOptions::new(folder.join("coordinator"))
         })
         .await

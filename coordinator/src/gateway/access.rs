@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::catalog::Database;
 use common::protocol::{
@@ -9,11 +10,12 @@ use common::protocol::{
     StorageRequest, StorageStream, WorkItem, WriteRequest, decode, encode,
 };
 use common::{Error, ErrorCode, Outcome, PartitionId, Result};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
 use polylite_client::peer::{PeerError, PeerStream};
-use query::access::{PartitionAccess, RowStream};
+use query::access::{PartitionAccess, RowBlocks, RowStream};
 use query::schema::SchemaChange;
+use sqlite::Workspace;
 use tokio::time::Instant;
 
 use super::partition_call::{From, Repeat, Unanswered, millis};
@@ -199,6 +201,24 @@ async fn first_message(
     Ok((header, stream))
 }
 
+/// The blocks of a stream, each of which has the time of the whole request: a client that takes them slowly
+/// is none of the partition's fault.
+fn blocks_within(stream: PeerStream, limit: Duration) -> RowBlocks {
+    futures_util::stream::unfold(Some(stream), move |stream| async move {
+        let mut stream = stream?;
+        let block = match tokio::time::timeout(limit, stream.next()).await {
+            Ok(None) => return None,
+            Ok(Some(item)) => item.map_err(PeerError::of_read).and_then(|item| decode(&item)),
+            Err(_) => Err(Error::new(ErrorCode::StatementTimeout, "a partition found no row in time")
+                .with_hint("raise timeout_ms, or make the statement touch fewer rows")),
+        };
+        // After an error nothing follows, and the partition's statement is ended.
+        let rest = block.is_ok().then_some(stream);
+        Some((block, rest))
+    })
+    .boxed()
+}
+
 impl PartitionAccess for RequestAccess {
     async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
         let request = self.read_request(bucket, statement, Some(max_rows))?;
@@ -219,10 +239,9 @@ impl PartitionAccess for RequestAccess {
 
     async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
         let request = self.read_request(bucket, statement, None)?;
+        let limit = self.deadline.saturating_duration_since(Instant::now());
         let (header, stream) = self.open(request).await?;
-        let blocks =
-            stream.map_err(PeerError::of_read).and_then(|item| std::future::ready(decode(&item))).boxed();
-        Ok(RowStream { header, blocks })
+        Ok(RowStream { header, blocks: blocks_within(stream, limit) })
     }
 
     async fn write(
@@ -264,6 +283,19 @@ impl PartitionAccess for RequestAccess {
 
     fn deadline(&self) -> Option<std::time::Instant> {
         Some(self.deadline.into_std())
+    }
+
+    async fn deadline_passed(&self) {
+        tokio::time::sleep_until(self.deadline).await;
+    }
+
+    fn workspace(&self) -> Workspace {
+        self.gateway.workspace().clone()
+    }
+
+    fn detach(&self, work: impl FnOnce() + Send + 'static) {
+        // Whoever wants the answer hears of a panic by the answer's end.
+        drop(tokio::task::spawn_blocking(work));
     }
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {

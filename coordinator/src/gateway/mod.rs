@@ -29,6 +29,7 @@ use common::{Error, ErrorCode, Outcome, Result};
 use polylite_client::peer::PeerPool;
 use query::Planner;
 use query::schema::SchemaChange;
+use sqlite::Workspace;
 use tokio::time::Instant;
 
 pub use access::RequestAccess;
@@ -82,18 +83,21 @@ struct Shared {
     leaders: Leaders,
     planners: Planners,
     rowids: RowidQueues,
+    workspace: Workspace,
     /// Spreads reads that any replica may answer.
     turn: AtomicUsize,
 }
 
 impl Gateway {
-    /// A gateway over a catalog and connections to storage nodes, whose planners use `rules`.
+    /// A gateway over a catalog and connections to storage nodes, whose planners use `rules` and whose
+    /// merged statements work within `workspace`.
     #[must_use]
     pub fn new(
         catalog: CatalogStore,
         operations: Operations,
         peers: PeerPool,
         rules: query::Rules,
+        workspace: Workspace,
     ) -> Gateway {
         let shared = Shared {
             catalog,
@@ -102,6 +106,7 @@ impl Gateway {
             leaders: Leaders::default(),
             planners: Planners::new(rules),
             rowids: RowidQueues::default(),
+            workspace,
             turn: AtomicUsize::default(),
         };
         Gateway { shared: Arc::new(shared) }
@@ -208,6 +213,12 @@ impl Gateway {
         let catalog = self.shared.catalog.view();
         self.shared.leaders.retain(&catalog);
         self.shared.planners.retain(&catalog);
+    }
+
+    /// What merged statements take of memory and disk.
+    #[must_use]
+    pub fn workspace(&self) -> &Workspace {
+        &self.shared.workspace
     }
 
     fn next_turn(&self) -> usize {

@@ -47,6 +47,7 @@ pub async fn metrics(State(app): State<App>) -> Response {
     let catalog = app.catalog.view();
     let active =
         catalog.nodes.values().filter(|node| node.status == common::catalog::NodeStatus::Active).count();
+    let merging = app.gateway.workspace().used();
     #[allow(clippy::cast_precision_loss)]
     for (name, help, value) in [
         (
@@ -63,6 +64,15 @@ pub async fn metrics(State(app): State<App>) -> Response {
         ("polylite_databases", "Databases in the catalog.", catalog.databases.len() as f64),
         ("polylite_partitions", "Partitions in the catalog.", catalog.partitions.len() as f64),
         ("polylite_nodes", "Storage nodes in the catalog.", catalog.nodes.len() as f64),
+        ("polylite_merges", "Statements that are merged here now.", merging.databases as f64),
+        ("polylite_merge_memory_bytes", "Memory that these may take.", merging.memory as f64),
+        ("polylite_merge_disk_bytes", "Temporary disk space that they take.", merging.disk as f64),
+        ("polylite_merge_spilled_bytes_total", "Bytes written to temporary files.", merging.written as f64),
+        (
+            "polylite_merges_cancelled_total",
+            "Merged statements whose client went away before the answer's end.",
+            merging.cancelled as f64,
+        ),
         ("polylite_nodes_active", "Storage nodes that report as they should.", active as f64),
     ] {
         app.metrics.set(name, help, value);
