@@ -116,6 +116,9 @@ pub struct TableSpec {
     pub kind: TableKind,
     /// Columns whose stored values choose the bucket. Empty: the rowid does.
     pub partition_key: Vec<String>,
+    /// A full copy of it lies in every bucket, so that what joins it never leaves a bucket.
+    #[serde(default)]
+    pub reference: bool,
     /// Uniqueness that the partition key does not imply: each has index rows in partitions of their own choice.
     #[serde(default)]
     pub global_indexes: Vec<GlobalIndex>,

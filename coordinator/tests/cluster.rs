@@ -315,3 +315,33 @@ async fn an_atomic_request_over_partitions_names_the_statement_that_failed() {
     }
     assert_eq!(cluster.sql("SELECT count(*) FROM users").await["rows"], json!([[5]]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_table_lies_beside_every_partition() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    let levels = json!({"name": "levels", "reference": true, "columns": [
+        {"name": "id", "data_type": "INTEGER", "primary_key": true},
+        {"name": "title", "data_type": "TEXT", "default": "(hex(randomblob(4)))"}]});
+    cluster.post("/databases/shop/tables", levels).await;
+    let described = cluster.get("/databases/shop/tables").await["tables"].clone();
+    let shown = |name: &str| {
+        described.as_array().unwrap().iter().find(|table| table["name"] == name).unwrap()["reference"].clone()
+    };
+    assert_eq!((shown("levels"), shown("users")), (json!(true), json!(false)));
+
+    let inserted = cluster.sql("INSERT INTO levels (title) VALUES ('low'), ('high') RETURNING id").await;
+    assert_eq!((&inserted["rows"], &inserted["affected_rows"]), (&json!([[1], [2]]), &json!(2)));
+    cluster.sql("INSERT INTO levels DEFAULT VALUES").await;
+    cluster.sql("INSERT INTO users (id, name, price) VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 2)").await;
+    assert_eq!(cluster.sql("UPDATE levels SET title = upper(title)").await["affected_rows"], 3);
+    let joined = cluster
+        .sql("SELECT u.name, l.title FROM users u JOIN levels l ON l.id = u.price ORDER BY u.id")
+        .await;
+    assert_eq!(joined["rows"], json!([["a", "LOW"], ["b", "HIGH"], ["c", "HIGH"]]));
+
+    // Each partition has the three levels besides its users.
+    let partitions = cluster.get("/partitions/shop").await["partitions"].clone();
+    let rows = partitions.as_object().unwrap().values().map(|partition| partition["rows"].as_u64().unwrap());
+    assert_eq!(rows.sum::<u64>(), 4 * 3 + 3);
+}

@@ -12,7 +12,7 @@ use common::partition_map::{PartitionMethod, buckets_of_key_range};
 use common::value::Affinity;
 
 use crate::ast::{self, Expr, Operator};
-use crate::table::{Key, Table, bucket_of};
+use crate::table::{Key, Table, bucket_of, bucket_of_reference};
 
 /// More combinations of key values than this are not told apart.
 const COMBINATIONS_MAX: usize = 4_096;
@@ -114,11 +114,14 @@ impl Route {
         self.tests.is_empty() && self.alternatives.is_empty()
     }
 
-    /// The buckets that may hold rows which pass, in order.
+    /// The buckets that may hold rows which pass, in order. Of a reference table, one that has them all.
     pub(crate) fn buckets(&self, database: &Database, table: &Table, params: &[Value]) -> Vec<usize> {
         let all = || (0..database.buckets.len()).collect();
         if database.buckets.len() == 1 {
             return vec![0];
+        }
+        if table.reference {
+            return vec![bucket_of_reference(database, table)];
         }
         if !self.alternatives.is_empty() {
             let led = self.alternatives.iter().flat_map(|route| route.buckets(database, table, params));

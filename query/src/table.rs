@@ -22,7 +22,10 @@ pub(crate) enum Key {
 pub(crate) struct Table {
     definition: Definition,
     pub(crate) kind: TableKind,
+    /// Of a reference table it means nothing.
     pub(crate) key: Key,
+    /// Every bucket has all rows.
+    pub(crate) reference: bool,
     pub(crate) global_indexes: Vec<GlobalIndex>,
     /// Whether a constraint says by itself what becomes of rows that violate it (ON CONFLICT REPLACE).
     pub(crate) resolves_conflicts: bool,
@@ -42,6 +45,7 @@ impl Table {
         Table {
             key: key_of(&definition, spec.map(|spec| spec.partition_key.as_slice()).unwrap_or_default()),
             kind: spec.map(|spec| spec.kind).unwrap_or_default(),
+            reference: spec.is_some_and(|spec| spec.reference),
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
             definition,
@@ -115,6 +119,16 @@ pub(crate) fn key_of(table: &Definition, names: &[String]) -> Key {
 /// The bucket that owns a row's key, whose values are stored and folded.
 pub(crate) fn bucket_of(database: &Database, key: &[Value]) -> usize {
     bucket_of_key(&database.buckets, key)
+}
+
+/// The bucket whose copy of a reference table is read where any would do: one for each name, so that not all
+/// such tables burden the same.
+pub(crate) fn bucket_of_reference(database: &Database, table: &Table) -> usize {
+    let number = table
+        .name
+        .bytes()
+        .fold(0_usize, |number, byte| number.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    number % database.buckets.len().max(1)
 }
 
 /// The bucket of a row of a global index: its slot divided evenly over the buckets, whatever the method

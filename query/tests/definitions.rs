@@ -105,8 +105,8 @@ async fn tables_are_declared_by_fields() {
         ),
         (json!([{"name": "_t", "columns": [{"name": "a", "data_type": "INT"}]}]), ErrorCode::BadName),
         (
-            json!([{"name": "t", "columns": [{"name": "a", "data_type": "INT"}], "reference": true}]),
-            ErrorCode::NotSupported,
+            json!([{"name": "t", "columns": [{"name": "a", "data_type": "INT"}], "reference": "yes"}]),
+            ErrorCode::BadRequest,
         ),
         (
             json!([{"name": "t", "columns": [{"name": "a", "data_type": "INT"}], "partition_key": "b"}]),

@@ -212,10 +212,7 @@ fn read_ranges(
 
 /// Refuses fields of tables that belong to something not offered yet.
 pub fn refuse_later_fields(tables: &[Json]) -> Result<()> {
-    for (field, hint) in [
-        ("column_groups", "leave it out: all columns are kept together for now"),
-        ("reference", "leave it out: the table is partitioned like the others"),
-    ] {
+    for (field, hint) in [("column_groups", "leave it out: all columns are kept together for now")] {
         if tables.iter().any(|table| !matches!(table.get(field), None | Some(Json::Null | Json::Bool(false))))
         {
             return Err(Error::not_supported(format!("'{field}' is not supported yet"), hint));

@@ -40,6 +40,7 @@ fn describe_table(schema: &Schema, table: &Table) -> Json {
         "columns": columns.collect::<Vec<_>>(),
         "indexes": indexes.collect::<Vec<_>>(),
         "partition_key": spec.map(|spec| &spec.partition_key),
+        "reference": spec.is_some_and(|spec| spec.reference),
     })
 }
 
@@ -84,6 +85,7 @@ mod tests {
             name: "c".into(),
             kind: TableKind::Collection,
             partition_key: vec!["_id".into()],
+            reference: false,
             global_indexes: Vec::new(),
             next_rowid: 1,
             rowids_set_by_client: false,
@@ -93,7 +95,7 @@ mod tests {
         schema.tables.insert("c".into(), collection);
         assert_eq!(
             describe_tables(schema).await.unwrap(),
-            json!([{"name": "t", "indexes": ["n"], "partition_key": null, "columns": [
+            json!([{"name": "t", "indexes": ["n"], "partition_key": null, "reference": false, "columns": [
                 {"name": "id", "data_type": "INTEGER", "primary_key": true, "nullable": true, "default": null},
                 {"name": "n", "data_type": "VARCHAR(9)", "primary_key": false, "nullable": false, "default": "'x'"}]}])
         );

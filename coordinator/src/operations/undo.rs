@@ -135,6 +135,7 @@ mod tests {
                 name: "t".into(),
                 kind: common::schema::TableKind::Relational,
                 partition_key: vec![],
+                reference: false,
                 global_indexes: indexes.iter().map(index).collect(),
                 next_rowid: 1,
                 rowids_set_by_client: false,

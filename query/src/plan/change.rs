@@ -38,7 +38,10 @@ enum InPlace {
 impl Change {
     /// The buckets that may each run the client's text, or `None` if it must run at the coordinator.
     pub(crate) fn buckets(&self, database: &Database, params: &[Value]) -> Option<Vec<usize>> {
-        let buckets = || self.route.buckets(database, &self.target, params);
+        let buckets = || match self.target.reference {
+            true => (0..database.buckets.len()).collect(),
+            false => self.route.buckets(database, &self.target, params),
+        };
         match self.in_place {
             InPlace::Never => None,
             InPlace::Anywhere => Some(buckets()),

@@ -104,6 +104,8 @@ fn routable(target: &Table, conflict: Option<ResolveType>, upsert: Option<&Upser
         (Some(ResolveType::Fail | ResolveType::Rollback), _) => false,
         _ if !target.global_indexes.is_empty() => false,
         (_, None) => true,
+        // What it sets might come out differently for each copy.
+        (_, Some(_)) if target.reference => false,
         (_, Some(upsert)) => upsert_is_local(target, upsert),
     }
 }
@@ -192,7 +194,8 @@ impl Insert {
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
         let insert = |rows: &str| {
-            PlanNode::new("INSERT", format!("{rows} into {}, each by its key", self.target.name))
+            let place = if self.target.reference { "in every partition" } else { "each by its key" };
+            PlanNode::new("INSERT", format!("{rows} into {}, {place}", self.target.name))
         };
         match &self.source {
             InsertSource::Defaults => insert("a row of defaults"),

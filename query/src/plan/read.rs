@@ -27,7 +27,9 @@ impl Read {
     /// The one bucket that can answer the client's text by itself.
     pub(crate) fn single(&self, database: &Database, params: &[Value]) -> Option<usize> {
         let mut found = None;
-        for (table, route) in &self.routes {
+        // A reference table can be read wherever the others are.
+        let of_one = self.routes.iter().filter(|(table, _)| !table.reference);
+        for (table, route) in of_one {
             let buckets = route.buckets(database, table, params);
             let &[bucket] = buckets.as_slice() else { return None };
             if found.is_some_and(|other| other != bucket) {
@@ -35,7 +37,9 @@ impl Read {
             }
             found = Some(bucket);
         }
-        found
+        let any =
+            || self.routes.first().and_then(|(table, route)| route.buckets(database, table, params).pop());
+        found.or_else(any)
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {

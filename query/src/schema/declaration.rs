@@ -16,6 +16,8 @@ pub(super) struct Declaration {
     name: String,
     table: DeclaredTable,
     partition_key: Option<Vec<String>>,
+    /// Every bucket has a copy of it.
+    reference: bool,
 }
 
 /// Reads the declarations and checks the types of their fields.
@@ -39,16 +41,11 @@ fn parse_table(table: &Json) -> Result<Declaration> {
             "leave column_groups out: the table then has one group",
         ));
     }
-    match present(fields, "reference") {
-        None | Some(Json::Bool(false)) => {}
-        Some(Json::Bool(true)) => {
-            return Err(Error::not_supported(
-                "reference tables are not supported yet",
-                "leave \"reference\" out: joins gather the table where they need it",
-            ));
-        }
+    let reference = match present(fields, "reference") {
+        None => false,
+        Some(Json::Bool(reference)) => *reference,
         Some(_) => return Err(Error::bad_request("reference must be true or false")),
-    }
+    };
     let Json::Array(columns) = columns else {
         return Err(Error::bad_request("the table's columns must be an array"));
     };
@@ -63,7 +60,13 @@ fn parse_table(table: &Json) -> Result<Declaration> {
         }
     }
     let partition_key = names(fields, "partition_key")?;
-    Ok(Declaration { name, table: DeclaredTable { columns, indexes }, partition_key })
+    if reference && partition_key.is_some() {
+        return Err(Error::bad_request(format!(
+            "table {name} cannot be a reference table and have a partition key"
+        ))
+        .with_hint("every partition has all rows of a reference table"));
+    }
+    Ok(Declaration { name, table: DeclaredTable { columns, indexes }, partition_key, reference })
 }
 
 fn parse_column(column: &Json) -> Result<DeclaredColumn> {
@@ -155,6 +158,9 @@ pub(super) fn change(database: &Database, declared: &[Declaration]) -> Result<Sc
         let mut said = Said::default();
         let lower = declaration.name.to_ascii_lowercase();
         said.declared.insert(lower.clone(), declaration.table.clone());
+        if declaration.reference {
+            said.references.insert(lower.clone());
+        }
         if let Some(key) = &declaration.partition_key {
             said.partition_keys.insert(lower, key.clone());
         }

@@ -40,12 +40,14 @@ pub(super) fn partition_key(
 pub(super) fn new_spec(
     table: &Table,
     partition_key: Vec<String>,
+    reference: bool,
     declared: Option<DeclaredTable>,
 ) -> TableSpec {
     TableSpec {
         name: table.name.clone(),
         kind: TableKind::Relational,
         partition_key,
+        reference,
         global_indexes: Vec::new(),
         next_rowid: 1,
         rowids_set_by_client: false,
@@ -91,6 +93,10 @@ pub(super) fn check(table: &Table, spec: &TableSpec) -> Result<()> {
 /// The global indexes that a table needs; those that it has keep their tables, new ones take the numbers
 /// from `next` on.
 pub(super) fn global_indexes(table: &Table, spec: &TableSpec, next: &mut u64) -> Result<Vec<GlobalIndex>> {
+    if spec.reference {
+        // Each copy sees all rows.
+        return Ok(Vec::new());
+    }
     let key = key_of(table, &spec.partition_key);
     let mut wanted: Vec<(Option<String>, Vec<String>)> = Vec::new();
     if let (Some(alias), Key::Columns(_)) = (table.rowid_alias, &key) {

@@ -75,6 +75,8 @@ pub(super) struct Said {
     pub(super) partition_keys: BTreeMap<String, Vec<String>>,
     /// By name in lower case.
     pub(super) declared: BTreeMap<String, DeclaredTable>,
+    /// Names in lower case of those that every bucket has a copy of.
+    pub(super) references: BTreeSet<String>,
 }
 
 /// Checks a statement of DDL; `None` if it changes nothing (IF NOT EXISTS, IF EXISTS).
@@ -282,9 +284,10 @@ fn spread_tables(
         let mut spec = match known {
             Some(spec) => spec,
             None => {
+                let reference = said.references.contains(&lower);
                 let own = said.partition_keys.get(&lower).map(Vec::as_slice);
-                let key = spread::partition_key(database, &table, own)?;
-                spread::new_spec(&table, key, said.declared.get(&lower).cloned())
+                let key = if reference { Vec::new() } else { spread::partition_key(database, &table, own)? };
+                spread::new_spec(&table, key, reference, said.declared.get(&lower).cloned())
             }
         };
         if several {

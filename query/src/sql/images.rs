@@ -83,6 +83,10 @@ impl RoutedTable {
         let (old, new) = sides(&change)?;
         route_index_rows(planner, &table, old.as_ref(), new.as_ref(), images)?;
         self.note_new_rowid(old.as_ref(), new.as_ref());
+        if table.reference {
+            (0..planner.buckets()).for_each(|bucket| images.push(bucket, &table.name, change.clone()));
+            return Ok(());
+        }
         let place =
             |image: &Option<Image>| image.as_ref().map(|image| home(planner, &table, image)).transpose();
         let (from, to) = (place(&old)?, place(&new)?);

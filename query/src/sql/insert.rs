@@ -132,7 +132,10 @@ pub(crate) async fn insert_rows(
         }
     };
     let rowids = rowids.into_iter().flatten().flatten().collect();
-    let mut work = statements(planner.buckets(), rows, &buckets, text);
+    let mut work = match table.reference {
+        true => copies(planner.buckets(), &statements(1, rows, &buckets, text)),
+        false => statements(planner.buckets(), rows, &buckets, text),
+    };
     work.extend(images.into_work());
     Ok(Pending {
         work,
@@ -140,8 +143,15 @@ pub(crate) async fn insert_rows(
         allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)),
         computed: false,
         meets_rows: false,
+        copies: table.reference,
         unentered: Vec::new(),
     })
+}
+
+/// The same work in every bucket.
+fn copies(bucket_count: usize, work: &[(usize, WorkItem)]) -> Vec<(usize, WorkItem)> {
+    let in_bucket = |bucket| work.iter().map(move |(_, item)| (bucket, item.clone()));
+    (0..bucket_count).flat_map(in_bucket).collect()
 }
 
 /// Rows by bucket, in statements of equal size as far as possible.
@@ -177,7 +187,8 @@ fn statements(
 
 /// Evaluates, for each row, the defaults of absent columns that decide where the row or its index rows go.
 async fn add_defaults(access: &impl PartitionAccess, table: &Table, rows: &mut Rows) -> Result<()> {
-    let mut deciding = table.key_columns();
+    // All copies of a row must have the same values.
+    let mut deciding = if table.reference { table.stored().collect() } else { table.key_columns() };
     for index in &table.global_indexes {
         deciding.extend(table.index_columns(index));
     }
@@ -289,6 +300,9 @@ async fn place(
     rows: &Rows,
     rowids: &Rowids,
 ) -> Result<(Vec<usize>, Images)> {
+    if table.reference {
+        return Ok((vec![0; rows.rows.len()], Images::default()));
+    }
     let buckets = match &table.key {
         Key::Rowid => rowids
             .iter()

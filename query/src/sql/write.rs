@@ -27,6 +27,8 @@ pub(crate) struct Pending {
     pub(crate) computed: bool,
     /// Whether a unique violation may be a conflict that its text deals with, once it sees the row.
     pub(crate) meets_rows: bool,
+    /// Each of its buckets does the same on its own copy of a reference table; what one answers counts.
+    pub(crate) copies: bool,
     /// Rows that it changes or deletes of tables with a global index under construction.
     pub(crate) unentered: Unentered,
 }
@@ -63,7 +65,7 @@ impl Pending {
 struct Owner {
     /// Position of the statement.
     statement: usize,
-    /// Whether its result counts; row images of global indexes do not.
+    /// Whether its result counts; those of row images and of further copies of a row do not.
     counts: bool,
 }
 
@@ -108,7 +110,9 @@ pub(crate) async fn prepare(
     match &planned.action {
         Action::OneBucket => Ok(Pending::everywhere(&[0], statement)),
         Action::Change(change) => match change.buckets(planner.database(), values) {
-            Some(buckets) => Ok(Pending::everywhere(&buckets, statement)),
+            Some(buckets) => {
+                Ok(Pending { copies: change.target.reference, ..Pending::everywhere(&buckets, statement) })
+            }
             None => write_back::prepare(planner, access, change, values, statement, limits).await,
         },
         Action::Insert(insert) => insert::prepare(planner, access, planned, insert, values).await,
@@ -128,9 +132,12 @@ pub(crate) async fn send(
     let mut rest = Vec::with_capacity(pendings.len());
     let mut unentered = Vec::new();
     for (index, pending) in pendings.into_iter().enumerate() {
+        let first = pending.work.first().map(|(bucket, _)| *bucket);
         for (bucket, item) in pending.work {
             let (items, owners) = buckets.entry(bucket).or_default();
-            owners.push(Owner { statement: index, counts: matches!(item, WorkItem::Statement(_)) });
+            let is_copy = pending.copies && Some(bucket) != first;
+            let counts = matches!(item, WorkItem::Statement(_)) && !is_copy;
+            owners.push(Owner { statement: index, counts });
             items.push(item);
         }
         unentered.extend(pending.unentered);

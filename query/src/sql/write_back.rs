@@ -50,6 +50,7 @@ pub(super) async fn prepare(
         allocated: None,
         computed: true,
         meets_rows: change.meets_rows,
+        copies: false,
         unentered,
     })
 }

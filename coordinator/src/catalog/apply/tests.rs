@@ -56,6 +56,7 @@ fn table(name: &str) -> TableSpec {
         name: name.into(),
         kind: TableKind::Relational,
         partition_key: vec![],
+        reference: false,
         global_indexes: vec![],
         next_rowid: 1,
         rowids_set_by_client: false,
