@@ -17,6 +17,8 @@ pub struct RuntimeOptions {
     pub election_ticks_max: u32,
     /// A leader is heard from every so many ticks.
     pub heartbeat_ticks: u32,
+    /// A snapshot that was offered and not installed after so many ticks is offered again.
+    pub snapshot_ticks_max: u32,
     /// Ticks made up for after the worker or the machine has stood still. More would let a replica call an
     /// election before it has read the messages that arrived meanwhile.
     pub ticks_after_stall_max: u32,
@@ -41,10 +43,11 @@ impl RuntimeOptions {
     #[must_use]
     pub fn new(seed: u64) -> RuntimeOptions {
         RuntimeOptions {
-            tick: Duration::from_millis(50),
-            election_ticks_min: 16,
-            election_ticks_max: 32,
-            heartbeat_ticks: 4,
+            tick: Duration::from_millis(100),
+            election_ticks_min: 8,
+            election_ticks_max: 16,
+            heartbeat_ticks: 3,
+            snapshot_ticks_max: 100,
             ticks_after_stall_max: 2,
             inbox_events_max: 16_384,
             inbox_bytes_max: 64 << 20,

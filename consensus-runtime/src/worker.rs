@@ -2,6 +2,7 @@
 
 mod reads;
 mod running_group;
+mod ticks;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,6 +26,10 @@ use crate::outbox::{Outbox, Transport};
 use crate::runtime::{StartError, Stopped};
 use crate::shared_log::{LogBatch, LogWriteError, SharedLog};
 use running_group::{RunningGroup, Taken};
+use ticks::Ticks;
+
+/// The worker looks at the time at least every so many ticks.
+const IDLE_TICKS_MAX: u32 = 100;
 
 /// The worker's state.
 pub(crate) struct Worker<F: FileSystem + 'static> {
@@ -37,7 +42,9 @@ pub(crate) struct Worker<F: FileSystem + 'static> {
     /// Groups that may have work.
     touched: BTreeSet<PartitionId>,
     outbox: Outbox,
-    next_tick: Instant,
+    ticks: Ticks,
+    /// Ticks counted since the start.
+    tick: u64,
 }
 
 /// Whether the worker goes on.
@@ -55,9 +62,9 @@ impl<F: FileSystem + 'static> Worker<F> {
         metrics: Arc<Metrics>,
     ) -> Worker<F> {
         let outbox = Outbox::new(options.batch_bytes_max);
-        let next_tick = Instant::now() + options.tick;
+        let ticks = Ticks::new(options.tick, options.ticks_after_stall_max, Instant::now());
         let (groups, touched) = (BTreeMap::new(), BTreeSet::new());
-        Worker { log, transport, options, inbox, metrics, groups, touched, outbox, next_tick }
+        Worker { log, transport, options, inbox, metrics, groups, touched, outbox, ticks, tick: 0 }
     }
 
     /// Runs until it is told to end, or the log fails.
@@ -79,37 +86,37 @@ impl<F: FileSystem + 'static> Worker<F> {
     fn run_until_end(&mut self) -> Result<(), LogWriteError> {
         let mut events = VecDeque::new();
         loop {
-            self.inbox.drain(&mut events, self.next_tick);
-            // Events before ticks: after a stall, a leader's messages that are here already must be heard
-            // before time is found to have run out.
+            let due = self.groups.values().map(RunningGroup::ticks_until_due).min();
+            let due = due.map_or(IDLE_TICKS_MAX, |due| due.min(IDLE_TICKS_MAX));
+            self.inbox.drain(&mut events, self.ticks.deadline(due));
+            let passed = self.ticks.pass(Instant::now(), due);
+            add(&self.metrics.ticks_skipped, passed.skipped);
+            self.pass_ticks(passed.before_events);
             for event in events.drain(..) {
                 if let Next::End = self.handle(event)? {
                     return Ok(());
                 }
             }
-            self.tick_if_due();
+            self.pass_ticks(passed.after_events);
             self.work()?;
         }
     }
 
-    fn tick_if_due(&mut self) {
-        let now = Instant::now();
-        let mut ticks = 0;
-        while self.next_tick <= now {
-            if ticks < self.options.ticks_after_stall_max {
-                ticks += 1;
-                self.next_tick += self.options.tick;
-            } else {
-                let behind =
-                    now.duration_since(self.next_tick).as_micros() / self.options.tick.as_micros().max(1);
-                add(&self.metrics.ticks_skipped, u64::try_from(behind).unwrap_or(u64::MAX).saturating_add(1));
-                self.next_tick = now + self.options.tick;
-            }
-        }
-        for _ in 0..ticks {
+    /// Lets ticks pass for all groups. Those in which nothing is due give a group no work.
+    fn pass_ticks(&mut self, count: u32) {
+        for _ in 0..count {
+            self.tick += 1;
+            let interval = u64::from(self.options.heartbeat_ticks.max(1));
+            let begins_beat = self.tick % interval == 1 % interval;
             let groups: Vec<PartitionId> = self.groups.keys().copied().collect();
             for group in groups {
-                self.with_group(group, RunningGroup::tick);
+                let Some(running) = self.groups.get_mut(&group) else { continue };
+                let is_due = running.ticks_until_due() == 1;
+                match caught(|| running.tick(begins_beat)) {
+                    Ok(()) if is_due => drop(self.touched.insert(group)),
+                    Ok(()) => {}
+                    Err(reason) => self.fail(group, reason),
+                }
             }
         }
     }
@@ -171,6 +178,7 @@ impl<F: FileSystem + 'static> Worker<F> {
             election_ticks_min: self.options.election_ticks_min,
             election_ticks_max: self.options.election_ticks_max,
             heartbeat_ticks: self.options.heartbeat_ticks,
+            snapshot_ticks_max: self.options.snapshot_ticks_max,
             truncation_lag_max: self.options.truncation_lag_max,
             ..GroupOptions::new(spec.group, spec.replica, group_seed(self.options.seed, &spec))
         };

@@ -1,12 +1,13 @@
 //! The writing side of a connection, and its keep-alive.
 
 use std::io;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::connection::Connection;
 use super::frame::Kind;
@@ -27,6 +28,15 @@ impl Default for KeepAlive {
     }
 }
 
+/// The next moment at which all connections of the process look after themselves: an idle process is woken
+/// once for all of them.
+fn next_common(interval: Duration) -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let past = START.elapsed().as_nanos() % interval.as_nanos().max(1);
+    let left = interval.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)));
+    Instant::now() + left
+}
+
 /// Counts intervals rather than time, so that a pause of this process is not taken for the peer's.
 struct Heartbeat {
     tick: Interval,
@@ -37,7 +47,7 @@ struct Heartbeat {
 
 impl Heartbeat {
     fn new(keep_alive: KeepAlive) -> Heartbeat {
-        let mut tick = tokio::time::interval(keep_alive.interval);
+        let mut tick = tokio::time::interval_at(next_common(keep_alive.interval), keep_alive.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Heartbeat { tick, silent: 0, silent_max: keep_alive.silent_intervals_max, wrote: true }
     }

@@ -33,6 +33,11 @@ impl Reads {
         Some(self.next_context())
     }
 
+    /// Whether a round was asked for and not answered.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// The context to ask with once more, if a round has not been answered. Readers who have gone are forgotten.
     pub(super) fn repeat(&mut self) -> Option<u64> {
         self.asked.retain(|reader| !reader.is_closed());

@@ -30,6 +30,8 @@ pub(super) struct RunningGroup<F: FileSystem + 'static> {
     staging: Staging,
     /// The index up to which the host allows the log to be truncated.
     truncatable: u64,
+    /// The term that this replica leads in and in which its heartbeats go with those of the other groups.
+    beats_in: Option<u64>,
 }
 
 /// Work that a group has handed out.
@@ -64,20 +66,42 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
         metrics: Arc<Metrics>,
     ) -> RunningGroup<F> {
         let (peers, reads, staging) = (shareable(peers), Reads::default(), Staging::Idle);
-        RunningGroup { id, group, host, peers, shared, metrics, reads, staging, truncatable: 0 }
+        let (truncatable, beats_in) = (0, None);
+        RunningGroup { id, group, host, peers, shared, metrics, reads, staging, truncatable, beats_in }
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }
 
-    pub(super) fn tick(&mut self) {
+    /// As [`Group::ticks_until_due`], with what waits here in mind.
+    pub(super) fn ticks_until_due(&self) -> u32 {
+        let waits = self.reads.is_under_way() || matches!(self.staging, Staging::Staged(_));
+        if waits || self.group.leading_term() != self.beats_in { 1 } else { self.group.ticks_until_due() }
+    }
+
+    /// A tick has passed; `begins_beat` if it is the first one after a heartbeat of the groups led here.
+    pub(super) fn tick(&mut self, begins_beat: bool) {
+        if !self.joins_in_beat(begins_beat) {
+            return;
+        }
         self.note_applied();
         self.group.tick();
         if let Some(context) = self.reads.repeat() {
             self.ask_read_index(context);
         }
         self.try_install();
+    }
+
+    /// All groups that this process leads beat together, so that one message to a node carries the heartbeats
+    /// of all. A new leader, who has just been heard, leaves less than one interval uncounted for that.
+    fn joins_in_beat(&mut self, begins_beat: bool) -> bool {
+        let term = self.group.leading_term();
+        if term.is_some() && term != self.beats_in && !begins_beat {
+            return false;
+        }
+        self.beats_in = term;
+        true
     }
 
     pub(super) fn step(&mut self, message: Message) {

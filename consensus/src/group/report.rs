@@ -41,6 +41,32 @@ impl<L: LogView> Group<L> {
         &self.node.store().view
     }
 
+    /// The term that this replica leads in.
+    #[must_use]
+    pub fn leading_term(&self) -> Option<u64> {
+        let raft = &self.node.raft;
+        (raft.state == StateRole::Leader).then_some(raft.term)
+    }
+
+    /// How many ticks make the group do something: until the last of them, [`Group::tick`] only counts. At
+    /// least 1; `u32::MAX` if time alone will never make it do anything.
+    #[must_use]
+    pub fn ticks_until_due(&self) -> u32 {
+        let raft = &self.node.raft;
+        let left = |after: usize, elapsed: usize| after.saturating_sub(elapsed);
+        let ticks = match raft.state {
+            StateRole::Leader => {
+                let check = left(raft.election_timeout(), raft.election_elapsed);
+                let is_alone = raft.prs().iter().len() < 2;
+                let beat = left(raft.heartbeat_timeout(), raft.heartbeat_elapsed());
+                if is_alone { check } else { check.min(beat) }
+            }
+            _ if !raft.promotable() => return u32::MAX,
+            _ => left(raft.randomized_election_timeout(), raft.election_elapsed),
+        };
+        u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The group's state.
     #[must_use]
     pub fn status(&self) -> Status {

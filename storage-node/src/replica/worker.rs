@@ -33,8 +33,10 @@ use crate::neighbours::Neighbours;
 
 /// How often deadlines are looked at while somebody waits.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
-/// How often an idle replica looks after itself.
+/// How often an idle replica looks after itself while there is something to look after …
 const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// … and while there is nothing.
+const REST_WAIT: Duration = Duration::from_secs(60);
 
 /// What a worker is made of.
 pub(super) struct Parts {
@@ -136,7 +138,8 @@ impl Worker {
         match &self.machine {
             Some(machine) if machine.has_batch_under_way() => (WaitFor::News, BUSY_WAIT),
             Some(machine) if !machine.is_idle() => (WaitFor::Anything, BUSY_WAIT),
-            _ => (WaitFor::Anything, IDLE_WAIT),
+            _ if self.needs_care() => (WaitFor::Anything, IDLE_WAIT),
+            _ => (WaitFor::Anything, REST_WAIT),
         }
     }
 
@@ -245,6 +248,7 @@ impl Worker {
                 group.applied(machine.state().position.index);
             }
             self.care.changed();
+            self.in_doubt.look_again();
         }
     }
 
@@ -311,6 +315,7 @@ impl Worker {
 
     fn change_role(&mut self, change: RoleChange) {
         self.role = change;
+        self.in_doubt.look_again();
         self.with_machine(|machine| machine.role_changed(change));
         if self.machine.is_none() && change.role == Role::Leader {
             self.give_leadership_away();

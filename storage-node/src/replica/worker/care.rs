@@ -24,6 +24,8 @@ pub(super) struct Care {
     /// Another replica needs a snapshot of at least this index.
     snapshot: Option<u64>,
     making: bool,
+    /// The write-ahead log is larger than it should be.
+    grown: bool,
 }
 
 impl Care {
@@ -35,6 +37,7 @@ impl Care {
             wanted: false,
             snapshot: None,
             making: false,
+            grown: false,
         }
     }
 
@@ -52,6 +55,13 @@ impl Care {
 }
 
 impl Worker {
+    /// Whether there is anything to look after about once a second.
+    pub(super) fn needs_care(&self) -> bool {
+        let care = &self.care;
+        let has_work = care.changed || care.wanted || care.grown || care.snapshot.is_some();
+        self.machine.is_none() || has_work || self.in_doubt.may_be_open()
+    }
+
     /// Does what is due, between batches.
     pub(super) fn look_after(&mut self) {
         self.make_snapshot();
@@ -64,6 +74,7 @@ impl Worker {
         let Some(machine) = &self.machine else { return };
         let grown = machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_CHECKPOINT_BYTES);
         let idle = self.care.changed && self.care.checkpointed.elapsed() > IDLE_CHECKPOINT;
+        self.care.grown = grown;
         if grown || idle || self.care.wanted {
             self.checkpoint();
         }

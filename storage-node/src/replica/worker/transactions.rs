@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use common::TransactionId;
 use polylite_client::peer::Caller;
-use sqlite::system::Decision;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::inbox::Event;
@@ -23,9 +22,21 @@ pub(super) struct InDoubt {
     watch: Option<AbortOnDropHandle<()>>,
     /// Participants are being asked to confirm.
     confirming: bool,
+    /// Nothing is prepared here and no decision waits to be confirmed, nor can that have changed since.
+    settled: bool,
 }
 
 impl InDoubt {
+    /// Something was applied, or another leads.
+    pub(super) fn look_again(&mut self) {
+        self.settled = false;
+    }
+
+    /// Whether a transaction may be prepared here, or a decision wait to be confirmed.
+    pub(super) fn may_be_open(&self) -> bool {
+        !self.settled
+    }
+
     /// The decider did not answer, and is asked again the next time.
     pub(super) fn unanswered(&mut self, transaction: TransactionId) {
         if let Some((seen, _, asking)) = &mut self.seen
@@ -59,7 +70,7 @@ impl Worker {
     /// Called about once a second.
     pub(super) fn look_for_in_doubt(&mut self) {
         if self.machine.as_ref().is_none_or(|machine| !machine.is_writable()) {
-            self.in_doubt = InDoubt::default();
+            self.in_doubt = InDoubt { settled: true, ..InDoubt::default() };
             return;
         }
         self.ask_decider();
@@ -110,12 +121,11 @@ impl Worker {
         if self.in_doubt.confirming {
             return;
         }
-        let Some(Ok(decisions)) = self.machine.as_ref().map(|machine| machine.decisions()) else { return };
-        let is_over = |decision: &Decision| decision.transaction.deadline.millis() < wall_millis();
-        let open: Vec<Decision> = decisions
-            .into_iter()
-            .filter(|decision| decision.commit && !decision.participants.is_empty() && is_over(decision))
-            .collect();
+        let Some(machine) = &self.machine else { return };
+        let Ok(mut open) = machine.decisions() else { return };
+        open.retain(|decision| decision.commit && !decision.participants.is_empty());
+        self.in_doubt.settled = open.is_empty() && machine.prepared().is_none();
+        open.retain(|decision| decision.transaction.deadline.millis() < wall_millis());
         if open.is_empty() {
             return;
         }
