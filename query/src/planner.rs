@@ -167,7 +167,7 @@ impl Planner {
         if checked.changes_schema || statement.is_some_and(defines) {
             return Ok(Action::Definition);
         }
-        if checked.tables.is_empty() && checked.is_read {
+        if checked.tables.is_empty() && checked.is_read && (checked.reads_schema || !checked.reads_view) {
             return Ok(if checked.reads_schema || matches!(statement, Some(Stmt::Pragma { .. })) {
                 Action::Schema
             } else {

@@ -50,6 +50,8 @@ pub(crate) struct Checked {
     pub(crate) tables: BTreeMap<String, Usage>,
     /// Whether it reads the schema itself.
     pub(crate) reads_schema: bool,
+    /// Whether it reads a view, be it one over no table.
+    pub(crate) reads_view: bool,
     functions: Vec<String>,
 }
 
@@ -108,12 +110,14 @@ impl Shadow {
         let (description, schema) =
             self.with(|shadow| shadow.prepare(sql).map(|found| (found, shadow.schema().clone())))?;
         let mut tables: BTreeMap<String, Usage> = BTreeMap::new();
-        let mut reads_schema = false;
+        let (mut reads_schema, mut reads_view) = (false, false);
         for access in description.reads.iter().chain(&description.writes) {
             if let Some(table) = schema.table(&access.table) {
                 tables.entry(table.name.clone()).or_default().columns.extend(access.columns.clone());
+            } else if is_schema_source(&access.table) {
+                reads_schema = true;
             } else {
-                reads_schema |= is_schema_source(&access.table);
+                reads_view |= schema.views.iter().any(|view| view.name.eq_ignore_ascii_case(&access.table));
             }
         }
         Ok(Checked {
@@ -124,6 +128,7 @@ impl Shadow {
             changes_schema: description.changes_schema,
             tables,
             reads_schema,
+            reads_view,
             functions: description.functions,
         })
     }

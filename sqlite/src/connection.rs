@@ -166,7 +166,7 @@ fn check_text(sql: &str) -> Result<()> {
 
 /// The text's first word; what is no letter counts as a word of its own. Space, comments, semicolons and
 /// EXPLAIN are skipped.
-fn first_word(sql: &str) -> &str {
+pub(crate) fn first_word(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         rest = rest.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace() || c == '\u{feff}');

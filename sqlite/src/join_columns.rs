@@ -2,6 +2,8 @@
 //! the columns of USING and NATURAL, so they are found in the text. Too many may be found, never too few:
 //! reading a column that nobody needs does no harm.
 
+use std::collections::BTreeSet;
+
 /// What a text's USING and NATURAL may compare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct JoinColumns {
@@ -9,6 +11,8 @@ pub(crate) struct JoinColumns {
     pub(crate) all: bool,
     /// Names listed after USING.
     pub(crate) named: Vec<String>,
+    /// Everything that the text may name, in lower case.
+    mentioned: BTreeSet<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -25,12 +29,14 @@ impl JoinColumns {
     pub(crate) fn add(&mut self, sql: &str) {
         let mut tokens = tokens(sql).into_iter().peekable();
         while let Some(token) = tokens.next() {
+            self.mention(&token);
             let Token::Word(word) = token else { continue };
             self.all |= word.eq_ignore_ascii_case("natural");
             if !word.eq_ignore_ascii_case("using") || tokens.next_if_eq(&Token::Sign('(')).is_none() {
                 continue;
             }
             for token in tokens.by_ref() {
+                self.mention(&token);
                 match token {
                     Token::Word(name) | Token::Quoted(name) => self.named.push(name),
                     Token::Sign(')') => break,
@@ -38,6 +44,22 @@ impl JoinColumns {
                 }
             }
         }
+    }
+
+    fn mention(&mut self, token: &Token) {
+        if let Token::Word(name) | Token::Quoted(name) = token {
+            self.mentioned.insert(name.to_ascii_lowercase());
+        }
+    }
+
+    /// Whether a join may compare columns without naming them in an expression.
+    pub(crate) fn is_any(&self) -> bool {
+        self.all || !self.named.is_empty()
+    }
+
+    /// Whether a table or view of this name may be meant.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.mentioned.contains(&name.to_ascii_lowercase())
     }
 
     /// Whether a join may compare a column of this name.
@@ -121,7 +143,8 @@ mod tests {
         let columns = found(
             "SELECT 'natural', \"using\" -- natural join\n FROM a /* using (k) */ WHERE x = 'using (k)'",
         );
-        assert_eq!(columns, JoinColumns::default());
+        assert!(!columns.is_any());
+        assert!(columns.mentions("A") && !columns.mentions("k"));
     }
 
     #[test]

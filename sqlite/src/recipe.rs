@@ -150,7 +150,7 @@ fn write_ahead(raw: &rusqlite::Connection) -> Result<()> {
 
 /// What hostile text must not find open. Legal statements of ordinary programs fit in these limits; the
 /// deadline stops what costs too much within them.
-fn hostile_safe(raw: &rusqlite::Connection) -> Result<()> {
+pub(crate) fn hostile_safe(raw: &rusqlite::Connection) -> Result<()> {
     raw.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
     pragmas(
         raw,

@@ -104,12 +104,23 @@ impl Shadow {
         Ok(description)
     }
 
-    /// Adds the columns that joins compare without the authorizer hearing of it. A view's text may be part of
-    /// any statement's.
-    fn note_joined_columns(&self, sql: &str, reads: &mut [TableAccess]) {
+    /// Adds the columns that joins compare without the authorizer hearing of it, and the tables of which
+    /// nothing else is read. Views count whose names are mentioned, directly or by such views.
+    fn note_joined_columns(&self, sql: &str, reads: &mut Vec<TableAccess>) {
         let mut joined = JoinColumns::default();
         joined.add(sql);
-        self.schema.views.iter().for_each(|view| joined.add(&view.sql));
+        let mut views: Vec<_> = self.schema.views.iter().collect();
+        while let Some(next) = views.iter().position(|view| joined.mentions(&view.name)) {
+            joined.add(&views.swap_remove(next).sql);
+        }
+        if !joined.is_any() {
+            return;
+        }
+        for table in self.schema.tables.iter().filter(|table| joined.mentions(&table.name)) {
+            if !reads.iter().any(|access| access.table.eq_ignore_ascii_case(&table.name)) {
+                reads.push(TableAccess { table: table.name.clone(), columns: Vec::new() });
+            }
+        }
         for access in reads {
             let columns = self.schema.table(&access.table).map_or(&[][..], |table| &table.columns);
             let missing = columns.iter().filter(|column| joined.contains(&column.name));

@@ -1,12 +1,22 @@
 //! Plain SQLite as a reference: one database in memory with nothing around it, whose answers ours are
 //! compared with.
 
-use common::Value;
-use rusqlite::{Connection, params_from_iter};
+use common::protocol::StatementResult;
+use common::row::RowBlockBuilder;
+use common::{Error, Value};
+use rusqlite::{Connection, OpenFlags, ffi, params_from_iter};
 
-use crate::binding::values_of;
+use crate::binding::{push_row, values_of};
+use crate::connection::ClientStatement;
+use crate::error::Failure;
+use crate::query::columns;
+use crate::recipe;
 
-/// A database of one file, in memory.
+/// A rowid that no statement chooses: while it stands, nothing was inserted.
+const NOTHING_INSERTED: i64 = i64::MIN + 0x5eed;
+
+/// A database of one file, in memory, with the limits and settings of a partition and without its
+/// authorizer: what SQLite itself refuses is all that it refuses.
 pub struct SingleFile {
     connection: Connection,
 }
@@ -14,7 +24,54 @@ pub struct SingleFile {
 impl SingleFile {
     /// An empty one.
     pub fn new() -> rusqlite::Result<SingleFile> {
-        Ok(SingleFile { connection: Connection::open_in_memory()? })
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_in_memory_with_flags(flags)?;
+        recipe::hostile_safe(&connection)
+            .map_err(|failure| rusqlite::Error::UserFunctionError(Box::new(failure)))?;
+        Ok(SingleFile { connection })
+    }
+
+    /// Whether rows are visited backwards where a statement does not say how: an answer that changes with it
+    /// is one that SQLite does not promise.
+    pub fn visit_backwards(&self, backwards: bool) -> rusqlite::Result<()> {
+        self.connection.pragma_update(None, "reverse_unordered_selects", backwards)
+    }
+
+    /// Runs any one statement as a request of its own: an error leaves nothing, whatever its ON CONFLICT
+    /// clause says.
+    pub fn execute(&self, sql: &str) -> Result<StatementResult, Error> {
+        self.connection.execute_batch("SAVEPOINT request").map_err(Failure::from)?;
+        let answered = self.answer(sql).and_then(|result| {
+            self.connection.execute_batch("RELEASE request")?;
+            Ok(result)
+        });
+        // ON CONFLICT ROLLBACK has ended the transaction already.
+        if answered.is_err() && !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").map_err(Failure::from)?;
+        }
+        Ok(answered?)
+    }
+
+    fn answer(&self, sql: &str) -> crate::error::Result<StatementResult> {
+        // SAFETY: the handle is open while the connection is borrowed.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.handle(), NOTHING_INSERTED) };
+        let mut prepared = ClientStatement::prepare_once(&self.connection, sql)?;
+        let prepared = prepared.get();
+        let mut result = StatementResult { is_read: prepared.readonly(), ..StatementResult::default() };
+        (result.columns, result.types) = columns(prepared);
+        let mut block = RowBlockBuilder::new(result.columns.len());
+        let mut rows = prepared.raw_query();
+        while let Some(row) = rows.next().map_err(Failure::from)? {
+            push_row(&mut block, row, result.columns.len())?;
+        }
+        drop(rows);
+        result.rows = block.finish();
+        if !result.is_read && changes_rows(sql) {
+            result.affected_rows = self.connection.changes();
+            let last = self.connection.last_insert_rowid();
+            result.last_insert_rowid = (last != NOTHING_INSERTED).then_some(last);
+        }
+        Ok(result)
     }
 
     /// Runs statements that answer nothing, such as DDL.
@@ -49,6 +106,12 @@ impl SingleFile {
     }
 }
 
+/// Whether a text that writes is no DDL, which leaves SQLite's count of changes as it was.
+fn changes_rows(sql: &str) -> bool {
+    let word = crate::connection::first_word(sql);
+    ["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"].iter().any(|verb| verb.eq_ignore_ascii_case(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +124,18 @@ mod tests {
         assert_eq!(file.insert_texts("INSERT INTO t VALUES (?, ?, ?)", [row]).unwrap(), 1);
         let found = file.query("SELECT * FROM t").unwrap();
         assert_eq!(found, [[Value::Integer(1), Value::Real(2.0), Value::Null]]);
+    }
+    #[test]
+    fn a_statement_tells_what_it_did() {
+        let file = SingleFile::new().unwrap();
+        file.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b UNIQUE)").unwrap();
+        let inserted = file.execute("INSERT INTO t VALUES (7, 1), (8, 2) RETURNING b").unwrap();
+        assert_eq!((inserted.affected_rows, inserted.last_insert_rowid), (2, Some(8)));
+        assert_eq!(inserted.rows.to_values().unwrap(), [[Value::Integer(1)], [Value::Integer(2)]]);
+        let ignored = file.execute("INSERT OR IGNORE INTO t VALUES (9, 1)").unwrap();
+        assert_eq!((ignored.affected_rows, ignored.last_insert_rowid), (0, None));
+        let refused = file.execute("UPDATE t SET b = 1").unwrap_err();
+        assert_eq!(refused.message, "UNIQUE constraint failed: t.b");
+        assert_eq!(file.execute("CREATE INDEX i ON t (b)").unwrap().affected_rows, 0);
     }
 }

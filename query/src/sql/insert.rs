@@ -43,9 +43,9 @@ pub(super) async fn prepare(
     let text = |places: &[Place], count: usize| insert.statement(places, count);
     let mut pending = insert_rows(planner, access, &insert.target, rows, &text).await?;
     if insert.returns_rows
-        && let Combine::Sum { columns, .. } = &mut pending.combine
+        && let Combine::Sum { header, .. } = &mut pending.combine
     {
-        *columns = Some(planned.columns.clone());
+        *header = Some((planned.columns.clone(), planned.types.clone()));
     }
     Ok(pending)
 }
@@ -139,7 +139,7 @@ pub(crate) async fn insert_rows(
     work.extend(images.into_work());
     Ok(Pending {
         work,
-        combine: Combine::Sum { columns: None, rowids },
+        combine: Combine::Sum { header: None, rowids },
         allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)),
         computed: false,
         meets_rows: false,

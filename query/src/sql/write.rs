@@ -39,16 +39,16 @@ type Unentered = Vec<(Arc<Table>, Vec<Place>)>;
 /// How the answer is made of the partitions' results.
 #[derive(Debug)]
 pub(crate) enum Combine {
-    /// Rows one after another, counts added up. `columns` are the names that the client's text gives; the
-    /// rows that were sent have these rowids, in order, if they are known.
-    Sum { columns: Option<Vec<String>>, rowids: Vec<i64> },
+    /// Rows one after another, counts added up. `header` has the names that the client's text gives to columns
+    /// and their types; the rows that were sent have these rowids, in order, if they are known.
+    Sum { header: Option<(Vec<String>, Vec<String>)>, rowids: Vec<i64> },
     /// It is known already.
     Known(Box<StatementResult>),
 }
 
 impl Default for Combine {
     fn default() -> Self {
-        Combine::Sum { columns: None, rowids: Vec::new() }
+        Combine::Sum { header: None, rowids: Vec::new() }
     }
 }
 
@@ -242,9 +242,9 @@ async fn refused(
 }
 
 fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> StatementResult {
-    let (columns, rowids) = match combine {
+    let (header, rowids) = match combine {
         Combine::Known(result) => return *result,
-        Combine::Sum { columns, rowids } => (columns, rowids),
+        Combine::Sum { header, rowids } => (header, rowids),
     };
     // Each partition tells the last row that it inserted; the last of these in the statement's order counts.
     let position = |part: &StatementResult| {
@@ -272,8 +272,9 @@ fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> Sta
             sum.rows = RowBlock::from_values(sum.columns.len(), &rows);
         }
     }
-    if let Some(columns) = columns.filter(|columns| columns.len() == sum.columns.len()) {
-        sum.columns = columns;
+    if let Some((columns, types)) = header {
+        (sum.columns, sum.types) = (columns, types);
+        sum.rows.columns = u32::try_from(sum.columns.len()).unwrap_or(u32::MAX);
     }
     sum.last_insert_rowid = last.or(sum.last_insert_rowid);
     sum

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod compare;
+pub mod engine;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +64,8 @@ impl Cluster {
     }
 
     fn new(method: PartitionMethod, ranges: Vec<BucketRange>, key: Option<&str>) -> Cluster {
-        let folder = tempfile::tempdir().unwrap();
+        // Files that live for a moment need no disk, where the system has memory to mount.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let files = (0..ranges.len())
             .map(|bucket| {
                 let location = Location::file(folder.path().join(format!("p{bucket}.db")));

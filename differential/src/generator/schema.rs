@@ -1,0 +1,314 @@
+//! Random tables with keys, collations, constraints and defaults of every kind.
+
+use std::fmt::Write as _;
+
+use super::{Class, Features, Generator};
+
+/// What statements are made over.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// What makes it, in order.
+    pub ddl: Vec<String>,
+    /// The tables.
+    pub tables: Vec<Table>,
+    /// Views, each with its columns.
+    pub views: Vec<(String, Vec<(String, Class)>)>,
+    /// The column by which a database with a partition key of its own divides those tables that have it.
+    pub partition_key: Option<String>,
+}
+
+/// A table.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Its columns in order.
+    pub columns: Vec<Column>,
+    /// Whether its rows have a rowid.
+    pub has_rowid: bool,
+    /// Lists of columns that keep its rows apart.
+    pub uniques: Vec<Vec<String>>,
+    /// Terms that order its rows unambiguously.
+    pub order: String,
+    /// Whether its columns take values of their own type alone.
+    pub strict: bool,
+    /// Whether rows that a constraint refuses are skipped, or replace others, without the statement's saying so.
+    pub lenient: bool,
+}
+
+/// A column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What it mostly holds.
+    pub class: Class,
+    /// Whether it is computed and cannot be written.
+    pub generated: bool,
+}
+
+const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+
+/// Declared types with what they mostly hold.
+const TYPES: [(&str, Class); 14] = [
+    ("INT", Class::Integer),
+    ("INTEGER", Class::Integer),
+    ("BIGINT", Class::Integer),
+    ("BOOLEAN", Class::Integer),
+    ("TEXT", Class::Text),
+    ("TEXT COLLATE NOCASE", Class::Text),
+    ("TEXT COLLATE RTRIM", Class::Text),
+    ("VARCHAR(10)", Class::Text),
+    ("REAL", Class::Real),
+    ("DOUBLE PRECISION", Class::Real),
+    ("NUMERIC", Class::Any),
+    ("", Class::Any),
+    ("COLLATE NOCASE", Class::Any),
+    ("BLOB", Class::Blob),
+];
+
+const STRICT_TYPES: [(&str, Class); 6] = [
+    ("INT", Class::Integer),
+    ("INTEGER", Class::Integer),
+    ("TEXT", Class::Text),
+    ("REAL", Class::Real),
+    ("BLOB", Class::Blob),
+    ("ANY", Class::Any),
+];
+
+impl Generator {
+    pub(super) fn make_schema(&mut self, features: Features) {
+        for number in 0..2 + self.below(2) {
+            let name = ["t", "u", "w"][number];
+            self.make_table(name, features);
+        }
+        if self.chance(30) {
+            self.schema.partition_key = Some(NAMES[self.below(3)].to_owned());
+        }
+        for number in 0..self.below(3) {
+            self.make_index(number);
+        }
+        for number in 0..self.below(3) {
+            self.make_view(number);
+        }
+        if features.triggers {
+            self.make_trigger();
+        }
+    }
+
+    fn make_table(&mut self, name: &str, features: Features) {
+        let strict = self.chance(15);
+        let mut table = Table { name: name.to_owned(), has_rowid: true, strict, ..Table::default() };
+        let mut parts = Vec::new();
+        let key = self.below(10);
+        if key < 4 {
+            let autoincrement = features.autoincrement && self.chance(30);
+            parts
+                .push(format!("id INTEGER PRIMARY KEY{}", if autoincrement { " AUTOINCREMENT" } else { "" }));
+            table.columns.push(Column { name: "id".into(), class: Class::Rowid, generated: false });
+            table.uniques.push(vec!["id".into()]);
+        }
+        let count = 2 + self.below(4);
+        for name in &NAMES[..count] {
+            parts.push(self.column_definition(&mut table, name, key));
+        }
+        if self.chance(25) {
+            let of = table.columns[self.below(table.columns.len())].name.clone();
+            let kind = if strict { " TEXT" } else { "" };
+            let body = match self.below(3) {
+                0 => format!("{of} || 'x'"),
+                1 => format!("typeof({of})"),
+                _ => format!("coalesce({of}, 'none')"),
+            };
+            let stored = self.pick(&["STORED", "VIRTUAL", ""]);
+            parts.push(format!("computed{kind} AS (CAST({body} AS TEXT)) {stored}"));
+            table.columns.push(Column { name: "computed".into(), class: Class::Text, generated: true });
+        }
+        let mut options: Vec<&str> = strict.then_some("STRICT").into_iter().collect();
+        match key {
+            5 | 6 => {
+                parts.push("PRIMARY KEY (a, b)".into());
+                table.uniques.push(vec!["a".into(), "b".into()]);
+                if key == 6 {
+                    options.push("WITHOUT ROWID");
+                    table.has_rowid = false;
+                }
+            }
+            7 => {
+                parts.push("PRIMARY KEY (b)".into());
+                table.uniques.push(vec!["b".into()]);
+                if self.chance(50) {
+                    options.push("WITHOUT ROWID");
+                    table.has_rowid = false;
+                }
+            }
+            _ => {}
+        }
+        if count > 2 && self.chance(20) {
+            let clause = self.pick(&["", "", "", " ON CONFLICT IGNORE", " ON CONFLICT REPLACE"]);
+            table.lenient |= !clause.is_empty();
+            parts.push(format!("UNIQUE (c, a){clause}"));
+            table.uniques.push(vec!["c".into(), "a".into()]);
+        }
+        if features.foreign_keys && name != "t" && self.chance(60) {
+            parts.extend(self.foreign_key(&table));
+        }
+        table.order = if table.has_rowid { "rowid".into() } else { table.uniques[0].join(", ") };
+        self.schema.ddl.push(format!("CREATE TABLE {name} ({}) {}", parts.join(", "), options.join(", ")));
+        self.schema.tables.push(table);
+    }
+
+    fn column_definition(&mut self, table: &mut Table, name: &str, key: usize) -> String {
+        let choices: &[(&str, Class)] = if table.strict { &STRICT_TYPES } else { &TYPES };
+        let (declared, class) = choices[self.below(choices.len())];
+        table.columns.push(Column { name: name.to_owned(), class, generated: false });
+        let mut definition = format!("{name} {declared}");
+        // A key of WITHOUT ROWID and an ordinary one alike: the column `a` of tables with a key of its own.
+        if key == 4 && name == "a" {
+            definition.push_str(" PRIMARY KEY");
+            table.uniques.push(vec!["a".into()]);
+        }
+        if self.chance(12) {
+            definition.push_str(" NOT NULL");
+        }
+        if self.chance(15) {
+            let literal = self.literal(class);
+            let default = match self.below(4) {
+                0 => "(1 + 1)".to_owned(),
+                1 => "(lower('AB') || 'c')".to_owned(),
+                _ => literal,
+            };
+            let _ = write!(definition, " DEFAULT {default}");
+        }
+        if self.chance(12) {
+            definition.push_str(" UNIQUE");
+            let clause = self.pick(&["", "", "", " ON CONFLICT REPLACE", " ON CONFLICT IGNORE"]);
+            table.lenient |= !clause.is_empty();
+            definition.push_str(clause);
+            table.uniques.push(vec![name.to_owned()]);
+        }
+        if self.chance(12) {
+            let check = match self.below(3) {
+                0 => format!("{name} IS NOT 3"),
+                1 => format!("length({name}) < 8"),
+                _ => format!("typeof({name}) <> 'blob' OR {name} = x'00'"),
+            };
+            let _ = write!(definition, " CHECK ({check})");
+        }
+        definition
+    }
+
+    fn foreign_key(&mut self, child: &Table) -> Option<String> {
+        let parents: Vec<(String, String, Class)> = self
+            .schema
+            .tables
+            .iter()
+            .flat_map(|table| {
+                let single = table.uniques.iter().filter(|columns| columns.len() == 1);
+                single.map(|columns| {
+                    let column = table.columns.iter().find(|column| column.name == columns[0]);
+                    (table.name.clone(), columns[0].clone(), column.map_or(Class::Any, |column| column.class))
+                })
+            })
+            .collect();
+        if parents.is_empty() {
+            return None;
+        }
+        let (parent, target, class) = parents[self.below(parents.len())].clone();
+        let same = |column: &&Column| {
+            !column.generated
+                && (column.class == class || (class == Class::Rowid && column.class == Class::Integer))
+        };
+        let of = child.columns.iter().find(same).or(child.columns.iter().find(|column| !column.generated))?;
+        let on_delete = self.pick(&[
+            "",
+            " ON DELETE CASCADE",
+            " ON DELETE SET NULL",
+            " ON DELETE RESTRICT",
+            " ON DELETE SET DEFAULT",
+        ]);
+        let on_update = self.pick(&["", " ON UPDATE CASCADE", " ON UPDATE SET NULL", " ON UPDATE RESTRICT"]);
+        let deferred = self.pick(&["", "", " DEFERRABLE INITIALLY DEFERRED"]);
+        Some(format!(
+            "FOREIGN KEY ({}) REFERENCES {parent} ({target}){on_delete}{on_update}{deferred}",
+            of.name
+        ))
+    }
+
+    fn make_index(&mut self, number: usize) {
+        let table = self.table();
+        let column = |generator: &mut Generator| {
+            let columns: Vec<&Column> = table.columns.iter().collect();
+            columns[generator.below(columns.len())].name.clone()
+        };
+        let (first, second) = (column(self), column(self));
+        let terms = match self.below(5) {
+            0 if first != second => format!("{first}, {second} DESC"),
+            1 => format!("lower({first})"),
+            2 => format!("{first} COLLATE NOCASE"),
+            _ => first.clone(),
+        };
+        let filter = if self.chance(20) { format!(" WHERE {second} IS NOT NULL") } else { String::new() };
+        let unique = self.chance(20);
+        self.schema.ddl.push(format!(
+            "CREATE {}INDEX i{number} ON {} ({terms}){filter}",
+            if unique { "UNIQUE " } else { "" },
+            table.name
+        ));
+        if unique && terms == first && filter.is_empty() {
+            let table = self.schema.tables.iter_mut().find(|other| other.name == table.name);
+            table.expect("the table is one of them").uniques.push(vec![first]);
+        }
+    }
+
+    fn make_view(&mut self, number: usize) {
+        let name = format!("v{number}");
+        self.next_alias = 100 * (number + 1);
+        let select = self.view_body();
+        let columns: Vec<(String, Class)> =
+            select.classes.iter().enumerate().map(|(index, class)| (format!("k{index}"), *class)).collect();
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        self.schema.ddl.push(format!("CREATE VIEW {name} ({}) AS {}", names.join(", "), select.sql));
+        self.schema.views.push((name, columns));
+    }
+
+    fn make_trigger(&mut self) {
+        let tables = self.schema.tables.clone();
+        let (on, into) = (&tables[self.below(tables.len())], &tables[self.below(tables.len())]);
+        self.schema.ddl.push("CREATE TABLE log (what, old, new)".into());
+        let source = on.columns[self.below(on.columns.len())].name.clone();
+        let (event, old, new) = match self.below(3) {
+            0 => ("INSERT", "NULL".to_owned(), format!("NEW.{source}")),
+            1 => ("DELETE", format!("OLD.{source}"), "NULL".to_owned()),
+            _ => ("UPDATE", format!("OLD.{source}"), format!("NEW.{source}")),
+        };
+        let body = match self.below(4) {
+            0 => {
+                let target = self.writable(into).name;
+                format!(
+                    "UPDATE {} SET {target} = {target} WHERE {target} IS {}",
+                    into.name,
+                    if event == "DELETE" { &old } else { &new }
+                )
+            }
+            1 => format!("DELETE FROM {} WHERE {} = 5", into.name, self.writable(into).name),
+            _ => format!("INSERT INTO log VALUES ('{event}', {old}, {new})"),
+        };
+        let when = self.pick(&["BEFORE", "AFTER"]);
+        let condition = if self.chance(30) {
+            format!(" WHEN {} IS NOT 2", if event == "DELETE" { old } else { new })
+        } else {
+            String::new()
+        };
+        self.schema.ddl.push(format!(
+            "CREATE TRIGGER r {when} {event} ON {} FOR EACH ROW{condition} BEGIN {body}; END",
+            on.name
+        ));
+    }
+
+    /// A column that can be written.
+    pub(super) fn writable(&mut self, table: &Table) -> Column {
+        let columns: Vec<&Column> = table.columns.iter().filter(|column| !column.generated).collect();
+        columns[self.below(columns.len())].clone()
+    }
+}

@@ -1,0 +1,281 @@
+//! One random schema with statements over it, on a database and on one file side by side.
+
+use crate::answer::{Answered, Engine};
+use crate::compare::{Difference, Order, difference};
+use crate::generator::{Features, Generator, Statement};
+use crate::minimise::minimise;
+use crate::reference::Reference;
+use crate::refused;
+
+/// Makes an empty database, divided by a column if one is named.
+pub type Maker<'a> = &'a mut dyn FnMut(Option<&str>) -> Box<dyn Engine>;
+
+/// What a trial does.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// From which everything follows.
+    pub seed: u64,
+    /// Statements after the schema's.
+    pub statements: usize,
+    /// What the schema may hold.
+    pub features: Features,
+}
+
+/// What trials found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Statements that ran.
+    pub statements: usize,
+    /// Statements that were refused as documented, with the beginnings of the texts.
+    pub refused: std::collections::BTreeMap<String, usize>,
+    /// Statements whose answer SQLite itself does not promise: it changes with the order in which rows are
+    /// visited.
+    pub unpromised: usize,
+    /// Refusals of a row of which another one is named than one file names.
+    pub other_row_named: usize,
+    /// What differs, each as a script that shows it.
+    pub failures: Vec<Failure>,
+    /// Differences of a kind of which enough scripts are shown.
+    pub more_of_a_kind: usize,
+}
+
+/// Scripts that are shown of one kind of difference.
+const SHOWN_OF_A_KIND: usize = 2;
+
+/// A difference.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Of the trial.
+    pub seed: u64,
+    /// What differs.
+    pub difference: Difference,
+    /// The statements, as few as could be, of which the last one differs.
+    pub script: Vec<String>,
+    /// How the last one is run.
+    pub plan: Vec<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "# seed {}: {}", self.seed, self.difference.kind)?;
+        for sql in &self.script {
+            writeln!(f, "statement ok\n{sql}\n")?;
+        }
+        writeln!(f, "{}", self.difference.text)?;
+        self.plan.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+/// What came of one statement.
+#[derive(Debug)]
+enum Verdict {
+    Same,
+    Refused(String),
+    Unpromised,
+    OtherRowNamed,
+    Differs(Difference),
+}
+
+/// A database and the reference, with equal contents.
+struct Pair {
+    database: Box<dyn Engine>,
+    reference: Reference,
+    /// The statements that made the reference what it is.
+    history: Vec<String>,
+    /// Statements that show the whole state.
+    views_of_state: Vec<String>,
+}
+
+/// Runs a trial and adds to the report what it finds.
+pub fn run(plan: Plan, make: Maker<'_>, report: &mut Report) {
+    let mut generator = Generator::new(plan.seed, plan.features);
+    let schema = generator.schema().clone();
+    let key = schema.partition_key.clone();
+    let state: Vec<String> = schema
+        .tables
+        .iter()
+        .map(|table| {
+            let rowid = if table.has_rowid { "rowid, " } else { "" };
+            format!("SELECT {rowid}* FROM {} ORDER BY {}", table.name, table.order)
+        })
+        .chain(
+            schema
+                .ddl
+                .iter()
+                .any(|sql| sql.starts_with("CREATE TABLE log"))
+                .then(|| "SELECT * FROM log".to_owned()),
+        )
+        .collect();
+    let mut pair = Pair::new(make(key.as_deref()), state.clone());
+    let ddl = schema.ddl.into_iter().map(|sql| Statement { sql, order: Order::Any, is_change: true });
+    let mut ddl = ddl.collect::<Vec<_>>().into_iter();
+    for step in 0.. {
+        let (statement, checks_state) = match ddl.next() {
+            Some(statement) => (statement, false),
+            None if step >= plan.statements => return,
+            // Tables fill first.
+            None => (generator.statement(if step < 40 { 85 } else { 35 }), step % 4 == 0),
+        };
+        report.statements += 1;
+        match pair.step(&statement, checks_state) {
+            Verdict::Same => {}
+            Verdict::Refused(text) => *report.refused.entry(text).or_default() += 1,
+            Verdict::Unpromised if statement.is_change => {
+                report.unpromised += 1;
+                return;
+            }
+            Verdict::Unpromised => report.unpromised += 1,
+            Verdict::OtherRowNamed => report.other_row_named += 1,
+            Verdict::Differs(difference) => {
+                let is_change = statement.is_change;
+                let shown = report.failures.iter().filter(|shown| shown.difference.kind == difference.kind);
+                if shown.count() >= SHOWN_OF_A_KIND {
+                    report.more_of_a_kind += 1;
+                } else {
+                    let mut script = pair.history.clone();
+                    script.extend((!is_change).then(|| statement.sql.clone()));
+                    let probe = Probe { last: statement, state: state.clone(), key: key.clone() };
+                    report.failures.push(probe.reduce(plan.seed, script, difference, make));
+                }
+                if is_change {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Pair {
+    fn new(database: Box<dyn Engine>, views_of_state: Vec<String>) -> Pair {
+        Pair { database, reference: Reference::new(), history: Vec::new(), views_of_state }
+    }
+
+    fn step(&mut self, statement: &Statement, checks_state: bool) -> Verdict {
+        let sql = &statement.sql;
+        let found = self.database.run(sql);
+        if let Err(refusal) = &found
+            && refused::is_documented(refusal)
+        {
+            return Verdict::Refused(refusal.message.clone());
+        }
+        let expected = self.reference.run(sql);
+        if statement.is_change {
+            self.history.push(sql.clone());
+        }
+        let other_row = |answers: (&Answered, &Answered)| match answers {
+            (Err(expected), Err(found)) => expected.is_of_a_row() && found.is_of_a_row(),
+            _ => false,
+        };
+        let mut verdict = match difference(&expected, &found, statement.order) {
+            None => Verdict::Same,
+            Some(_) if other_row((&expected, &found)) => Verdict::OtherRowNamed,
+            Some(_) if overflows(&expected) || overflows(&found) => Verdict::Unpromised,
+            Some(_) if self.is_unpromised(statement, &expected) => Verdict::Unpromised,
+            Some(difference) => Verdict::Differs(difference),
+        };
+        if statement.is_change
+            && (checks_state || expected.is_err())
+            && !matches!(verdict, Verdict::Differs(_))
+        {
+            if let Some(difference) = self.difference_of_state() {
+                verdict = if self.is_unpromised(statement, &expected) {
+                    Verdict::Unpromised
+                } else {
+                    Verdict::Differs(difference)
+                };
+            }
+        }
+        verdict
+    }
+
+    fn difference_of_state(&mut self) -> Option<Difference> {
+        self.views_of_state.clone().iter().find_map(|sql| {
+            let (expected, found) = (self.reference.run(sql), self.database.run(sql));
+            let Difference { kind, text } = difference(&expected, &found, Order::Kept)?;
+            Some(Difference::new(format!("state: {kind}"), format!("{sql}\n{text}")))
+        })
+    }
+
+    /// Whether one file answers differently, or is left differently, when rows are visited backwards.
+    fn is_unpromised(&mut self, statement: &Statement, expected: &Answered) -> bool {
+        if !statement.is_change {
+            self.reference.visit_backwards(true);
+            let backwards = self.reference.run(&statement.sql);
+            self.reference.visit_backwards(false);
+            return difference(expected, &backwards, statement.order).is_some();
+        }
+        let mut backwards = Reference::new();
+        for sql in &self.history[..self.history.len() - 1] {
+            // What was refused then is refused now.
+            let _ = backwards.run(sql);
+        }
+        backwards.visit_backwards(true);
+        let answered = backwards.run(&statement.sql);
+        backwards.visit_backwards(false);
+        difference(expected, &answered, Order::Any).is_some()
+            || self
+                .views_of_state
+                .iter()
+                .any(|sql| difference(&self.reference.run(sql), &backwards.run(sql), Order::Kept).is_some())
+    }
+}
+
+/// Whether a sum became too large, which depends on the order of the rows and on what is computed at all.
+fn overflows(answered: &Answered) -> bool {
+    answered.as_ref().is_err_and(|refusal| refusal.message == "integer overflow")
+}
+
+/// What a smaller script must still show.
+struct Probe {
+    /// The statement that differed; its text may become shorter.
+    last: Statement,
+    state: Vec<String>,
+    key: Option<String>,
+}
+
+impl Probe {
+    fn reduce(&self, seed: u64, script: Vec<String>, difference: Difference, make: Maker<'_>) -> Failure {
+        let kind = difference.kind.clone();
+        let expected_ok = self.reference_accepts(&script);
+        let mut found = (difference, Vec::new());
+        let script = minimise(script, &mut |script| {
+            if !self.keeps_order(script) || self.reference_accepts(script) != expected_ok {
+                return false;
+            }
+            let Some((difference, plan)) = self.differs(script, make) else { return false };
+            let same = difference.kind == kind;
+            if same {
+                found = (difference, plan);
+            }
+            same
+        });
+        Failure { seed, difference: found.0, script, plan: found.1 }
+    }
+
+    /// An order that was compared must still be there.
+    fn keeps_order(&self, script: &[String]) -> bool {
+        let Some(last) = script.last() else { return false };
+        self.last.order == Order::Any
+            || self.last.sql.rsplit_once("ORDER BY").is_some_and(|(_, tail)| last.ends_with(tail))
+    }
+
+    fn reference_accepts(&self, script: &[String]) -> bool {
+        let mut reference = Reference::new();
+        script.iter().map(|sql| reference.run(sql).is_ok()).last().unwrap_or(false)
+    }
+
+    fn differs(&self, script: &[String], make: Maker<'_>) -> Option<(Difference, Vec<String>)> {
+        let (last, before) = script.split_last()?;
+        let mut pair = Pair::new(make(self.key.as_deref()), self.state.clone());
+        for sql in before {
+            let statement = Statement { sql: sql.clone(), order: Order::Any, is_change: true };
+            pair.step(&statement, false);
+        }
+        let plan = pair.database.plan(last);
+        let statement = Statement { sql: last.clone(), ..self.last.clone() };
+        match pair.step(&statement, true) {
+            Verdict::Differs(difference) => Some((difference, plan)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Partitions in this process as an engine to be compared.
+
+use differential::{Answer, Answered, Engine};
+use tokio::runtime::Runtime;
+
+use super::Cluster;
+
+/// A cluster with a runtime of its own.
+pub struct Partitions {
+    cluster: Cluster,
+    runtime: Runtime,
+}
+
+impl Partitions {
+    /// Partitions that hand out the rowids of deleted rows again, as one file does.
+    pub fn new(mut cluster: Cluster) -> Partitions {
+        cluster.reuses_rowids = true;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
+        Partitions { cluster, runtime }
+    }
+}
+
+impl Engine for Partitions {
+    fn run(&mut self, sql: &str) -> Answered {
+        Ok(Answer::of(self.runtime.block_on(self.cluster.sql(sql))?))
+    }
+
+    fn plan(&mut self, sql: &str) -> Vec<String> {
+        let statement =
+            common::protocol::Statement { sql: sql.to_owned(), params: common::protocol::Params::None };
+        self.cluster.planner().describe(&statement).map_or_else(|_| Vec::new(), |plan| plan.lines())
+    }
+}
