@@ -76,6 +76,32 @@ fn difference_of_answers(expected: &Answer, found: &Answer, order: Order) -> Opt
     None
 }
 
+/// Whether two answers have equal rows once values that are equal under some collation are not told apart.
+#[must_use]
+pub fn equal_when_folded(expected: &Answer, found: &Answer, order: Order) -> bool {
+    let folded = |answer: &Answer| {
+        let row = |row: &Vec<Value>| row.iter().map(folded).collect::<Vec<_>>().join(", ");
+        let mut rows: Vec<String> = answer.rows.iter().map(row).collect();
+        if order == Order::Any {
+            rows.sort_unstable();
+        }
+        rows
+    };
+    expected.columns == found.columns && folded(expected) == folded(found)
+}
+
+/// One text for all values that are equal under some collation.
+fn folded(value: &Value) -> String {
+    match value {
+        #[expect(clippy::cast_precision_loss, reason = "2^63 - 1 and 2^63 are not told apart")]
+        Value::Integer(integer) => format!("{:e}", *integer as f64),
+        // Zero has one text, whatever its sign.
+        Value::Real(real) => format!("{:e}", real + 0.0),
+        Value::Text(text) => format!("'{}'", text.trim_end_matches(' ').to_ascii_lowercase()),
+        other => format!("{other:?}"),
+    }
+}
+
 /// Rows as texts that tell values of different types apart.
 fn exact(rows: &[Vec<Value>], order: Order) -> Vec<String> {
     let mut texts: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();

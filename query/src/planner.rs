@@ -167,7 +167,8 @@ impl Planner {
         if checked.changes_schema || statement.is_some_and(defines) {
             return Ok(Action::Definition);
         }
-        if checked.tables.is_empty() && checked.is_read && (checked.reads_schema || !checked.reads_view) {
+        let names_objects = checked.reads_view || !checked.mentions.is_empty();
+        if checked.tables.is_empty() && checked.is_read && (checked.reads_schema || !names_objects) {
             return Ok(if checked.reads_schema || matches!(statement, Some(Stmt::Pragma { .. })) {
                 Action::Schema
             } else {

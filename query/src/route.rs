@@ -63,6 +63,8 @@ pub(crate) struct Route {
     pub(crate) tests: Vec<(usize, Test)>,
     /// If there are any, every row that the statement touches passes one of them as well.
     alternatives: Vec<Route>,
+    /// Whether the statement touches no row.
+    nowhere: bool,
 }
 
 /// How an expression refers to a column of the table in question.
@@ -96,7 +98,12 @@ impl Route {
                 }
             }
         }
-        Route { tests, alternatives: Vec::new() }
+        Route { tests, ..Route::default() }
+    }
+
+    /// The route of a statement that names a table and reads nothing of it.
+    pub(crate) fn nowhere() -> Route {
+        Route { nowhere: true, ..Route::default() }
     }
 
     /// The route to rows that any of some routes leads to.
@@ -106,17 +113,20 @@ impl Route {
             return routes.remove(0);
         }
         let anywhere = routes.iter().any(Route::leads_anywhere);
-        Route { tests: Vec::new(), alternatives: if anywhere { Vec::new() } else { routes } }
+        Route { alternatives: if anywhere { Vec::new() } else { routes }, ..Route::default() }
     }
 
     /// Whether no condition chooses buckets.
     pub(crate) fn leads_anywhere(&self) -> bool {
-        self.tests.is_empty() && self.alternatives.is_empty()
+        self.tests.is_empty() && self.alternatives.is_empty() && !self.nowhere
     }
 
     /// The buckets that may hold rows which pass, in order. Of a reference table, one that has them all.
     pub(crate) fn buckets(&self, database: &Database, table: &Table, params: &[Value]) -> Vec<usize> {
         let all = || (0..database.buckets.len()).collect();
+        if self.nowhere {
+            return Vec::new();
+        }
         if database.buckets.len() == 1 {
             return vec![0];
         }

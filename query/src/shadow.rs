@@ -48,6 +48,8 @@ pub(crate) struct Checked {
     pub(crate) changes_schema: bool,
     /// Base tables that it names, by their names as written, also through views.
     pub(crate) tables: BTreeMap<String, Usage>,
+    /// Tables of which it may hold the name, and reads and writes nothing.
+    pub(crate) mentions: Vec<String>,
     /// Whether it reads the schema itself.
     pub(crate) reads_schema: bool,
     /// Whether it reads a view, be it one over no table.
@@ -123,6 +125,7 @@ impl Shadow {
         Ok(Checked {
             columns: description.columns,
             types: description.types,
+            mentions: description.mentions,
             parameters: description.parameters,
             is_read: description.read_only && !description.changes_schema,
             changes_schema: description.changes_schema,

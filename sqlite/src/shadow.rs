@@ -39,6 +39,9 @@ pub struct Description {
     pub reads: Vec<TableAccess>,
     /// Tables it changes, with the columns that an UPDATE sets. What foreign keys make it change is here too.
     pub writes: Vec<TableAccess>,
+    /// Tables of which it may hold the name, and reads and writes nothing: what SQLite leaves out as unused
+    /// must exist all the same.
+    pub mentions: Vec<String>,
     /// Functions it calls, in lower case.
     pub functions: Vec<String>,
 }
@@ -100,28 +103,31 @@ impl Shadow {
             }
             note(&mut description.writes, table, column);
         }
-        self.note_joined_columns(sql, &mut description.reads);
+        self.note_what_is_not_reported(sql, &mut description);
         Ok(description)
     }
 
     /// Adds the columns that joins compare without the authorizer hearing of it, and the tables of which
     /// nothing else is read. Views count whose names are mentioned, directly or by such views.
-    fn note_joined_columns(&self, sql: &str, reads: &mut Vec<TableAccess>) {
+    fn note_what_is_not_reported(&self, sql: &str, description: &mut Description) {
         let mut joined = JoinColumns::default();
         joined.add(sql);
         let mut views: Vec<_> = self.schema.views.iter().collect();
         while let Some(next) = views.iter().position(|view| joined.mentions(&view.name)) {
             joined.add(&views.swap_remove(next).sql);
         }
-        if !joined.is_any() {
-            return;
-        }
         for table in self.schema.tables.iter().filter(|table| joined.mentions(&table.name)) {
-            if !reads.iter().any(|access| access.table.eq_ignore_ascii_case(&table.name)) {
-                reads.push(TableAccess { table: table.name.clone(), columns: Vec::new() });
+            let mut known = description.reads.iter().chain(&description.writes);
+            if known.any(|access| access.table.eq_ignore_ascii_case(&table.name)) {
+                continue;
+            }
+            if joined.is_any() {
+                description.reads.push(TableAccess { table: table.name.clone(), columns: Vec::new() });
+            } else {
+                description.mentions.push(table.name.clone());
             }
         }
-        for access in reads {
+        for access in &mut description.reads {
             let columns = self.schema.table(&access.table).map_or(&[][..], |table| &table.columns);
             let missing = columns.iter().filter(|column| joined.contains(&column.name));
             for column in missing.map(|column| &column.name) {

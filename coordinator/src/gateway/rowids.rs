@@ -147,18 +147,18 @@ fn nothing_written(error: Error) -> Error {
     error.with_outcome(Outcome::NotApplied)
 }
 
-/// The greatest rowid of a table over all partitions; 0 if it is empty or all are negative.
+/// The greatest rowid of a table over all partitions; 0 if it is empty.
 async fn greatest_rowid(access: &RequestAccess, table: &str) -> Result<i64> {
     let sql = format!("SELECT max(rowid) FROM {}", quote_identifier(table));
     let buckets = access.database().buckets.len();
     let reads = (0..buckets)
         .map(|bucket| access.read(bucket, Statement { sql: sql.clone(), params: Params::None }, 1));
-    let mut greatest = 0;
+    let mut greatest = None;
     for result in futures_util::future::try_join_all(reads).await? {
         let rows = result.rows.to_values().map_err(|MalformedRow| Error::internal("malformed row"))?;
         if let Some([Value::Integer(rowid)]) = rows.first().map(Vec::as_slice) {
-            greatest = greatest.max(*rowid);
+            greatest = greatest.max(Some(*rowid));
         }
     }
-    Ok(greatest)
+    Ok(greatest.unwrap_or(0))
 }

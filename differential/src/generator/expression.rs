@@ -165,7 +165,7 @@ impl Generator {
             9 if scope.levels > 0 => self.membership(scope, &column),
             10 if scope.levels > 0 => self.existence(scope),
             11 => format!("{column} {} {}", self.pick(&["=", "<", ">="]), self.column(scope).0),
-            12 => format!("{column}"),
+            12 => column,
             13..16 => format!("{column} {} {}", self.pick(&["<", "<=", ">", ">=", "<>"]), self.near(class)),
             _ => format!("{column} = {}", self.near(class)),
         }
@@ -191,7 +191,7 @@ impl Generator {
     /// One value: an aggregate, of which there is exactly one.
     fn scalar_subquery(&mut self, scope: &Scope) -> String {
         let inner = self.inner(scope);
-        let (from, relations) = self.from_clause(&inner, 1);
+        let (from, relations) = self.joined_relations(&inner, 1);
         // An aggregate over columns of the statement around it would belong to that statement.
         let own = Scope::of(relations, 0);
         let column = self.column(&own).0;

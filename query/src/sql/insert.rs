@@ -268,7 +268,8 @@ async fn add_rowids(
             Value::Integer(rowid) => {
                 if allocated.is_some() && rowid >= next {
                     next = rowid.checked_add(1).ok_or_else(full)?;
-                    greatest_beyond = Some(next + i64::try_from(generated).unwrap_or(0));
+                    let beyond = i64::try_from(generated).ok().and_then(|count| next.checked_add(count));
+                    greatest_beyond = Some(beyond.ok_or_else(full)?);
                 }
                 Some(rowid)
             }

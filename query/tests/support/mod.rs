@@ -316,17 +316,18 @@ impl PartitionAccess for Session<'_> {
         let mut rowids = self.cluster.rowids.lock().unwrap();
         let entry = rowids.entry(table.to_owned()).or_insert((1, false));
         if entry.1 || self.cluster.reuses_rowids {
-            if self.cluster.reuses_rowids {
-                entry.0 = 1;
-            }
+            let mut next = None;
             let sql = format!("SELECT max(rowid) FROM \"{table}\"");
             for bucket in 0..self.cluster.files.len() {
                 let statement = Statement { sql: sql.clone(), params: Params::None };
                 let found = self.read_now(bucket, &statement, 1)?.rows.to_values().unwrap();
                 if let Value::Integer(greatest) = found[0][0] {
-                    entry.0 = entry.0.max(greatest.checked_add(1).ok_or_else(|| Error::internal("full"))?);
+                    let after = greatest.checked_add(1).ok_or_else(|| Error::internal("full"))?;
+                    next = next.max(Some(after));
                 }
             }
+            let next = next.unwrap_or(1);
+            entry.0 = if self.cluster.reuses_rowids { next } else { entry.0.max(next) };
             entry.1 = false;
         }
         let first = entry.0;

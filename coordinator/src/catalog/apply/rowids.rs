@@ -11,6 +11,9 @@ use crate::catalog::Answer;
 /// SQLite's primary result code for "database or disk is full", which it answers when rowids have run out.
 const SQLITE_FULL: i32 = 13;
 
+/// The rowid that the first row of a table gets.
+const FIRST_ROWID: i64 = 1;
+
 pub(super) fn allocate(
     catalog: &mut Catalog,
     database: &str,
@@ -20,6 +23,8 @@ pub(super) fn allocate(
 ) -> Result<Answer> {
     let table = table(catalog, database, name)?;
     let next = match greatest {
+        // As long as none was handed out, rows whose rowids are all negative are followed as in one file.
+        Some(greatest) if greatest < 0 && table.next_rowid == FIRST_ROWID => greatest + 1,
         Some(greatest) => table.next_rowid.max(greatest.checked_add(1).ok_or_else(rowids_exhausted)?),
         None if table.rowids_set_by_client => return Ok(Answer::NeedsGreatest),
         None => table.next_rowid,

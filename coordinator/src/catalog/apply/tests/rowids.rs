@@ -53,6 +53,16 @@ fn rowids_set_by_a_client_are_looked_up_once() {
 }
 
 #[test]
+fn negative_rowids_are_followed_until_a_positive_one_was_handed_out() {
+    let mut catalog = with_table();
+    run(&mut catalog, &set_by_client());
+    assert_eq!(first(&mut catalog, 1, Some(-7)), -6);
+    assert_eq!(first(&mut catalog, 7, None), -5);
+    run(&mut catalog, &set_by_client());
+    assert_eq!(first(&mut catalog, 1, Some(-3)), 2);
+}
+
+#[test]
 fn the_last_rowid_is_the_last() {
     let mut catalog = with_table();
     for command in [allocate(1, Some(i64::MAX)), allocate(u64::MAX, None), allocate(2, Some(i64::MAX - 2))] {
