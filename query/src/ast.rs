@@ -5,10 +5,10 @@ use crate::nesting;
 use common::Value;
 use common::names::quote_identifier;
 pub(crate) use turso_parser::ast::{
-    AlterTableBody, As, Cmd, CompoundOperator, CreateTableBody, Expr, FromClause, InsertBody, JoinConstraint,
-    JoinOperator, JoinType, LikeOperator, Literal, Name, OneSelect, Operator, QualifiedName, ResolveType,
-    ResultColumn, Select, SelectBody, SelectTable, Stmt, UnaryOperator, Upsert, UpsertDo, Variable, Window,
-    With,
+    AlterTableBody, As, Cmd, ColumnConstraint, CompoundOperator, CreateTableBody, Expr, FromClause,
+    InsertBody, JoinConstraint, JoinOperator, JoinType, LikeOperator, Literal, Name, OneSelect, Operator,
+    QualifiedName, ResolveType, ResultColumn, Select, SelectBody, SelectTable, Stmt, UnaryOperator, Upsert,
+    UpsertDo, Variable, Window, With,
 };
 use turso_parser::ast::{FrameBound, Over};
 

@@ -56,6 +56,8 @@ fn lists(list: &[&str], name: &str) -> bool {
 pub(crate) struct Filter {
     condition: Expr,
     operands: Vec<Operand>,
+    /// Positions of the columns that it reads.
+    columns: Vec<usize>,
 }
 
 impl Filter {
@@ -73,16 +75,27 @@ impl Filter {
         if !ast::any(&condition, &|expression| resolve(expression).is_some()) {
             return None;
         }
-        let mut operands = Vec::new();
+        let (mut operands, mut columns) = (Vec::new(), Vec::new());
         ast::rewrite(&mut condition, &mut |expression| match expression {
             Expr::Variable(variable) => {
                 operands.push(Operand::Parameter(variable.index.get() as usize - 1));
                 Some(ast::parameter(operands.len()))
             }
-            Expr::Id(_) | Expr::Name(_) | Expr::Qualified(..) => column_name(table, resolve(expression)?),
+            Expr::Id(_) | Expr::Name(_) | Expr::Qualified(..) => {
+                let column = resolve(expression)?;
+                if let KeyColumn::Position(position) = column {
+                    columns.push(position);
+                }
+                column_name(table, column)
+            }
             _ => None,
         });
-        Some(Filter { condition, operands })
+        Some(Filter { condition, operands, columns })
+    }
+
+    /// Positions of the columns that it reads.
+    pub(crate) fn columns(&self) -> &[usize] {
+        &self.columns
     }
 
     /// Filters that let through what passes any of some lists of filters.
@@ -92,6 +105,7 @@ impl Filter {
             return Vec::new();
         }
         let (mut condition, mut operands): (Option<Expr>, Vec<Operand>) = (None, Vec::new());
+        let mut columns = Vec::new();
         if alternatives.len() == 1 {
             return alternatives.remove(0);
         }
@@ -100,11 +114,12 @@ impl Filter {
             for filter in filters {
                 let shifted = filter.condition_after(operands.len());
                 operands.extend(filter.operands);
+                columns.extend(filter.columns);
                 all = Some(joined(all, Operator::And, shifted));
             }
             condition = all.map(|all| joined(condition.take(), Operator::Or, all));
         }
-        condition.map(|condition| Filter { condition, operands }).into_iter().collect()
+        condition.map(|condition| Filter { condition, operands, columns }).into_iter().collect()
     }
 
     /// The condition with its parameters numbered after `offset` others.

@@ -181,7 +181,7 @@ impl Planner {
                 "read the schema with a statement of its own",
             ));
         }
-        if self.buckets() == 1 {
+        if self.buckets() == 1 && self.is_whole_in_anchor(checked) {
             return Ok(Action::OneBucket);
         }
         if checked.is_read {
@@ -190,9 +190,22 @@ impl Planner {
                 _ => None,
             };
             let objects = Objects { table: &find, view: &|name| self.views.get(&name.to_ascii_lowercase()) };
-            return Ok(Action::Read(plan_read(select, checked, objects, self.rules)));
+            let read = plan_read(select, checked, objects, self.rules);
+            let views_are_there = self.database.column_groups.len() == 1 || self.views.is_empty();
+            return Ok(Action::Read(if views_are_there {
+                read.within_a_group(select)
+            } else {
+                read.gathered()
+            }));
         }
         self.write_action(statement, checked)
+    }
+
+    /// Whether the partitions of the first column group have all that a statement names, and as the client
+    /// declared it. Where there are several groups they have no views.
+    fn is_whole_in_anchor(&self, checked: &Checked) -> bool {
+        let is_whole = |name: &String| self.table(name).is_none_or(|table| !table.is_split());
+        self.database.column_groups.len() == 1 || self.views.is_empty() && checked.tables.keys().all(is_whole)
     }
 
     fn write_action(&self, statement: Option<&Stmt>, checked: &Checked) -> Result<Action> {

@@ -89,6 +89,9 @@ fn insert_text(table: &Table, places: &[Place], count: usize) -> String {
 /// document's text.
 pub async fn export(planner: &Planner, access: &impl PartitionAccess, table: &str) -> Result<RowStream> {
     let table = planner.table(table).ok_or_else(|| not_found(table))?;
+    if table.is_split() {
+        return crate::sql::stream(planner, access, whole_rows(&table)).await;
+    }
     let (statement, width) = export_statement(&table);
     let opened = (0..planner.buckets()).map(|bucket| access.stream(bucket, statement.clone()));
     let streams = future::try_join_all(opened).await?;
@@ -100,6 +103,19 @@ pub async fn export(planner: &Planner, access: &impl PartitionAccess, table: &st
         sources.push(stream.blocks);
     }
     Ok(RowStream { header, blocks: merge_ordered(sources, width, width) })
+}
+
+/// All rows of a table whose columns lie in several column groups: they are put together like those of a query.
+fn whole_rows(table: &Table) -> Statement {
+    let name = |position: usize| quote_identifier(&table.columns[position].name);
+    let columns: Vec<String> = (0..table.columns.len()).map(name).collect();
+    let order: Vec<String> = match table.rowid_name {
+        Some(rowid) => vec![rowid.to_owned()],
+        None => table.primary_key.iter().copied().map(name).collect(),
+    };
+    let (columns, order) = (columns.join(", "), order.join(", "));
+    let sql = format!("SELECT {columns} FROM {} ORDER BY {order}", quote_identifier(&table.name));
+    Statement { sql, params: Params::None }
 }
 
 /// The statement, whose first columns are the key that rows are ordered by, and how many these are.

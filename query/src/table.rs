@@ -27,6 +27,8 @@ pub(crate) struct Table {
     /// Every bucket has all rows.
     pub(crate) reference: bool,
     pub(crate) global_indexes: Vec<GlobalIndex>,
+    /// What lies in which column group, the anchor's part first; more than one if the table is split.
+    pub(crate) parts: Vec<Part>,
     /// Whether a constraint says by itself what becomes of rows that violate it (ON CONFLICT REPLACE).
     pub(crate) resolves_conflicts: bool,
 }
@@ -48,8 +50,19 @@ impl Table {
             reference: spec.is_some_and(|spec| spec.reference),
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
+            parts: parts_of(&definition, spec),
             definition,
         }
+    }
+
+    /// Whether its columns lie in several column groups.
+    pub(crate) fn is_split(&self) -> bool {
+        self.parts.len() > 1
+    }
+
+    /// The column group whose partitions hold all of some columns; the first, if several do.
+    pub(crate) fn group_of(&self, columns: &[usize]) -> Option<usize> {
+        self.parts.iter().find(|part| part.holds(columns)).map(|part| part.group)
     }
 
     /// The definition alone.
@@ -95,6 +108,59 @@ impl Table {
     pub(crate) fn folded(&self, position: usize, stored: Value) -> Option<Value> {
         self.columns[position].known_collation().map(|collation| collation.fold(stored))
     }
+}
+
+/// A column group's share of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Part {
+    /// Position of the column group in its database.
+    pub(crate) group: usize,
+    /// Positions of the columns that lie there, in order; the key columns lie in each part.
+    pub(crate) columns: Vec<usize>,
+    /// Those of them that lie nowhere else or, in the anchor's part, are read from there.
+    pub(crate) own: Vec<usize>,
+}
+
+impl Part {
+    /// Whether all of some columns lie there.
+    pub(crate) fn holds(&self, columns: &[usize]) -> bool {
+        columns.iter().all(|column| self.columns.contains(column))
+    }
+}
+
+/// How the catalog says that the columns lie in column groups.
+pub(crate) fn parts_of(table: &Definition, spec: Option<&TableSpec>) -> Vec<Part> {
+    let groups = spec.map(|spec| spec.column_groups.as_slice()).unwrap_or_default();
+    let key = spec.map(|spec| repeated_columns(table, &spec.partition_key)).unwrap_or_default();
+    let elsewhere: Vec<usize> =
+        groups.iter().skip(1).flatten().filter_map(|name| table.column(name)).collect();
+    let anchor: Vec<usize> =
+        (0..table.columns.len()).filter(|position| !elsewhere.contains(position)).collect();
+    let mut parts = vec![Part { group: 0, own: anchor.clone(), columns: anchor }];
+    for (group, names) in groups.iter().enumerate().skip(1).filter(|(_, names)| !names.is_empty()) {
+        let own: Vec<usize> = names.iter().filter_map(|name| table.column(name)).collect();
+        let lies_there = |position: &usize| own.contains(position) || key.contains(position);
+        parts.push(Part { group, columns: (0..table.columns.len()).filter(lies_there).collect(), own });
+    }
+    parts
+}
+
+/// The columns that lie in every column group: those of the partition key and of the primary key.
+pub(crate) fn repeated_columns(table: &Definition, partition_key: &[String]) -> Vec<usize> {
+    let mut columns: Vec<usize> = partition_key.iter().filter_map(|name| table.column(name)).collect();
+    columns.extend(&table.primary_key);
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// Names of the system's columns in the tables of split tables begin so; a client's must not.
+pub(crate) const STAMP_PREFIX: &str = "_column_group_";
+
+/// The column that tells the versions of a row's part in a column group apart. It stands in the group's own
+/// partition and in the anchor's.
+pub(crate) fn stamp_column(group: usize) -> String {
+    format!("{STAMP_PREFIX}{group}")
 }
 
 /// Whether the words ON CONFLICT are in the text of a table; a comment that has them does no harm.

@@ -123,7 +123,7 @@ fn in_place(parts: &Parts<'_>, target: &Table, checked: &Checked) -> InPlace {
         None => target.resolves_conflicts && parts.assigned.is_some(),
     };
     let replaces = may_replace && !target.global_indexes.is_empty();
-    if moves || replaces {
+    if moves || replaces || target.is_split() {
         return InPlace::Never;
     }
     let stops_midway = matches!(parts.conflict, Some(ResolveType::Fail | ResolveType::Rollback));

@@ -33,8 +33,16 @@ pub struct Partitions {
 impl Partitions {
     /// `asked` of the buckets of a database.
     pub(crate) fn of(database: &Database, asked: Vec<usize>) -> Partitions {
-        let pruned = (0..database.buckets.len()).filter(|bucket| !asked.contains(bucket)).collect();
-        Partitions { asked, pruned }
+        Partitions::of_group(database, 0, &asked)
+    }
+
+    /// The same in the partitions of a column group.
+    pub(crate) fn of_group(database: &Database, group: usize, asked: &[usize]) -> Partitions {
+        let indexes = |wanted: bool| {
+            let buckets = (0..database.buckets.len()).filter(move |bucket| asked.contains(bucket) == wanted);
+            buckets.map(|bucket| database.partition_index(group, bucket)).collect()
+        };
+        Partitions { asked: indexes(true), pruned: indexes(false) }
     }
 }
 
@@ -51,13 +59,27 @@ impl PlanNode {
 
     /// The client's text, unchanged, on one partition.
     pub(crate) fn single(database: &Database, partition: usize) -> PlanNode {
-        PlanNode::new("SINGLE", "").on(Partitions::of(database, vec![partition]))
+        let buckets = database.buckets.len();
+        let partitions = Partitions::of_group(database, partition / buckets, &[partition % buckets]);
+        PlanNode::new("SINGLE", "").on(partitions)
     }
 
-    /// A text that reads from partitions what is worked on at the coordinator.
+    /// A text that reads from partitions what is worked on at the coordinator; several for a table whose
+    /// columns are needed from several column groups.
     pub(crate) fn fragment(source: &Source, database: &Database, params: &[Value]) -> PlanNode {
         let buckets = source.route.buckets(database, &source.table, params);
-        PlanNode::new("FRAGMENT", source.fragment(params).sql).on(Partitions::of(database, buckets))
+        let mut pieces: Vec<PlanNode> = source
+            .pieces()
+            .iter()
+            .map(|piece| {
+                let sql = piece.statement(&source.table, params).sql;
+                PlanNode::new("FRAGMENT", sql).on(Partitions::of_group(database, piece.group, &buckets))
+            })
+            .collect();
+        match pieces.len() {
+            1 => pieces.remove(0),
+            _ => PlanNode::new("REJOIN", format!("column groups of {}", source.table.name)).over(pieces),
+        }
     }
 
     /// The step with the partitions that it touches.

@@ -102,7 +102,7 @@ fn routable(target: &Table, conflict: Option<ResolveType>, upsert: Option<&Upser
         (None, _) if target.resolves_conflicts => false,
         (None, None) => true,
         (Some(ResolveType::Fail | ResolveType::Rollback), _) => false,
-        _ if !target.global_indexes.is_empty() => false,
+        _ if !target.global_indexes.is_empty() || target.is_split() => false,
         (_, None) => true,
         // What it sets might come out differently for each copy.
         (_, Some(_)) if target.reference => false,

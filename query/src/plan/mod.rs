@@ -7,23 +7,24 @@
 
 mod change;
 mod describe;
+mod groups;
 mod insert;
 mod join;
+mod piece;
 mod read;
 mod rules;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use common::catalog::Database;
-use common::names::quote_identifier;
-use common::protocol::{Params, Statement};
+use common::protocol::Params;
 use common::{Error, Result, Value};
 
 pub(crate) use change::{Change, plan_change};
 pub use describe::{Partitions, PlanNode, PlanRow};
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
 pub(crate) use join::{Objects, View};
+pub(crate) use piece::Piece;
 pub(crate) use read::{Read, plan_read};
 pub use rules::{Rule, Rules};
 
@@ -92,41 +93,6 @@ impl Source {
             route: Route::default(),
             filters: Vec::new(),
         }
-    }
-
-    /// The statement that reads it from a partition, its rows in the order of their keys.
-    pub(crate) fn fragment(&self, params: &[Value]) -> Statement {
-        let table = &self.table;
-        let mut columns: Vec<String> = table.rowid_name.map(str::to_owned).into_iter().collect();
-        columns.extend(self.columns.iter().map(|&position| quote_identifier(&table.columns[position].name)));
-        if columns.is_empty() {
-            columns.push("NULL".to_owned());
-        }
-        let mut given = Vec::new();
-        let conditions: Option<Vec<String>> =
-            self.filters.iter().map(|filter| filter.render(params, &mut given)).collect();
-        let mut sql = format!("SELECT {} FROM {}", columns.join(", "), quote_identifier(&table.name));
-        match conditions {
-            Some(conditions) if !conditions.is_empty() => {
-                let _ = write!(sql, " WHERE {}", conditions.join(" AND "));
-            }
-            Some(_) => {}
-            // A parameter is missing; the client's text will be refused for it.
-            None => given.clear(),
-        }
-        let order: Vec<String> = match table.rowid_name {
-            Some(rowid) => vec![rowid.to_owned()],
-            None => table
-                .primary_key
-                .iter()
-                .map(|&position| quote_identifier(&table.columns[position].name))
-                .collect(),
-        };
-        if !order.is_empty() {
-            let _ = write!(sql, " ORDER BY {}", order.join(", "));
-        }
-        let params = if given.is_empty() { Params::None } else { Params::Positional(given) };
-        Statement { sql, params }
     }
 }
 

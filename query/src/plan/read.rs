@@ -6,7 +6,7 @@ use common::Value;
 use common::catalog::Database;
 
 use super::join::{self, Objects, Reference};
-use super::{PlanNode, Rule, Rules, Source, describe};
+use super::{PlanNode, Rule, Rules, Source, describe, groups};
 use crate::ast::Select;
 use crate::filter::Filter;
 use crate::route::Route;
@@ -21,10 +21,12 @@ pub(crate) struct Read {
     /// For each place where the statement names a table, where the rows are that matter there; none if the
     /// statement is not understood. If all lead to one bucket, the statement can be answered there.
     routes: Vec<(Arc<Table>, Route)>,
+    /// The column group whose partitions have every column that is needed, if the text may run there.
+    group: usize,
 }
 
 impl Read {
-    /// The one bucket that can answer the client's text by itself.
+    /// The one partition, by index, that can answer the client's text by itself.
     pub(crate) fn single(&self, database: &Database, params: &[Value]) -> Option<usize> {
         let mut found = None;
         // A reference table can be read wherever the others are.
@@ -39,7 +41,21 @@ impl Read {
         }
         let any =
             || self.routes.first().and_then(|(table, route)| route.buckets(database, table, params).pop());
-        found.or_else(any)
+        found.or_else(any).map(|bucket| database.partition_index(self.group, bucket))
+    }
+
+    /// The same on the partitions of the column group that has all that is needed; without one, only gathering
+    /// is left.
+    pub(crate) fn within_a_group(self, select: Option<&Select>) -> Read {
+        match groups::common(select, &self.sources) {
+            Some(group) => Read { group, ..self },
+            None => self.gathered(),
+        }
+    }
+
+    /// The same without what partitions could answer by themselves.
+    pub(crate) fn gathered(self) -> Read {
+        Read { routes: Vec::new(), ..self }
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
@@ -86,7 +102,7 @@ pub(crate) fn plan_read<'a>(
         }
     }
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
-    Read { sources, routes }
+    Read { sources, routes, group: 0 }
 }
 
 /// What is gathered of a table, given all places that name it.

@@ -6,8 +6,9 @@ use common::schema::{DeclaredColumn, DeclaredTable, Schema};
 use common::{Error, ErrorCode, Result};
 use serde_json::{Map, Value as Json};
 
-use super::SchemaChange;
+use super::column_groups::NamedGroups;
 use super::statement::{Said, define_with};
+use super::{SchemaChange, group_declaration};
 use crate::ast::{self, Cmd, CreateTableBody, Stmt};
 
 /// A declared table.
@@ -18,6 +19,7 @@ pub(super) struct Declaration {
     partition_key: Option<Vec<String>>,
     /// Every bucket has a copy of it.
     reference: bool,
+    column_groups: Option<NamedGroups>,
 }
 
 /// Reads the declarations and checks the types of their fields.
@@ -35,12 +37,6 @@ fn parse_table(table: &Json) -> Result<Declaration> {
     };
     let name = text(name, "the table's name")?;
     check_table_name(&name)?;
-    if present(fields, "column_groups").is_some() {
-        return Err(Error::not_supported(
-            "column groups are not supported yet",
-            "leave column_groups out: the table then has one group",
-        ));
-    }
     let reference = match present(fields, "reference") {
         None => false,
         Some(Json::Bool(reference)) => *reference,
@@ -66,7 +62,15 @@ fn parse_table(table: &Json) -> Result<Declaration> {
         ))
         .with_hint("every partition has all rows of a reference table"));
     }
-    Ok(Declaration { name, table: DeclaredTable { columns, indexes }, partition_key, reference })
+    let column_groups = present(fields, "column_groups").map(group_declaration::parse).transpose()?;
+    if reference && column_groups.is_some() {
+        return Err(Error::bad_request(format!(
+            "table {name} cannot be a reference table and have column groups"
+        ))
+        .with_hint("the rows of a reference table are kept whole"));
+    }
+    let table = DeclaredTable { columns, indexes };
+    Ok(Declaration { name, table, partition_key, reference, column_groups })
 }
 
 fn parse_column(column: &Json) -> Result<DeclaredColumn> {
@@ -147,7 +151,8 @@ fn check_type(data_type: &str) -> Result<()> {
 pub(super) fn change(database: &Database, declared: &[Declaration]) -> Result<SchemaChange> {
     let mut database = database.clone();
     let version = database.schema.version + 1;
-    let mut statements = Vec::new();
+    let mut change =
+        SchemaChange { schema: Schema::default(), statements: Vec::new(), group_statements: Vec::new() };
     for declaration in declared {
         if database.schema.table(&declaration.name).is_some() {
             return Err(Error::new(
@@ -162,20 +167,20 @@ pub(super) fn change(database: &Database, declared: &[Declaration]) -> Result<Sc
             said.references.insert(lower.clone());
         }
         if let Some(key) = &declaration.partition_key {
-            said.partition_keys.insert(lower, key.clone());
+            said.partition_keys.insert(lower.clone(), key.clone());
+        }
+        if let Some(groups) = &declaration.column_groups {
+            said.column_groups.insert(lower, groups.clone());
         }
         for sql in ddl(declaration) {
             if let Some(definition) = define_with(&database, &sql, &said)? {
                 database.schema = definition.change.schema;
-                statements.extend(definition.change.statements);
+                change.append(definition.change.statements, definition.change.group_statements);
             }
         }
     }
-    Ok(SchemaChange {
-        schema: Schema { version, ..database.schema },
-        statements,
-        group_statements: Vec::new(),
-    })
+    change.schema = Schema { version, ..database.schema };
+    Ok(change)
 }
 
 fn ddl(declaration: &Declaration) -> Vec<String> {

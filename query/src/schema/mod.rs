@@ -1,7 +1,10 @@
 //! Changes of a schema: from SQL text ([`statement`]) and from declarations by fields ([`declaration`]).
-//! [`spread`] decides how a table's rows are spread and what keeps its uniqueness over partitions.
+//! [`spread`] and [`column_groups`] decide how a table's rows are spread and what keeps its uniqueness over partitions.
 
+mod column_groups;
 mod declaration;
+mod group_ddl;
+mod group_declaration;
 mod spread;
 mod statement;
 
@@ -10,6 +13,7 @@ use common::schema::{ObjectKind, Schema, TableKind, collection_ddl};
 use common::{Error, ErrorCode, Result, names};
 use serde_json::Value as Json;
 
+pub use group_declaration::declare_column_groups;
 pub(crate) use statement::{Build, Definition, define, define_all};
 
 /// A checked change, ready to be carried out on every partition and then published.
@@ -22,6 +26,18 @@ pub struct SchemaChange {
     pub statements: Vec<String>,
     /// The same for each other column group.
     pub group_statements: Vec<Vec<String>>,
+}
+
+impl SchemaChange {
+    /// Adds statements behind those that are there.
+    fn append(&mut self, statements: Vec<String>, group_statements: Vec<Vec<String>>) {
+        self.statements.extend(statements);
+        let groups = self.group_statements.len().max(group_statements.len());
+        self.group_statements.resize(groups, Vec::new());
+        for (all, more) in self.group_statements.iter_mut().zip(group_statements) {
+            all.extend(more);
+        }
+    }
 }
 
 /// The change that creates tables declared by fields (`tables` of `POST /databases`, or one table of

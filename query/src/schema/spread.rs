@@ -8,7 +8,8 @@ use common::value::Affinity;
 use common::{Error, Result};
 use sqlite::schema::{Generated, Index, IndexOrigin, Table};
 
-use crate::table::{Key, key_of};
+use super::column_groups::part_of_index;
+use crate::table::{Key, Part, key_of};
 
 /// The column of a hidden table that holds the rowid of the row indexed.
 const ROWID_COLUMN: &str = "_rowid";
@@ -41,6 +42,7 @@ pub(super) fn new_spec(
     table: &Table,
     partition_key: Vec<String>,
     reference: bool,
+    column_groups: Vec<Vec<String>>,
     declared: Option<DeclaredTable>,
 ) -> TableSpec {
     TableSpec {
@@ -51,7 +53,7 @@ pub(super) fn new_spec(
         global_indexes: Vec::new(),
         next_rowid: 1,
         rowids_set_by_client: false,
-        column_groups: Vec::new(),
+        column_groups,
         declared,
     }
 }
@@ -90,20 +92,34 @@ pub(super) fn check(table: &Table, spec: &TableSpec) -> Result<()> {
     Ok(())
 }
 
+/// Where rows lie, as far as uniqueness is concerned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placing<'a> {
+    /// The table's parts in column groups.
+    pub(super) parts: &'a [Part],
+    /// Whether all rows lie in one bucket.
+    pub(super) one_bucket: bool,
+}
+
 /// The global indexes that a table needs; those that it has keep their tables, new ones take the numbers
 /// from `next` on.
-pub(super) fn global_indexes(table: &Table, spec: &TableSpec, next: &mut u64) -> Result<Vec<GlobalIndex>> {
+pub(super) fn global_indexes(
+    table: &Table,
+    spec: &TableSpec,
+    placing: Placing<'_>,
+    next: &mut u64,
+) -> Result<Vec<GlobalIndex>> {
     if spec.reference {
         // Each copy sees all rows.
         return Ok(Vec::new());
     }
     let key = key_of(table, &spec.partition_key);
     let mut wanted: Vec<(Option<String>, Vec<String>)> = Vec::new();
-    if let (Some(alias), Key::Columns(_)) = (table.rowid_alias, &key) {
+    if let (Some(alias), Key::Columns(_), false) = (table.rowid_alias, &key, placing.one_bucket) {
         wanted.push((None, vec![table.columns[alias].name.clone()]));
     }
     for index in table.indexes.iter().filter(|index| index.unique) {
-        if let Some(columns) = indexed_globally(table, index, &key)? {
+        if let Some(columns) = indexed_globally(table, index, &key, placing)? {
             let name = (index.origin == IndexOrigin::Statement).then(|| index.name.clone());
             wanted.push((name, columns));
         }
@@ -132,10 +148,18 @@ pub(super) fn global_indexes(table: &Table, spec: &TableSpec, next: &mut u64) ->
 }
 
 /// The columns of a unique index whose equal rows may lie in different buckets, or `None` if they cannot.
-fn indexed_globally(table: &Table, index: &Index, key: &Key) -> Result<Option<Vec<String>>> {
+fn indexed_globally(
+    table: &Table,
+    index: &Index,
+    key: &Key,
+    placing: Placing<'_>,
+) -> Result<Option<Vec<String>>> {
     let unsupported = |what: &str| {
         Error::not_supported(
-            format!("{what} must contain the partition key (table {})", table.name),
+            format!(
+                "{what} must lie in one column group and contain the partition key (table {})",
+                table.name
+            ),
             "add the partition key's columns to it, or create the database with one partition",
         )
     };
@@ -152,7 +176,10 @@ fn indexed_globally(table: &Table, index: &Index, key: &Key) -> Result<Option<Ve
         Key::Rowid => table.rowid_alias.into_iter().collect(),
         Key::Columns(columns) => columns.clone(),
     };
-    if !key_columns.is_empty() && key_columns.iter().all(|column| plain.contains(column)) {
+    let in_one_bucket = placing.one_bucket
+        || !key_columns.is_empty() && key_columns.iter().all(|column| plain.contains(column));
+    let in_one_part = placing.parts.len() == 1 || part_of_index(placing.parts, index).is_some();
+    if in_one_bucket && in_one_part {
         return Ok(None);
     }
     if index.partial {

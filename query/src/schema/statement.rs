@@ -8,9 +8,12 @@ use common::names::{check_table_name, quote_identifier};
 use common::schema::{DeclaredTable, GlobalIndex, ObjectKind, Schema, SchemaObject, TableSpec};
 use common::{Error, ErrorCode, Result};
 
+use super::column_groups::{self, NamedGroups};
+use super::spread::Placing;
 use super::{SchemaChange, spread};
 use crate::ast::{self, AlterTableBody, Cmd, CreateTableBody, Stmt};
 use crate::shadow::Shadow;
+use crate::table::parts_of;
 
 /// What a statement of DDL does.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +80,8 @@ pub(super) struct Said {
     pub(super) declared: BTreeMap<String, DeclaredTable>,
     /// Names in lower case of those that every bucket has a copy of.
     pub(super) references: BTreeSet<String>,
+    /// By name in lower case.
+    pub(super) column_groups: BTreeMap<String, NamedGroups>,
 }
 
 /// Checks a statement of DDL; `None` if it changes nothing (IF NOT EXISTS, IF EXISTS).
@@ -112,7 +117,7 @@ pub(crate) fn define_all(database: &Database, statements: &[&str]) -> Result<Opt
                         all.builds.push(build);
                     }
                 }
-                all.change.statements.extend(next.change.statements);
+                all.change.append(next.change.statements, next.change.group_statements);
                 all.made.extend(next.made);
                 all.renames |= next.renames;
                 all
@@ -179,11 +184,18 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
         _ => (sql.to_owned(), None),
     };
     let mut schema = Schema { version: database.schema.version + 1, objects, tables: BTreeMap::new() };
-    let mut statements = vec![text];
-    let (builds, made) = spread_tables(database, &mut schema, &kind, said, &mut statements)?;
+    let mut hidden = Vec::new();
+    let (builds, made) = spread_tables(database, &mut schema, &kind, said, &mut hidden)?;
+    let (mut statements, group_statements) = if database.column_groups.len() == 1 {
+        (vec![text], Vec::new())
+    } else {
+        let mut groups = column_groups::statements(database, &schema, &statement, &kind, &text)?;
+        (groups.remove(0), groups)
+    };
+    statements.extend(hidden);
     let renames = matches!(kind, Kind::RenameTable { .. } | Kind::RenameColumn { .. });
     Ok(Some(Definition {
-        change: SchemaChange { schema, statements, group_statements: Vec::new() },
+        change: SchemaChange { schema, statements, group_statements },
         fill,
         builds,
         made,
@@ -192,7 +204,7 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
 }
 
 /// What matters of a statement beyond the objects that it leaves.
-enum Kind {
+pub(super) enum Kind {
     /// CREATE TABLE … AS SELECT.
     Copy { table: String, query: String },
     /// ALTER TABLE … RENAME TO.
@@ -267,7 +279,6 @@ fn spread_tables(
     statements: &mut Vec<String>,
 ) -> Result<(Vec<Build>, BTreeSet<String>)> {
     let before = &database.schema.tables;
-    let several = database.buckets.len() > 1;
     let hidden_before: BTreeSet<String> =
         before.values().flat_map(|spec| &spec.global_indexes).map(|index| index.table.clone()).collect();
     let mut next = hidden_before
@@ -287,17 +298,35 @@ fn spread_tables(
                 let reference = said.references.contains(&lower);
                 let own = said.partition_keys.get(&lower).map(Vec::as_slice);
                 let key = if reference { Vec::new() } else { spread::partition_key(database, &table, own)? };
-                spread::new_spec(&table, key, reference, said.declared.get(&lower).cloned())
+                let groups = if reference {
+                    Vec::new()
+                } else {
+                    let said_groups = said.column_groups.get(&lower);
+                    column_groups::of_new_table(database, &table, &key, said_groups)?
+                };
+                spread::new_spec(&table, key, reference, groups, said.declared.get(&lower).cloned())
             }
         };
-        if several {
+        column_groups::check_references(database, &table)?;
+        let parts = parts_of(&table, Some(&spec));
+        if database.buckets.len() > 1 || parts.len() > 1 {
             check_key_is_there(&table, &spec)?;
             spread::check(&table, &spec)?;
-            let indexes = spread::global_indexes(&table, &spec, &mut next)?;
+            let placing = Placing { parts: &parts, one_bucket: database.buckets.len() == 1 };
+            let indexes = spread::global_indexes(&table, &spec, placing, &mut next)?;
             for index in indexes.iter().filter(|index| !hidden_before.contains(&index.table)) {
                 let ddl = spread::index_table_ddl(&table, index);
                 if is_new {
                     statements.push(ddl);
+                } else if parts.len() > 1 {
+                    return Err(Error::not_supported(
+                        format!(
+                            "a UNIQUE index over several column groups or without the partition key cannot be \
+                             added to table {}, whose columns lie in several groups",
+                            table.name
+                        ),
+                        "declare it UNIQUE when the table is made",
+                    ));
                 } else {
                     builds.push(Build { table: table.name.clone(), index: index.clone(), ddl });
                 }
@@ -330,6 +359,7 @@ fn known_spec(before: &BTreeMap<String, TableSpec>, kind: &Kind, name: &str) -> 
     {
         let columns = spec.partition_key.iter_mut();
         let columns = columns.chain(spec.global_indexes.iter_mut().flat_map(|index| &mut index.columns));
+        let columns = columns.chain(spec.column_groups.iter_mut().flatten());
         let declared = spec.declared.iter_mut().flat_map(|declared| &mut declared.columns);
         for column in columns.chain(declared.map(|column| &mut column.name)) {
             if column.eq_ignore_ascii_case(from) {

@@ -10,6 +10,7 @@ use futures_channel::{mpsc, oneshot};
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use sqlite::{Budget, Flow, MergeDatabase};
 
+use super::rejoin::Joint;
 use super::relations::{Filled, Purpose, Relation, Relations, fill};
 use super::waiting::{Waiting, Watch};
 use crate::Planner;
@@ -34,12 +35,23 @@ pub(super) fn relations(
     let views = database.schema.objects.iter();
     let views = views.filter(|object| object.kind == common::schema::ObjectKind::View);
     let tables = sources.iter().map(|source| {
-        let statement = source.fragment(values);
         let buckets = source.route.buckets(database, &source.table, values);
+        let (mut fragments, mut joints) = (Vec::new(), Vec::new());
+        match source.pieces().as_slice() {
+            [piece] => {
+                let statement = piece.statement(&source.table, values);
+                let index = |bucket| database.partition_index(piece.group, bucket);
+                fragments.extend(buckets.into_iter().map(|bucket| (index(bucket), statement.clone())));
+            }
+            _ => {
+                joints.extend(buckets.into_iter().map(|bucket| Joint::new(database, source, bucket, values)))
+            }
+        }
         Relation {
             table: std::sync::Arc::clone(&source.table),
             columns: source.columns.clone(),
-            fragments: buckets.into_iter().map(|bucket| (bucket, statement.clone())).collect(),
+            fragments,
+            joints,
             rows_expected: None,
         }
     });

@@ -9,6 +9,7 @@ use common::protocol::WorkItem;
 use common::schema::GlobalIndex;
 use common::{Error, Result, Value};
 
+use super::group_images;
 use crate::Planner;
 use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
 
@@ -96,10 +97,13 @@ impl RoutedTable {
         match (from, to) {
             (Some(from), Some(to)) if from != to => {
                 let ((old_key, old_row), (key, row)) = (old.unwrap_or_default(), new.unwrap_or_default());
-                images.push(from, &table.name, RowChange::Delete { key: old_key, old_row: Some(old_row) });
-                images.push(to, &table.name, RowChange::Insert { key, row });
+                let gone = RowChange::Delete { key: old_key, old_row: Some(old_row) };
+                group_images::push(planner.database(), &table, from, gone, images);
+                group_images::push(planner.database(), &table, to, RowChange::Insert { key, row }, images);
             }
-            (Some(bucket), _) | (None, Some(bucket)) => images.push(bucket, &table.name, change),
+            (Some(bucket), _) | (None, Some(bucket)) => {
+                group_images::push(planner.database(), &table, bucket, change, images);
+            }
             (None, None) => {}
         }
         Ok(())

@@ -6,7 +6,7 @@ use common::{Error, Result, Value};
 
 use super::images::{Images, index_row};
 use super::write::{Combine, Pending};
-use super::{evaluate, gather};
+use super::{evaluate, gather, whole_rows};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Insert, InsertSource, Place, Planned};
@@ -113,6 +113,12 @@ pub(crate) async fn insert_rows(
 ) -> Result<Pending> {
     if rows.rows.is_empty() {
         return Ok(Pending::default());
+    }
+    if table.is_split() {
+        let (_, allocated) = add_rowids(access, table, &mut rows).await?;
+        let allocated = allocated.map(|(first, count)| (table.name.clone(), first, count));
+        let statements = statements(1, rows.clone(), &vec![0; rows.rows.len()], text);
+        return whole_rows::insert(planner, access, table, statements, allocated).await;
     }
     if planner.buckets() == 1 {
         // SQLite evaluates defaults and allocates rowids there by itself.

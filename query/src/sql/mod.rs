@@ -8,15 +8,19 @@
 //!    sent at once.
 
 mod batch;
+mod cursor;
 mod define;
 mod gather;
+mod group_images;
 mod images;
 mod index_build;
 mod insert;
 pub(crate) mod ordered;
+mod rejoin;
 mod relations;
 mod verify;
 mod waiting;
+mod whole_rows;
 mod write;
 mod write_back;
 

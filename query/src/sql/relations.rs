@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlite::{Gathered, MergeDatabase, RowSource, Workspace};
 
 use super::ordered::merge_ordered;
+use super::rejoin::Joint;
 use super::waiting::{Waiting, time_is_up};
 use crate::access::{PartitionAccess, RowBlocks};
 use crate::table::Table;
@@ -43,6 +44,8 @@ pub(crate) struct Relation {
     pub(crate) columns: Vec<usize>,
     /// What each partition is asked; each answers its rows in the order of their keys.
     pub(crate) fragments: Vec<(usize, Statement)>,
+    /// What is put together of several column groups, bucket by bucket, in place of fragments.
+    pub(crate) joints: Vec<Joint>,
     /// How many rows are expected.
     pub(crate) rows_expected: Option<u64>,
 }
@@ -58,7 +61,9 @@ impl Relation {
 
     /// Whether its rows can be put into one order as they arrive.
     fn can_stream(&self) -> bool {
-        self.table.rowid_name.is_some() || self.fragments.len() <= 1
+        let in_order = self.table.rowid_name.is_some() || self.fragments.len() <= 1;
+        // Parts of rows that do not fit are read again, while the request lasts.
+        in_order && self.joints.is_empty()
     }
 }
 
@@ -186,6 +191,12 @@ async fn load(
                 let opened = access.stream(*partition, statement.clone());
                 let blocks =
                     async move { Ok::<_, Error>(opened.await?.blocks.map_ok(move |block| (index, block))) };
+                stream::once(blocks).try_flatten().boxed()
+            }));
+            fragments.extend(relation.joints.iter().map(|joint| {
+                let blocks = async move {
+                    Ok::<_, Error>(joint.open(access).await?.map_ok(move |block| (index, block)))
+                };
                 stream::once(blocks).try_flatten().boxed()
             }));
         }

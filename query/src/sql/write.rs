@@ -241,9 +241,12 @@ async fn refused(
     Refusal { error, again, unentered: Vec::new() }
 }
 
-fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> StatementResult {
+pub(super) fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> StatementResult {
     let (header, rowids) = match combine {
-        Combine::Known(result) => return *result,
+        Combine::Known(mut result) => {
+            cut(&mut result, max_rows);
+            return *result;
+        }
         Combine::Sum { header, rowids } => (header, rowids),
     };
     // Each partition tells the last row that it inserted; the last of these in the statement's order counts.
@@ -265,19 +268,24 @@ fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> Sta
         }
     }
     sum.rows = joined(&blocks);
-    if sum.rows.rows > max_rows {
-        sum.truncated = true;
-        if let Ok(mut rows) = sum.rows.to_values() {
-            rows.truncate(max_rows as usize);
-            sum.rows = RowBlock::from_values(sum.columns.len(), &rows);
-        }
-    }
+    cut(&mut sum, max_rows);
     if let Some((columns, types)) = header {
         (sum.columns, sum.types) = (columns, types);
         sum.rows.columns = u32::try_from(sum.columns.len()).unwrap_or(u32::MAX);
     }
     sum.last_insert_rowid = last.or(sum.last_insert_rowid);
     sum
+}
+
+/// Leaves out the rows past a limit.
+fn cut(result: &mut StatementResult, max_rows: u32) {
+    if result.rows.rows > max_rows {
+        result.truncated = true;
+        if let Ok(mut rows) = result.rows.to_values() {
+            rows.truncate(max_rows as usize);
+            result.rows = RowBlock::from_values(result.columns.len(), &rows);
+        }
+    }
 }
 
 fn joined(blocks: &[RowBlock]) -> RowBlock {

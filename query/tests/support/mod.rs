@@ -29,6 +29,17 @@ struct File {
     schema_version: u64,
 }
 
+/// Into how many buckets and column groups a database is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub buckets: u32,
+    pub groups: usize,
+}
+
+/// Divided by rows, by columns, and by both.
+pub const LAYOUTS: [Layout; 3] =
+    [Layout { buckets: 8, groups: 1 }, Layout { buckets: 1, groups: 3 }, Layout { buckets: 4, groups: 2 }];
+
 pub struct Cluster {
     folder: tempfile::TempDir,
     files: Vec<Mutex<File>>,
@@ -59,14 +70,35 @@ impl Cluster {
         Cluster::new(PartitionMethod::Hash, hash_ranges(buckets), key)
     }
 
+    /// As many buckets and column groups.
+    pub fn layout(layout: Layout, key: Option<&str>) -> Cluster {
+        let groups = (1..=layout.groups).map(|number| format!("g{number}")).collect();
+        Cluster::divided(PartitionMethod::Hash, hash_ranges(layout.buckets), groups, key)
+    }
+
     pub fn ranged(points: &[Value], key: &str) -> Cluster {
         Cluster::new(PartitionMethod::Range, key_ranges(points).unwrap(), Some(key))
     }
 
     fn new(method: PartitionMethod, ranges: Vec<BucketRange>, key: Option<&str>) -> Cluster {
+        Cluster::divided(method, ranges, one_column_group(), key)
+    }
+
+    fn divided(
+        method: PartitionMethod,
+        ranges: Vec<BucketRange>,
+        column_groups: Vec<String>,
+        key: Option<&str>,
+    ) -> Cluster {
         // Files that live for a moment need no disk, where the system has memory to mount.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let files = (0..ranges.len())
+        let (buckets, groups) = (ranges.len(), column_groups.len());
+        let partition_type = match (buckets, groups) {
+            (_, 1) => PartitionType::Horizontal,
+            (1, _) => PartitionType::Vertical,
+            _ => PartitionType::Mixed,
+        };
+        let files = (0..buckets * groups)
             .map(|bucket| {
                 let location = Location::file(folder.path().join(format!("p{bucket}.db")));
                 let applier = Applier::create(&location, &SystemState::default()).unwrap();
@@ -75,14 +107,20 @@ impl Cluster {
                 Mutex::new(File { applier, executor, reader, schema_version: 0 })
             })
             .collect();
-        let buckets = (1..)
-            .zip(ranges)
-            .map(|(id, range)| Bucket { range, partitions: vec![PartitionId(id)], epoch: 1 })
+        let partition = |group: usize, bucket: usize| PartitionId((group * buckets + bucket) as u64 + 1);
+        let buckets = ranges
+            .into_iter()
+            .enumerate()
+            .map(|(bucket, range)| Bucket {
+                range,
+                partitions: (0..groups).map(|group| partition(group, bucket)).collect(),
+                epoch: 1,
+            })
             .collect();
         let database = Arc::new(Database {
             name: "d".into(),
             kind: DatabaseKind::Sql,
-            partition_type: PartitionType::Horizontal,
+            partition_type,
             partition_key: key.map(str::to_owned),
             method,
             replication_factor: 1,
@@ -90,7 +128,7 @@ impl Cluster {
             schema: Schema::default(),
             schema_change: None,
             buckets,
-            column_groups: one_column_group(),
+            column_groups,
             created_at: 0,
         });
         let rules = Rules::default().verifying();
@@ -318,7 +356,7 @@ impl PartitionAccess for Session<'_> {
         if entry.1 || self.cluster.reuses_rowids {
             let mut next = None;
             let sql = format!("SELECT max(rowid) FROM \"{table}\"");
-            for bucket in 0..self.cluster.files.len() {
+            for bucket in 0..self.cluster.database().buckets.len() {
                 let statement = Statement { sql: sql.clone(), params: Params::None };
                 let found = self.read_now(bucket, &statement, 1)?.rows.to_values().unwrap();
                 if let Value::Integer(greatest) = found[0][0] {
@@ -357,10 +395,15 @@ impl PartitionAccess for Session<'_> {
         if cluster.database().schema.version + 1 != version {
             return Err(Error::new(ErrorCode::StaleSchema, "the schema has changed meanwhile"));
         }
-        for file in &cluster.files {
+        let buckets = cluster.database().buckets.len();
+        for (index, file) in cluster.files.iter().enumerate() {
+            let statements = match index / buckets {
+                0 => change.statements.as_slice(),
+                group => change.group_statements.get(group - 1).map(Vec::as_slice).unwrap_or_default(),
+            };
             let mut file = file.lock().unwrap();
             file.applier.begin()?;
-            match file.applier.change_schema(version, &change.statements) {
+            match file.applier.change_schema(version, statements) {
                 Ok(changed) => {
                     assert!(changed, "a schema version was used twice");
                     file.applier.commit()?;

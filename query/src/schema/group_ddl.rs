@@ -1,0 +1,70 @@
+//! The statement that makes a column group's part of a table.
+
+use common::names::quote_identifier;
+use sqlite::schema::{Column, Index, IndexOrigin};
+
+use super::column_groups::part_of_index;
+use crate::table::{Part, Table, stamp_column};
+
+/// Makes a part: stamps, columns, keys, and what is unique within it.
+pub(super) fn create_part(table: &Table, part: &Part) -> String {
+    let is_anchor = part.group == table.parts[0].group;
+    let stamped = table.parts[1..].iter().filter(|other| is_anchor || other.group == part.group);
+    let mut items: Vec<String> =
+        stamped.map(|other| format!("{} BLOB", quote_identifier(&stamp_column(other.group)))).collect();
+    for &position in &part.columns {
+        let mut text = column(&table.columns[position]);
+        if table.rowid_alias == Some(position) {
+            text.push_str(" PRIMARY KEY");
+        }
+        items.push(text);
+    }
+    if table.without_rowid {
+        let key: Vec<String> = table
+            .primary_key
+            .iter()
+            .map(|&position| quote_identifier(&table.columns[position].name))
+            .collect();
+        items.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    }
+    let constraints = table.indexes.iter().filter(|index| is_constraint(table, index));
+    let here = constraints
+        .filter(|index| part_of_index(&table.parts, index).is_some_and(|found| found.group == part.group));
+    items.extend(here.map(|index| unique_constraint(table, index)));
+    let options = match (table.without_rowid, table.strict) {
+        (true, true) => " WITHOUT ROWID, STRICT",
+        (true, false) => " WITHOUT ROWID",
+        (false, true) => " STRICT",
+        (false, false) => "",
+    };
+    format!("CREATE TABLE {} ({}){options}", quote_identifier(&table.name), items.join(", "))
+}
+
+/// Name, type and collation.
+pub(super) fn column(column: &Column) -> String {
+    let (name, collation) = (quote_identifier(&column.name), quote_identifier(&column.collation));
+    format!("{name} {} COLLATE {collation}", column.declared_type)
+}
+
+fn is_constraint(table: &Table, index: &Index) -> bool {
+    match index.origin {
+        IndexOrigin::Statement => false,
+        IndexOrigin::Unique => true,
+        IndexOrigin::PrimaryKey => !table.without_rowid,
+    }
+}
+
+fn unique_constraint(table: &Table, index: &Index) -> String {
+    let columns = index.terms.iter().filter_map(|term| Some((&table.columns[term.column?], term)));
+    let terms: Vec<String> = columns
+        .map(|(column, term)| {
+            format!("{} COLLATE {}", quote_identifier(&column.name), quote_identifier(&term.collation))
+        })
+        .collect();
+    // A single INTEGER column as PRIMARY KEY would become the rowid.
+    let only = if let [term] = index.terms.as_slice() { term.column } else { None };
+    let is_integer =
+        only.is_some_and(|column| table.columns[column].declared_type.eq_ignore_ascii_case("INTEGER"));
+    let word = if index.origin == IndexOrigin::PrimaryKey && !is_integer { "PRIMARY KEY" } else { "UNIQUE" };
+    format!("{word} ({})", terms.join(", "))
+}

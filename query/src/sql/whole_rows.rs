@@ -1,0 +1,74 @@
+//! INSERT into tables whose columns lie in several column groups: no partition sees the whole row, so rows are
+//! made and checked here, by the client's own DDL, and sent as images. What other rows say about them (what is
+//! unique) the partitions decide.
+
+use common::protocol::{Statement, StatementResult, WorkItem};
+use common::{Error, Result};
+use sqlite::MergeDatabase;
+
+use super::gather::budget;
+use super::images;
+use super::waiting::Waiting;
+use super::write::{Combine, Pending, combined};
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::table::Table;
+
+/// Runs the statements, which insert some rows each, over an empty table, and turns the rows into work.
+pub(super) async fn insert(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Table,
+    work: Vec<(usize, WorkItem)>,
+    allocated: Option<(String, i64, u64)>,
+) -> Result<Pending> {
+    let made = make(planner, access, table, work).await;
+    match made {
+        Ok((result, images)) => Ok(Pending {
+            work: images,
+            combine: Combine::Known(Box::new(result)),
+            allocated,
+            ..Pending::default()
+        }),
+        Err(error) => {
+            if let Some((table, first, count)) = allocated {
+                access.release_rowids(&table, first, count).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn make(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Table,
+    work: Vec<(usize, WorkItem)>,
+) -> Result<(StatementResult, Vec<(usize, WorkItem)>)> {
+    let statements: Vec<Statement> = work
+        .into_iter()
+        .filter_map(|(_, item)| match item {
+            WorkItem::Statement(statement) => Some(statement),
+            _ => None,
+        })
+        .collect();
+    let (workspace, ddl) = (access.workspace(), table.sql.clone());
+    let waiting = Waiting::new(workspace.clone(), access.deadline());
+    let watch = waiting.watch();
+    let uniques: Vec<String> = table.indexes.iter().filter_map(|index| index.sql.clone()).collect();
+    let made = access
+        .compute(move || {
+            let mut merge = MergeDatabase::new(&workspace)?;
+            merge.create(&ddl)?;
+            for sql in &uniques {
+                merge.create(sql)?;
+            }
+            merge.write(&statements, &budget(u32::MAX, &|| watch.is_over()))
+        })
+        .await;
+    waiting.answered();
+    let (results, effects) = made.map_err(|failure| Error { statement: None, ..Error::from(failure) })?;
+    let routed = images::route(planner, effects)?;
+    let result = combined(Combine::default(), results, u32::MAX);
+    Ok((result, routed.images.into_work().collect()))
+}
