@@ -21,14 +21,20 @@ pub enum DocumentId {
 }
 
 impl DocumentId {
-    /// As it stands in a path: text that would be read as a number is put in quotes.
+    /// As it stands in a path. Text is put in quotes where it would be read as something else: as a number, as
+    /// quotes around another text, as no segment at all, or as a step within the path.
     fn to_segment(&self) -> String {
         match self {
             DocumentId::Integer(number) => number.to_string(),
-            DocumentId::Text(text) if text.parse::<i64>().is_ok() => segment(&format!("\"{text}\"")),
+            DocumentId::Text(text) if needs_quotes(text) => segment(&format!("\"{text}\"")),
             DocumentId::Text(text) => segment(text),
         }
     }
+}
+
+fn needs_quotes(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit()) || text.starts_with('"') || [".", ".."].contains(&text)
 }
 
 impl fmt::Display for DocumentId {
@@ -321,5 +327,8 @@ mod tests {
         assert_eq!(DocumentId::from(42).to_segment(), "42");
         assert_eq!(DocumentId::from("42").to_segment(), "%2242%22");
         assert_eq!(DocumentId::from("a/b").to_segment(), "a%2Fb");
+        for text in ["", "-", "99999999999999999999", "\"a\"", ".", ".."] {
+            assert_eq!(DocumentId::from(text).to_segment(), segment(&format!("\"{text}\"")), "{text:?}");
+        }
     }
 }

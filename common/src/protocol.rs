@@ -244,6 +244,8 @@ pub enum StorageReply {
         node: Option<NodeId>,
         /// What its data directory calls itself.
         instance: String,
+        /// The cluster that it belongs to, if it has belonged to one.
+        cluster: Option<String>,
     },
     /// Done.
     Done,

@@ -70,7 +70,8 @@ impl Serving {
         let storage = StorageClient::new(peers.clone());
         let health = ClusterHealth::new(catalog.clone(), storage.clone());
         let operations = Operations::new(catalog.clone(), health.clone(), storage.clone());
-        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, sql_rules, workspace);
+        let leaders = health.leaders();
+        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, leaders, sql_rules, workspace);
         let stop = CancellationToken::new();
 
         let mut background = JoinSet::new();

@@ -63,7 +63,7 @@ impl Cluster {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Json>) -> (StatusCode, Json) {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         let body = match body {
             None => String::new(),
             Some(json) => {
@@ -203,7 +203,9 @@ async fn import_and_export_are_inverse() {
     for id in 1..=12_000 {
         text.push_str(&format!("{id},\"name, {id}\",{id}.5\n"));
     }
-    let import = Request::post("/databases/shop/import?table=users&format=csv").body(text.clone());
+    let import = Request::post("/databases/shop/import?table=users&format=csv")
+        .header("host", "localhost")
+        .body(text.clone());
     let response = cluster.coordinator.face().answer(import.unwrap()).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let answer: Json = serde_json::from_slice(&body).unwrap();
@@ -212,6 +214,7 @@ async fn import_and_export_are_inverse() {
     assert_eq!(exported.as_str().unwrap(), text);
 
     let bad = Request::post("/databases/shop/import?table=users&format=csv")
+        .header("host", "localhost")
         .body("id,name\n20001,a\n20002\n".to_owned())
         .unwrap();
     let response = cluster.coordinator.face().answer(bad).await;
@@ -344,4 +347,30 @@ async fn a_reference_table_lies_beside_every_partition() {
     let partitions = cluster.get("/partitions/shop").await["partitions"].clone();
     let rows = partitions.as_object().unwrap().values().map(|partition| partition["rows"].as_u64().unwrap());
     assert_eq!(rows.sum::<u64>(), 4 * 3 + 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_exported_as_csv_with_a_column_for_each_field() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", json!({"name": "docs", "db_type": "NOSQL"})).await;
+    let documents =
+        json!({"documents": [{"_id": 1, "name": "Ann", "age": 35}, {"_id": "x", "tags": ["a"], "age": "9"}]});
+    cluster.post("/databases/docs/collections/people/documents", documents).await;
+    let (status, text) =
+        cluster.ask(Method::GET, "/databases/docs/export?collection=people&format=csv", None).await;
+    assert_eq!(status, 200);
+    assert_eq!(text, "_id,name,age,tags\n1,Ann,35,\nx,,\"9\",\"[\"\"a\"\"]\"\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_id_is_an_id_that_paths_can_name() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", json!({"name": "docs", "db_type": "NOSQL"})).await;
+    let base = "/databases/docs/collections/people/documents";
+    assert_eq!(cluster.post(base, json!({"_id": "", "name": "nobody"})).await["id"], "");
+    assert_eq!(cluster.get(&format!("{base}/%22%22")).await["document"]["name"], "nobody");
+    let (status, answer) = cluster.ask(Method::GET, &format!("{base}/"), None).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (404, &json!("not_found")), "{answer}");
+    let (status, _) = cluster.ask(Method::DELETE, &format!("{base}/%22%22"), None).await;
+    assert_eq!(status, 200);
 }

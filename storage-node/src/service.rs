@@ -120,7 +120,8 @@ impl Service {
                 Ok(StorageReply::Done)
             }
             StorageRequest::Identify => {
-                Ok(StorageReply::Identity { node: self.node(), instance: self.instance.clone() })
+                let (instance, cluster) = (self.instance.clone(), self.registry.cluster());
+                Ok(StorageReply::Identity { node: self.node(), instance, cluster })
             }
         }
     }

@@ -189,10 +189,15 @@ impl StorageClient {
         done(self.request(address, StorageRequest::TransferLeader { partition, to }, CONTROL_TIMEOUT).await?)
     }
 
-    /// Who answers at an address: the node's id, if it has one, and its instance.
-    pub async fn identify(&self, address: &str, timeout: Duration) -> Result<(Option<NodeId>, String)> {
+    /// Who answers at an address: the node's id, if it has one, its instance, and its cluster, if it belongs to
+    /// one.
+    pub async fn identify(
+        &self,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<(Option<NodeId>, String, Option<String>)> {
         match self.request(address, StorageRequest::Identify, timeout).await? {
-            StorageReply::Identity { node, instance } => Ok((node, instance)),
+            StorageReply::Identity { node, instance, cluster } => Ok((node, instance, cluster)),
             _ => Err(mismatched(Effect::Reads)),
         }
     }

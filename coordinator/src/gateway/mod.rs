@@ -34,11 +34,11 @@ use tokio::time::Instant;
 
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
+pub use replica_search::Leaders;
 
 use crate::catalog::{CatalogStore, database_not_found};
 use crate::operations::Operations;
 use planners::Planners;
-use replica_search::Leaders;
 use rowids::RowidQueues;
 
 /// How a request wants to be served.
@@ -80,7 +80,7 @@ struct Shared {
     catalog: CatalogStore,
     operations: Operations,
     peers: PeerPool,
-    leaders: Leaders,
+    leaders: Arc<Leaders>,
     planners: Planners,
     rowids: RowidQueues,
     workspace: Workspace,
@@ -96,6 +96,7 @@ impl Gateway {
         catalog: CatalogStore,
         operations: Operations,
         peers: PeerPool,
+        leaders: Arc<Leaders>,
         rules: query::Rules,
         workspace: Workspace,
     ) -> Gateway {
@@ -103,7 +104,7 @@ impl Gateway {
             catalog,
             operations,
             peers,
-            leaders: Leaders::default(),
+            leaders,
             planners: Planners::new(rules),
             rowids: RowidQueues::default(),
             workspace,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use common::catalog::{Catalog, NodeStatus, Partition};
+use common::protocol::ReplicaReport;
 use common::{PartitionId, ReplicaId};
 use parking_lot::RwLock;
 
@@ -27,6 +28,13 @@ impl Leaders {
     pub fn set(&self, partition: PartitionId, leader: ReplicaId) {
         if self.get(partition) != Some(leader) {
             self.known.write().insert(partition, leader);
+        }
+    }
+
+    /// Takes note of what a replica reports: whether it leads is a thing that it knows best itself.
+    pub fn heard(&self, report: &ReplicaReport) {
+        if report.writable && report.leader == Some(report.replica) {
+            self.set(report.partition, report.replica);
         }
     }
 
@@ -175,6 +183,32 @@ mod tests {
         assert_eq!(asked(&search), 2);
         assert_eq!(search.refused(Refusal::NotLeader(Some(ReplicaId(1)))), None);
         assert_eq!(asked(&search), 1);
+    }
+
+    #[test]
+    fn a_replica_that_reports_to_lead_is_asked_first() {
+        let leaders = Leaders::default();
+        let report = |replica, leader, writable| ReplicaReport {
+            partition: PartitionId(1),
+            replica: ReplicaId(replica),
+            leader: Some(ReplicaId(leader)),
+            term: 1,
+            applied: 1,
+            committed: 1,
+            schema_version: 1,
+            rows: 0,
+            bytes: 0,
+            configuration_index: 1,
+            voters: Vec::new(),
+            learners: Vec::new(),
+            in_doubt: 0,
+            writable,
+        };
+        leaders.heard(&report(2, 3, false));
+        leaders.heard(&report(3, 3, false));
+        assert_eq!(leaders.get(PartitionId(1)), None, "none of these says that it leads and takes writes");
+        leaders.heard(&report(3, 3, true));
+        assert_eq!(leaders.get(PartitionId(1)), Some(ReplicaId(3)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::catalog::{CatalogStore, Command};
+use crate::gateway::Leaders;
 use crate::placement::assignments;
 
 pub use facts::PartitionFacts;
@@ -48,6 +49,8 @@ struct Inner {
     catalog: CatalogStore,
     storage: StorageClient,
     heard: Mutex<BTreeMap<NodeId, Heard>>,
+    /// Who leads each partition, by the reports that came to this coordinator.
+    leaders: Arc<Leaders>,
     /// A report came that may change an opinion.
     news: Notify,
 }
@@ -56,8 +59,15 @@ impl ClusterHealth {
     /// Nothing heard yet.
     #[must_use]
     pub fn new(catalog: CatalogStore, storage: StorageClient) -> ClusterHealth {
-        let inner = Inner { catalog, storage, heard: Mutex::default(), news: Notify::new() };
+        let (heard, leaders, news) = (Mutex::default(), Arc::default(), Notify::new());
+        let inner = Inner { catalog, storage, heard, leaders, news };
         ClusterHealth { inner: Arc::new(inner) }
+    }
+
+    /// Who leads each partition as far as is known, for whoever sends requests there.
+    #[must_use]
+    pub fn leaders(&self) -> Arc<Leaders> {
+        self.inner.leaders.clone()
     }
 
     /// Watches over the nodes for as long as this coordinator leads; runs until it is dropped.
@@ -69,6 +79,7 @@ impl ClusterHealth {
     pub(crate) async fn report(&self, heartbeat: Heartbeat) -> Result<CoordinatorReply> {
         let catalog = self.inner.catalog.view();
         check_identity(&catalog, &heartbeat)?;
+        heartbeat.replicas.iter().for_each(|report| self.inner.leaders.heard(report));
         let newer = catalog.placement_version > heartbeat.assignments_version;
         let reply = CoordinatorReply::Heartbeat {
             assignments: newer.then(|| assignments(&catalog, &heartbeat.node)),
@@ -183,8 +194,11 @@ impl ClusterHealth {
             .get(id)
             .ok_or_else(|| Error::new(ErrorCode::NodeNotFound, format!("Storage node '{id}' not found")))?;
         let answered = self.inner.storage.identify(&node.address(), ASK_TIMEOUT).await;
-        let lives =
-            answered.is_ok_and(|(_, instance)| node.instance.as_ref().is_none_or(|known| *known == instance));
+        // A foreign node at the address is not the one that is asked about.
+        let is_ours = |cluster: Option<String>| cluster.is_none_or(|theirs| theirs == catalog.cluster);
+        let lives = answered.is_ok_and(|(_, instance, cluster)| {
+            is_ours(cluster) && node.instance.as_ref().is_none_or(|known| *known == instance)
+        });
         if lives {
             return Ok(node.status);
         }

@@ -127,7 +127,9 @@ mod tests {
     }
 
     async fn ask(request: http::request::Builder) -> (http::response::Parts, Json) {
-        let response = face().answer(request.body(String::new()).unwrap()).await;
+        let mut request = request.body(String::new()).unwrap();
+        request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
+        let response = face().answer(request).await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         (parts, serde_json::from_slice(&bytes).unwrap_or(Json::Null))

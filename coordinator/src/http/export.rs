@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use super::answer::with_bookmark;
 use super::app::App;
+use super::document_csv::Members;
 use super::failure::Answer;
 use super::import::{Target, check_target, format, target};
 use super::import_batches::Format;
@@ -30,12 +31,21 @@ pub async fn get(State(app): State<App>, Segments(database): Segments<String>, q
     let export = |session: Arc<Session>| async move {
         check_target(&session, target, false)?;
         let (Target::Table(name) | Target::Collection(name)) = target;
-        let rows = query::rows::export(&session.planner, &session.access, name).await?;
-        Ok((rows, session))
+        let (planner, access) = (&session.planner, &session.access);
+        // The line of names comes first, so the documents are read through for it once more.
+        let members = match (format, target) {
+            (Format::Csv, Target::Collection(_)) => {
+                Members::of(query::rows::export(planner, access, name).await?).await?
+            }
+            _ => Members::default(),
+        };
+        let rows = query::rows::export(planner, access, name).await?;
+        Ok((rows, members, session))
     };
-    let ((rows, session), bookmark) = app.gateway.run(&database, &options, export).await?;
+    let ((rows, members, session), bookmark) = app.gateway.run(&database, &options, export).await?;
     let encoder = match (format, target) {
-        (Format::Csv, _) => Encoder::csv(&rows),
+        (Format::Csv, Target::Table(_)) => Encoder::csv(&rows),
+        (Format::Csv, Target::Collection(_)) => Encoder::DocumentsCsv(members),
         (Format::NdJson, Target::Table(_)) => Encoder::ndjson(&rows, NdJson::Objects),
         (Format::NdJson, Target::Collection(_)) => Encoder::ndjson(&rows, NdJson::Documents),
     };

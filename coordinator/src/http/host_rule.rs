@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use common::{Error, ErrorCode, Result};
-use http::Request;
 use http::header::HOST;
+use http::{Request, Version};
 
 /// The hosts that requests may name.
 #[derive(Clone, Debug)]
@@ -27,21 +27,23 @@ impl HostRule {
         HostRule { allowed: Some(names.collect()) }
     }
 
-    /// Refuses a request that names another host.
+    /// Refuses a request that names another host, and one of HTTP/1.1 that names none.
     pub fn check<B>(&self, request: &Request<B>) -> Result<()> {
-        let Some(allowed) = &self.allowed else { return Ok(()) };
         let header = request.headers().get(HOST).map(|value| value.to_str().unwrap_or("?"));
         // HTTP/2 carries the host in the URI.
-        let Some(host) = request.uri().authority().map(http::uri::Authority::as_str).or(header) else {
-            return Ok(());
-        };
+        let named = request.uri().authority().map(http::uri::Authority::as_str).or(header);
+        if named.is_none() && request.version() == Version::HTTP_11 {
+            // RFC 9112, section 3.2.
+            return Err(Error::bad_request("a request of HTTP/1.1 must name its host in the header 'Host'"));
+        }
+        let (Some(allowed), Some(host)) = (&self.allowed, named) else { return Ok(()) };
         let name = without_port(host);
         if is_loopback(name) || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) {
             return Ok(());
         }
         let shown: String = name.chars().take(80).collect();
         Err(Error::new(ErrorCode::UnknownHost, format!("this server is not '{shown}'"))
-            .with_hint("start the server with --allow-host to let requests name that host"))
+            .with_hint("start the server with --allowed-host to let requests name that host"))
     }
 }
 
@@ -79,6 +81,15 @@ mod tests {
         }
         for other in ["evil.test", "localhost.evil.test", "evil.test:5000", "10.0.0.1", "[::2]:1", ""] {
             assert!(!allows(&rule, other), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_http_1_0_may_leave_the_host_out() {
+        for rule in [HostRule::new("localhost", None, &[]), HostRule::new("0.0.0.0", None, &[])] {
+            let check = |version| rule.check(&Request::builder().uri("/").version(version).body(()).unwrap());
+            assert_eq!(check(Version::HTTP_11).unwrap_err().code, ErrorCode::BadRequest);
+            assert!(check(Version::HTTP_10).is_ok());
         }
     }
 

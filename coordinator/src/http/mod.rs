@@ -11,6 +11,7 @@ mod cache;
 mod cluster;
 mod csv_records;
 mod databases;
+mod document_csv;
 mod documents;
 mod edge;
 mod export;

@@ -16,6 +16,7 @@ use super::failure::Answer;
 use super::fields::{Fields, missing};
 use super::request::Segments;
 use crate::catalog::{Answer as CatalogAnswer, Command};
+use crate::health::check_cluster;
 
 /// How long a node that is introduced may take to say who it is.
 const PROBE_TIME: Duration = Duration::from_secs(2);
@@ -42,6 +43,7 @@ pub async fn get(State(app): State<App>, Segments(id): Segments<String>) -> Answ
 #[utoipa::path(post, path = "/nodes", tag = "Nodes",
     request_body(content = Object, description = "`host`*, `port`*, `id`"),
     responses((status = 200, description = "`{\"node_id\":…}`, the id it has if it is known already"),
+        (status = 403, description = "`forbidden`: it belongs to another cluster"),
         (status = 422, description = "`node_unreachable`")))]
 pub async fn register(State(app): State<App>, JsonBody(body): JsonBody) -> Answer {
     let Introduction { host, port, id } = read_introduction(body)?;
@@ -50,8 +52,11 @@ pub async fn register(State(app): State<App>, JsonBody(body): JsonBody) -> Answe
     let node = match known {
         Some(node) => node.id.clone(),
         None => {
-            let (own, _) =
+            let (own, _, cluster) =
                 app.storage.identify(&address(&host, port), PROBE_TIME).await.map_err(unreachable)?;
+            if let Some(theirs) = cluster {
+                check_cluster(&catalog.cluster, &theirs)?;
+            }
             let command = Command::RegisterNode { node: id.or(own), instance: None, host, port };
             match app.catalog.propose(command).await? {
                 CatalogAnswer::Node(node) => node,

@@ -17,6 +17,9 @@ use super::failure::Failure;
 use super::fields::Fields;
 use crate::gateway::{Bookmark, RequestOptions};
 
+/// Greatest bound on the staleness of a read: a day.
+const STALENESS_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
 /// The variable segments of the path.
 pub struct Segments<T>(pub T);
 
@@ -83,6 +86,11 @@ impl Query {
             Some(level) => parse_level(&level)?,
             None => self.level()?,
         };
+        let staleness = match body.whole("max_staleness_ms", 0, STALENESS_MS_MAX)? {
+            Some(staleness) => Some(staleness),
+            None => self.whole("max_staleness_ms", 0, STALENESS_MS_MAX)?,
+        };
+        let level = bounded(level, staleness);
         let timeout_ms = match body.whole("timeout_ms", 1, STATEMENT_TIMEOUT_MS_MAX)? {
             Some(timeout_ms) => timeout_ms,
             None => self.timeout_ms()?.unwrap_or(STATEMENT_TIMEOUT_MS),
@@ -93,7 +101,8 @@ impl Query {
     /// How the request wants to be served, with a time limit that the query string may lower or raise.
     pub fn options_within(&self, limit: Duration) -> Result<RequestOptions> {
         let limit = self.timeout_ms()?.map_or(limit, Duration::from_millis);
-        Ok(self.options_with(self.level()?, limit))
+        let staleness = self.whole("max_staleness_ms", 0, STALENESS_MS_MAX)?;
+        Ok(self.options_with(bounded(self.level()?, staleness), limit))
     }
 
     fn options_with(&self, level: ReadLevel, limit: Duration) -> RequestOptions {
@@ -105,13 +114,15 @@ impl Query {
     }
 
     fn timeout_ms(&self) -> Result<Option<u64>> {
-        let Some(text) = self.text("timeout_ms") else { return Ok(None) };
+        self.whole("timeout_ms", 1, STATEMENT_TIMEOUT_MS_MAX)
+    }
+
+    /// A parameter that is a whole number between two bounds, both allowed.
+    fn whole(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
         match text.parse() {
-            Ok(timeout_ms) if (1..=STATEMENT_TIMEOUT_MS_MAX).contains(&timeout_ms) => Ok(Some(timeout_ms)),
-            _ => {
-                let most = STATEMENT_TIMEOUT_MS_MAX;
-                Err(Error::bad_request(format!("'timeout_ms' must be a whole number from 1 to {most}")))
-            }
+            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            _ => Err(Error::bad_request(format!("'{name}' must be a whole number from {least} to {most}"))),
         }
     }
 
@@ -133,6 +144,15 @@ impl Query {
             ));
         }
         Ok(())
+    }
+}
+
+/// The level that keeps a bound on staleness. No replica can prove by itself how far it is behind, so a stale read
+/// with a bound is confirmed by a majority: it is fresher than it has to be, never staler.
+fn bounded(level: ReadLevel, staleness_ms: Option<u64>) -> ReadLevel {
+    match (level, staleness_ms) {
+        (ReadLevel::Stale, Some(_)) => ReadLevel::Linearizable,
+        _ => level,
     }
 }
 
@@ -201,6 +221,26 @@ mod tests {
         );
         assert!(level(&query("level=none"), serde_json::json!({})).is_err());
         assert!(level(&query("timeout_ms=0"), serde_json::json!({})).is_err());
+    }
+
+    #[test]
+    fn a_bound_on_staleness_is_kept_and_checked() {
+        let level = |query: &Query, body| {
+            let options = query.options(&mut Fields::of(body).unwrap())?;
+            Ok::<_, Error>((options.level, query.options_within(Duration::from_secs(1))?.level))
+        };
+        use ReadLevel::{Leader, Linearizable, Stale};
+        let none = serde_json::json!({});
+        assert_eq!(level(&query("level=stale"), none.clone()), Ok((Stale, Stale)));
+        let bounded = query("level=stale&max_staleness_ms=500");
+        assert_eq!(level(&bounded, none.clone()), Ok((Linearizable, Linearizable)));
+        assert_eq!(level(&query("level=leader&max_staleness_ms=0"), none.clone()), Ok((Leader, Leader)));
+        let in_body = serde_json::json!({"level": "stale", "max_staleness_ms": 500});
+        assert_eq!(level(&query(""), in_body).map(|(level, _)| level), Ok(Linearizable));
+        for bad in ["-1", "1.5", "x", "", "86400001"] {
+            assert!(level(&query(&format!("max_staleness_ms={bad}")), none.clone()).is_err(), "{bad}");
+        }
+        assert!(level(&query(""), serde_json::json!({"max_staleness_ms": "5"})).is_err());
     }
 
     #[test]

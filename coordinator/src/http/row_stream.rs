@@ -13,6 +13,7 @@ use query::sql::SqlRequest;
 
 use super::answer::{RowShape, RowWriter, malformed, uncached, with_bookmark, write_columns};
 use super::app::App;
+use super::document_csv::Members;
 use super::failure::{Answer, write_error_fields};
 use super::request::Form;
 use crate::gateway::RequestOptions;
@@ -94,6 +95,8 @@ pub enum Encoder {
     NdJson(NdJson, RowWriter),
     /// Comma-separated values with a line of names.
     Csv,
+    /// The same of documents: `_id` and the members that some of them have.
+    DocumentsCsv(Members),
 }
 
 impl Encoder {
@@ -113,7 +116,7 @@ impl Encoder {
     const fn content_type(&self) -> &'static str {
         match self {
             Encoder::NdJson(..) => "application/x-ndjson",
-            Encoder::Csv => "text/csv; charset=utf-8; header=present",
+            Encoder::Csv | Encoder::DocumentsCsv(_) => "text/csv; charset=utf-8; header=present",
         }
     }
 
@@ -129,6 +132,7 @@ impl Encoder {
             Encoder::Csv => {
                 write_csv_line(&mut out, rows.header.columns.iter().map(|name| ValueRef::Text(name)))
             }
+            Encoder::DocumentsCsv(members) => members.write_head(&mut out),
         }
         out
     }
@@ -139,6 +143,7 @@ impl Encoder {
         for _ in 0..block.rows {
             match self {
                 Encoder::NdJson(NdJson::Documents, _) => write_document(&mut out, &mut input)?,
+                Encoder::DocumentsCsv(members) => members.write_row(&mut out, &mut input)?,
                 Encoder::NdJson(style, writer) => {
                     if *style == NdJson::Rows {
                         out.extend_from_slice(b"{\"row\":");
@@ -181,12 +186,18 @@ impl Encoder {
     }
 }
 
+/// The next row of documents: `_id`, and the text of the rest.
+pub(super) fn read_document<'a>(input: &mut &'a [u8]) -> Result<(ValueRef<'a>, &'a str)> {
+    let id = read_value(input).map_err(malformed)?;
+    match read_value(input).map_err(malformed)? {
+        ValueRef::Text(text) => Ok((id, text)),
+        _ => Err(Error::internal("a document is stored that is no text")),
+    }
+}
+
 /// A line with a document: `_id` goes before the members that its text has.
 fn write_document(out: &mut Vec<u8>, input: &mut &[u8]) -> Result<()> {
-    let id = read_value(input).map_err(malformed)?;
-    let ValueRef::Text(text) = read_value(input).map_err(malformed)? else {
-        return Err(Error::internal("a document is stored that is no text"));
-    };
+    let (id, text) = read_document(input)?;
     let members = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
     let members = members.ok_or_else(|| Error::internal("a document is stored that is no object"))?;
     out.extend_from_slice(b"{\"_id\":");
@@ -200,7 +211,7 @@ fn write_document(out: &mut Vec<u8>, input: &mut &[u8]) -> Result<()> {
 }
 
 /// A line of CSV. NULL is an empty cell, an empty text a quoted one; bytes look as they do in JSON.
-fn write_csv_line<'a>(out: &mut Vec<u8>, row: impl Iterator<Item = ValueRef<'a>>) {
+pub(super) fn write_csv_line<'a>(out: &mut Vec<u8>, row: impl Iterator<Item = ValueRef<'a>>) {
     for (index, value) in row.enumerate() {
         if index > 0 {
             out.push(b',');
@@ -222,8 +233,13 @@ fn write_csv_text(out: &mut Vec<u8>, text: &[u8]) {
     let plain = !text.is_empty() && !text.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'));
     if plain {
         out.extend_from_slice(text);
-        return;
+    } else {
+        write_quoted(out, text);
     }
+}
+
+/// A cell in quotes, which import takes for a text whatever it looks like.
+pub(super) fn write_quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     for &byte in text {
         if byte == b'"' {

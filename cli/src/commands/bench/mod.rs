@@ -89,6 +89,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let bench = Bench { arguments: &arguments, folder: folder.path(), subject: &subject };
     let measured = bench.measure(cluster.as_mut()).await;
     let cleaned = subject.clean_up().await;
+    if let Some(cluster) = cluster {
+        // Before the folder under their data is removed.
+        cluster.stop().await?;
+    }
     let lines = measured?;
     cleaned?;
     Ok(report::table(&lines).print(arguments.output.output)?)

@@ -15,7 +15,7 @@ use crate::server;
 const STORAGE_NODES: usize = 3;
 const START_TIME: Duration = Duration::from_secs(30);
 
-/// The processes; they end when this is dropped.
+/// The processes. They are killed when this is dropped; [`OwnCluster::stop`] also waits for their ends.
 pub struct OwnCluster {
     /// The coordinator's address.
     pub url: String,
@@ -36,6 +36,14 @@ impl OwnCluster {
         }
         server::nodes_registered(&Connection::to(&[cluster.url.clone()])?, STORAGE_NODES).await?;
         Ok(cluster)
+    }
+
+    /// Ends all processes and waits until they have.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        for process in std::iter::once(&mut self.coordinator).chain(&mut self.storage_nodes) {
+            process.kill().await?;
+        }
+        Ok(())
     }
 
     /// All processes of the cluster.
