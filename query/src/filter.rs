@@ -98,6 +98,38 @@ impl Filter {
         &self.columns
     }
 
+    /// That a column equals one of some values, under a collation if that is not its own.
+    pub(crate) fn among(
+        table: &Table,
+        column: KeyColumn,
+        collation: Option<&str>,
+        values: Vec<Operand>,
+    ) -> Option<Filter> {
+        let mut lhs = column_name(table, column)?;
+        if let Some(collation) = collation {
+            lhs = Expr::Collate(Box::new(lhs), ast::quoted_name(collation));
+        }
+        let read = match column {
+            KeyColumn::Rowid => Vec::new(),
+            KeyColumn::Position(position) => vec![position],
+        };
+        let rhs = (1..=values.len()).map(|number| Box::new(ast::parameter(number))).collect();
+        Some(Filter {
+            condition: Expr::InList { lhs: Box::new(lhs), not: false, rhs },
+            operands: values,
+            columns: read,
+        })
+    }
+
+    /// Roughly how much it leaves out, from 1.
+    pub(crate) fn weight(&self) -> u32 {
+        match ast::bare(&self.condition) {
+            Expr::Binary(_, Operator::Equals | Operator::Is, _) | Expr::InList { not: false, .. } => 3,
+            Expr::Between { not: false, .. } | Expr::Like { not: false, .. } => 2,
+            _ => 1,
+        }
+    }
+
     /// Filters that let through what passes any of some lists of filters.
     pub(crate) fn either(mut alternatives: Vec<Vec<Filter>>) -> Vec<Filter> {
         alternatives.dedup();

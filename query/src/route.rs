@@ -83,19 +83,7 @@ impl Route {
         let mut tests = Vec::new();
         for conjunct in conjuncts {
             for (column, test) in tests_of(ast::bare(conjunct), resolve) {
-                let position = match (&table.key, column) {
-                    (Key::Rowid, KeyColumn::Rowid) => Some(0),
-                    (Key::Rowid, KeyColumn::Position(position)) => {
-                        (table.rowid_alias == Some(position)).then_some(0)
-                    }
-                    (Key::Columns(columns), KeyColumn::Position(position)) => {
-                        columns.iter().position(|&column| column == position)
-                    }
-                    (Key::Columns(_), KeyColumn::Rowid) => None,
-                };
-                if let Some(position) = position {
-                    tests.push((position, test));
-                }
+                tests.extend(key_position(table, column).map(|position| (position, test)));
             }
         }
         Route { tests, ..Route::default() }
@@ -104,6 +92,13 @@ impl Route {
     /// The route of a statement that names a table and reads nothing of it.
     pub(crate) fn nowhere() -> Route {
         Route { nowhere: true, ..Route::default() }
+    }
+
+    /// The route to rows whose column has one of some values.
+    pub(crate) fn among(table: &Table, column: KeyColumn, values: &[Operand]) -> Route {
+        let position = key_position(table, column);
+        let tests = position.map(|position| (position, Test::In(values.to_vec()))).into_iter().collect();
+        Route { tests, ..Route::default() }
     }
 
     /// The route to rows that any of some routes leads to.
@@ -201,6 +196,18 @@ impl Route {
         let found = buckets_of_key_range(&database.buckets, low.as_ref(), high.as_ref());
         // An empty range still needs somebody to say that there are no rows.
         if found.is_empty() { vec![0] } else { found }
+    }
+}
+
+/// Where a column stands in the table's key.
+fn key_position(table: &Table, column: KeyColumn) -> Option<usize> {
+    match (&table.key, column) {
+        (Key::Rowid, KeyColumn::Rowid) => Some(0),
+        (Key::Rowid, KeyColumn::Position(position)) => (table.rowid_alias == Some(position)).then_some(0),
+        (Key::Columns(columns), KeyColumn::Position(position)) => {
+            columns.iter().position(|&column| column == position)
+        }
+        (Key::Columns(_), KeyColumn::Rowid) => None,
     }
 }
 

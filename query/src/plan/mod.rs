@@ -23,7 +23,7 @@ use common::{Error, Result, Value};
 pub(crate) use change::{Change, plan_change};
 pub use describe::{Partitions, PlanNode, PlanRow};
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
-pub(crate) use join::{Objects, View};
+pub(crate) use join::{Objects, Shipment, View};
 pub(crate) use piece::Piece;
 pub(crate) use read::{Read, plan_read};
 pub use rules::{Rule, Rules};

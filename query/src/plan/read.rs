@@ -5,8 +5,8 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::join::{self, Objects, Reference};
-use super::{PlanNode, Rule, Rules, Source, describe, groups};
+use super::join::{self, Objects, Reference, Step};
+use super::{PlanNode, Rule, Rules, Shipment, Source, describe, groups};
 use crate::ast::Select;
 use crate::filter::Filter;
 use crate::route::Route;
@@ -23,6 +23,8 @@ pub(crate) struct Read {
     routes: Vec<(Arc<Table>, Route)>,
     /// The column group whose partitions have every column that is needed, if the text may run there.
     group: usize,
+    /// What is fetched before the rest, for the values that the rest is compared with.
+    pub(crate) steps: Vec<Step>,
 }
 
 impl Read {
@@ -67,7 +69,19 @@ impl Read {
         } else {
             "not one partition: no condition on the partition key leaves a single one"
         };
-        describe::gather("MERGE", &self.sources, database, params).over([PlanNode::why(why_not_single)])
+        describe::gather("MERGE", &self.sources, database, params)
+            .over(self.describe_steps())
+            .over([PlanNode::why(why_not_single)])
+    }
+
+    fn describe_steps(&self) -> Vec<PlanNode> {
+        let shipments = self.steps.iter().flat_map(|step| step.shipments.iter().map(move |to| (step, to)));
+        let node = |(step, shipment): (&Step, &Shipment)| {
+            let from = join::shown(&self.sources[step.from].table, shipment.from_column);
+            let to = join::shown(&self.sources[shipment.to].table, shipment.column);
+            PlanNode::new("KEYS", format!("of {from}, which is fetched first, ask for {to}, if they are few"))
+        };
+        shipments.map(node).collect()
     }
 }
 
@@ -101,8 +115,9 @@ pub(crate) fn plan_read<'a>(
             sources.push(Source { columns: Vec::new(), route: Route::nowhere(), ..Source::whole(&table) });
         }
     }
+    let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
-    Read { sources, routes, group: 0 }
+    Read { sources, routes, group: 0, steps }
 }
 
 /// What is gathered of a table, given all places that name it.

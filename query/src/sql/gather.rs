@@ -12,10 +12,11 @@ use sqlite::{Budget, Flow, MergeDatabase};
 
 use super::rejoin::Joint;
 use super::relations::{Filled, Purpose, Relation, Relations, fill};
+use super::ship;
 use super::waiting::{Waiting, Watch};
 use crate::Planner;
 use crate::access::{PartitionAccess, RowBlocks, RowStream};
-use crate::plan::Source;
+use crate::plan::{Read, Source};
 
 /// Most bytes of an answer that is held here because it is not the client's own.
 const HELD_MAX: usize = 512 << 20;
@@ -53,6 +54,7 @@ pub(super) fn relations(
             fragments,
             joints,
             rows_expected: None,
+            fetched: None,
         }
     });
     Relations {
@@ -67,12 +69,12 @@ pub(super) fn relations(
 pub(super) async fn run(
     planner: &Planner,
     access: &impl PartitionAccess,
-    sources: &[Source],
+    read: &Read,
     values: &[Value],
     statement: Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
-    let relations = relations(planner, sources, values, &statement.sql, Purpose::Read);
+    let relations = ship::relations(planner, access, read, values, &statement.sql).await?;
     answer(access, relations, statement, max_rows).await
 }
 
@@ -95,11 +97,11 @@ pub(super) async fn answer(
 pub(super) async fn stream(
     planner: &Planner,
     access: &impl PartitionAccess,
-    sources: &[Source],
+    read: &Read,
     values: &[Value],
     statement: Statement,
 ) -> Result<RowStream> {
-    let relations = relations(planner, sources, values, &statement.sql, Purpose::Read);
+    let relations = ship::relations(planner, access, read, values, &statement.sql).await?;
     stream_answer(access, relations, statement).await
 }
 

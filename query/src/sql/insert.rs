@@ -88,7 +88,7 @@ async fn rows_of_query(
         Action::Evaluate => evaluate(access, statement, u32::MAX).await?,
         Action::Read(read) => match read.single(planner.database(), values) {
             Some(bucket) => gather::collect_stream(access, bucket, statement).await?,
-            None => gather::run(planner, access, &read.sources, values, statement, u32::MAX).await?,
+            None => gather::run(planner, access, read, values, statement, u32::MAX).await?,
         },
         _ => return Err(Error::not_supported("this query cannot feed an INSERT", "select from tables")),
     };

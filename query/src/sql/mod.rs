@@ -18,6 +18,7 @@ mod insert;
 pub(crate) mod ordered;
 mod rejoin;
 mod relations;
+mod ship;
 mod verify;
 mod waiting;
 mod whole_rows;
@@ -95,7 +96,7 @@ pub async fn stream(
         Action::Read(read) => match read.single(planner.database(), &values) {
             Some(bucket) => access.stream(bucket, statement).await,
             None => {
-                let mut rows = gather::stream(planner, access, &read.sources, &values, statement).await?;
+                let mut rows = gather::stream(planner, access, read, &values, statement).await?;
                 (rows.header.columns, rows.header.types) = planned.names();
                 Ok(rows)
             }
@@ -201,8 +202,7 @@ async fn read(
             Some(bucket) => access.read(bucket, statement.clone(), limits.max_rows).await?,
             None => {
                 let statement = statement.clone();
-                let answer =
-                    gather::run(planner, access, &read.sources, values, statement, limits.max_rows).await?;
+                let answer = gather::run(planner, access, read, values, statement, limits.max_rows).await?;
                 let (columns, types) = planned.names();
                 StatementResult { columns, types, ..answer }
             }

@@ -48,6 +48,8 @@ pub(crate) struct Relation {
     pub(crate) joints: Vec<Joint>,
     /// How many rows are expected.
     pub(crate) rows_expected: Option<u64>,
+    /// Its rows, if they are here already.
+    pub(crate) fetched: Option<Vec<RowBlock>>,
 }
 
 impl Relation {
@@ -63,7 +65,7 @@ impl Relation {
     fn can_stream(&self) -> bool {
         let in_order = self.table.rowid_name.is_some() || self.fragments.len() <= 1;
         // Parts of rows that do not fit are read again, while the request lasts.
-        in_order && self.joints.is_empty()
+        in_order && self.joints.is_empty() && self.fetched.is_none()
     }
 }
 
@@ -132,6 +134,11 @@ fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabas
             streamed.push(index);
         } else {
             create(&mut merge, relation, relations.purpose, names_indexes)?;
+        }
+    }
+    for relation in &relations.tables {
+        for block in relation.fetched.iter().flatten() {
+            merge.load(&relation.gathered(), block)?;
         }
     }
     for view in &relations.views {

@@ -10,6 +10,7 @@ mod equality;
 mod from;
 mod names;
 mod output;
+mod shipping;
 mod walk;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::table::Table;
 
 pub(crate) use equality::Equality;
 pub(crate) use names::Place;
+pub(crate) use shipping::{Shipment, Step, shown, steps};
 use walk::Walk;
 
 /// A view, parsed.

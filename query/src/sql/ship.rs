@@ -1,0 +1,133 @@
+//! Gathers in an order: tables that conditions make small are fetched first, and the values of their columns are
+//! sent to the partitions of the tables that are joined with them, which then answer only rows that match.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+
+use common::row::{RowBlock, ValueRef, read_value, write_value};
+use common::{Error, Result, Value};
+use futures_util::future::{self, Either};
+use futures_util::{StreamExt as _, stream};
+
+use super::gather;
+use super::relations::{Purpose, Relation, Relations};
+use super::waiting::time_is_up;
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::filter::Filter;
+use crate::plan::{Read, Shipment, Source};
+use crate::route::{KeyColumn, Operand, Route};
+
+/// Most bytes of rows that are fetched before others; a table with more is gathered with the others.
+const ROWS_MAX: usize = 4 << 20;
+
+/// Most values that are sent.
+const KEYS_MAX: usize = 10_000;
+
+/// Most bytes of values that are sent.
+const KEY_BYTES_MAX: usize = 256 << 10;
+
+/// What the client's text runs over, some of it here already.
+pub(super) async fn relations(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    read: &Read,
+    values: &[Value],
+    text: &str,
+) -> Result<Relations> {
+    let mut sources = read.sources.clone();
+    let mut fetched: BTreeMap<usize, Vec<RowBlock>> = BTreeMap::new();
+    for step in &read.steps {
+        let source = sources[step.from].clone();
+        let from = std::slice::from_ref(&source);
+        let relation = gather::relations(planner, from, values, text, Purpose::Read).tables.remove(0);
+        if !relation.joints.is_empty() {
+            break;
+        }
+        let rows = pin!(fetch(access, &relation));
+        let late = pin!(access.deadline_passed());
+        let rows = match future::select(rows, late).await {
+            Either::Left((rows, _)) => rows?,
+            Either::Right(_) => return Err(time_is_up()),
+        };
+        let Some(rows) = rows else { break };
+        for shipment in &step.shipments {
+            if let Some(keys) = keys(&source, shipment.from_column, &rows)? {
+                narrow(&mut sources[shipment.to], shipment, keys);
+            }
+        }
+        fetched.insert(step.from, rows);
+    }
+    let mut relations = gather::relations(planner, &sources, values, text, Purpose::Read);
+    for (index, rows) in fetched {
+        relations.tables[index].fragments.clear();
+        relations.tables[index].fetched = Some(rows);
+    }
+    Ok(relations)
+}
+
+/// All rows of a table; `None` if they are too many.
+async fn fetch(access: &impl PartitionAccess, relation: &Relation) -> Result<Option<Vec<RowBlock>>> {
+    let opened =
+        relation.fragments.iter().map(|(partition, statement)| access.stream(*partition, statement.clone()));
+    let streams = future::try_join_all(opened).await?;
+    let mut arriving = stream::select_all(streams.into_iter().map(|rows| rows.blocks));
+    let (mut blocks, mut bytes) = (Vec::new(), 0);
+    while let Some(block) = arriving.next().await {
+        let block = block?;
+        bytes += block.data.len();
+        if bytes > ROWS_MAX {
+            return Ok(None);
+        }
+        blocks.push(block);
+    }
+    Ok(Some(blocks))
+}
+
+/// The different values of a column, without NULL, which equals nothing; `None` if they are too many.
+fn keys(source: &Source, column: KeyColumn, rows: &[RowBlock]) -> Result<Option<Vec<Value>>> {
+    let table = &source.table;
+    let shift = usize::from(table.rowid_name.is_some());
+    let place = match column {
+        KeyColumn::Position(position) if shift == 0 || table.rowid_alias != Some(position) => {
+            source.columns.iter().position(|own| *own == position).map(|index| index + shift)
+        }
+        _ => Some(0),
+    };
+    let place = place.ok_or_else(|| Error::internal("a column whose values are sent was not fetched"))?;
+    let malformed = |error: common::row::MalformedRow| Error::internal(error.to_string());
+    let (mut found, mut bytes) = (BTreeSet::new(), 0);
+    for block in rows {
+        block
+            .for_each(|row| {
+                if let Some(value) = row.get(place).filter(|value| !matches!(value, ValueRef::Null)) {
+                    let mut encoded = Vec::new();
+                    write_value(&mut encoded, *value);
+                    let size = encoded.len();
+                    bytes += if found.insert(encoded) { size } else { 0 };
+                }
+                Ok(())
+            })
+            .map_err(malformed)?;
+        if found.len() > KEYS_MAX || bytes > KEY_BYTES_MAX {
+            return Ok(None);
+        }
+    }
+    let decoded = found.iter().map(|encoded| Ok(read_value(&mut encoded.as_slice())?.to_value()));
+    decoded.collect::<std::result::Result<_, _>>().map(Some).map_err(malformed)
+}
+
+/// Asks a source's partitions for rows with these values alone.
+fn narrow(source: &mut Source, shipment: &Shipment, keys: Vec<Value>) {
+    let mut operands: Vec<Operand> = keys.into_iter().map(Operand::Constant).collect();
+    if shipment.collation.is_none() {
+        let route = Route::among(&source.table, shipment.column, &operands);
+        source.route.tests.extend(route.tests);
+    }
+    // Few different lengths make few different texts, which partitions keep prepared.
+    if let Some(last) = operands.last().cloned() {
+        operands.resize(operands.len().next_power_of_two(), last);
+    }
+    let filter = Filter::among(&source.table, shipment.column, shipment.collation.as_deref(), operands);
+    source.filters.extend(filter);
+}
