@@ -1,5 +1,7 @@
 //! Which hash slot a key belongs to. Part of the storage format: it must never change.
 
+use std::cmp::Ordering;
+
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Value;
@@ -75,6 +77,35 @@ impl Collation {
         [("BINARY", Collation::Binary), ("NOCASE", Collation::NoCase), ("RTRIM", Collation::RTrim)]
             .into_iter()
             .find_map(|(known, collation)| known.eq_ignore_ascii_case(name).then_some(collation))
+    }
+
+    /// Its name as SQLite writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Collation::Binary => "BINARY",
+            Collation::NoCase => "NOCASE",
+            Collation::RTrim => "RTRIM",
+        }
+    }
+
+    /// How two texts compare, as SQLite's collating functions say.
+    #[must_use]
+    pub fn compare(self, left: &str, right: &str) -> Ordering {
+        match self {
+            Collation::Binary => left.as_bytes().cmp(right.as_bytes()),
+            Collation::RTrim => {
+                left.trim_end_matches(' ').as_bytes().cmp(right.trim_end_matches(' ').as_bytes())
+            }
+            Collation::NoCase => {
+                // SQLite compares up to a NUL that both have, and then by length.
+                let pairs = left.bytes().zip(right.bytes()).take_while(|(a, b)| (*a, *b) != (0, 0));
+                let different = pairs
+                    .map(|(a, b)| a.to_ascii_lowercase().cmp(&b.to_ascii_lowercase()))
+                    .find(|order| order.is_ne());
+                different.unwrap_or_else(|| left.len().cmp(&right.len()))
+            }
+        }
     }
 
     /// One representative for all values that the collation calls equal.

@@ -7,7 +7,11 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use std::cmp::Ordering;
+
 use crate::Value;
+use crate::hash::Collation;
+use crate::value::compare_integer_real;
 
 const NULL: u8 = 0;
 const INTEGER: u8 = 1;
@@ -40,6 +44,31 @@ impl ValueRef<'_> {
             ValueRef::Real(number) => Value::from(number),
             ValueRef::Text(text) => Value::Text(text.to_owned()),
             ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        }
+    }
+
+    /// SQLite's order: NULL, then numbers, text under a collation, blobs. Total.
+    #[must_use]
+    pub fn compare(self, other: ValueRef<'_>, collation: Collation) -> Ordering {
+        use ValueRef::{Blob, Integer, Null, Real, Text};
+        match (self, other) {
+            (Null, Null) => Ordering::Equal,
+            (Integer(a), Integer(b)) => a.cmp(&b),
+            (Real(a), Real(b)) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
+            (Integer(a), Real(b)) => compare_integer_real(a, b),
+            (Real(a), Integer(b)) => compare_integer_real(b, a).reverse(),
+            (Text(a), Text(b)) => collation.compare(a, b),
+            (Blob(a), Blob(b)) => a.cmp(b),
+            _ => self.class_rank().cmp(&other.class_rank()),
+        }
+    }
+
+    fn class_rank(self) -> u8 {
+        match self {
+            ValueRef::Null => 0,
+            ValueRef::Integer(_) | ValueRef::Real(_) => 1,
+            ValueRef::Text(_) => 2,
+            ValueRef::Blob(_) => 3,
         }
     }
 }
@@ -219,6 +248,12 @@ impl RowBlockBuilder {
             count += 1;
         }
         assert_eq!(count, self.columns, "a row of another width than its block");
+        self.rows += 1;
+    }
+
+    /// Appends a row of the block's width whose columns are encoded already.
+    pub fn push_encoded(&mut self, row: &[u8]) {
+        self.data.extend_from_slice(row);
         self.rows += 1;
     }
 

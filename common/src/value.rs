@@ -4,6 +4,9 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::Collation;
+use crate::row::ValueRef;
+
 /// A value with its storage class.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Value {
@@ -42,31 +45,12 @@ impl Value {
     /// SQLite's order under the BINARY collation: NULL, then numbers, text, blobs. Total.
     #[must_use]
     pub fn compare(&self, other: &Value) -> Ordering {
-        use Value::{Blob, Integer, Null, Real, Text};
-        match (self, other) {
-            (Null, Null) => Ordering::Equal,
-            (Integer(a), Integer(b)) => a.cmp(b),
-            (Real(a), Real(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
-            (Integer(a), Real(b)) => compare_integer_real(*a, *b),
-            (Real(a), Integer(b)) => compare_integer_real(*b, *a).reverse(),
-            (Text(a), Text(b)) => a.as_bytes().cmp(b.as_bytes()),
-            (Blob(a), Blob(b)) => a.cmp(b),
-            _ => self.class_rank().cmp(&other.class_rank()),
-        }
-    }
-
-    fn class_rank(&self) -> u8 {
-        match self {
-            Value::Null => 0,
-            Value::Integer(_) | Value::Real(_) => 1,
-            Value::Text(_) => 2,
-            Value::Blob(_) => 3,
-        }
+        ValueRef::from(self).compare(ValueRef::from(other), Collation::Binary)
     }
 }
 
 /// Compares without losing bits to a conversion, as SQLite's `sqlite3IntFloatCompare` does.
-fn compare_integer_real(integer: i64, real: f64) -> Ordering {
+pub(crate) fn compare_integer_real(integer: i64, real: f64) -> Ordering {
     if real < -9_223_372_036_854_775_808.0 {
         return Ordering::Greater;
     }
@@ -135,6 +119,18 @@ impl Affinity {
             Affinity::Real
         } else {
             Affinity::Numeric
+        }
+    }
+
+    /// A declared type that gives this affinity.
+    #[must_use]
+    pub fn declared_type(self) -> &'static str {
+        match self {
+            Affinity::Text => "TEXT",
+            Affinity::Numeric => "NUMERIC",
+            Affinity::Integer => "INTEGER",
+            Affinity::Real => "REAL",
+            Affinity::Blob => "",
         }
     }
 

@@ -5,10 +5,10 @@ use crate::nesting;
 use common::Value;
 use common::names::quote_identifier;
 pub(crate) use turso_parser::ast::{
-    AlterTableBody, As, Cmd, ColumnConstraint, CompoundOperator, CreateTableBody, Expr, FromClause,
-    InsertBody, JoinConstraint, JoinOperator, JoinType, LikeOperator, Literal, Name, OneSelect, Operator,
-    QualifiedName, ResolveType, ResultColumn, Select, SelectBody, SelectTable, Stmt, UnaryOperator, Upsert,
-    UpsertDo, Variable, Window, With,
+    AlterTableBody, As, Cmd, ColumnConstraint, CompoundOperator, CreateTableBody, Distinctness, Expr,
+    FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator, JoinType, LikeOperator, Literal,
+    Name, NullsOrder, OneSelect, Operator, QualifiedName, ResolveType, ResultColumn, Select, SelectBody,
+    SelectTable, SortOrder, SortedColumn, Stmt, UnaryOperator, Upsert, UpsertDo, Variable, Window, With,
 };
 use turso_parser::ast::{FrameBound, Over};
 
@@ -105,12 +105,23 @@ fn pushable_children(expression: &mut Expr) -> Vec<&mut Expr> {
     match expression {
         Expr::Between { lhs, start, end, .. } => vec![lhs, start, end],
         Expr::Binary(left, _, right) => vec![left, right],
+        Expr::Case { base, when_then_pairs, else_expr } => base
+            .iter_mut()
+            .map(AsMut::as_mut)
+            .chain(when_then_pairs.iter_mut().flat_map(|(when, then)| [when.as_mut(), then.as_mut()]))
+            .chain(else_expr.iter_mut().map(AsMut::as_mut))
+            .collect(),
         Expr::Cast { expr, .. }
         | Expr::Collate(expr, _)
         | Expr::IsNull(expr)
         | Expr::NotNull(expr)
         | Expr::Unary(_, expr) => vec![expr],
-        Expr::FunctionCall { args, .. } => args.iter_mut().map(AsMut::as_mut).collect(),
+        Expr::FunctionCall { args, filter_over, .. } => {
+            args.iter_mut().chain(&mut filter_over.filter_clause).map(AsMut::as_mut).collect()
+        }
+        Expr::FunctionCallStar { filter_over, .. } => {
+            filter_over.filter_clause.iter_mut().map(AsMut::as_mut).collect()
+        }
         Expr::InList { lhs, rhs, .. } => {
             std::iter::once(lhs.as_mut()).chain(rhs.iter_mut().map(AsMut::as_mut)).collect()
         }

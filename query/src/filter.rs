@@ -8,48 +8,10 @@ use common::Value;
 use common::schema::TableKind;
 
 use crate::ast::{self, Expr, LIKE_OPERATORS, Literal, Operator};
+use crate::functions;
 use crate::route::{KeyColumn, Operand, Resolve};
 use crate::scope::Scope;
 use crate::table::Table;
-
-/// Functions that depend on their arguments alone and never fail.
-const FUNCTIONS: [&str; 23] = [
-    "ceil",
-    "ceiling",
-    "coalesce",
-    "floor",
-    "hex",
-    "ifnull",
-    "iif",
-    "instr",
-    "length",
-    "lower",
-    "ltrim",
-    "nullif",
-    "octet_length",
-    "round",
-    "rtrim",
-    "sign",
-    "substr",
-    "substring",
-    "trim",
-    "trunc",
-    "typeof",
-    "unicode",
-    "upper",
-];
-
-/// Functions that fail on what is not JSON; a collection's documents always are.
-const JSON_FUNCTIONS: [&str; 4] = ["json_extract", "json_type", "json_array_length", "jsonb_extract"];
-
-/// Whether a function depends on its arguments alone and is no aggregate.
-pub(crate) fn is_pure_function(name: &str) -> bool {
-    lists(&FUNCTIONS, name) || lists(&JSON_FUNCTIONS, name)
-}
-
-fn lists(list: &[&str], name: &str) -> bool {
-    list.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
 
 /// A condition over the columns of one table.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,12 +195,11 @@ fn pushable(expression: &Expr, table: &Table, resolve: &Resolve<'_>) -> bool {
                 | Literal::False
         ),
         Expr::FunctionCall { name, distinctness: None, order_by, within_group, filter_over, .. } => {
-            let known = |list: &[&str]| lists(list, name.as_str());
             order_by.is_empty()
                 && within_group.is_empty()
                 && filter_over.filter_clause.is_none()
                 && filter_over.over_clause.is_none()
-                && (known(&FUNCTIONS) || json && known(&JSON_FUNCTIONS))
+                && functions::never_fails(name.as_str(), json)
         }
         Expr::Like { op, .. } => LIKE_OPERATORS.contains(op),
         Expr::Between { .. }

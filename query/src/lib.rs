@@ -7,6 +7,7 @@ mod ast;
 pub mod documents;
 mod expansion;
 mod filter;
+mod functions;
 pub mod moment;
 mod nesting;
 pub mod objects;

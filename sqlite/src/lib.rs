@@ -28,6 +28,7 @@ mod join_columns;
 mod layout;
 pub mod maintenance;
 pub mod merge;
+pub mod partial_sum;
 mod query;
 pub mod reader;
 pub mod recipe;

@@ -18,6 +18,7 @@ use crate::connection::{ClientStatement, Connection, ours};
 use crate::error::{Failure, Result};
 use crate::executor::{answer_captured, check_deferred_violations};
 use crate::layout::Layouts;
+use crate::partial_sum;
 use crate::query::{self, Access, Flow};
 use crate::recipe;
 use crate::scan_plan::{self, PlanLine};
@@ -58,6 +59,7 @@ impl MergeDatabase {
         let connection = recipe::temporary(Role::Merge, vfs.name(), share.memory)?;
         connection.raw().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         let streams = stream_table::load_module(connection.raw())?;
+        partial_sum::load_merge(connection.raw())?;
         let capture = Capture::install(connection.raw(), true);
         Ok(MergeDatabase { capture, connection, streams, share, _vfs: vfs })
     }

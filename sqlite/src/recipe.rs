@@ -11,6 +11,7 @@ use rusqlite::limits::Limit;
 use crate::authorizer::Role;
 use crate::connection::Connection;
 use crate::error::{Failure, Result};
+use crate::partial_sum;
 
 /// Milliseconds that a connection waits for a lock of another one. Writers of one partition take turns by
 /// design, so a wait is short or a fault.
@@ -78,6 +79,7 @@ pub(crate) fn reader(location: &Location) -> Result<Connection> {
     let raw = location.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     pragmas(&raw, &["query_only=ON", "cache_size=-4096"])?;
     hostile_safe(&raw)?;
+    partial_sum::load_part(&raw)?;
     Connection::new(raw, Role::Reader)
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn executor(location: &Location) -> Result<Connection> {
     let raw = location.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     write_ahead(&raw)?;
     hostile_safe(&raw)?;
+    partial_sum::load_part(&raw)?;
     Connection::new(raw, Role::Executor)
 }
 

@@ -147,6 +147,39 @@ impl Column {
 }
 
 impl Table {
+    /// A relation of values whose rows have rowids: each column with its name, declared type and collation.
+    #[must_use]
+    pub fn plain(name: &str, columns: impl IntoIterator<Item = (String, &'static str, Collation)>) -> Table {
+        let column = |(name, declared_type, collation): (String, &str, Collation)| Column {
+            name,
+            declared_type: declared_type.to_owned(),
+            affinity: Affinity::of_declared_type(declared_type),
+            collation: collation.name().to_owned(),
+            not_null: false,
+            default: None,
+            generated: Generated::No,
+        };
+        Table {
+            name: name.to_owned(),
+            sql: String::new(),
+            columns: columns.into_iter().map(column).collect(),
+            rowid_alias: None,
+            rowid_name: Some("rowid"),
+            primary_key: Vec::new(),
+            without_rowid: false,
+            strict: false,
+            autoincrement: false,
+            indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+        }
+    }
+
+    /// As [`Table::plain`], with the first column as the key in place of a rowid.
+    #[must_use]
+    pub fn keyed(name: &str, columns: impl IntoIterator<Item = (String, &'static str, Collation)>) -> Table {
+        Table { rowid_name: None, primary_key: vec![0], without_rowid: true, ..Table::plain(name, columns) }
+    }
+
     /// Index of a column, by its name in any letter case.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {

@@ -11,6 +11,7 @@ mod groups;
 mod insert;
 mod join;
 mod piece;
+mod push;
 mod read;
 mod rules;
 
@@ -25,6 +26,7 @@ pub use describe::{Partitions, PlanNode, PlanRow};
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
 pub(crate) use join::{Objects, Shipment, View};
 pub(crate) use piece::Piece;
+pub(crate) use push::{OrderedRun, Partial, PartialRun, Pushed, SortKey};
 pub(crate) use read::{Read, plan_read};
 pub use rules::{Rule, Rules};
 

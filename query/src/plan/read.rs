@@ -6,6 +6,7 @@ use common::Value;
 use common::catalog::Database;
 
 use super::join::{self, Objects, Reference, Step};
+use super::push::{self, Pushed};
 use super::{PlanNode, Rule, Rules, Shipment, Source, describe, groups};
 use crate::ast::Select;
 use crate::filter::Filter;
@@ -14,7 +15,7 @@ use crate::shadow::{Checked, Usage};
 use crate::table::Table;
 
 /// How rows are read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Read {
     /// What to gather, one per table.
     pub(crate) sources: Vec<Source>,
@@ -22,9 +23,11 @@ pub(crate) struct Read {
     /// statement is not understood. If all lead to one bucket, the statement can be answered there.
     routes: Vec<(Arc<Table>, Route)>,
     /// The column group whose partitions have every column that is needed, if the text may run there.
-    group: usize,
+    pub(crate) group: usize,
     /// What is fetched before the rest, for the values that the rest is compared with.
     pub(crate) steps: Vec<Step>,
+    /// What partitions can do of it, if the statement is of one table; or why they cannot.
+    pub(crate) pushed: Result<Pushed, push::Why>,
 }
 
 impl Read {
@@ -57,7 +60,14 @@ impl Read {
 
     /// The same without what partitions could answer by themselves.
     pub(crate) fn gathered(self) -> Read {
-        Read { routes: Vec::new(), ..self }
+        Read { routes: Vec::new(), pushed: Err("the columns lie in several groups"), ..self }
+    }
+
+    /// Whether the client's text meets rows in the order of an index: it runs on one partition, whose tables
+    /// have indexes.
+    pub(crate) fn follows_indexes(&self, database: &Database, params: &[Value]) -> bool {
+        self.single(database, params).is_some()
+            && self.routes.iter().any(|(table, _)| !table.indexes.is_empty())
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
@@ -69,9 +79,22 @@ impl Read {
         } else {
             "not one partition: no condition on the partition key leaves a single one"
         };
+        let node = match &self.pushed {
+            Ok(pushed) => match pushed.describe(database, self.group, params) {
+                Some(node) => node,
+                None => self.describe_gather(database, params, "LIMIT is no integer"),
+            },
+            Err(why) => self.describe_gather(database, params, why),
+        };
+        node.over([PlanNode::why(why_not_single)])
+    }
+
+    fn describe_gather(&self, database: &Database, params: &[Value], why_not_pushed: &str) -> PlanNode {
+        let why = PlanNode::why(format!("not pushed: {why_not_pushed}"));
+        let of_one_table = self.sources.len() == 1;
         describe::gather("MERGE", &self.sources, database, params)
             .over(self.describe_steps())
-            .over([PlanNode::why(why_not_single)])
+            .over(of_one_table.then_some(why))
     }
 
     fn describe_steps(&self) -> Vec<PlanNode> {
@@ -117,7 +140,11 @@ pub(crate) fn plan_read<'a>(
     }
     let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
-    Read { sources, routes, group: 0, steps }
+    let pushed = match select {
+        Some(select) => push::plan_push(select, rules, objects.table),
+        None => Err("only SQLite understands the whole statement"),
+    };
+    Read { sources, routes, group: 0, steps, pushed }
 }
 
 /// What is gathered of a table, given all places that name it.

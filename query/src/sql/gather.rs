@@ -55,6 +55,7 @@ pub(super) fn relations(
             joints,
             rows_expected: None,
             fetched: None,
+            refuses: None,
         }
     });
     Relations {
@@ -255,9 +256,13 @@ pub(super) fn budget<'a>(max_rows: u32, interrupted: &'a dyn Fn() -> bool) -> Bu
         interrupted: Some(interrupted),
         instructions: None,
         rows: u64::from(max_rows),
-        // An answer that is not for the client, or that its caller measures, may be larger.
-        bytes: if max_rows == u32::MAX { HELD_MAX } else { RESULT_MAX },
+        bytes: bytes_max(max_rows),
     }
+}
+
+/// Most bytes of an answer. One that is not for the client, or that its caller measures, may be larger.
+pub(super) fn bytes_max(max_rows: u32) -> usize {
+    if max_rows == u32::MAX { HELD_MAX } else { RESULT_MAX }
 }
 
 /// Blocks that are here already, as a stream.

@@ -16,6 +16,8 @@ mod images;
 mod index_build;
 mod insert;
 pub(crate) mod ordered;
+mod partial;
+mod pushed;
 mod rejoin;
 mod relations;
 mod ship;
@@ -96,6 +98,9 @@ pub async fn stream(
         Action::Read(read) => match read.single(planner.database(), &values) {
             Some(bucket) => access.stream(bucket, statement).await,
             None => {
+                if let Some(rows) = pushed::stream(planner, access, &planned, read, &values).await? {
+                    return Ok(rows);
+                }
                 let mut rows = gather::stream(planner, access, read, &values, statement).await?;
                 (rows.header.columns, rows.header.types) = planned.names();
                 Ok(rows)
@@ -201,8 +206,14 @@ async fn read(
         Action::Read(read) => match read.single(planner.database(), values) {
             Some(bucket) => access.read(bucket, statement.clone(), limits.max_rows).await?,
             None => {
-                let statement = statement.clone();
-                let answer = gather::run(planner, access, read, values, statement, limits.max_rows).await?;
+                let pushed = pushed::run(planner, access, planned, read, values, limits.max_rows).await?;
+                let answer = match pushed {
+                    Some(answer) => answer,
+                    None => {
+                        let statement = statement.clone();
+                        gather::run(planner, access, read, values, statement, limits.max_rows).await?
+                    }
+                };
                 let (columns, types) = planned.names();
                 StatementResult { columns, types, ..answer }
             }

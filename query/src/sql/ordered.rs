@@ -1,12 +1,66 @@
-//! Puts the rows of several partitions into one order, as they arrive.
+//! Puts sorted rows of several partitions into one order as they arrive, a block of each in memory at a time.
 
 use std::cmp::Ordering;
 
-use common::row::{MalformedRow, RowBlock, read_value};
-use common::{Error, Result, Value, limits};
-use futures_util::{StreamExt as _, stream};
+use common::hash::Collation;
+use common::limits::ROW_BLOCK;
+use common::protocol::{RowsHeader, StatementResult};
+use common::row::{MalformedRow, RowBlock, RowBlockBuilder, ValueRef, read_value};
+use common::{Error, Result};
+use futures_util::{StreamExt as _, future, stream};
 
-use crate::access::RowBlocks;
+use crate::access::{PartitionAccess, RowBlocks, RowStream};
+use crate::plan::{OrderedRun, SortKey};
+
+/// Asks the partitions, and answers the rows in order.
+///
+/// # Errors
+/// The first that a partition meets; the others are stopped.
+pub(super) async fn stream(
+    access: &impl PartitionAccess,
+    partitions: &[usize],
+    run: OrderedRun,
+    keys: Vec<SortKey>,
+    hidden: usize,
+    header: RowsHeader,
+) -> Result<RowStream> {
+    if run.most == Some(0) {
+        return Ok(RowStream { header, blocks: stream::empty().boxed() });
+    }
+    let opened = partitions.iter().map(|&partition| access.stream(partition, run.statement.clone()));
+    let streams = future::try_join_all(opened).await?;
+    let blocks = streams.into_iter().map(|stream| stream.blocks).collect();
+    let merge = OrderedMerge { skip: run.skip, most: run.most, ..OrderedMerge::new(blocks, keys, hidden) };
+    Ok(RowStream { header, blocks: merge.into_blocks() })
+}
+
+/// The first rows of a stream as an answer; the others are left out, and the answer says so. `bytes` counts as
+/// in [`sqlite::Budget`].
+pub(super) async fn collect(mut rows: RowStream, most: u32, bytes: usize) -> Result<StatementResult> {
+    let width = rows.header.columns.len();
+    let mut answer = RowBlockBuilder::new(width);
+    let mut truncated = false;
+    while !truncated && let Some(block) = rows.blocks.next().await {
+        let block = block?;
+        let mut rest = &block.data[..];
+        for _ in 0..block.rows {
+            if answer.rows() >= most || answer.len() >= bytes {
+                truncated = true;
+                break;
+            }
+            let row = take_row(&mut rest, width).map_err(malformed)?;
+            answer.push_encoded(row);
+        }
+    }
+    Ok(StatementResult {
+        is_read: true,
+        columns: rows.header.columns,
+        types: rows.header.types,
+        rows: answer.finish(),
+        truncated,
+        ..StatementResult::default()
+    })
+}
 
 /// Merges streams that are each in the order of their first `width` columns, compared as SQLite compares
 /// without a collation. `hidden` of the first columns are left out of the rows.
@@ -14,132 +68,192 @@ pub(crate) fn merge_ordered(mut streams: Vec<RowBlocks>, width: usize, hidden: u
     if streams.len() == 1 && hidden == 0 {
         return streams.remove(0);
     }
-    let heads = streams.into_iter().map(Head::new).collect();
-    let merge = Merge { heads, order: Vec::new(), width, hidden, started: false };
-    stream::unfold(Some(merge), |merge| async move {
-        let mut merge = merge?;
-        match merge.next_block().await {
-            Ok(Some(block)) => Some((Ok(block), Some(merge))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
-    })
-    .boxed()
+    let ascending =
+        |column| SortKey { column, collation: Collation::Binary, descending: false, nulls_first: true };
+    OrderedMerge::new(streams, (0..width).map(ascending).collect(), hidden).into_blocks()
 }
 
-struct Merge {
-    heads: Vec<Head>,
-    /// The heads that have a row, the one with the least last.
-    order: Vec<usize>,
-    width: usize,
+fn take_row<'a>(rest: &mut &'a [u8], width: usize) -> std::result::Result<&'a [u8], MalformedRow> {
+    let before = *rest;
+    for _ in 0..width {
+        read_value(rest)?;
+    }
+    Ok(&before[..before.len() - rest.len()])
+}
+
+fn malformed(error: MalformedRow) -> Error {
+    Error::internal(error.to_string())
+}
+
+/// Sorted rows of one partition on their way.
+struct Source {
+    blocks: RowBlocks,
+    block: RowBlock,
+    /// Rows of the block behind the one at hand.
+    left: u32,
+    /// Where each column of the row at hand begins in the block, and where the row ends.
+    starts: Vec<usize>,
+    end: usize,
+    ended: bool,
+}
+
+impl Source {
+    fn new(blocks: RowBlocks) -> Source {
+        Source { blocks, block: RowBlock::default(), left: 0, starts: Vec::new(), end: 0, ended: false }
+    }
+
+    /// Goes on to the next row.
+    async fn advance(&mut self) -> Result<()> {
+        while self.left == 0 {
+            match self.blocks.next().await {
+                Some(block) => {
+                    self.block = block?;
+                    self.left = self.block.rows;
+                    self.end = 0;
+                }
+                None => {
+                    self.ended = true;
+                    return Ok(());
+                }
+            }
+        }
+        self.left -= 1;
+        self.starts.clear();
+        let mut rest = &self.block.data[self.end..];
+        for _ in 0..self.block.columns {
+            self.starts.push(self.block.data.len() - rest.len());
+            read_value(&mut rest).map_err(malformed)?;
+        }
+        self.end = self.block.data.len() - rest.len();
+        Ok(())
+    }
+
+    /// A column of the row at hand; it was read once already.
+    fn value(&self, column: usize) -> ValueRef<'_> {
+        let start = self.starts.get(column).copied().unwrap_or(self.block.data.len());
+        read_value(&mut &self.block.data[start..]).unwrap_or(ValueRef::Null)
+    }
+
+    /// The row at hand without its first columns.
+    fn row(&self, hidden: usize) -> &[u8] {
+        &self.block.data[self.starts.get(hidden).copied().unwrap_or(self.end)..self.end]
+    }
+}
+
+/// A merge of sorted rows.
+struct OrderedMerge {
+    sources: Vec<Source>,
+    /// Sources that have a row, as a heap whose first has the least.
+    heap: Vec<usize>,
+    keys: Vec<SortKey>,
+    /// Columns in front that are for sorting alone.
     hidden: usize,
+    skip: u64,
+    most: Option<u64>,
     started: bool,
 }
 
-/// The row of a stream that is next.
-struct Head {
-    blocks: RowBlocks,
-    block: RowBlock,
-    rows_left: u32,
-    /// Where the row begins and ends in the block, and where its visible columns begin.
-    start: usize,
-    visible: usize,
-    end: usize,
-    key: Vec<Value>,
-}
-
-impl Head {
-    fn new(blocks: RowBlocks) -> Head {
-        Head {
-            blocks,
-            block: RowBlock::default(),
-            rows_left: 0,
-            start: 0,
-            visible: 0,
-            end: 0,
-            key: Vec::new(),
-        }
+impl OrderedMerge {
+    /// A merge of streams that are sorted by `keys`.
+    fn new(streams: Vec<RowBlocks>, keys: Vec<SortKey>, hidden: usize) -> OrderedMerge {
+        let sources: Vec<Source> = streams.into_iter().map(Source::new).collect();
+        let heap = Vec::with_capacity(sources.len());
+        OrderedMerge { sources, heap, keys, hidden, skip: 0, most: None, started: false }
     }
 
-    /// Moves to the next row; `false` after the last.
-    async fn advance(&mut self, width: usize, hidden: usize) -> Result<bool> {
-        while self.rows_left == 0 {
-            let Some(block) = self.blocks.next().await else { return Ok(false) };
-            self.block = block?;
-            self.rows_left = self.block.rows;
-            self.end = 0;
-        }
-        self.rows_left -= 1;
-        self.read_row(width, hidden).map_err(|error| Error::internal(error.to_string()))?;
-        Ok(true)
-    }
-
-    fn read_row(&mut self, width: usize, hidden: usize) -> std::result::Result<(), MalformedRow> {
-        let data = &self.block.data;
-        self.start = self.end;
-        self.key.clear();
-        let mut rest = &data[self.start..];
-        for column in 0..self.block.columns as usize {
-            if column == hidden {
-                self.visible = data.len() - rest.len();
+    /// The rows in blocks; after an error there is nothing more.
+    fn into_blocks(self) -> RowBlocks {
+        stream::unfold(Some(self), |merge| async move {
+            let mut merge = merge?;
+            match merge.next_block().await {
+                Ok(Some(block)) => Some((Ok(block), Some(merge))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
             }
-            let value = read_value(&mut rest)?;
-            if column < width {
-                self.key.push(value.to_value());
-            }
-        }
-        self.end = data.len() - rest.len();
-        Ok(())
+        })
+        .boxed()
     }
-}
 
-impl Merge {
     async fn next_block(&mut self) -> Result<Option<RowBlock>> {
         if !self.started {
             self.started = true;
-            for head in 0..self.heads.len() {
-                self.refill(head).await?;
+            for index in 0..self.sources.len() {
+                self.sources[index].advance().await?;
+                if !self.sources[index].ended {
+                    self.heap.push(index);
+                }
+            }
+            for position in (0..self.heap.len() / 2).rev() {
+                self.sink(position);
             }
         }
-        let mut data = Vec::new();
-        let (mut rows, mut columns) = (0, 0);
-        while data.len() < limits::ROW_BLOCK {
-            let Some(least) = self.order.pop() else { break };
-            let head = &self.heads[least];
-            columns = head.block.columns as usize - self.hidden;
-            data.extend_from_slice(&head.block.data[head.visible..head.end]);
-            rows += 1;
-            self.refill(least).await?;
+        let columns = self.heap.first().map_or(0, |&index| self.sources[index].block.columns as usize);
+        let mut block = RowBlockBuilder::new(columns.saturating_sub(self.hidden));
+        while block.len() < ROW_BLOCK && self.most != Some(0) {
+            let Some(&least) = self.heap.first() else { break };
+            if self.skip > 0 {
+                self.skip -= 1;
+            } else {
+                block.push_encoded(self.sources[least].row(self.hidden));
+                self.most = self.most.map(|most| most - 1);
+            }
+            // With the last row wanted nothing more is read, and the partitions are stopped.
+            if self.most != Some(0) {
+                self.sources[least].advance().await?;
+                if self.sources[least].ended {
+                    self.heap.swap_remove(0);
+                }
+                self.sink(0);
+            }
         }
-        let columns = u32::try_from(columns).unwrap_or(u32::MAX);
-        Ok((rows > 0).then(|| RowBlock { columns, rows, data: data.into() }))
+        Ok((!block.is_empty()).then(|| block.finish()))
     }
 
-    /// Reads the next row of a head and puts the head where it belongs. Rows of one stream often follow each
-    /// other, so the search begins at the least.
-    async fn refill(&mut self, head: usize) -> Result<()> {
-        if !self.heads[head].advance(self.width, self.hidden).await? {
-            return Ok(());
+    /// Lets a source down the heap to where those below it have greater rows.
+    fn sink(&mut self, mut position: usize) {
+        loop {
+            let mut least = position;
+            for child in [2 * position + 1, 2 * position + 2] {
+                if child < self.heap.len() && self.compare(self.heap[child], self.heap[least]).is_lt() {
+                    least = child;
+                }
+            }
+            if least == position {
+                return;
+            }
+            self.heap.swap(position, least);
+            position = least;
         }
-        let key = &self.heads[head].key;
-        let place = self
-            .order
+    }
+
+    fn compare(&self, left: usize, right: usize) -> Ordering {
+        let (left, right) = (&self.sources[left], &self.sources[right]);
+        self.keys
             .iter()
-            .rposition(|other| compare(key, &self.heads[*other].key).is_le())
-            .map_or(0, |place| place + 1);
-        self.order.insert(place, head);
-        Ok(())
+            .map(|key| key.compare(left.value(key.column), right.value(key.column)))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
     }
 }
 
-fn compare(left: &[Value], right: &[Value]) -> Ordering {
-    let pairs = left.iter().zip(right);
-    pairs.map(|(left, right)| left.compare(right)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+impl SortKey {
+    fn compare(&self, left: ValueRef<'_>, right: ValueRef<'_>) -> Ordering {
+        let null = |value| matches!(value, ValueRef::Null);
+        match (null(left), null(right)) {
+            (true, true) => Ordering::Equal,
+            (true, false) if self.nulls_first => Ordering::Less,
+            (false, true) if self.nulls_first => Ordering::Greater,
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            (false, false) if self.descending => right.compare(left, self.collation),
+            (false, false) => left.compare(right, self.collation),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use common::row::{RowBlockBuilder, ValueRef};
+    use common::Value;
 
     use super::*;
 

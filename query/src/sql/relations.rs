@@ -50,6 +50,8 @@ pub(crate) struct Relation {
     pub(crate) rows_expected: Option<u64>,
     /// Its rows, if they are here already.
     pub(crate) fetched: Option<Vec<RowBlock>>,
+    /// What refuses rows that cannot be worked on.
+    pub(crate) refuses: Option<fn(&RowBlock) -> Result<()>>,
 }
 
 impl Relation {
@@ -59,6 +61,11 @@ impl Relation {
             rowid: self.table.rowid_name.is_some(),
             columns: &self.columns,
         }
+    }
+
+    fn admit(&self, block: RowBlock) -> Result<RowBlock> {
+        self.refuses.map_or(Ok(()), |refuses| refuses(&block))?;
+        Ok(block)
     }
 
     /// Whether its rows can be put into one order as they arrive.
@@ -218,8 +225,9 @@ async fn load(
         let relations = Arc::clone(relations);
         merge = access
             .compute(move || {
-                for (index, block) in &blocks {
-                    merge.load(&relations.tables[*index].gathered(), block)?;
+                for (index, block) in blocks {
+                    let relation = &relations.tables[index];
+                    merge.load(&relation.gathered(), &relation.admit(block)?)?;
                 }
                 Ok::<_, Error>(merge)
             })
@@ -241,8 +249,9 @@ async fn open_stream(
     let streams = future::try_join_all(opened).await?;
     let (mut blocks, handle) = stream::abortable(merge_ordered(streams, 1, 0));
     waiting.also_ends(handle);
+    let relation = relation.clone();
     Ok(Box::new(move || match watch.wait_for(blocks.next())? {
-        Some(block) => block.map(Some),
+        Some(block) => relation.admit(block?).map(Some),
         None if blocks.is_aborted() => Err(Error::internal("nobody waits for the answer any more")),
         None => Ok(None),
     }))

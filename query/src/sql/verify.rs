@@ -9,7 +9,7 @@ use common::{Error, Result, Value};
 use super::{Limits, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
-use crate::plan::Planned;
+use crate::plan::{Action, Planned};
 
 /// Attempts before a difference is believed: writes may come in between the two answers.
 const ATTEMPTS_MAX: usize = 3;
@@ -31,6 +31,11 @@ pub(super) async fn read_both(
     limits: Limits,
 ) -> Result<StatementResult> {
     let gathering = reference.plan(&statement.sql)?;
+    // What an index leads to first is as good as the first row, and gathered rows have no indexes.
+    let only_counts = match &planned.action {
+        Action::Read(read) => read.follows_indexes(planner.database(), values),
+        _ => false,
+    };
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -38,6 +43,7 @@ pub(super) async fn read_both(
         let found = read(planner, access, planned, values, statement, limits).await;
         match difference(planned, &expected, &found) {
             None => return found,
+            Some(_) if only_counts && row_count(&expected) == row_count(&found) => return found,
             Some(_) if attempt < ATTEMPTS_MAX => {}
             Some(difference) => {
                 let plan = planned.describe(planner.database(), values).lines().join("\n");
@@ -75,6 +81,10 @@ fn difference(
     (!same).then(|| format!("gathered: {}\nplanned: {}", shown_rows(expected), shown_rows(found)))
 }
 
+fn row_count(answer: &Result<StatementResult>) -> Option<u32> {
+    answer.as_ref().ok().map(|result| result.rows.rows)
+}
+
 /// How often each row is there, a row being its values with their types.
 fn multiset(result: &StatementResult) -> Option<BTreeMap<String, usize>> {
     let mut counts = BTreeMap::new();
@@ -105,7 +115,6 @@ mod tests {
     use common::row::RowBlock;
 
     use super::*;
-    use crate::plan::Action;
 
     fn planned(is_ordered: bool) -> Planned {
         Planned {

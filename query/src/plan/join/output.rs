@@ -2,7 +2,7 @@
 //! on them may already choose rows of those tables.
 
 use crate::ast::{self, As, CompoundOperator, Expr, ResultColumn, Select};
-use crate::filter::is_pure_function;
+use crate::functions;
 use crate::route::KeyColumn;
 use crate::table::Table;
 
@@ -22,8 +22,8 @@ pub(super) fn aliases(columns: &[ResultColumn]) -> Vec<String> {
 /// query, in which an aggregate of this one could stand.
 pub(super) fn is_of_one_row(expression: &Expr) -> bool {
     !ast::any(expression, &|part| match part {
-        Expr::FunctionCall { name, filter_over, .. } => {
-            !is_pure_function(name.as_str()) || filter_over.over_clause.is_some()
+        Expr::FunctionCall { name, args, filter_over, .. } => {
+            !functions::is_scalar(name.as_str(), args.len()) || filter_over.over_clause.is_some()
         }
         Expr::FunctionCallStar { .. } => true,
         other => ast::is_subquery(other),

@@ -1,0 +1,142 @@
+//! The functions that partitions may evaluate, as data. What is not here is evaluated at the coordinator.
+
+/// A function of values. All of these depend on their arguments alone and mean the same on every machine.
+struct Scalar {
+    name: &'static str,
+    /// Whether some arguments make it an error.
+    may_fail: bool,
+    /// Whether only what is not JSON makes it an error.
+    of_json: bool,
+}
+
+const fn total(name: &'static str) -> Scalar {
+    Scalar { name, may_fail: false, of_json: false }
+}
+
+const fn partial(name: &'static str) -> Scalar {
+    Scalar { name, may_fail: true, of_json: false }
+}
+
+const fn of_json(name: &'static str) -> Scalar {
+    Scalar { name, may_fail: true, of_json: true }
+}
+
+/// Transcendental functions are left out: their last bit is the C library's. Functions of time are left out,
+/// since a value may say `now`.
+const SCALARS: [Scalar; 47] = [
+    partial("abs"),
+    total("ceil"),
+    total("ceiling"),
+    total("char"),
+    total("coalesce"),
+    partial("concat"),
+    partial("concat_ws"),
+    total("degrees"),
+    total("floor"),
+    partial("format"),
+    partial("glob"),
+    total("hex"),
+    total("ifnull"),
+    total("iif"),
+    total("instr"),
+    of_json("json_array_length"),
+    of_json("json_extract"),
+    of_json("json_type"),
+    total("json_valid"),
+    of_json("jsonb_extract"),
+    total("length"),
+    partial("like"),
+    total("lower"),
+    total("ltrim"),
+    total("max"),
+    total("min"),
+    total("mod"),
+    total("nullif"),
+    total("octet_length"),
+    total("pi"),
+    partial("printf"),
+    partial("quote"),
+    total("radians"),
+    partial("replace"),
+    total("round"),
+    total("rtrim"),
+    total("sign"),
+    total("sqrt"),
+    total("substr"),
+    total("substring"),
+    total("trim"),
+    total("trunc"),
+    total("typeof"),
+    total("unhex"),
+    total("unicode"),
+    total("upper"),
+    partial("zeroblob"),
+];
+
+fn scalar(name: &str) -> Option<&'static Scalar> {
+    SCALARS.iter().find(|known| known.name.eq_ignore_ascii_case(name))
+}
+
+/// Whether it computes a value from its arguments alone. An error ends the statement wherever it is evaluated.
+pub(crate) fn is_scalar(name: &str, arguments: usize) -> bool {
+    scalar(name).is_some() && Aggregate::of(name, arguments).is_none()
+}
+
+/// Whether it may be evaluated on rows that the client's text may never get to. `is_json` says that its
+/// arguments are known to be JSON.
+pub(crate) fn never_fails(name: &str, is_json: bool) -> bool {
+    scalar(name).is_some_and(|known| !known.may_fail || (is_json && known.of_json))
+}
+
+/// A function of groups of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aggregate {
+    Count,
+    Sum,
+    Total,
+    Average,
+    Min,
+    Max,
+    /// Its result tells in which order it met the rows.
+    Sequence,
+}
+
+impl Aggregate {
+    /// The aggregate that a function of so many arguments is.
+    pub(crate) fn of(name: &str, arguments: usize) -> Option<Aggregate> {
+        let found = match (name.to_ascii_lowercase().as_str(), arguments) {
+            ("count", 0 | 1) => Aggregate::Count,
+            ("sum", 1) => Aggregate::Sum,
+            ("total", 1) => Aggregate::Total,
+            ("avg", 1) => Aggregate::Average,
+            ("min", 1) => Aggregate::Min,
+            ("max", 1) => Aggregate::Max,
+            ("group_concat", 1 | 2)
+            | ("string_agg" | "json_group_object" | "jsonb_group_object", 2)
+            | ("json_group_array" | "jsonb_group_array", 1) => Aggregate::Sequence,
+            _ => return None,
+        };
+        Some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_known_in_any_letter_case_and_sorted() {
+        assert!(is_scalar("UPPER", 1) && never_fails("Upper", false));
+        assert!(is_scalar("abs", 1) && !never_fails("abs", false));
+        assert!(!never_fails("json_extract", false) && never_fails("json_extract", true));
+        assert!(!is_scalar("random", 0) && !is_scalar("sin", 1) && !is_scalar("date", 1));
+        assert!(SCALARS.is_sorted_by(|left, right| left.name < right.name));
+    }
+
+    #[test]
+    fn min_of_two_is_no_aggregate() {
+        assert_eq!(Aggregate::of("MIN", 1), Some(Aggregate::Min));
+        assert_eq!(Aggregate::of("min", 2), None);
+        assert!(is_scalar("min", 2) && !is_scalar("min", 1));
+    }
+}

@@ -1,0 +1,103 @@
+//! The text that a partition runs, made of resolved expressions.
+
+use std::fmt::Write as _;
+
+use common::names::quote_identifier;
+
+use super::one_table::{OneTable, Term};
+use crate::ast::{self, Expr, NullsOrder};
+use crate::table::Table;
+
+/// A SELECT for partitions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fragment {
+    table: String,
+    pub(super) columns: Vec<Expr>,
+    pub(super) condition: Option<Expr>,
+    pub(super) groups: Vec<Expr>,
+    pub(super) having: Option<Expr>,
+    pub(super) order: Vec<Term>,
+    /// Whether rows must be visited in the order of their keys, whatever indexes offer.
+    pub(super) in_row_order: bool,
+    has_indexes: bool,
+}
+
+impl Fragment {
+    /// The rows that a SELECT is about, without columns as yet.
+    pub(super) fn of_rows(one: &OneTable) -> Fragment {
+        // Without rowid the primary key is an index too, the one that rows are visited by anyway.
+        let has_indexes =
+            one.table.indexes.iter().any(|index| {
+                !one.table.without_rowid || index.origin != sqlite::schema::IndexOrigin::PrimaryKey
+            });
+        Fragment {
+            table: one.table.name.clone(),
+            condition: one.condition.clone(),
+            has_indexes,
+            ..Fragment::default()
+        }
+    }
+
+    /// All that may hold parameters.
+    pub(super) fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        self.columns
+            .iter()
+            .chain(&self.condition)
+            .chain(&self.groups)
+            .chain(&self.having)
+            .chain(self.order.iter().map(|term| &term.expression))
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut sql = format!("SELECT {} FROM {}", list(&self.columns), quote_identifier(&self.table));
+        if self.in_row_order && self.has_indexes {
+            sql.push_str(" NOT INDEXED");
+        }
+        // Writing to a string cannot fail.
+        if let Some(condition) = &self.condition {
+            let _ = write!(sql, " WHERE {condition}");
+        }
+        if !self.groups.is_empty() {
+            let _ = write!(sql, " GROUP BY {}", list(&self.groups));
+        }
+        if let Some(having) = &self.having {
+            let _ = write!(sql, " HAVING {having}");
+        }
+        if !self.order.is_empty() {
+            let _ = write!(sql, " ORDER BY {}", terms(&self.order));
+        }
+        sql
+    }
+}
+
+/// The columns by which SQLite keeps the rows of a table in order.
+pub(super) fn row_order(table: &Table) -> Vec<Expr> {
+    let name = |position: usize| Expr::Id(ast::quoted_name(&table.columns[position].name));
+    match (table.rowid_alias, table.rowid_name) {
+        (Some(alias), _) => vec![name(alias)],
+        (None, Some(rowid)) => vec![Expr::Id(ast::Name::from_string(rowid))],
+        (None, None) => table.primary_key.iter().copied().map(name).collect(),
+    }
+}
+
+/// Expressions as a list.
+pub(super) fn list(expressions: &[Expr]) -> String {
+    expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Terms of ORDER BY.
+pub(super) fn terms(terms: &[Term]) -> String {
+    let text = |term: &Term| {
+        let mut text = term.expression.to_string();
+        if term.descending {
+            text.push_str(" DESC");
+        }
+        match term.nulls {
+            Some(NullsOrder::First) => text.push_str(" NULLS FIRST"),
+            Some(NullsOrder::Last) => text.push_str(" NULLS LAST"),
+            None => {}
+        }
+        text
+    };
+    terms.iter().map(text).collect::<Vec<_>>().join(", ")
+}

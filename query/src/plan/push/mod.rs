@@ -1,0 +1,85 @@
+//! What partitions can do of a SELECT of one table, and how their answers are put together.
+//!
+//! [`one_table`] resolves the names; then the rules are tried in the order of what they save: rows that need
+//! nothing but their own partition ([`ordered`]), groups and sets of which each partition computes a part
+//! ([`partial`]). Where none applies the statement is gathered.
+
+mod expression;
+mod fragment;
+mod one_table;
+mod ordered;
+mod partial;
+
+use std::sync::Arc;
+
+use common::Value;
+use common::catalog::Database;
+
+pub(crate) use ordered::{Ordered, OrderedRun, SortKey};
+pub(crate) use partial::{Partial, PartialRun};
+
+use self::one_table::OneTable;
+use super::describe::{Partitions, PlanNode};
+use crate::ast::Select;
+use crate::plan::rules::Rules;
+use crate::table::Table;
+
+/// Why a rule does not apply.
+pub(crate) type Why = &'static str;
+
+/// A plan that needs less than all rows.
+#[derive(Clone, Debug)]
+pub(crate) enum Pushed {
+    /// Sorted rows are put together.
+    Ordered(Box<Ordered>),
+    /// Parts of groups are merged.
+    Partial(Box<Partial>),
+}
+
+impl Pushed {
+    /// The plan with its parameters as a tree; `None` if with them it is gathered.
+    pub(crate) fn describe(&self, database: &Database, group: usize, params: &[Value]) -> Option<PlanNode> {
+        let (title, statement) = match self {
+            Pushed::Ordered(ordered) => {
+                (PlanNode::new("UNION", ordered.title), ordered.bind(params)?.statement)
+            }
+            Pushed::Partial(partial) => {
+                let run = partial.bind(params)?;
+                (PlanNode::new("MERGE", run.merge.sql), run.fragment)
+            }
+        };
+        let asked = Partitions::of_group(database, group, &self.buckets(database, params));
+        let fragment = PlanNode::new("FRAGMENT", statement.sql).on(asked);
+        Some(title.over([fragment]))
+    }
+
+    /// The partitions of a column group that have rows which matter.
+    pub(crate) fn partitions(&self, database: &Database, group: usize, params: &[Value]) -> Vec<usize> {
+        let buckets = self.buckets(database, params).into_iter();
+        buckets.map(|bucket| database.partition_index(group, bucket)).collect()
+    }
+
+    fn buckets(&self, database: &Database, params: &[Value]) -> Vec<usize> {
+        let (route, table) = match self {
+            Pushed::Ordered(ordered) => (&ordered.route, &ordered.table),
+            Pushed::Partial(partial) => (&partial.route, &partial.table),
+        };
+        route.buckets(database, table, params)
+    }
+}
+
+/// Plans a SELECT of one table.
+pub(crate) fn plan_push(
+    select: &Select,
+    rules: Rules,
+    find: &dyn Fn(&str) -> Option<Arc<Table>>,
+) -> Result<Pushed, Why> {
+    let one = OneTable::of(select, find)?;
+    if !partial::has_groups(&one) && !one.distinct {
+        return Ok(Pushed::Ordered(Box::new(Ordered::of_rows(&one, rules)?)));
+    }
+    if let Ok(ordered) = Ordered::of_local_groups(&one, rules) {
+        return Ok(Pushed::Ordered(Box::new(ordered)));
+    }
+    Ok(Pushed::Partial(Box::new(Partial::of(&one, rules)?)))
+}
