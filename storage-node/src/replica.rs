@@ -8,6 +8,7 @@ mod inbox;
 pub mod machine;
 pub mod published;
 pub mod reading;
+pub mod running;
 pub mod snapshots;
 mod worker;
 
@@ -30,6 +31,7 @@ use self::event_queue::{EventSender, event_queue};
 use self::inbox::{Event, Host};
 use self::machine::{Job, Machine, Origin, Reply};
 use self::published::Published;
+use self::running::StatementCounts;
 use self::worker::{Parts, Worker, readers};
 use crate::clock::{Clock, monotonic_us};
 use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
@@ -86,6 +88,7 @@ pub struct Replica {
     published: Arc<Published>,
     reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    statements: Arc<StatementCounts>,
     group: GroupHandle,
     inbox: EventSender,
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -166,6 +169,7 @@ impl Replica {
             published,
             reads: Arc::new(Semaphore::new(READS_PER_REPLICA)),
             streams: Arc::new(Semaphore::new(STREAMS_PER_REPLICA)),
+            statements: Arc::default(),
             group,
             inbox,
             worker: Mutex::new(Some(thread)),
@@ -200,6 +204,12 @@ impl Replica {
     #[must_use]
     pub fn published(&self) -> &Arc<Published> {
         &self.published
+    }
+
+    /// Its reading statements.
+    #[must_use]
+    pub fn statements(&self) -> &StatementCounts {
+        &self.statements
     }
 
     /// Its group.

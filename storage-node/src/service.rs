@@ -91,8 +91,16 @@ impl Service {
                 self.submit(partition, job, CONTROL_TIMEOUT, Caller::local()).await
             }
             StorageRequest::Read(read) => {
-                let (result, index) = self.registry.get(read.target.partition)?.read(read).await?;
-                Ok(StorageReply::Rows { result, index })
+                let replica = self.registry.get(read.target.partition)?;
+                // A read that is dropped ends its statement.
+                tokio::select! {
+                    read = replica.read(read) => {
+                        read.map(|(result, index)| StorageReply::Rows { result, index })
+                    }
+                    () = caller.gone() => {
+                        Err(Error::new(ErrorCode::Unavailable, "the caller has gone"))
+                    }
+                }
             }
             StorageRequest::ChangeSchema { partition, version, statements } => {
                 let change = Job::Schema { version, statements };

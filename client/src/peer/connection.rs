@@ -16,7 +16,7 @@ use super::lanes::{Batch, Lanes, Outgoing, Withdrawn};
 use super::{PeerClock, PeerError, PeerIdentity};
 
 /// Items that a stream's sender may have under way before it hears from the receiver.
-pub(super) const WINDOW: usize = 32;
+pub(super) const WINDOW: usize = 8;
 /// Bytes of calls, replies and items that may wait for the writer, in KiB.
 const ROOM_KIB: usize = 64 << 10;
 /// Bytes of one-way messages that may wait for the writer, in KiB; what finds no room is dropped.
@@ -48,7 +48,25 @@ struct State {
     /// Streams opened from here, by which their items go to the [`super::PeerStream`].
     streams: HashMap<u64, mpsc::Sender<Result<Bytes, PeerError>>>,
     /// Streams opened by the peer: the credit of the [`super::StreamSink`], closed when cancelled.
-    sinks: HashMap<u64, Arc<Semaphore>>,
+    sinks: HashMap<u64, SinkState>,
+    /// Calls by the peer that are worked on: cancelled when the peer gives them up.
+    answering: HashMap<u64, CancellationToken>,
+}
+
+/// What the connection shares with the sending end of a stream.
+#[derive(Clone)]
+pub(super) struct SinkState {
+    /// Items that may be sent; closed when nobody wants more.
+    pub credit: Arc<Semaphore>,
+    /// Cancelled when nobody wants more, or the stream has ended.
+    pub ended: CancellationToken,
+}
+
+impl SinkState {
+    fn end(&self) {
+        self.credit.close();
+        self.ended.cancel();
+    }
 }
 
 struct WaitingCall {
@@ -75,6 +93,7 @@ impl Connection {
                 calls: HashMap::new(),
                 streams: HashMap::new(),
                 sinks: HashMap::new(),
+                answering: HashMap::new(),
             }),
             room: Arc::new(Semaphore::new(ROOM_KIB)),
             one_way_room: Arc::new(Semaphore::new(ONE_WAY_ROOM_KIB)),
@@ -114,8 +133,8 @@ impl Connection {
             // The channel has one place more than the window, for this.
             let _ = stream.try_send(Err(PeerError::Lost));
         }
-        for credit in sinks.into_values() {
-            credit.close();
+        for sink in sinks.into_values() {
+            sink.end();
         }
         // Frees the memory of what waited, outside the lock.
         drop(lanes);
@@ -290,31 +309,53 @@ impl Connection {
     }
 
     /// Registers a stream that the peer opened and gives its first credit.
-    pub(super) fn open_sink(&self, stream: u64) -> Arc<Semaphore> {
-        let credit = Arc::new(Semaphore::new(WINDOW));
+    pub(super) fn open_sink(&self, stream: u64) -> SinkState {
+        let sink = SinkState { credit: Arc::new(Semaphore::new(WINDOW)), ended: CancellationToken::new() };
         let mut state = self.state.lock();
         if state.open {
-            state.sinks.insert(stream, credit.clone());
+            state.sinks.insert(stream, sink.clone());
         } else {
-            credit.close();
+            sink.end();
         }
-        credit
+        sink
+    }
+
+    /// Registers a call of the peer's. The token is cancelled when the peer gives the call up, or the
+    /// connection ends.
+    pub(super) fn begin_answer(&self, call: u64) -> CancellationToken {
+        let given_up = self.closed.child_token();
+        self.state.lock().answering.insert(call, given_up.clone());
+        given_up
+    }
+
+    /// The call has been answered.
+    pub(super) fn end_answer(&self, call: u64) {
+        self.state.lock().answering.remove(&call);
+    }
+
+    /// The peer no longer wants what it asked for: the answer of a call, or the rest of a stream.
+    pub(super) fn give_up(&self, stream: u64) {
+        let call = self.state.lock().answering.remove(&stream);
+        match call {
+            Some(given_up) => given_up.cancel(),
+            None => self.cancel_sink(stream),
+        }
     }
 
     /// The peer takes more items.
     pub(super) fn add_credit(&self, stream: u64, items: usize) {
-        if let Some(credit) = self.state.lock().sinks.get(&stream) {
+        if let Some(sink) = self.state.lock().sinks.get(&stream) {
             // A peer that grants without end gains nothing by it.
-            credit.add_permits(items.min(WINDOW));
+            sink.credit.add_permits(items.min(WINDOW));
         }
     }
 
     /// The peer no longer wants a stream: what waits of it is dropped, and a last frame lets the peer
     /// forget the part of an item that it may hold.
-    pub(super) fn cancel_sink(&self, stream: u64) {
+    fn cancel_sink(&self, stream: u64) {
         let mut state = self.state.lock();
-        let Some(credit) = state.sinks.remove(&stream) else { return };
-        credit.close();
+        let Some(sink) = state.sinks.remove(&stream) else { return };
+        sink.end();
         state.lanes.discard(stream);
         state.lanes.bulk.push_back(Outgoing::new(Kind::Abandoned, stream, Bytes::new()));
         drop(state);
@@ -354,7 +395,12 @@ impl Withdrawal<'_> {
                 drop(state);
                 self.connection.wake.notify_one();
             }
-            Withdrawn::Gone => return PeerError::Timeout,
+            Withdrawn::Gone => {
+                state.lanes.urgent.push_back(Outgoing::new(Kind::Cancel, stream, Bytes::new()));
+                drop(state);
+                self.connection.wake.notify_one();
+                return PeerError::Timeout;
+            }
         }
         PeerError::Unreachable("it could not be sent in time".to_owned())
     }

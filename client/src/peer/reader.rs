@@ -131,7 +131,7 @@ fn dispatch(
         (Kind::Call, Some(requests)) => requests.call(connection, stream, payload),
         (Kind::StreamOpen, Some(requests)) => requests.stream(connection, stream, payload),
         (Kind::OneWay, Some(requests)) => requests.one_way(payload),
-        (Kind::Cancel, Some(_)) => connection.cancel_sink(stream),
+        (Kind::Cancel, Some(_)) => connection.give_up(stream),
         (Kind::Credit, Some(_)) if payload.len() == 4 => {
             connection.add_credit(stream, payload.get_u32_le() as usize);
         }

@@ -38,19 +38,20 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Caller {
     /// The process at the other end.
     pub identity: PeerIdentity,
-    closed: CancellationToken,
+    given_up: CancellationToken,
 }
 
 impl Caller {
     /// A caller within the process, who never goes away.
     #[must_use]
     pub fn local() -> Caller {
-        Caller { identity: PeerIdentity::default(), closed: CancellationToken::new() }
+        Caller { identity: PeerIdentity::default(), given_up: CancellationToken::new() }
     }
 
-    /// Returns when the connection has ended that the call came by: nobody will hear the answer.
+    /// Returns when nobody will hear the answer: the caller has given the call up, or the connection has
+    /// ended that it came by.
     pub async fn gone(&self) {
-        self.closed.cancelled().await;
+        self.given_up.cancelled().await;
     }
 }
 
@@ -195,7 +196,8 @@ pub(super) struct Requests {
 
 impl Requests {
     pub(super) fn call(&self, connection: &Arc<Connection>, stream: u64, payload: Bytes) {
-        let from = Caller { identity: self.from.clone(), closed: connection.closed.clone() };
+        let given_up = connection.begin_answer(stream);
+        let from = Caller { identity: self.from.clone(), given_up };
         let reply = self.service.clone().call(from, payload);
         tokio::spawn(answer(PendingReply { connection: connection.clone(), stream, replied: false }, reply));
     }
@@ -228,6 +230,7 @@ struct PendingReply {
 
 impl Drop for PendingReply {
     fn drop(&mut self) {
+        self.connection.end_answer(self.stream);
         if !self.replied {
             self.connection.send_closing(Kind::Abandoned, self.stream);
         }

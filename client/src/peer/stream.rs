@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use common::limits::FRAME_MAX;
 use futures_util::Stream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::PeerError;
-use super::connection::{Connection, Owner, WINDOW};
+use super::connection::{Connection, Owner, SinkState, WINDOW};
 use super::frame::Kind;
 
 /// Credit is given back in portions of this many items.
@@ -67,24 +67,24 @@ pub struct StreamCancelled;
 pub struct StreamSink {
     connection: Arc<Connection>,
     stream: u64,
-    credit: Arc<Semaphore>,
+    state: SinkState,
 }
 
 impl StreamSink {
     pub(super) fn new(connection: Arc<Connection>, stream: u64) -> StreamSink {
-        let credit = connection.open_sink(stream);
-        StreamSink { connection, stream, credit }
+        let state = connection.open_sink(stream);
+        StreamSink { connection, stream, state }
     }
 
     /// Sends an item once the receiver takes one. Items of about 64 KiB are best: the receiver may have to
-    /// hold 32 of them.
+    /// hold 8 of them.
     pub async fn send(&self, item: Bytes) -> Result<(), StreamCancelled> {
-        self.credit.acquire().await.map_err(|_| StreamCancelled)?.forget();
+        self.state.credit.acquire().await.map_err(|_| StreamCancelled)?.forget();
         if item.len() > FRAME_MAX {
             if self.connection.close_sink(self.stream) {
                 self.connection.send_closing(Kind::ReplyTooLarge, self.stream);
             }
-            self.credit.close();
+            self.state.credit.close();
             return Err(StreamCancelled);
         }
         self.connection.send_bulk(Kind::StreamItem, self.stream, item).await.map_err(|_| StreamCancelled)
@@ -93,7 +93,12 @@ impl StreamSink {
     /// Whether the receiver has gone.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.credit.is_closed()
+        self.state.credit.is_closed()
+    }
+
+    /// Returns when the receiver has gone. It may be waited for while the sink is used.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.state.ended.clone().cancelled_owned()
     }
 
     /// The stream is complete.

@@ -26,16 +26,16 @@ async fn a_reader_that_does_not_read_holds_the_sender_back() {
     let pool = pool();
     let mut sent = desk.items_sent.subscribe();
     let mut stream = pool.stream(&listener.address, Bytes::from_static(b"1000")).await.expect("a stream");
-    patiently(sent.wait_for(|sent| *sent == 32)).await.expect("the desk is there");
+    patiently(sent.wait_for(|sent| *sent == 8)).await.expect("the desk is there");
     // Whatever the stream's task could still do, it does before these calls are answered.
     for _ in 0..100 {
         pool.call(&listener.address, Bytes::new(), PATIENCE).await.expect("a reply");
     }
-    assert_eq!(*sent.borrow(), 32);
+    assert_eq!(*sent.borrow(), 8);
     for number in 0..8 {
         assert_eq!(patiently(stream.next()).await, Some(Ok(item(number))));
     }
-    patiently(sent.wait_for(|sent| *sent == 40)).await.expect("the desk is there");
+    patiently(sent.wait_for(|sent| *sent == 16)).await.expect("the desk is there");
     let rest = patiently(stream.count()).await;
     assert_eq!(rest, 992);
 }

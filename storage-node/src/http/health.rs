@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use super::AppState;
 use super::reply::{Answer, Refusal, success};
+use crate::replica::running::StatementCounts;
 
 /// The process answers.
 pub async fn live() -> Answer {
@@ -83,12 +84,37 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
         "Transactions prepared and not decided.",
         &of_each(|report| u64::from(report.in_doubt)),
     );
+    let replicas = state.service.registry().all();
+    let of_statements = |value: fn(&StatementCounts) -> u64| -> Vec<(String, u64)> {
+        let counted = replicas.iter().map(|replica| (replica.partition(), value(replica.statements())));
+        counted.map(|(partition, value)| (format!("{{partition=\"{partition}\"}}"), value)).collect()
+    };
+    gauge(
+        &mut text,
+        "polylite_statements_running",
+        "Reading statements that run on threads of their own.",
+        &of_statements(StatementCounts::running),
+    );
+    counter(
+        &mut text,
+        "polylite_statements_cancelled_total",
+        "Reading statements that were ended because nobody waited any more.",
+        &of_statements(StatementCounts::cancelled),
+    );
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 fn gauge(text: &mut String, name: &str, help: &str, values: &[(String, u64)]) {
+    metric(text, "gauge", name, help, values);
+}
+
+fn counter(text: &mut String, name: &str, help: &str, values: &[(String, u64)]) {
+    metric(text, "counter", name, help, values);
+}
+
+fn metric(text: &mut String, kind: &str, name: &str, help: &str, values: &[(String, u64)]) {
     // Writing into memory cannot fail.
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     for (labels, value) in values {
         let _ = writeln!(text, "{name}{labels} {value}");
     }

@@ -437,6 +437,42 @@ async fn assignments_of_another_cluster_remove_nothing_also_after_a_restart() {
 
 /// Not a test of anything but speed: `cargo test -p storage-node --release -- --ignored --nocapture speed`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_nobody_waits_for_ends_at_once() {
+    const ENDLESS: &str =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let mut cluster = Cluster::start(1).await;
+    cluster.found(&[0]).await;
+    let leader = cluster.leader().await;
+    let address = cluster.addresses[leader].clone();
+    let replica = cluster.nodes[leader].as_ref().unwrap().service().registry().get(PARTITION).unwrap();
+    let running = async |count: u64, within: Duration| {
+        let reached = async {
+            while replica.statements().running() != count {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(within, reached).await.expect("statements begin and end as they should")
+    };
+    for round in 1..=2 {
+        let (client, address) = (cluster.client.clone(), address.clone());
+        let asked = tokio::spawn(async move {
+            let request = read(ENDLESS, ReadLevel::Leader);
+            if round == 1 {
+                client.read(&address, request).await.map(drop)
+            } else {
+                client.stream(&address, ReadRequest { max_rows: None, ..request }).await?.next().await;
+                Ok(())
+            }
+        });
+        running(1, PATIENCE).await;
+        asked.abort();
+        running(0, Duration::from_secs(1)).await;
+        assert_eq!(replica.statements().cancelled(), round);
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures"]
 async fn speed() {
     let mut cluster = Cluster::start(3).await;

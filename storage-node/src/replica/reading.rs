@@ -7,13 +7,14 @@ use common::limits::RESULT_MAX;
 use common::protocol::{PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode};
 use common::{Error, ErrorCode, Result};
 use consensus_runtime::{ReadError, Role};
-use polylite_client::peer::StreamSink;
+use polylite_client::peer::{StreamCancelled, StreamSink};
 use sqlite::{Budget, Flow, Reader, ReaderPool, Snapshot};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use super::Replica;
 use super::machine::{not_leader, stale_partition_map, stale_schema};
+use super::running::{Running, Watch};
 use crate::clock::monotonic_us;
 
 /// Blocks of a stream that wait for the receiver.
@@ -24,25 +25,28 @@ const BLOCKS_WAITING: usize = 4;
 const BRIEF_INSTRUCTIONS: u64 = 10;
 
 impl Replica {
-    /// Answers a read; with its rows comes the log index of the snapshot.
+    /// Answers a read; with its rows comes the log index of the snapshot. The statement is ended if the answer
+    /// is not waited for.
     pub async fn read(&self, request: ReadRequest) -> Result<(StatementResult, u64)> {
         let deadline = Deadline::after(request.target.timeout_ms);
         let readers = self.prepare_read(&request, deadline).await?;
         if let Some(mut reader) = readers.acquire_idle() {
-            match read_once(&mut reader, &request, Some(BRIEF_INSTRUCTIONS), deadline) {
+            match read_once(&mut reader, &request, Some(BRIEF_INSTRUCTIONS), || deadline.is_over()) {
                 Err(error) if error.code == ErrorCode::StatementTimeout && !deadline.is_over() => {}
                 answered => return answered,
             }
         }
         let turn = turn(&self.reads, deadline).await?;
+        let mut running = Running::begin(&self.statements);
+        let watch = running.watch();
         let read = move || {
             let _turn = turn;
             let mut reader = readers.acquire()?;
-            read_once(&mut reader, &request, None, deadline)
+            read_once(&mut reader, &request, None, || deadline.is_over() || watch.nobody_waits())
         };
-        tokio::task::spawn_blocking(read)
-            .await
-            .unwrap_or_else(|panic| Err(Error::internal(panic.to_string())))
+        let answered = tokio::task::spawn_blocking(read).await;
+        running.ended();
+        answered.unwrap_or_else(|panic| Err(Error::internal(panic.to_string())))
     }
 
     /// Feeds a stream with the rows of a read. The deadline holds for each block, not for the whole.
@@ -56,18 +60,31 @@ impl Replica {
             Ok(prepared) => prepared,
             Err(error) => return sink.fail(encode::<Error>(&error)).await,
         };
+        let mut running = Running::begin(&self.statements);
+        let watch = running.watch();
         let (blocks, mut waiting) = mpsc::channel(BLOCKS_WAITING);
         let reading = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            read_blocks(&readers, &request, &blocks)
+            read_blocks(&readers, &request, &blocks, &watch)
         });
-        while let Some(block) = waiting.recv().await {
-            if sink.send(block).await.is_err() {
-                // The receiver has gone; the reader notices at its next block.
-                return;
+        let cancelled = sink.cancelled();
+        let sent = async {
+            while let Some(block) = waiting.recv().await {
+                sink.send(block).await?;
             }
+            Ok::<_, StreamCancelled>(())
+        };
+        // The receiver may go while the statement looks for its next row.
+        let receiver_is_there = tokio::select! {
+            sent = sent => sent.is_ok(),
+            () = cancelled => false,
+        };
+        if !receiver_is_there {
+            return;
         }
-        match reading.await {
+        let read = reading.await;
+        running.ended();
+        match read {
             Ok(Ok(())) => sink.finish(),
             Ok(Err(error)) => sink.fail(encode(&error)).await,
             Err(panic) => sink.fail(encode(&Error::internal(panic.to_string()))).await,
@@ -121,11 +138,10 @@ fn read_once(
     reader: &mut Reader,
     request: &ReadRequest,
     instructions: Option<u64>,
-    deadline: Deadline,
+    interrupted: impl Fn() -> bool,
 ) -> Result<(StatementResult, u64)> {
     let snapshot = reader.snapshot()?;
     let index = check_snapshot(&snapshot, &request.target)?;
-    let interrupted = || deadline.is_over();
     let budget = Budget {
         interrupted: Some(&interrupted),
         instructions,
@@ -180,11 +196,12 @@ fn read_blocks(
     readers: &ReaderPool,
     request: &ReadRequest,
     blocks: &mpsc::Sender<bytes::Bytes>,
+    watch: &Watch,
 ) -> Result<()> {
     let mut reader = readers.acquire()?;
     let snapshot = reader.snapshot()?;
     let index = check_snapshot(&snapshot, &request.target)?;
-    let interrupted = || blocks.is_closed();
+    let interrupted = || watch.nobody_waits();
     let budget = Budget {
         interrupted: Some(&interrupted),
         rows: request.max_rows.map_or(u64::MAX, u64::from),
