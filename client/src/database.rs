@@ -88,6 +88,12 @@ impl Database {
         self.transport().json(&Request::post(self.path("/explain"), &json!({"sql": sql}))?.reads()).await
     }
 
+    /// Runs a statement that reads and tells what each step of it took, as a tree.
+    pub async fn analyze(&self, sql: &str) -> Result<Json> {
+        let request = Request::post(self.path("/explain"), &json!({"sql": sql, "analyze": true}))?;
+        self.transport().json(&request.reads()).await
+    }
+
     /// Drops the database with all its data.
     pub async fn drop_database(&self) -> Result<()> {
         self.transport().bytes(&Request::delete(self.path(""))).await.map(drop)

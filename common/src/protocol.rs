@@ -426,6 +426,8 @@ pub struct ReplicaReport {
     pub schema_version: u64,
     /// Rows of the client's tables.
     pub rows: u64,
+    /// Rows of each of them.
+    pub table_rows: Vec<(String, u64)>,
     /// Size of the file, its write-ahead log included.
     pub bytes: u64,
     /// Log index of the configuration in force.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::PartitionId;
 use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerIdentity, PeerPool};
+use query::{Planner, Statistics};
 use sqlite::Workspace;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,8 @@ use crate::metrics::RequestMetrics;
 use crate::operations::Operations;
 use crate::peer_service::CoordinatorService;
 
-/// How often caches are rid of what is gone, and times are folded into histograms.
+/// How often caches are rid of what is gone, planners learn how many rows there are, and times are folded into
+/// histograms.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What stays the same whatever cluster the coordinator belongs to.
@@ -77,7 +80,7 @@ impl Serving {
         let mut background = JoinSet::new();
         background.spawn(health.clone().watch());
         background.spawn(operations.clone().drive());
-        background.spawn(tidy(gateway.clone(), metrics.clone()));
+        background.spawn(tidy(gateway.clone(), health.clone(), metrics.clone()));
 
         let peer_service = Arc::new(CoordinatorService::new(catalog.clone(), health.clone(), identity));
         let app = App::new(AppParts {
@@ -108,11 +111,28 @@ impl Serving {
     }
 }
 
-async fn tidy(gateway: Gateway, metrics: RequestMetrics) {
+async fn tidy(gateway: Gateway, health: ClusterHealth, metrics: RequestMetrics) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     loop {
         interval.tick().await;
         gateway.tidy();
+        for planner in gateway.planners() {
+            refresh_statistics(&planner, &health).await;
+        }
         metrics.fold();
     }
+}
+
+/// Tells a planner how many rows each partition has said that it holds.
+async fn refresh_statistics(planner: &Planner, health: &ClusterHealth) {
+    let partitions: Vec<PartitionId> = planner.database().partitions().map(|(_, _, id)| id).collect();
+    let facts = health.ask(&partitions).await;
+    let mut statistics = Statistics::default();
+    for (index, partition) in partitions.iter().enumerate() {
+        if let Some(facts) = facts.get(partition).filter(|facts| !facts.replicas.is_empty()) {
+            let tables = facts.table_rows.iter().map(|(table, rows)| (table.as_str(), *rows));
+            statistics.set(index, tables);
+        }
+    }
+    planner.set_statistics(Arc::new(statistics));
 }

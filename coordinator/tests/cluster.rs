@@ -374,3 +374,38 @@ async fn an_empty_id_is_an_id_that_paths_can_name() {
     let (status, _) = cluster.ask(Method::DELETE, &format!("{base}/%22%22"), None).await;
     assert_eq!(status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_explained_as_a_tree() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    cluster.sql("INSERT INTO users (id, name) SELECT value, 'n' || value FROM generate_series(1, 40)").await;
+
+    let one = json!({"sql": "SELECT name FROM users WHERE id = ?", "params": [7]});
+    let plan = cluster.post("/databases/shop/explain", one).await;
+    assert_eq!(plan["node"], "SINGLE", "{plan}");
+    assert_eq!(plan["partitions"].as_array().unwrap().len(), 1);
+    assert_eq!(plan["partitions_pruned"].as_array().unwrap().len(), 3);
+    let known = cluster.get("/partitions/shop").await["partitions"].clone();
+    assert!(known.get(plan["partitions"][0].as_str().unwrap()).is_some(), "{plan}");
+    assert_eq!(plan["children"][0]["node"], "SQLITE");
+    assert!(plan["children"][0]["detail"].as_str().unwrap().starts_with("SEARCH users"), "{plan}");
+
+    let all = json!({"sql": "SELECT name, row_number() OVER (ORDER BY name) FROM users",
+        "analyze": true});
+    let plan = cluster.post("/databases/shop/explain", all).await;
+    assert_eq!(plan["rows"], 40, "{plan}");
+    assert!(plan["milliseconds"].as_f64().unwrap() > 0.0);
+    let fragment = plan["children"].as_array().unwrap().iter().find(|child| child["node"] == "FRAGMENT");
+    let fragment = fragment.unwrap_or_else(|| panic!("no fragment: {plan}"));
+    assert_eq!(fragment["partitions"].as_array().unwrap().len(), 4);
+    assert_eq!(fragment["rows"], 40, "{plan}");
+    assert!(plan["children"].as_array().unwrap().iter().any(|child| child["node"] == "WHY"), "{plan}");
+
+    let write = json!({"sql": "DELETE FROM users", "analyze": true});
+    let refused = cluster.refused("/databases/shop/explain", write).await;
+    assert_eq!(refused, (422, "not_supported".to_owned()));
+    let wrong = json!({"sql": "SELECT nothing FROM users"});
+    assert_eq!(cluster.refused("/databases/shop/explain", wrong).await.1, "sql_error");
+    assert_eq!(cluster.sql("SELECT count(*) FROM users").await["rows"], json!([[40]]));
+}

@@ -1,6 +1,6 @@
 //! What planning knows of one version of a database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::catalog::Database;
@@ -11,17 +11,13 @@ use crate::nesting;
 use crate::plan::{
     Action, Change, Objects, PlanNode, Planned, Rules, View, plan_change, plan_insert, plan_read,
 };
+use crate::plan_cache::PlanCache;
 use crate::shadow::{Checked, Shadow};
+use crate::statistics::Statistics;
 use crate::table::{Key, Table};
-
-/// Most texts whose plans are kept; all are forgotten when there are more.
-const PLANS_MAX: usize = 4_096;
 
 /// SQLite's extended result code of a UNIQUE constraint.
 const CONSTRAINT_UNIQUE: i32 = 2_067;
-
-/// Longest text whose plan is kept.
-const PLAN_TEXT_MAX: usize = 16 << 10;
 
 /// Plans statements against one version of a database's schema and partition map. Shared by requests.
 pub struct Planner {
@@ -31,7 +27,8 @@ pub struct Planner {
     tables: BTreeMap<String, Arc<Table>>,
     /// Views whose texts the parser understands, by name in lower case.
     views: BTreeMap<String, View>,
-    plans: Mutex<HashMap<String, Arc<Planned>>>,
+    plans: PlanCache,
+    statistics: Mutex<Arc<Statistics>>,
     rules: Rules,
     /// Plans without rules, if answers are checked.
     reference: Option<Box<Planner>>,
@@ -56,7 +53,16 @@ impl Planner {
         } else {
             None
         };
-        Ok(Planner { database, shadow, tables, views, plans: Mutex::new(HashMap::new()), rules, reference })
+        Ok(Planner {
+            database,
+            shadow,
+            tables,
+            views,
+            plans: PlanCache::default(),
+            statistics: Mutex::default(),
+            rules,
+            reference,
+        })
     }
 
     /// The database as planned on.
@@ -93,7 +99,32 @@ impl Planner {
     /// The plan of a text: where it goes and what is pushed there.
     pub fn describe(&self, statement: &common::protocol::Statement) -> Result<PlanNode> {
         let planned = self.plan(&statement.sql)?;
-        Ok(planned.describe(&self.database, &planned.values(&statement.params)?))
+        let mut plan = planned.describe(&self.database, &planned.values(&statement.params)?);
+        plan.estimate(&self.statistics());
+        Ok(plan)
+    }
+
+    /// What is known of how many rows there are.
+    #[must_use]
+    pub fn statistics(&self) -> Arc<Statistics> {
+        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over newer statistics. Plans that are kept stay as they are: statistics decide when a plan runs.
+    pub fn set_statistics(&self, statistics: Arc<Statistics>) {
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = statistics;
+    }
+
+    /// Whether the plan of a text is at hand; else planning it may take milliseconds.
+    #[must_use]
+    pub fn knows(&self, sql: &str) -> bool {
+        self.plans.get(sql).is_some()
+    }
+
+    /// Plans a text for a request that follows. An error is kept for that request too.
+    pub fn prepare(&self, sql: &str) {
+        // The request that runs the text answers the error.
+        let _ = self.plan(sql);
     }
 
     /// Whether a text only reads, as SQLite sees it. An error is the one that running it would answer.
@@ -103,22 +134,12 @@ impl Planner {
 
     /// Checks and plans a text.
     pub(crate) fn plan(&self, sql: &str) -> Result<Arc<Planned>> {
-        if let Some(found) = self.plans().get(sql) {
-            return Ok(Arc::clone(found));
+        if let Some(found) = self.plans.get(sql) {
+            return found;
         }
-        let planned = Arc::new(self.plan_anew(sql)?);
-        if sql.len() <= PLAN_TEXT_MAX && !matches!(planned.action, Action::Definition) {
-            let mut plans = self.plans();
-            if plans.len() >= PLANS_MAX {
-                plans.clear();
-            }
-            plans.insert(sql.to_owned(), Arc::clone(&planned));
-        }
-        Ok(planned)
-    }
-
-    fn plans(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Planned>>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+        let planned = self.plan_anew(sql).map(Arc::new);
+        self.plans.insert(sql, planned.clone());
+        planned
     }
 
     fn plan_anew(&self, sql: &str) -> Result<Planned> {
@@ -167,13 +188,11 @@ impl Planner {
         if checked.changes_schema || statement.is_some_and(defines) {
             return Ok(Action::Definition);
         }
+        let is_pragma = matches!(statement, Some(Stmt::Pragma { .. }));
         let names_objects = checked.reads_view || !checked.mentions.is_empty();
-        if checked.tables.is_empty() && checked.is_read && (checked.reads_schema || !names_objects) {
-            return Ok(if checked.reads_schema || matches!(statement, Some(Stmt::Pragma { .. })) {
-                Action::Schema
-            } else {
-                Action::Evaluate
-            });
+        let reads_schema = checked.reads_schema || is_pragma;
+        if checked.tables.is_empty() && checked.is_read && (reads_schema || !names_objects) {
+            return Ok(if reads_schema { Action::Schema } else { Action::Evaluate });
         }
         if checked.reads_schema {
             return Err(Error::not_supported(

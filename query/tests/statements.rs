@@ -4,6 +4,7 @@ mod support;
 
 use common::protocol::{Params, Statement};
 use common::{ErrorCode, Value};
+use futures_util::StreamExt as _;
 use query::sql::SqlRequest;
 use support::Cluster;
 
@@ -282,4 +283,55 @@ async fn constraints_that_resolve_conflicts_do_so_over_partitions() {
         cluster.rows("SELECT a, b FROM t ORDER BY a").await,
         [[1.into(), Value::from(9)], [2.into(), 2.into()], [3.into(), 3.into()], [5.into(), 1.into()]]
     );
+}
+
+/// All rows that a stream gives.
+async fn streamed(cluster: &Cluster, sql: &str) -> common::Result<Vec<Vec<Value>>> {
+    let statement = Statement { sql: sql.to_owned(), params: Params::None };
+    let mut rows = query::sql::stream(&cluster.planner(), cluster, statement).await?;
+    let mut all = Vec::new();
+    while let Some(block) = rows.blocks.next().await {
+        all.extend(block?.to_values().unwrap());
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn an_answer_that_is_merged_can_be_streamed() {
+    let cluster = people().await;
+    let ages =
+        streamed(&cluster, "SELECT age, count(*) FROM people GROUP BY age ORDER BY age").await.unwrap();
+    let expected: Vec<Vec<Value>> = (20..25).map(|age| vec![age.into(), 4.into()]).collect();
+    assert_eq!(ages, expected);
+    // As many blocks as do not fit in what waits for the client.
+    let large =
+        "SELECT a.id, printf('%.*c', 100000, 'x') FROM people a JOIN people b ON b.age > 0 ORDER BY 1";
+    assert_eq!(streamed(&cluster, large).await.unwrap().len(), 400);
+    let none = streamed(&cluster, "SELECT name FROM people WHERE age > 100 ORDER BY name").await.unwrap();
+    assert!(none.is_empty());
+    let overflow = "SELECT sum(9223372036854775807) FROM people";
+    assert_eq!(streamed(&cluster, overflow).await.unwrap_err().message, "integer overflow");
+    // Whoever leaves stops the computation, which holds on to nothing afterwards.
+    let statement = Statement { sql: large.to_owned(), params: Params::None };
+    let mut rows = query::sql::stream(&cluster.planner(), &cluster, statement).await.unwrap();
+    assert!(rows.blocks.next().await.unwrap().is_ok());
+    drop(rows);
+}
+
+#[tokio::test]
+async fn statistics_are_gathered_by_every_partition() {
+    let cluster = people().await;
+    cluster.ok("CREATE INDEX by_age ON people (age)").await;
+    cluster.ok("ANALYZE").await;
+    cluster.ok("ANALYZE people").await;
+    assert_eq!(cluster.error("ANALYZE nowhere").await.message, "no such table: nowhere");
+    for bucket in 0..4 {
+        let sql = "SELECT stat FROM sqlite_stat1 WHERE idx = 'by_age'".to_owned();
+        let statement = Statement { sql, params: Params::None };
+        let found = query::PartitionAccess::read(&cluster, bucket, statement, 10).await.unwrap();
+        let rows = cluster.counts("people")[bucket];
+        let Value::Text(stat) = &found.rows.to_values().unwrap()[0][0] else { panic!("{found:?}") };
+        assert!(stat.starts_with(&format!("{rows} ")), "{stat} for {rows} rows");
+    }
+    assert_eq!(cluster.rows("SELECT count(*) FROM people WHERE age = 21").await, [[Value::from(4)]]);
 }

@@ -54,6 +54,6 @@ pub use query::Flow;
 pub use reader::{PooledReader, Reader, ReaderPool, Snapshot};
 pub use recipe::{Location, assert_build};
 pub use shadow::{Description, Shadow, TableAccess};
-pub use stream_table::RowSource;
+pub use stream_table::{RowSource, was_read_twice};
 pub use system::{Position, Prepared, System, SystemState};
 pub use workspace::{Workspace, WorkspaceLimits, WorkspaceUse};

@@ -1,5 +1,6 @@
 //! Care of a replica's file: checkpoints, fsync of the write-ahead log, backups, checks, sizes, digests.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -228,20 +229,61 @@ fn io_failure(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Storage { code: ffi::SQLITE_IOERR_FSYNC, message: format!("{}: {error}", path.display()) }
 }
 
+/// Rows of tables, or how many more there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    tables: BTreeMap<String, i64>,
+}
+
+impl RowCounts {
+    /// With other rows of the same tables.
+    pub fn add(&mut self, other: &RowCounts) {
+        for (table, rows) in &other.tables {
+            match self.tables.get_mut(table) {
+                Some(sum) => *sum += rows,
+                None => {
+                    self.tables.insert(table.clone(), *rows);
+                }
+            }
+        }
+    }
+
+    /// Rows of all tables.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        self.tables.values().sum()
+    }
+
+    /// Rows of each table.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.tables.iter().map(|(table, rows)| (table.as_str(), u64::try_from(*rows).unwrap_or(0)))
+    }
+}
+
+impl FromIterator<(String, i64)> for RowCounts {
+    fn from_iter<I: IntoIterator<Item = (String, i64)>>(tables: I) -> RowCounts {
+        RowCounts { tables: tables.into_iter().collect() }
+    }
+}
+
 /// How many rows effects add to the client's tables, less those that they remove.
 #[must_use]
-pub fn rows_added(effects: &Effects) -> i64 {
-    let internal: Vec<bool> = effects.tables.iter().map(|table| is_internal_table(table)).collect();
-    effects
-        .rows
-        .iter()
-        .filter(|effect| !internal.get(usize::from(effect.table)).copied().unwrap_or(true))
-        .map(|effect| match effect.change {
-            Change::Insert { .. } => 1,
-            Change::Update { .. } => 0,
-            Change::Delete { .. } => -1,
-        })
-        .sum()
+pub fn rows_added(effects: &Effects) -> RowCounts {
+    let mut added = vec![0; effects.tables.len()];
+    for effect in &effects.rows {
+        if let Some(added) = added.get_mut(usize::from(effect.table)) {
+            *added += match effect.change {
+                Change::Insert { .. } => 1,
+                Change::Update { .. } => 0,
+                Change::Delete { .. } => -1,
+            };
+        }
+    }
+    let tables = effects.tables.iter().zip(added);
+    tables
+        .filter(|(table, _)| !is_internal_table(table))
+        .map(|(table, added)| (table.clone(), added))
+        .collect()
 }
 
 /// The share of one row in a digest.

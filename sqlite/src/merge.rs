@@ -100,6 +100,21 @@ impl MergeDatabase {
         self.create_relation(gathered)
     }
 
+    /// Tells SQLite's planner how many rows relations will have, which it could not know while they are empty.
+    pub fn expect_rows<'t>(&mut self, expected: impl IntoIterator<Item = (&'t str, u64)>) -> Result<()> {
+        // The first makes the table of statistics, the last has SQLite read it.
+        self.connection.raw().execute_batch("ANALYZE main")?;
+        {
+            self.connection.run(ours!("DELETE FROM sqlite_stat1"))?;
+            let sql = ours!("INSERT INTO sqlite_stat1(tbl, idx, stat) VALUES (?, NULL, ?)");
+            let mut insert = self.connection.raw().prepare_cached(sql)?;
+            for (table, rows) in expected {
+                insert.execute((table, rows.max(1).to_string()))?;
+            }
+        }
+        Ok(self.connection.raw().execute_batch("ANALYZE sqlite_schema")?)
+    }
+
     /// Says where a stream's rows come from.
     pub fn feed(&mut self, table: &str, source: RowSource) -> Result<()> {
         if self.streams.lock().feed(table, source) {

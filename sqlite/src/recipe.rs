@@ -103,7 +103,14 @@ pub(crate) fn applier(location: &Location, create: bool) -> Result<Connection> {
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     pragmas(
         &raw,
-        &["ignore_check_constraints=ON", "cell_size_check=ON", "mmap_size=0", "temp_store=MEMORY"],
+        &[
+            "ignore_check_constraints=ON",
+            "cell_size_check=ON",
+            "mmap_size=0",
+            "temp_store=MEMORY",
+            // ANALYZE looks at a part of each index, so that it takes a moment at any size.
+            "analysis_limit=1000",
+        ],
     )?;
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // The role judges the text of views that DDL made; nothing else here is taken for a client's.

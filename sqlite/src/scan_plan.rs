@@ -36,6 +36,10 @@ const NO_LOOP: [&str; 5] = ["USE TEMP B-TREE", "BLOOM FILTER", "CORRELATED", "RE
 
 /// The streams, by the number that each shows in plans, that a plan scans exactly once.
 pub(crate) fn scanned_once(plan: &[PlanLine]) -> Vec<i32> {
+    // The rows of a right or full join that find no partner take another look at the tables.
+    if plan.iter().any(|line| line.detail.starts_with("RIGHT-JOIN")) {
+        return Vec::new();
+    }
     let mut scans: BTreeMap<i32, (usize, bool)> = BTreeMap::new();
     for (position, line) in plan.iter().enumerate() {
         if let Some(number) = stream_number(&line.detail) {
@@ -67,6 +71,17 @@ fn is_outermost(plan: &[PlanLine], position: usize) -> bool {
     })
 }
 
+/// A co-routine runs as often as whoever takes its rows: once, if that is the outermost loop.
+fn is_consumed_once(plan: &[PlanLine], line: &PlanLine) -> bool {
+    let Some(name) = line.detail.strip_prefix("CO-ROUTINE ") else { return true };
+    let scan = format!("SCAN {name}");
+    let mut beside = plan.iter().enumerate().filter(|(_, other)| other.parent == line.parent);
+    beside.any(|(position, other)| {
+        let takes = other.detail == scan || other.detail.starts_with(&format!("{scan} "));
+        takes && is_outermost(plan, position)
+    })
+}
+
 fn runs_once(plan: &[PlanLine], id: i64) -> bool {
     let mut id = id;
     // The tree is no deeper than it has lines.
@@ -75,7 +90,7 @@ fn runs_once(plan: &[PlanLine], id: i64) -> bool {
             return true;
         }
         let Some(line) = plan.iter().find(|line| line.id == id) else { return false };
-        if !ONCE.iter().any(|word| line.detail.starts_with(word)) {
+        if !ONCE.iter().any(|word| line.detail.starts_with(word)) || !is_consumed_once(plan, line) {
             return false;
         }
         id = line.parent;

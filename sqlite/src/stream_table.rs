@@ -7,8 +7,8 @@ use std::ffi::{CStr, CString, c_int};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use common::Error;
 use common::row::{RowBlock, ValueRef, read_value};
+use common::{Error, ErrorCode};
 use parking_lot::Mutex;
 use rusqlite::vtab::{
     Context, CreateVTab, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor, VTabKind,
@@ -23,6 +23,15 @@ pub(crate) const MODULE_NAME: &str = "gathered_stream";
 
 /// What reading a row of a stream costs, in the unit of SQLite's planner: about what a row of a table does.
 const COST_OF_ROW: f64 = 3.0;
+
+/// What a second scan of a stream is told.
+const READ_TWICE: &str = "a stream of gathered rows was read twice";
+
+/// Whether an error says that a stream was scanned a second time, so that the text must run over relations.
+#[must_use]
+pub fn was_read_twice(error: &Error) -> bool {
+    error.code == ErrorCode::Internal && error.message == READ_TWICE
+}
 
 /// Gives the next block of rows, `None` after the last. It may wait.
 pub type RowSource = Box<dyn FnMut() -> common::Result<Option<RowBlock>> + Send>;
@@ -237,8 +246,11 @@ impl StreamCursor<'_> {
 unsafe impl VTabCursor for StreamCursor<'_> {
     fn filter(&mut self, _: c_int, _: Option<&str>, _: &Filters<'_>) -> rusqlite::Result<()> {
         let source = self.streams.lock().by_table.get_mut(&self.table).and_then(|s| s.source.take());
-        self.source =
-            Some(source.ok_or_else(|| module_error(&format!("the stream {} is read twice", self.table)))?);
+        let Some(source) = source else {
+            self.streams.lock().failure = Some(Error::internal(READ_TWICE));
+            return Err(module_error(READ_TWICE));
+        };
+        self.source = Some(source);
         self.step()
     }
 

@@ -87,7 +87,7 @@ proptest! {
             }
             let effects = executor.take_effects();
             executor.commit(|_| Ok(())).unwrap();
-            rows += sqlite::maintenance::rows_added(&effects);
+            rows += sqlite::maintenance::rows_added(&effects).total();
             applier.begin().unwrap();
             applier.apply(&effects).unwrap();
             applier.commit().unwrap();

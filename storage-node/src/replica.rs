@@ -278,6 +278,7 @@ impl Replica {
             committed: status.commit,
             schema_version: self.published.schema_version(),
             rows,
+            table_rows: self.published.table_rows(),
             bytes: self.bytes(),
             configuration_index: status.configuration_index,
             voters: status.configuration.voters.iter().copied().collect(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum as _;
 use common::Value;
+use serde_json::Value as Json;
 
 use super::session::Session;
 use crate::commands::{export, import, list_databases};
@@ -29,6 +30,7 @@ const fn command(name: &'static str, arguments: &'static str, help: &'static str
 pub const COMMANDS: &[DotCommand] = &[
     command(".databases", "", "List the databases"),
     command(".exit", "", "Leave"),
+    command(".explain", "[analyze] SQL", "Show how a statement is run; analyze runs it"),
     command(".export", "TABLE FILE", "Write a table to a .csv or .ndjson file"),
     command(".headers", "on|off", "Show the names of columns, or not"),
     command(".help", "", "Show this text"),
@@ -55,6 +57,10 @@ pub enum Next {
 
 /// Runs the command in `line`.
 pub async fn run(session: &mut Session, line: &str) -> Result<Next, Failure> {
+    if let Some(statement) = line.trim().strip_prefix(".explain ") {
+        explain(session, statement.trim()).await?;
+        return Ok(Next::Continue);
+    }
     let words = words(line)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -136,6 +142,38 @@ async fn partitions(session: &mut Session) -> Result<(), Failure> {
     let partitions = answer["partitions"].as_object().into_iter().flat_map(|object| object.values());
     let columns = ["id", "partition_value", "leader", "storage_nodes", "rows", "bytes"];
     session.show(&RowSet::of_objects(&columns, partitions))
+}
+
+async fn explain(session: &mut Session, statement: &str) -> Result<(), Failure> {
+    let database = session.connection().database(session.require_database()?);
+    let plan = match statement.split_once(char::is_whitespace) {
+        Some((word, sql)) if word.eq_ignore_ascii_case("analyze") => database.analyze(sql.trim()).await?,
+        _ => database.explain(statement).await?,
+    };
+    session.print(&plan_text(&plan, 0))
+}
+
+/// A step of a plan and those below it, a line for each.
+fn plan_text(step: &Json, depth: usize) -> String {
+    let text = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
+    let count = |name: &str| step[name].as_array().map(Vec::len);
+    let mut line = format!("{}{}", "  ".repeat(depth), text("node"));
+    if let (Some(asked), Some(pruned)) = (count("partitions"), count("partitions_pruned")) {
+        let all = asked + pruned;
+        line += &format!(" on {asked} of {all} partitions");
+    }
+    if !text("detail").is_empty() {
+        line += &format!(": {}", text("detail"));
+    }
+    if let Some(rows) = step["rows_estimated"].as_u64() {
+        line += &format!(" [at most about {rows} rows]");
+    }
+    if let (Some(rows), Some(milliseconds)) = (step["rows"].as_u64(), step["milliseconds"].as_f64()) {
+        line += &format!(" [{rows} rows, {} bytes, {milliseconds:.1} ms]", step["bytes"]);
+    }
+    line.push('\n');
+    let below = step["children"].as_array().into_iter().flatten();
+    below.fold(line, |text, child| text + &plan_text(child, depth + 1))
 }
 
 async fn import_file(session: &mut Session, file: &Path, table: &str) -> Result<(), Failure> {
@@ -233,6 +271,19 @@ mod tests {
     fn commands_are_sorted_and_told() {
         assert!(COMMANDS.is_sorted_by_key(|command| command.name));
         assert!(help().contains(".mode table|json|csv|line"));
+    }
+
+    #[test]
+    fn a_plan_is_shown_as_an_indented_tree() {
+        let plan = serde_json::json!({"node": "MERGE", "detail": "the statement", "partitions": null,
+            "rows": 3, "bytes": 40, "milliseconds": 1.25, "children": [{"node": "FRAGMENT",
+            "detail": "SELECT 1", "partitions": ["a"], "partitions_pruned": ["b"], "rows_estimated": 7,
+            "children": []}]});
+        assert_eq!(
+            plan_text(&plan, 0),
+            "MERGE: the statement [3 rows, 40 bytes, 1.2 ms]\n  \
+             FRAGMENT on 1 of 2 partitions: SELECT 1 [at most about 7 rows]\n"
+        );
     }
 
     #[test]

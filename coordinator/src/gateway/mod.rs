@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use common::catalog::{Catalog, Database, DatabaseState};
 use common::limits::STATEMENT_TIMEOUT_MS;
-use common::protocol::ReadLevel;
+use common::protocol::{ReadLevel, Statement};
 use common::{Error, ErrorCode, Outcome, Result};
 use polylite_client::peer::PeerPool;
 use query::Planner;
@@ -68,6 +68,26 @@ pub struct Session {
     pub planner: Arc<Planner>,
     /// Reaches its partitions.
     pub access: RequestAccess,
+}
+
+impl Session {
+    /// Plans the texts that are new to the planner where that does not hold up other requests: SQLite may
+    /// need milliseconds for one.
+    pub async fn prepare(&self, statements: &[Statement]) {
+        let is_new = |statement: &&Statement| !self.planner.knows(&statement.sql);
+        let new: Vec<String> =
+            statements.iter().filter(is_new).map(|statement| statement.sql.clone()).collect();
+        if new.is_empty() {
+            return;
+        }
+        let planner = self.planner.clone();
+        let planning = tokio::task::spawn_blocking(move || {
+            for sql in new {
+                planner.prepare(&sql);
+            }
+        });
+        join(planning.await);
+    }
 }
 
 /// The way from requests to partitions. Clones share it.
@@ -214,6 +234,12 @@ impl Gateway {
         let catalog = self.shared.catalog.view();
         self.shared.leaders.retain(&catalog);
         self.shared.planners.retain(&catalog);
+    }
+
+    /// The planners of the databases in use.
+    #[must_use]
+    pub fn planners(&self) -> Vec<Arc<Planner>> {
+        self.shared.planners.all()
     }
 
     /// What merged statements take of memory and disk.

@@ -54,8 +54,17 @@ impl Planners {
         let rules = self.rules;
         let made = tokio::task::spawn_blocking(move || Planner::new(database, rules));
         let planner = Arc::new(super::join(made.await)?);
-        self.kept.write().insert(name, (version, planner.clone()));
+        let mut kept = self.kept.write();
+        if let Some((_, older)) = kept.get(&name) {
+            planner.set_statistics(older.statistics());
+        }
+        kept.insert(name, (version, planner.clone()));
         Ok(planner)
+    }
+
+    /// All that are kept.
+    pub fn all(&self) -> Vec<Arc<Planner>> {
+        self.kept.read().values().map(|(_, planner)| planner.clone()).collect()
     }
 
     /// Drops planners of databases that are gone.

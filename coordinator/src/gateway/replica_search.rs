@@ -197,6 +197,7 @@ mod tests {
             committed: 1,
             schema_version: 1,
             rows: 0,
+            table_rows: Vec::new(),
             bytes: 0,
             configuration_index: 1,
             voters: Vec::new(),

@@ -18,6 +18,8 @@ pub struct PartitionFacts {
     pub schema_version: u64,
     /// Rows of the client's tables there.
     pub rows: u64,
+    /// Rows of each of them.
+    pub table_rows: Vec<(String, u64)>,
     /// Size of the file there, its write-ahead log included.
     pub bytes: u64,
     /// Log index applied there.
@@ -48,6 +50,7 @@ impl PartitionFacts {
             term,
             schema_version: best.schema_version,
             rows: best.rows,
+            table_rows: best.table_rows.clone(),
             bytes: best.bytes,
             applied: best.applied,
             in_doubt: best.in_doubt,
@@ -78,6 +81,7 @@ mod tests {
             committed: applied,
             schema_version: 1,
             rows: applied * 10,
+            table_rows: vec![("t".to_owned(), applied * 10)],
             bytes: 0,
             configuration_index: 1,
             voters: Vec::new(),

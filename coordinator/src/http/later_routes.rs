@@ -19,12 +19,6 @@ struct Part {
 
 const PARTS: &[Part] = &[
     Part {
-        what: "/explain",
-        hint: "send EXPLAIN QUERY PLAN as SQL",
-        tag: "SQL",
-        routes: &[(Method::POST, "/databases/{db}/explain")],
-    },
-    Part {
         what: "an interactive transaction",
         hint: "send its statements in one atomic request to /sql",
         tag: "Transactions",

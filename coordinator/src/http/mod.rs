@@ -14,6 +14,7 @@ mod databases;
 mod document_csv;
 mod documents;
 mod edge;
+mod explain;
 mod export;
 mod failure;
 mod fields;

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::app::App;
 use super::failure::Answer;
 use super::{
-    cache, cluster, databases, documents, export, import, later_routes, nodes, openapi, partitions,
+    cache, cluster, databases, documents, explain, export, import, later_routes, nodes, openapi, partitions,
     query_objects, service, sql, tables,
 };
 
@@ -25,6 +25,7 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(databases::get, databases::drop))
         .routes(routes!(tables::list, tables::add))
         .routes(routes!(sql::post, sql::get))
+        .routes(routes!(explain::post))
         .routes(routes!(query_objects::post))
         .routes(routes!(tables::list_collections))
         .routes(routes!(tables::drop_collection))

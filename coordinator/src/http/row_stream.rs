@@ -32,6 +32,7 @@ pub async fn sql(
     let run = app.gateway.run(database, options, |session| {
         let statement = statement.clone();
         async move {
+            session.prepare(std::slice::from_ref(&statement)).await;
             let rows = query::sql::stream(&session.planner, &session.access, statement).await?;
             Ok((rows, session))
         }

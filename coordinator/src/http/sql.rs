@@ -87,7 +87,10 @@ pub async fn run(
     app.gateway
         .run(database, options, move |session| {
             let request = request.clone();
-            async move { query::sql::run(&session.planner, &session.access, (*request).clone()).await }
+            async move {
+                session.prepare(&request.statements).await;
+                query::sql::run(&session.planner, &session.access, (*request).clone()).await
+            }
         })
         .await
 }
@@ -152,7 +155,8 @@ fn read_statement(item: Json) -> Result<Statement> {
     }
 }
 
-fn statement(sql: Json, params: Option<Json>) -> Result<Statement> {
+/// A statement out of its text and its parameters.
+pub fn statement(sql: Json, params: Option<Json>) -> Result<Statement> {
     let Json::String(sql) = sql else { return Err(wrong_type("sql", "a string", &sql)) };
     if sql.len() > SQL_MAX {
         let message = format!("a statement is longer than {SQL_MAX} bytes");

@@ -122,6 +122,7 @@ mod tests {
             committed: 1_000,
             schema_version: 1,
             rows: 0,
+            table_rows: Vec::new(),
             bytes: 0,
             configuration_index: 7,
             voters: voters.iter().map(|id| ReplicaId(*id)).collect(),

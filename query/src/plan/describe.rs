@@ -3,11 +3,14 @@
 
 use common::Value;
 use common::catalog::Database;
+use common::protocol::Statement;
 
 use super::Source;
+use crate::sql::Measured;
+use crate::statistics::Statistics;
 
 /// One step of a plan; what it works on are its children.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanNode {
     /// What kind of step it is, as one or two words in capitals: `SINGLE`, `MERGE`, `FRAGMENT`, `WHY` …
     pub node: String,
@@ -17,6 +20,12 @@ pub struct PlanNode {
     pub partitions: Option<Partitions>,
     /// How many rows it is expected to give, where that is known.
     pub rows_estimated: Option<u64>,
+    /// The table that a step reads rows of, where it is one.
+    pub table: Option<String>,
+    /// What each of its partitions is asked.
+    pub statement: Option<Statement>,
+    /// What it brought back, if it was run.
+    pub measured: Option<Measured>,
     /// The steps that come before it, in order.
     pub children: Vec<PlanNode>,
 }
@@ -72,13 +81,31 @@ impl PlanNode {
             .pieces()
             .iter()
             .map(|piece| {
-                let sql = piece.statement(&source.table, params).sql;
-                PlanNode::new("FRAGMENT", sql).on(Partitions::of_group(database, piece.group, &buckets))
+                let statement = piece.statement(&source.table, params);
+                PlanNode {
+                    table: Some(source.table.name.clone()),
+                    statement: Some(statement.clone()),
+                    ..PlanNode::new("FRAGMENT", statement.sql).on(Partitions::of_group(
+                        database,
+                        piece.group,
+                        &buckets,
+                    ))
+                }
             })
             .collect();
         match pieces.len() {
             1 => pieces.remove(0),
             _ => PlanNode::new("REJOIN", format!("column groups of {}", source.table.name)).over(pieces),
+        }
+    }
+
+    /// Adds how many rows the steps that read tables may give: conditions make it less.
+    pub(crate) fn estimate(&mut self, statistics: &Statistics) {
+        if let (Some(table), Some(partitions)) = (&self.table, &self.partitions) {
+            self.rows_estimated = statistics.rows(table, &partitions.asked);
+        }
+        for child in &mut self.children {
+            child.estimate(statistics);
         }
     }
 

@@ -160,6 +160,22 @@ fn check_builds(before: &Database, all: &mut Definition) -> Result<()> {
     }
 }
 
+/// ANALYZE, which changes no object: every partition gathers statistics of its own rows, for its own plans.
+fn analysis(database: &Database, sql: &str) -> Definition {
+    let groups = database.column_groups.len();
+    // What it names need not lie in every column group.
+    let text = if groups == 1 { sql } else { "ANALYZE" }.to_owned();
+    let schema = Schema { version: database.schema.version + 1, ..database.schema.clone() };
+    let group_statements = vec![vec![text.clone()]; groups - 1];
+    Definition {
+        change: SchemaChange { schema, statements: vec![text], group_statements },
+        fill: None,
+        builds: Vec::new(),
+        made: BTreeSet::new(),
+        renames: false,
+    }
+}
+
 pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result<Option<Definition>> {
     let Some(Cmd::Stmt(statement)) = ast::parse(sql) else {
         // The shadow knows what is wrong with it.
@@ -169,6 +185,10 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
             "write it in a simpler form",
         ));
     };
+    if let Stmt::Analyze { .. } = statement {
+        Shadow::new(&database.schema)?.check(sql)?;
+        return Ok(Some(analysis(database, sql)));
+    }
     let kind = Kind::of(&statement)?;
     let shadow = Shadow::new(&database.schema)?;
     if !shadow.check(sql)?.changes_schema {
@@ -239,10 +259,10 @@ impl Kind {
             | Stmt::DropTable { .. }
             | Stmt::DropIndex { .. }
             | Stmt::DropView { .. } => Kind::Other,
-            Stmt::Analyze { .. } | Stmt::Reindex { .. } => {
+            Stmt::Reindex { .. } => {
                 return Err(Error::not_supported(
-                    "ANALYZE and REINDEX are not supported",
-                    "leave them out; plans do not depend on them",
+                    "REINDEX is not supported",
+                    "leave it out; a partition that finds its indexes damaged is made anew from another replica",
                 ));
             }
             _ => return Err(Error::not_supported("this statement is not supported", "leave it out")),

@@ -8,7 +8,7 @@ use common::row::RowBlock;
 use common::{Error, Result, Value};
 use futures_channel::{mpsc, oneshot};
 use futures_util::{SinkExt as _, StreamExt as _, stream};
-use sqlite::{Budget, Flow, MergeDatabase};
+use sqlite::{Budget, Flow, MergeDatabase, was_read_twice};
 
 use super::rejoin::Joint;
 use super::relations::{Filled, Purpose, Relation, Relations, fill};
@@ -32,11 +32,13 @@ pub(super) fn relations(
     text: &str,
     purpose: Purpose,
 ) -> Relations {
-    let database = planner.database();
+    let (database, statistics) = (planner.database(), planner.statistics());
     let views = database.schema.objects.iter();
     let views = views.filter(|object| object.kind == common::schema::ObjectKind::View);
     let tables = sources.iter().map(|source| {
         let buckets = source.route.buckets(database, &source.table, values);
+        // The first column group has a row for each row of the table, and its partitions the buckets' indexes.
+        let rows_expected = statistics.rows(&source.table.name, &buckets);
         let (mut fragments, mut joints) = (Vec::new(), Vec::new());
         match source.pieces().as_slice() {
             [piece] => {
@@ -53,7 +55,7 @@ pub(super) fn relations(
             columns: source.columns.clone(),
             fragments,
             joints,
-            rows_expected: None,
+            rows_expected,
             fetched: None,
             refuses: None,
         }
@@ -86,6 +88,22 @@ pub(super) async fn answer(
     statement: Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
+    match answer_once(access, relations.clone(), statement.clone(), max_rows).await {
+        // SQLite's plan did not tell all that it does.
+        Err(error) if was_read_twice(&error) => {
+            let relations = Relations { purpose: Purpose::ReadLoaded, ..relations };
+            answer_once(access, relations, statement, max_rows).await
+        }
+        answer => answer,
+    }
+}
+
+async fn answer_once(
+    access: &impl PartitionAccess,
+    relations: Relations,
+    statement: Statement,
+    max_rows: u32,
+) -> Result<StatementResult> {
     let Filled { merge, waiting } = fill(access, relations).await?;
     let watch = waiting.watch();
     let answer =
@@ -113,6 +131,20 @@ pub(super) async fn stream_answer(
     relations: Relations,
     statement: Statement,
 ) -> Result<RowStream> {
+    match stream_once(access, relations.clone(), statement.clone()).await {
+        Err(error) if was_read_twice(&error) => {
+            let relations = Relations { purpose: Purpose::ReadLoaded, ..relations };
+            stream_once(access, relations, statement).await
+        }
+        answer => answer,
+    }
+}
+
+async fn stream_once(
+    access: &impl PartitionAccess,
+    relations: Relations,
+    statement: Statement,
+) -> Result<RowStream> {
     let Filled { merge, waiting } = fill(access, relations).await?;
     let (header, begun) = oneshot::channel();
     let (blocks, mut arriving) = mpsc::channel(BLOCKS_WAITING);
@@ -120,14 +152,16 @@ pub(super) async fn stream_answer(
     let limit = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let sender = Sender { watch: waiting.watch(), limit, blocks, failed: None };
     access.detach(move || sender.run(&merge, &statement, header));
-    let stopped = || Error::internal("the answer's computation ended without an answer");
-    let header: RowsHeader = match begun.await {
-        Ok(header) => header,
-        // Without columns there is an error.
-        Err(_) => return Err(arriving.next().await.and_then(Result::err).unwrap_or_else(stopped)),
-    };
-    let first = arriving.next().await.transpose()?;
-    Ok(RowStream { header, blocks: answered(first, arriving, waiting) })
+    let header = begun.await;
+    let first = arriving.next().await;
+    match (header, first.transpose()) {
+        (Ok(header), Ok(first)) => Ok(RowStream { header, blocks: answered(first, arriving, waiting) }),
+        (_, Err(error)) => {
+            waiting.answered();
+            Err(error)
+        }
+        (Err(_), Ok(_)) => Err(Error::internal("the answer's computation ended without an answer")),
+    }
 }
 
 /// The blocks of an answer; dropping them stops the computation.

@@ -10,11 +10,13 @@
 mod batch;
 mod cursor;
 mod define;
+mod explain;
 mod gather;
 mod group_images;
 mod images;
 mod index_build;
 mod insert;
+mod measured;
 pub(crate) mod ordered;
 mod partial;
 mod pushed;
@@ -36,8 +38,10 @@ use crate::Planner;
 use crate::access::{PartitionAccess, RowStream};
 use crate::plan::{Action, Planned};
 
+pub use explain::explain;
 pub(crate) use gather::{blocks_of, evaluate};
 pub(crate) use insert::{Rows, insert_rows};
+pub use measured::Measured;
 pub(crate) use write::send;
 
 /// Attempts at work that other requests' changes got in the way of.

@@ -32,6 +32,8 @@ const STREAMED_TABLES_MAX: usize = 16;
 pub(crate) enum Purpose {
     /// To be read: without constraints, only the columns that are needed.
     Read,
+    /// As `Read`, and none as a stream.
+    ReadLoaded,
     /// To be written: as the client declared them.
     Write,
 }
@@ -151,7 +153,11 @@ fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabas
     for view in &relations.views {
         merge.create(view)?;
     }
-    while !streamed.is_empty() {
+    loop {
+        expect_rows(&mut merge, relations, &streamed)?;
+        if streamed.is_empty() {
+            break;
+        }
         let once = merge.scanned_once(&relations.text)?;
         let (keep, settle): (Vec<usize>, Vec<usize>) =
             streamed.into_iter().partition(|&index| once.contains(&relations.tables[index].table.name));
@@ -164,6 +170,18 @@ fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabas
         }
     }
     Ok((merge, streamed))
+}
+
+/// Lets SQLite know how large the relations will be that are loaded; the order of a join depends on it.
+fn expect_rows(merge: &mut MergeDatabase, relations: &Relations, streamed: &[usize]) -> Result<()> {
+    let loaded = relations.tables.iter().enumerate().filter(|(index, _)| !streamed.contains(index));
+    let expected: Vec<(&str, u64)> = loaded
+        .filter_map(|(_, relation)| Some((relation.table.name.as_str(), relation.rows_expected?)))
+        .collect();
+    if relations.purpose == Purpose::Write || relations.tables.len() < 2 || expected.is_empty() {
+        return Ok(());
+    }
+    Ok(merge.expect_rows(expected)?)
 }
 
 fn create(
@@ -180,7 +198,7 @@ fn create(
                 merge.create(sql)?;
             }
         }
-        Purpose::Read => {
+        Purpose::Read | Purpose::ReadLoaded => {
             merge.create_relation(&relation.gathered())?;
             for index in table.indexes.iter().filter(|index| names_indexes && index.sql.is_some()) {
                 merge.create_index(table.definition(), index)?;

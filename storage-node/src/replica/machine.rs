@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use common::{ErrorCode, Outcome, PartitionId, ReplicaId, RequestId};
 use consensus_runtime::{AppliedConfiguration, Proposed, Role, RoleChange};
+use sqlite::maintenance::RowCounts;
 use sqlite::{Location, Prepared, SystemState};
 
 pub use batch::Turn;
@@ -92,7 +93,7 @@ pub struct Machine {
     /// The transaction that is prepared here; it keeps other writers out.
     prepared: Option<Prepared>,
     /// Rows of the client's tables.
-    rows: i64,
+    rows: RowCounts,
     /// The term that this replica leads in.
     leading: Option<u64>,
     /// The term of the last entry received.
@@ -174,7 +175,13 @@ impl Machine {
     /// Rows of the client's tables.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        u64::try_from(self.rows).unwrap_or(0)
+        u64::try_from(self.rows.total()).unwrap_or(0)
+    }
+
+    /// Rows of each of the client's tables.
+    #[must_use]
+    pub fn table_rows(&self) -> &RowCounts {
+        &self.rows
     }
 
     /// The transaction that is prepared here and not decided.

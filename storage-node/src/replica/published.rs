@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sqlite::ReaderPool;
+use sqlite::maintenance::RowCounts;
 use tokio::sync::watch;
 
 use super::machine::Machine;
@@ -18,6 +19,7 @@ pub struct Published {
     epoch: AtomicU64,
     schema_version: AtomicU64,
     rows: AtomicU64,
+    table_rows: Mutex<RowCounts>,
     in_doubt: AtomicU32,
     writable: AtomicBool,
     generation: AtomicU64,
@@ -35,6 +37,7 @@ impl Published {
             epoch: AtomicU64::new(0),
             schema_version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            table_rows: Mutex::default(),
             in_doubt: AtomicU32::new(0),
             writable: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -61,6 +64,9 @@ impl Published {
         self.epoch.store(state.ownership.as_ref().map_or(0, |owned| owned.epoch), Ordering::Release);
         self.schema_version.store(state.schema_version, Ordering::Release);
         self.rows.store(machine.rows(), Ordering::Release);
+        if *self.table_rows.lock() != *machine.table_rows() {
+            self.table_rows.lock().clone_from(machine.table_rows());
+        }
         self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
         self.writable.store(machine.is_writable(), Ordering::Release);
         self.received.send_if_modified(|received| {
@@ -107,6 +113,12 @@ impl Published {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Acquire)
+    }
+
+    /// Rows of each of the client's tables.
+    #[must_use]
+    pub fn table_rows(&self) -> Vec<(String, u64)> {
+        self.table_rows.lock().tables().map(|(table, rows)| (table.to_owned(), rows)).collect()
     }
 
     /// Transactions prepared and not decided.

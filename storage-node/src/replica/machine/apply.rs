@@ -130,7 +130,9 @@ impl Machine {
 
     /// The open batch is in the log: its rows and the applied index become durable state together.
     fn commit_executed(&mut self, index: u64) -> Result<(), Fault> {
-        self.rows += self.flight.as_ref().map_or(0, |flight| flight.rows_added);
+        if let Some(flight) = &self.flight {
+            self.rows.add(&flight.rows_added);
+        }
         self.store.commit(&self.state)?;
         self.settle(&Fate::Applied(index))
     }
@@ -154,7 +156,7 @@ impl Machine {
         match body {
             EntryBody::Effects(effects) => {
                 self.store.applier()?.apply(&effects)?;
-                self.rows += sqlite::maintenance::rows_added(&effects);
+                self.rows.add(&sqlite::maintenance::rows_added(&effects));
                 Ok(None)
             }
             EntryBody::Schema { version, statements } => self.change_schema(version, &statements),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use common::{Error, Outcome, RequestId};
+use sqlite::maintenance::RowCounts;
 
 use super::job::{Answer, Reply, Ticket, leadership_lost};
 use super::{Fault, Machine};
@@ -52,7 +53,7 @@ pub(super) struct Flight {
     /// Whether the executor holds the SQLite transaction that the proposal describes.
     pub(super) executed: bool,
     /// Rows that it adds, less those it removes; only of use while `executed`.
-    pub(super) rows_added: i64,
+    pub(super) rows_added: RowCounts,
     /// Who waits.
     pub(super) held: Vec<Held>,
     /// Pieces that were not handed out yet.
@@ -67,7 +68,7 @@ impl Flight {
             request,
             placed: None,
             executed: false,
-            rows_added: 0,
+            rows_added: RowCounts::default(),
             held,
             unsent: pieces.into(),
             outstanding: VecDeque::new(),

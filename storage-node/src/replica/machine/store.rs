@@ -8,6 +8,7 @@ use common::protocol::{StatementResult, WorkItem};
 use common::{Error, PartitionId, TransactionId};
 use consensus_runtime::AppliedConfiguration;
 use sqlite::applier::FileContents;
+use sqlite::maintenance::RowCounts;
 use sqlite::system::{Decision, Identity};
 use sqlite::{Applier, Budget, Executor, Failure, Location, Maintenance, Prepared, System, SystemState};
 
@@ -231,9 +232,9 @@ impl Store {
     }
 
     /// Rows of the client's tables, by reading all of them.
-    pub(super) fn count_rows(&self) -> Result<i64, Fault> {
-        let counts = self.maintenance.count_rows()?;
-        Ok(counts.iter().map(|(_, rows)| i64::try_from(*rows).unwrap_or(i64::MAX)).sum())
+    pub(super) fn count_rows(&self) -> Result<RowCounts, Fault> {
+        let counts = self.maintenance.count_rows()?.into_iter();
+        Ok(counts.map(|(table, rows)| (table, i64::try_from(rows).unwrap_or(i64::MAX))).collect())
     }
 
     /// The connection for checkpoints, copies and sizes.

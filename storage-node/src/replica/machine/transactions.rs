@@ -134,7 +134,7 @@ impl Machine {
             let applier = self.store.applier()?;
             if decision.commit {
                 applier.apply(&prepared.effects)?;
-                self.rows += sqlite::maintenance::rows_added(&prepared.effects);
+                self.rows.add(&sqlite::maintenance::rows_added(&prepared.effects));
             }
             applier.system().remove_prepared(transaction)?;
         }
