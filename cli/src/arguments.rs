@@ -65,14 +65,41 @@ pub struct ClientArguments {
         value_delimiter = ','
     )]
     pub coordinators: Vec<String>,
+    /// How the answer is written; left out, as text for people.
+    #[arg(long, value_enum, env = "POLYLITE_OUTPUT")]
+    pub output: Option<OutputFormat>,
 }
 
-/// The flag that chooses how answers are shown.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct OutputArguments {
-    /// How answers are written.
-    #[arg(long, value_enum, env = "POLYLITE_OUTPUT", default_value = "table")]
-    pub output: OutputFormat,
+impl ClientArguments {
+    /// The form of rows: a table, unless another one is asked for.
+    pub fn rows_form(&self) -> OutputFormat {
+        self.output.unwrap_or_default()
+    }
+}
+
+/// A command that works on a database.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseArguments {
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// The database.
+    #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME")]
+    pub db_name: String,
+}
+
+/// How servers answer SQL.
+#[derive(Clone, Debug, Args)]
+pub struct SqlRulesArguments {
+    /// Shortcuts of SELECT to turn off, as `-top-k,-distinct`; `-all` gathers everything, `verify` checks every
+    /// answer against gathering.
+    #[arg(
+        long,
+        value_name = "RULES",
+        env = "POLYLITE_SQL_RULES",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    pub sql_rules: coordinator::Rules,
 }
 
 /// What a command works on: a table, or a collection.
@@ -117,6 +144,29 @@ mod tests {
                 let expected = format!("POLYLITE_{}", long.to_uppercase().replace('-', "_"));
                 let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
                 assert_eq!(variable.as_deref(), Some(expected.as_str()), "{} --{long}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_client_command_takes_coordinators_and_a_form() {
+        for line in [
+            "create-database --name n",
+            "list-databases",
+            "describe-database --name n",
+            "drop-database --name n",
+            "query --db-name n --operation sql",
+            "sql --db-name n",
+            "import --db-name n --table t f.csv",
+            "export --db-name n --table t",
+            "nodes",
+            "partitions",
+            "status",
+        ] {
+            for form in ["table", "json", "csv"] {
+                let flags =
+                    format!("{line} --coordinator http://a:1 --coordinator http://b:2 --output {form}");
+                assert!(parse(&flags).is_ok(), "{flags}");
             }
         }
     }

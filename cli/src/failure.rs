@@ -128,19 +128,7 @@ mod tests {
     use super::*;
 
     fn error(code: &str) -> polylite_client::Error {
-        polylite_client::Error {
-            code: code.to_owned(),
-            message: "no answer".to_owned(),
-            hint: None,
-            outcome: Outcome::NotApplied,
-            retryable: false,
-            request_id: None,
-            status: None,
-            statement: None,
-            sqlite_code: None,
-            partition: None,
-            applied: Vec::new(),
-        }
+        polylite_client::Error::new(code, "no answer")
     }
 
     #[test]

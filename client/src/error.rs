@@ -69,7 +69,9 @@ impl Error {
         self.code == code.as_str()
     }
 
-    pub(crate) fn new(code: &str, message: impl Into<String>) -> Error {
+    /// An error of which no more is known: nothing was applied, and trying again does not help.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>) -> Error {
         Error {
             code: code.to_owned(),
             message: message.into(),

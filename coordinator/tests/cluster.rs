@@ -409,3 +409,55 @@ async fn a_statement_is_explained_as_a_tree() {
     assert_eq!(cluster.refused("/databases/shop/explain", wrong).await.1, "sql_error");
     assert_eq!(cluster.sql("SELECT count(*) FROM users").await["rows"], json!([[40]]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_key_violated_across_partitions_has_the_code_of_one_file() {
+    let cluster = Cluster::start().await;
+    let spread = json!({"name": "shop", "db_type": "SQL", "partition_key": "region", "tables": [
+        {"name": "users", "columns": [{"name": "id", "data_type": "INTEGER", "primary_key": true},
+            {"name": "region", "data_type": "TEXT"}]}]});
+    cluster.post("/databases", spread).await;
+    cluster.sql("CREATE UNIQUE INDEX by_x ON users (id, region)").await;
+    cluster.sql("INSERT INTO users VALUES (1, 'r0')").await;
+    for region in 0..8 {
+        let insert = json!({"sql": format!("INSERT INTO users VALUES (1, 'r{region}')")});
+        let (status, answer) = cluster.ask(Method::POST, "/databases/shop/sql", Some(insert)).await;
+        assert_eq!((status.as_u16(), &answer["sqlite_code"]), (409, &json!(1555)), "{answer}");
+        assert_eq!(answer["error"], "UNIQUE constraint failed: users.id");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_keeps_its_id() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", json!({"name": "docs", "db_type": "NOSQL"})).await;
+    let base = "/databases/docs/collections/people/documents";
+    cluster.post(base, json!({"_id": 1, "name": "Ann"})).await;
+    for other in [json!("1"), json!(2), json!(null)] {
+        let (status, answer) =
+            cluster.ask(Method::PATCH, &format!("{base}/1"), Some(json!({"_id": other, "age": 3}))).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("bad_request")), "{answer}");
+    }
+    let same = Some(json!({"_id": 1, "age": 3}));
+    let (status, answer) = cluster.ask(Method::PATCH, &format!("{base}/1"), same).await;
+    assert_eq!((status.as_u16(), &answer["document"]["age"]), (200, &json!(3)), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_of_nothing_and_one_of_a_bad_row_tell_where_they_are() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    let import = async |body: &str| {
+        let import =
+            Request::post("/databases/shop/import?table=users&format=csv").header("host", "localhost");
+        let response = cluster.coordinator.face().answer(import.body(body.to_owned()).unwrap()).await;
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice::<Json>(&body).unwrap()
+    };
+    let nothing = import("").await;
+    assert_eq!(nothing["rows"], 0);
+    assert_ne!(nothing["bookmark"], "b0", "the client has seen the database");
+    cluster.sql("INSERT INTO users (id) VALUES (1)").await;
+    let bad = import("id\n1\n").await;
+    assert_eq!(bad["error"], "line 2: UNIQUE constraint failed: users.id");
+}

@@ -18,6 +18,8 @@ use crate::table::{Key, Table};
 
 /// SQLite's extended result code of a UNIQUE constraint.
 const CONSTRAINT_UNIQUE: i32 = 2_067;
+/// SQLite's extended code of a violated PRIMARY KEY.
+const CONSTRAINT_PRIMARY_KEY: i32 = 1_555;
 
 /// Plans statements against one version of a database's schema and partition map. Shared by requests.
 pub struct Planner {
@@ -273,8 +275,9 @@ impl Planner {
                     let columns: Vec<String> =
                         index.columns.iter().map(|column| format!("{}.{column}", table.name)).collect();
                     error.message = format!("UNIQUE constraint failed: {}", columns.join(", "));
-                    // The index's table has it as its primary key, the client's table has not.
-                    error.sqlite_code = Some(CONSTRAINT_UNIQUE);
+                    // The index's table has it as its primary key; the client's table may have another one.
+                    let is_key = table.is_primary_key(&index.columns);
+                    error.sqlite_code = Some(if is_key { CONSTRAINT_PRIMARY_KEY } else { CONSTRAINT_UNIQUE });
                     return;
                 }
             }

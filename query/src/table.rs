@@ -96,6 +96,12 @@ impl Table {
         index.columns.iter().filter_map(|name| self.column(name)).collect()
     }
 
+    /// Whether columns, by their names, are the table's primary key.
+    pub(crate) fn is_primary_key(&self, names: &[String]) -> bool {
+        let named: Vec<usize> = names.iter().filter_map(|name| self.column(name)).collect();
+        named == self.primary_key || named.as_slice() == self.rowid_alias.as_slice()
+    }
+
     /// The columns that choose the bucket, with the rowid as its alias where it has one.
     pub(crate) fn key_columns(&self) -> Vec<usize> {
         match &self.key {

@@ -83,10 +83,19 @@ impl ServerProcess {
         flags: &[&str],
         log: &Path,
     ) -> Result<ServerProcess, CommandOutput> {
+        let mut server = command(home);
+        server.arg(role).args(flags);
+        ServerProcess::try_start_command(server, role, log)
+    }
+
+    /// Starts a command that is to become a server of this role, and waits for its ready line.
+    pub fn try_start_command(
+        mut server: Command,
+        role: &str,
+        log: &Path,
+    ) -> Result<ServerProcess, CommandOutput> {
         let stderr = std::fs::File::options().create(true).append(true).open(log).expect("the log opens");
-        let mut child = command(home)
-            .arg(role)
-            .args(flags)
+        let mut child = server
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

@@ -96,6 +96,44 @@ fn the_tour_works_as_it_stands() {
     }
 }
 
+/// A command of the README as words for a process of the checkout, without the comment behind it. A release build
+/// takes minutes that a test has not: unless `POLYLITE_README_RELEASE` is 1, the same command makes use of the debug
+/// build that the tests have.
+fn typed(line: &str, in_debug: &[&str], more: &[&str]) -> Command {
+    let line = line.split(" #").next().unwrap_or_default();
+    let mut words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words.remove(0), "cargo", "the start is made with cargo: {line}");
+    if std::env::var("POLYLITE_README_RELEASE").as_deref() != Ok("1") {
+        words.retain(|word| *word != "--release");
+        words.splice(1..1, in_debug.iter().copied());
+    }
+    let target = polylite().parent().and_then(Path::parent).expect("<target>/<profile>/polylite");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words).args(more).current_dir(workspace()).env("CARGO_TARGET_DIR", target);
+    command
+}
+
+#[test]
+fn the_start_works_as_it_stands() {
+    let text = std::fs::read_to_string(workspace().join("README.md")).expect("README.md");
+    let [Block { commands, .. }] = blocks(&text, "start").try_into().expect("one block");
+    let [serve, install] = commands.lines().collect::<Vec<_>>().try_into().expect("two commands");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+
+    // On a port of its own, and without data that would stay.
+    let server = typed(serve, &["--quiet"], &["--port", "0", "--ephemeral"]);
+    let started = ServerProcess::try_start_command(server, "dev", &folder.path().join("dev.log"));
+    let mut server = started.expect("the README's first command starts a server");
+    type_in(folder.path(), server.url(), "polylite create-database --name shop && polylite status");
+    assert!(server.stop().success(), "Ctrl-C ends it: {}", server.log());
+
+    let root = folder.path().join("root");
+    let install = typed(install, &["--quiet", "--debug"], &["--offline", "--root"]).arg(&root).status();
+    assert!(install.expect("cargo runs").success(), "the README's second command installs the program");
+    let version = Command::new(root.join("bin/polylite")).arg("--version").output().expect("it is there");
+    assert!(String::from_utf8_lossy(&version.stdout).starts_with("polylite "), "{version:?}");
+}
+
 #[test]
 fn blocks_are_found_with_their_output() {
     let text = "```sh test=a\nls\n```\nso:\n```text\nx\n```\n```sh test=b\nno\n```\n```text\ny\n```\n```sh test=a\npwd\n```\n";

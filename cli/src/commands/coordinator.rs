@@ -3,6 +3,7 @@
 use clap::Args;
 use coordinator::{Coordinator, CoordinatorOptions};
 
+use crate::arguments::SqlRulesArguments;
 use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
 use crate::merging::MergingArguments;
@@ -31,16 +32,8 @@ pub struct Arguments {
     /// A host name that requests may use beside this machine's own; may be repeated.
     #[arg(long, value_name = "HOST", env = "POLYLITE_ALLOWED_HOST", value_delimiter = ',')]
     pub allowed_host: Vec<String>,
-    /// Shortcuts of SELECT to turn off, as `-top-k,-distinct`; `-all` gathers everything, `verify` checks every
-    /// answer against gathering.
-    #[arg(
-        long,
-        value_name = "RULES",
-        env = "POLYLITE_SQL_RULES",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
-    pub sql_rules: coordinator::Rules,
+    #[command(flatten)]
+    sql: SqlRulesArguments,
     #[command(flatten)]
     merging: MergingArguments,
     #[command(flatten)]
@@ -60,7 +53,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         replication_factor: arguments.replication_factor,
         join: arguments.join,
         allowed_hosts: arguments.allowed_host,
-        sql_rules: arguments.sql_rules,
+        sql_rules: arguments.sql.sql_rules,
         workspace: arguments.merging.limits(),
     };
     let coordinator = Coordinator::start(options)

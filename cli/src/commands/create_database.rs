@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::arguments::ClientArguments;
 use crate::connection::Connection;
 use crate::failure::Failure;
+use crate::output::print_done;
 
 /// Flags of `create-database`.
 #[derive(Debug, Args)]
@@ -88,8 +89,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         .post("/databases", &request)
         .await
         .map_err(|failure| failure.while_doing("Error creating database"))?;
-    println!("Database '{}' created successfully.", arguments.name);
-    Ok(())
+    let message = format!("Database '{}' created successfully.", arguments.name);
+    Ok(print_done(arguments.client.output, &message, &[("name", arguments.name.as_str().into())])?)
 }
 
 /// The `tables` of a schema file, or the whole file if it is a list of tables.

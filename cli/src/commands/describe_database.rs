@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use crate::arguments::{ClientArguments, OutputArguments};
+use crate::arguments::ClientArguments;
 use crate::connection::{Connection, segment};
 use crate::failure::Failure;
 use crate::output::{OutputFormat, RowSet, sorted_pretty};
@@ -13,8 +13,6 @@ use crate::output::{OutputFormat, RowSet, sorted_pretty};
 pub struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    #[command(flatten)]
-    output: OutputArguments,
     /// The database.
     #[arg(long, value_name = "N", env = "POLYLITE_NAME")]
     name: String,
@@ -25,7 +23,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let connection = Connection::open(&arguments.client)?;
     let answer = connection.get(&format!("/databases/{}", segment(&arguments.name))).await?;
     let database = &answer["database"];
-    match arguments.output.output {
+    match arguments.client.rows_form() {
         OutputFormat::Json => println!("{}", sorted_pretty(database)),
         OutputFormat::Csv => columns_of(database).print(OutputFormat::Csv)?,
         form => {

@@ -7,6 +7,7 @@ use common::NodeId;
 use coordinator::{Coordinator, CoordinatorOptions};
 use storage_node::{StorageNode, StorageNodeOptions};
 
+use crate::arguments::SqlRulesArguments;
 use crate::connection::Connection;
 use crate::data_directory;
 use crate::failure::Failure;
@@ -38,15 +39,8 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     pub nodes: u16,
-    /// As of `coordinator`.
-    #[arg(
-        long,
-        value_name = "RULES",
-        env = "POLYLITE_SQL_RULES",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
-    pub sql_rules: coordinator::Rules,
+    #[command(flatten)]
+    sql: SqlRulesArguments,
     #[command(flatten)]
     merging: MergingArguments,
     #[command(flatten)]
@@ -99,7 +93,7 @@ impl Cluster {
         let coordinator = Coordinator::start(CoordinatorOptions {
             host: arguments.host.clone(),
             port: arguments.port,
-            sql_rules: arguments.sql_rules,
+            sql_rules: arguments.sql.sql_rules,
             workspace: arguments.merging.limits(),
             ..CoordinatorOptions::new(folder.join("coordinator"))
         })

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::arguments::ClientArguments;
 use crate::connection::{Connection, segment};
 use crate::failure::Failure;
+use crate::output::print_done;
 
 /// Flags of `drop-database`.
 #[derive(Debug, Args)]
@@ -31,8 +32,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         .delete(&format!("/databases/{}", segment(&arguments.name)))
         .await
         .map_err(|failure| failure.while_doing("Error dropping database"))?;
-    println!("Database '{}' dropped.", arguments.name);
-    Ok(())
+    let message = format!("Database '{}' dropped.", arguments.name);
+    Ok(print_done(arguments.client.output, &message, &[("name", arguments.name.as_str().into())])?)
 }
 
 fn confirm(name: &str) -> Result<(), Failure> {

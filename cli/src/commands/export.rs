@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::arguments::{ClientArguments, TargetArguments};
+use crate::arguments::{DatabaseArguments, TargetArguments};
 use crate::connection::Connection;
 use crate::failure::Failure;
+use crate::output::print_done;
 use crate::transfer::{self, Format};
 use polylite_client::{Database, Target};
 
@@ -14,10 +15,7 @@ use polylite_client::{Database, Target};
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    client: ClientArguments,
-    /// The database.
-    #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME")]
-    db_name: String,
+    database: DatabaseArguments,
     #[command(flatten)]
     target: TargetArguments,
     /// Form of the file; left out, its name tells, else CSV for a table and NDJSON for a collection.
@@ -34,7 +32,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let by_name = file.and_then(Format::of_name);
     let standard = if arguments.target.collection.is_some() { Format::Ndjson } else { Format::Csv };
     let format = arguments.format.or(by_name).unwrap_or(standard);
-    let database = Connection::open(&arguments.client)?.database(&arguments.db_name);
+    let database = Connection::open(&arguments.database.client)?.database(&arguments.database.db_name);
     let target = transfer::target_of(&arguments.target);
     match file {
         None => {
@@ -42,7 +40,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Some(path) => {
             let bytes = to_file(&database, &target, format, path).await?;
-            println!("{bytes} bytes written to {}.", path.display());
+            let message = format!("{bytes} bytes written to {}.", path.display());
+            print_done(arguments.database.client.output, &message, &[("bytes", bytes.into())])?;
         }
     }
     Ok(())

@@ -6,19 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::column_types;
-use crate::arguments::{ClientArguments, TargetArguments};
+use crate::arguments::{DatabaseArguments, TargetArguments};
 use crate::connection::Connection;
 use crate::failure::Failure;
+use crate::output::print_done;
 use crate::transfer::{self, Format};
 
 /// Flags of `import`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    client: ClientArguments,
-    /// The database.
-    #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME")]
-    db_name: String,
+    database: DatabaseArguments,
     #[command(flatten)]
     target: TargetArguments,
     /// Create the table first: columns from the header, types from all values.
@@ -37,8 +35,8 @@ pub struct Arguments {
 /// Loads the file and tells how many rows there were, and how fast.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let format = format_of(&arguments.file, arguments.format)?;
-    let connection = Connection::open(&arguments.client)?;
-    let database = connection.database(&arguments.db_name);
+    let connection = Connection::open(&arguments.database.client)?;
+    let database = connection.database(&arguments.database.db_name);
     let target = transfer::target_of(&arguments.target);
     let null = arguments.null.as_deref();
     let started = std::time::Instant::now();
@@ -49,7 +47,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         if let (true, Some(table)) = (arguments.create, &arguments.target.table) {
             let statement = column_types::create_table(table, &mut file, format, null)?;
             file.rewind()?;
-            connection.sql(&arguments.db_name, &statement).await?;
+            connection.sql(&arguments.database.db_name, &statement).await?;
         }
         let size = file.metadata()?.len();
         let source = tokio::fs::File::from_std(file);
@@ -58,8 +56,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let seconds = started.elapsed().as_secs_f64();
     #[allow(clippy::cast_precision_loss)]
     let rate = rows as f64 / seconds.max(0.001);
-    println!("{rows} rows imported in {seconds:.2} s ({rate:.0} rows/s).");
-    Ok(())
+    let noun = if rows == 1 { "row" } else { "rows" };
+    let message = format!("{rows} {noun} imported in {seconds:.2} s ({rate:.0} rows/s).");
+    Ok(print_done(arguments.database.client.output, &message, &[("rows", rows.into())])?)
 }
 
 /// The form that was asked for, or that the name tells; stdin is CSV.

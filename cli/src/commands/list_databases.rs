@@ -6,25 +6,22 @@ use serde_json::Value as Json;
 use crate::arguments::ClientArguments;
 use crate::connection::{Connection, segment};
 use crate::failure::Failure;
-use crate::output::{OutputFormat, RowSet};
+use crate::output::print_objects;
 
 /// Flags of `list-databases`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    /// How the list is written; left out, as text.
-    #[arg(long, value_enum, env = "POLYLITE_OUTPUT")]
-    output: Option<OutputFormat>,
 }
 
 /// Lists the names with their kinds.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let connection = Connection::open(&arguments.client)?;
     let databases = read(&connection).await?;
-    if let Some(output) = arguments.output {
+    if let Some(output) = arguments.client.output {
         let columns = ["name", "db_type", "partition_type", "partition_key"];
-        return Ok(RowSet::of_objects(&columns, &databases).print(output)?);
+        return Ok(print_objects(&columns, &databases, output)?);
     }
     if databases.is_empty() {
         println!("No databases found.");

@@ -2,18 +2,16 @@
 
 use clap::Args;
 
-use crate::arguments::{ClientArguments, OutputArguments};
+use crate::arguments::ClientArguments;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::output::RowSet;
+use crate::output::print_objects;
 
 /// Flags of `nodes`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    #[command(flatten)]
-    output: OutputArguments,
 }
 
 /// Lists the storage nodes.
@@ -22,5 +20,5 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let answer = connection.get("/nodes").await?;
     let nodes = answer["nodes"].as_object().into_iter().flat_map(|nodes| nodes.values());
     let columns = ["id", "host", "port", "status", "databases"];
-    Ok(RowSet::of_objects(&columns, nodes).print(arguments.output.output)?)
+    Ok(print_objects(&columns, nodes, arguments.client.rows_form())?)
 }

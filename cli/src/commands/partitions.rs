@@ -2,18 +2,16 @@
 
 use clap::Args;
 
-use crate::arguments::{ClientArguments, OutputArguments};
+use crate::arguments::ClientArguments;
 use crate::connection::{Connection, segment};
 use crate::failure::Failure;
-use crate::output::RowSet;
+use crate::output::print_objects;
 
 /// Flags of `partitions`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    #[command(flatten)]
-    output: OutputArguments,
     /// Only those of this database.
     #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME")]
     db_name: Option<String>,
@@ -44,7 +42,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         "rows",
         "bytes",
     ];
-    Ok(RowSet::of_objects(&columns, partitions).print(arguments.output.output)?)
+    Ok(print_objects(&columns, partitions, arguments.client.rows_form())?)
 }
 
 /// Slots are ordered as numbers; ranges come after them, as text.

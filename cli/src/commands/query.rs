@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value as Json, json};
 
-use crate::arguments::ClientArguments;
+use crate::arguments::DatabaseArguments;
 use crate::connection::{Connection, segment};
 use crate::failure::Failure;
 use crate::output::{OutputFormat, RowSet, sorted_pretty};
@@ -15,19 +15,13 @@ use crate::output::{OutputFormat, RowSet, sorted_pretty};
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    client: ClientArguments,
-    /// The database.
-    #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME")]
-    db_name: String,
+    database: DatabaseArguments,
     /// Whether tables or documents are asked.
     #[arg(long, value_enum, env = "POLYLITE_OPERATION", ignore_case = true)]
     operation: Face,
     /// A JSON file with the query object; without it the parts are prompted for.
     #[arg(long, value_name = "F", env = "POLYLITE_QUERY_FILE")]
     query_file: Option<PathBuf>,
-    /// How the answer is written; left out, as text.
-    #[arg(long, value_enum, env = "POLYLITE_OUTPUT")]
-    output: Option<OutputFormat>,
 }
 
 /// The two faces of a database.
@@ -44,11 +38,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         None => prompt(arguments.operation, &mut io::stdin().lock(), &mut io::stdout())?,
     };
     check_operation(arguments.operation, &query)?;
-    let connection = Connection::open(&arguments.client)?;
-    let path = format!("/query/{}", segment(&arguments.db_name));
+    let connection = Connection::open(&arguments.database.client)?;
+    let path = format!("/query/{}", segment(&arguments.database.db_name));
     let answer =
         connection.post(&path, &query).await.map_err(|failure| failure.while_doing("Query error"))?;
-    match arguments.output {
+    match arguments.database.client.output {
         None => {
             print!("{}", as_text(&answer));
             io::stdout().flush()?;

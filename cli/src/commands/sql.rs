@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::arguments::{ClientArguments, OutputArguments};
+use crate::arguments::ClientArguments;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::shell::{self, Session};
@@ -15,8 +15,6 @@ use crate::shell::{self, Session};
 pub struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    #[command(flatten)]
-    output: OutputArguments,
     /// The database; the shell can choose one with .use.
     #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME")]
     db_name: Option<String>,
@@ -31,7 +29,7 @@ pub struct Arguments {
 /// Runs what was given; the first failure of a script ends it.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let connection = Connection::open(&arguments.client)?;
-    let mut session = Session::new(connection, arguments.db_name, arguments.output.output);
+    let mut session = Session::new(connection, arguments.db_name, arguments.client.rows_form());
     if let Some(statements) = arguments.statement {
         return session.run_statements(&statements).await;
     }

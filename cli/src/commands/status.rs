@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value as Json;
 
-use crate::arguments::{ClientArguments, OutputArguments};
+use crate::arguments::ClientArguments;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::output::{OutputFormat, RowSet, shown_value, sorted_pretty};
@@ -13,8 +13,6 @@ use crate::output::{OutputFormat, RowSet, shown_value, sorted_pretty};
 pub struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    #[command(flatten)]
-    output: OutputArguments,
 }
 
 /// Shows the cluster as the coordinator sees it, one property a line.
@@ -24,7 +22,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(object) = answer.as_object_mut() {
         object.remove("success");
     }
-    if arguments.output.output == OutputFormat::Json {
+    if arguments.client.rows_form() == OutputFormat::Json {
         println!("{}", sorted_pretty(&answer));
         return Ok(());
     }
@@ -32,7 +30,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     for (property, value) in answer.as_object().into_iter().flatten() {
         set.rows.push(vec![property.as_str().into(), shown_property(value)]);
     }
-    Ok(set.print(arguments.output.output)?)
+    Ok(set.print(arguments.client.rows_form())?)
 }
 
 /// Lists of objects, and objects by id, are told by their ids or addresses, and their status.

@@ -71,6 +71,44 @@ impl RowSet {
     }
 }
 
+/// Prints objects, each with these of its fields: in JSON as they are, else as [`RowSet::of_objects`].
+pub fn print_objects<'a>(
+    columns: &[&str],
+    objects: impl IntoIterator<Item = &'a Json>,
+    format: OutputFormat,
+) -> io::Result<()> {
+    if format != OutputFormat::Json {
+        return RowSet::of_objects(columns, objects).print(format);
+    }
+    println!("{}", objects_text(columns, objects));
+    Ok(())
+}
+
+/// A list of objects, one a line.
+fn objects_text<'a>(columns: &[&str], objects: impl IntoIterator<Item = &'a Json>) -> String {
+    let picked = |object: &Json| {
+        let fields = columns.iter().map(|&name| (name.to_owned(), object[name].clone()));
+        Json::Object(fields.collect()).to_string()
+    };
+    format!("[{}]", objects.into_iter().map(picked).collect::<Vec<_>>().join(",\n "))
+}
+
+/// Tells that a command has done its work: a sentence, or the same with fields where a program reads it.
+pub fn print_done(format: Option<OutputFormat>, message: &str, fields: &[(&str, Json)]) -> io::Result<()> {
+    let told = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let object = Json::Object(std::iter::once(("message".to_owned(), message.into())).chain(told).collect());
+    match format {
+        None | Some(OutputFormat::Table | OutputFormat::Line) => println!("{message}"),
+        Some(OutputFormat::Json) => println!("{object}"),
+        Some(OutputFormat::Csv) => {
+            let columns: Vec<&str> =
+                std::iter::once("message").chain(fields.iter().map(|(name, _)| *name)).collect();
+            RowSet::of_objects(&columns, [&object]).print(OutputFormat::Csv)?;
+        }
+    }
+    Ok(())
+}
+
 /// A JSON value of an answer as a value of a cell: lists of plain values are separated by commas, what is
 /// more deeply nested stays JSON.
 pub fn shown_value(json: &Json) -> Value {
@@ -160,6 +198,16 @@ mod tests {
         set.write(OutputFormat::Table, true, &mut out).unwrap();
         let shown = String::from_utf8(out).unwrap();
         assert!(shown.contains("\\u{1b}[2J\\u{202e}x"), "{shown}");
+    }
+
+    #[test]
+    fn objects_stay_objects_in_json() {
+        let objects = [json!({"id": "n1", "databases": ["a", "b"], "more": 1}), json!({"id": "n2"})];
+        let text = objects_text(&["id", "databases"], &objects);
+        assert_eq!(
+            text,
+            "[{\"id\":\"n1\",\"databases\":[\"a\",\"b\"]},\n {\"id\":\"n2\",\"databases\":null}]"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
 use axum::response::Response;
 use common::names::check_database_name;
 use common::{Error, ErrorCode, Result};
@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::answer::{success_seen, uncached};
 use super::app::{App, moment};
 use super::body::DocumentBody;
-use super::failure::Answer;
+use super::failure::{Answer, Failure};
 use super::fields::{Fields, wrong_type};
 use super::request::{Query, Segments};
 use crate::gateway::{Bookmark, RequestOptions, Session};
@@ -32,6 +32,38 @@ fn object(body: Json) -> Result<Json> {
     let mut fields = Fields::of(body)?;
     fields.refuse("transaction", "each request is a transaction of its own")?;
     Ok(fields.rest())
+}
+
+/// A request about the documents of a collection that a filter chooses.
+pub struct Chosen {
+    app: App,
+    database: String,
+    collection: String,
+    options: RequestOptions,
+    body: Json,
+}
+
+impl FromRequest<App> for Chosen {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let (mut parts, body) = request.into_parts();
+        let Segments((database, collection)) =
+            Segments::<(String, String)>::from_request_parts(&mut parts, app).await?;
+        let query = Query::from_request_parts(&mut parts, app).await?;
+        let options = check(&database, &collection, &query)?;
+        let DocumentBody(body) = DocumentBody::from_request(Request::from_parts(parts, body), app).await?;
+        Ok(Chosen { app: app.clone(), database, collection, options, body: object(body)? })
+    }
+}
+
+impl Chosen {
+    async fn run<T, F>(&self, work: impl Fn(Arc<Session>) -> F) -> Result<(T, Bookmark)>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        self.app.gateway.run(&self.database, &self.options, work).await
+    }
 }
 
 /// Inserts a document, or several: all or none.
@@ -171,18 +203,12 @@ pub async fn delete(
     params(("db" = String, Path), ("collection" = String, Path)),
     request_body(content = Object, description = "`filter`, `projection`, `sort`, `skip`, `limit`"),
     responses((status = 200, description = "`{\"documents\":[…]}`")))]
-pub async fn find(
-    State(app): State<App>,
-    Segments((database, collection)): Segments<(String, String)>,
-    query: Query,
-    DocumentBody(body): DocumentBody,
-) -> Answer {
-    let options = check(&database, &collection, &query)?;
-    let (collection, body) = (collection.as_str(), &object(body)?);
+pub async fn find(chosen: Chosen) -> Answer {
+    let (collection, body) = (chosen.collection.as_str(), &chosen.body);
     let find = |session: Arc<Session>| async move {
         documents::find(&session.planner, &session.access, collection, body).await
     };
-    let (found, bookmark) = app.gateway.run(&database, &options, find).await?;
+    let (found, bookmark) = chosen.run(find).await?;
     Ok(uncached(success_seen(json!({ "documents": found }), &bookmark)))
 }
 
@@ -191,18 +217,12 @@ pub async fn find(
     params(("db" = String, Path), ("collection" = String, Path)),
     request_body(content = Object, description = "`filter`"),
     responses((status = 200, description = "`{\"count\":…}`")))]
-pub async fn count(
-    State(app): State<App>,
-    Segments((database, collection)): Segments<(String, String)>,
-    query: Query,
-    DocumentBody(body): DocumentBody,
-) -> Answer {
-    let options = check(&database, &collection, &query)?;
-    let (collection, body) = (collection.as_str(), &object(body)?);
+pub async fn count(chosen: Chosen) -> Answer {
+    let (collection, body) = (chosen.collection.as_str(), &chosen.body);
     let count = |session: Arc<Session>| async move {
         documents::count(&session.planner, &session.access, collection, body).await
     };
-    let (count, bookmark) = app.gateway.run(&database, &options, count).await?;
+    let (count, bookmark) = chosen.run(count).await?;
     Ok(uncached(success_seen(json!({ "count": count }), &bookmark)))
 }
 
@@ -211,18 +231,12 @@ pub async fn count(
     params(("db" = String, Path), ("collection" = String, Path)),
     request_body(content = Object, description = "`filter`, `update`, `multi` (true), `upsert` (false)"),
     responses((status = 200, description = "`{\"matched\":…,\"modified\":…,\"upserted_id\":…}`")))]
-pub async fn update(
-    State(app): State<App>,
-    Segments((database, collection)): Segments<(String, String)>,
-    query: Query,
-    DocumentBody(body): DocumentBody,
-) -> Answer {
-    let options = check(&database, &collection, &query)?;
-    let (collection, body, moment) = (collection.as_str(), &object(body)?, moment());
+pub async fn update(chosen: Chosen) -> Answer {
+    let (collection, body, moment) = (chosen.collection.as_str(), &chosen.body, moment());
     let update = |session: Arc<Session>| async move {
         documents::update(&session.planner, &session.access, collection, body, moment).await
     };
-    let (updated, bookmark) = app.gateway.run(&database, &options, update).await?;
+    let (updated, bookmark) = chosen.run(update).await?;
     let answer = json!({
         "matched": updated.matched,
         "modified": updated.modified,
@@ -236,18 +250,12 @@ pub async fn update(
     params(("db" = String, Path), ("collection" = String, Path)),
     request_body(content = Object, description = "`filter`, `multi` (true)"),
     responses((status = 200, description = "`{\"deleted\":…}`")))]
-pub async fn delete_many(
-    State(app): State<App>,
-    Segments((database, collection)): Segments<(String, String)>,
-    query: Query,
-    DocumentBody(body): DocumentBody,
-) -> Answer {
-    let options = check(&database, &collection, &query)?;
-    let (collection, body) = (collection.as_str(), &object(body)?);
+pub async fn delete_many(chosen: Chosen) -> Answer {
+    let (collection, body) = (chosen.collection.as_str(), &chosen.body);
     let delete = |session: Arc<Session>| async move {
         documents::delete_many(&session.planner, &session.access, collection, body).await
     };
-    let (deleted, bookmark) = app.gateway.run(&database, &options, delete).await?;
+    let (deleted, bookmark) = chosen.run(delete).await?;
     Ok(success_seen(json!({ "deleted": deleted }), &bookmark))
 }
 

@@ -56,10 +56,9 @@ pub async fn post(
         into_collection: matches!(target, Target::Collection(_)),
     };
     let import = Import { app: &app, database: &database, target: &target, query: &query };
-    import.check_target().await?;
+    let mut bookmark = import.check_target().await?;
     let mut batches = start_reading(request.into_body(), source);
     let mut rows = 0;
-    let mut bookmark = Bookmark::default();
     while let Some(batch) = batches.recv().await {
         let batch = batch.map_err(|bad| failed(rows, bad.line, bad.error))?;
         let (written, seen) = import
@@ -116,9 +115,9 @@ impl Import<'_> {
     }
 
     /// An import into nothing fails before it has read a body of any size.
-    async fn check_target(&self) -> Result<()> {
+    async fn check_target(&self) -> Result<Bookmark> {
         let check = |session: Arc<Session>| async move { check_target(&session, self.target, true) };
-        self.app.gateway.run(self.database, &self.options()?, check).await.map(|_| ())
+        self.app.gateway.run(self.database, &self.options()?, check).await.map(|((), bookmark)| bookmark)
     }
 
     async fn write(&self, batch: &Batch) -> Result<(u64, Bookmark)> {
@@ -199,8 +198,11 @@ fn failed(rows: u64, line: u64, error: Error) -> Failure {
 
 /// Names the lines of a batch that a partition refused as a whole.
 fn in_lines(batch: &Batch, error: Error) -> Error {
-    let (first, last) = (batch.first_line, batch.last_line);
-    Error { message: format!("lines {first} to {last}: {}", error.message), statement: None, ..error }
+    let lines = match (batch.first_line, batch.last_line) {
+        (first, last) if first == last => format!("line {first}"),
+        (first, last) => format!("lines {first} to {last}"),
+    };
+    Error { message: format!("{lines}: {}", error.message), statement: None, ..error }
 }
 
 #[cfg(test)]

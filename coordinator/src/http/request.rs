@@ -61,6 +61,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 }
 
 fn parse_parameters(uri: &Uri) -> Result<BTreeMap<String, String>> {
+    if !is_utf8(uri.query().unwrap_or_default()) {
+        return Err(Error::bad_request("the query string is not UTF-8 in percent-encoding"));
+    }
     let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|error| Error::bad_request(format!("the query string is malformed: {error}")))?;
     let mut parameters = BTreeMap::new();
@@ -71,6 +74,28 @@ fn parse_parameters(uri: &Uri) -> Result<BTreeMap<String, String>> {
         parameters.insert(name, value);
     }
     Ok(parameters)
+}
+
+/// Whether the bytes that percent signs stand for make text: a reader that replaces others would read something
+/// else than was sent.
+fn is_utf8(encoded: &str) -> bool {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits =
+            after.get(..2).filter(|_| first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 impl Query {
@@ -254,5 +279,16 @@ mod tests {
     #[test]
     fn a_parameter_is_named_once() {
         assert!(parse_parameters(&"/?a=1&a=2".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_query_string_is_utf8() {
+        let q = |text: &str| {
+            parse_parameters(&format!("/?q={text}").parse().unwrap()).map(|all| all["q"].clone())
+        };
+        assert_eq!(q("%C3%A9+%25%zz%2").unwrap(), "é %%zz%2");
+        for text in ["%FF", "%C3", "a%C3%28"] {
+            assert_eq!(q(text).unwrap_err().code, common::ErrorCode::BadRequest, "{text}");
+        }
     }
 }

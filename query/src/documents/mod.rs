@@ -169,6 +169,9 @@ pub async fn patch(
         return patch_with_operators(planner, access, &quoted, &id, path_id, &patch, &precondition, moment)
             .await;
     }
+    if patch.get("_id").is_some_and(|given| id::of_json(given).as_ref() != Ok(&id)) {
+        return Err(Error::bad_request("_id cannot be changed"));
+    }
     let text = text_of(&patch)?;
     let sets = "\"doc\" = jsonb_patch(\"doc\", ?)";
     let written = change(&quoted, sets, vec![text.into()], &id, milliseconds(moment), &precondition);

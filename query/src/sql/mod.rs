@@ -253,5 +253,6 @@ async fn write_one(
 }
 
 fn only_reads() -> Error {
-    Error::new(ErrorCode::SqlForbidden, "this request only reads").with_hint("send writes with POST")
+    Error::new(ErrorCode::SqlForbidden, "this request only reads")
+        .with_hint("send writes with POST, and without asking for a stream in the header Accept")
 }

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::arguments::OutputArguments;
 use crate::failure::Failure;
+use crate::output::OutputFormat;
 use http_load::Load;
 use own_cluster::OwnCluster;
 use report::Line;
@@ -49,8 +49,9 @@ pub struct Arguments {
     /// Address of a coordinator; left out, a coordinator and three storage nodes are started for the run.
     #[arg(long = "coordinator", value_name = "URL", env = "POLYLITE_COORDINATOR")]
     coordinator: Option<String>,
-    #[command(flatten)]
-    output: OutputArguments,
+    /// How the figures are written.
+    #[arg(long, value_enum, env = "POLYLITE_OUTPUT", default_value = "table")]
+    output: OutputFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,7 +96,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let lines = measured?;
     cleaned?;
-    Ok(report::table(&lines).print(arguments.output.output)?)
+    Ok(report::table(&lines).print(arguments.output)?)
 }
 
 struct Bench<'a> {
