@@ -2,12 +2,12 @@
 
 mod support;
 
-use common::Value;
-use futures_util::TryStreamExt as _;
-use support::{Cluster, LAYOUTS, Layout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-const VERTICAL: Layout = Layout { buckets: 1, groups: 3 };
-const MIXED: Layout = Layout { buckets: 4, groups: 2 };
+use common::{ErrorCode, Value};
+use futures_util::TryStreamExt as _;
+use support::{Cluster, LAYOUTS, Layout, MIXED, VERTICAL};
 
 async fn people(layout: Layout) -> Cluster {
     let cluster = Cluster::layout(layout, None);
@@ -183,5 +183,56 @@ async fn whole_rows_are_exported_and_imported() {
         let rows: Vec<Vec<Value>> = blocks.iter().flat_map(|block| block.to_values().unwrap()).collect();
         assert_eq!(rows.len(), 5);
         assert_eq!(rows[4], [5.into(), "Fay".into(), 7.into(), Value::Null, Value::Null, 5.into()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rows_are_never_seen_torn_while_others_write() {
+    const ROWS: i64 = 20;
+    for layout in [VERTICAL, MIXED] {
+        let mut cluster = Cluster::layout(layout, None);
+        // Two plans of one statement would see different moments.
+        cluster.set_rules(query::Rules::default());
+        let cluster = Arc::new(cluster);
+        cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT, c INT)").await;
+        for id in 0..ROWS {
+            cluster.ok(&format!("INSERT INTO t VALUES ({id}, 0, 0, 0)")).await;
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let mut writers = Vec::new();
+        for writer in 1..=2 {
+            let (cluster, done) = (Arc::clone(&cluster), Arc::clone(&done));
+            writers.push(tokio::spawn(async move {
+                let mut number = 0;
+                while !done.load(Ordering::SeqCst) {
+                    number += 1;
+                    let (id, value) = (number % ROWS, number * 10 + writer);
+                    let change =
+                        format!("UPDATE t SET a = {value}, b = {value}, c = {value} WHERE id = {id}");
+                    if let Err(error) = cluster.sql(&change).await {
+                        assert_eq!(error.code, ErrorCode::SerializationFailure, "{error:?}");
+                    }
+                    if number % 7 == 0 {
+                        let gone = format!("DELETE FROM t WHERE id = {id}");
+                        let back =
+                            format!("INSERT OR IGNORE INTO t VALUES ({id}, {value}, {value}, {value})");
+                        let _ = cluster.sql(&gone).await;
+                        let _ = cluster.sql(&back).await;
+                    }
+                    tokio::task::yield_now().await;
+                }
+                number
+            }));
+        }
+        for read in 0..200 {
+            let condition = ["TRUE", "c >= 0", "id = 3", "b % 2 = 1 AND a > 0"][read % 4];
+            for row in cluster.rows(&format!("SELECT id, a, b, c FROM t WHERE {condition}")).await {
+                assert!(row[1] == row[2] && row[2] == row[3], "{layout:?}: {row:?}");
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+        for writer in writers {
+            assert!(writer.await.unwrap() > 10, "the writers did not get to write");
+        }
     }
 }

@@ -4,11 +4,11 @@ mod support;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use support::Cluster;
 use support::compare::same;
+use support::{Cluster, MIXED, VERTICAL};
 
 /// Seeds that run always; more with `POLYLITE_SEEDS=<count>`.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 12;
 
 struct Generator {
     random: SmallRng,
@@ -190,11 +190,13 @@ async fn several_partitions_answer_as_one_file() {
     let seeds = std::env::var("POLYLITE_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
     let mut differences = Vec::new();
     for seed in 0..seeds {
-        let cluster = match seed % 4 {
+        let cluster = match seed % 6 {
             0 => Cluster::hashed(5, None),
             1 => Cluster::hashed(3, Some("a")),
             2 => Cluster::ranged(&[10.into(), 20.into(), "a".into()], "id"),
-            _ => Cluster::hashed(2, Some("d")),
+            3 => Cluster::hashed(2, Some("d")),
+            4 => Cluster::layout(VERTICAL, None),
+            _ => Cluster::layout(MIXED, Some("a")),
         };
         differences.extend(compare(seed, cluster).await);
     }

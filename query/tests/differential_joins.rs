@@ -5,8 +5,8 @@ mod support;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use support::Cluster;
 use support::compare::same;
+use support::{Cluster, MIXED, VERTICAL};
 
 /// Seeds that run always; more with `POLYLITE_SEEDS=<count>`.
 const SEEDS: u64 = 6;
@@ -243,10 +243,12 @@ async fn joined_partitions_answer_as_one_file() {
     let seeds = std::env::var("POLYLITE_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
     let mut differences = Vec::new();
     for seed in 0..seeds {
-        let cluster = match seed % 3 {
+        let cluster = match seed % 5 {
             0 => Cluster::hashed(4, None),
             1 => Cluster::hashed(3, Some("k")),
-            _ => Cluster::ranged(&[3.into(), 10.into(), "a".into()], "id"),
+            2 => Cluster::ranged(&[3.into(), 10.into(), "a".into()], "id"),
+            3 => Cluster::layout(VERTICAL, None),
+            _ => Cluster::layout(MIXED, None),
         };
         differences.extend(compare(seed, cluster).await);
     }

@@ -10,8 +10,8 @@ use differential::Engine;
 use differential::generator::Features;
 use differential::seed::{self, setting};
 use differential::trial::{self, Plan, Report};
-use support::Cluster;
 use support::engine::Partitions;
+use support::{Cluster, MIXED, VERTICAL};
 
 /// Statements that run always.
 const STATEMENTS: usize = 3_000;
@@ -23,11 +23,13 @@ const PER_TRIAL: usize = 150;
 const FAILURES: usize = 10;
 
 fn partitions(seed: u64, key: Option<&str>) -> Box<dyn Engine> {
-    let cluster = match (seed % 4, key) {
+    let cluster = match (seed % 6, key) {
         (0, Some(key)) => Cluster::ranged(&[2.into(), 5.into(), "a".into()], key),
         (0 | 1, key) => Cluster::hashed(8, key),
         (2, key) => Cluster::hashed(3, key),
-        (_, key) => Cluster::hashed(2, key),
+        (3, key) => Cluster::hashed(2, key),
+        (4, key) => Cluster::layout(VERTICAL, key),
+        (_, key) => Cluster::layout(MIXED, key),
     };
     Box::new(Partitions::new(cluster))
 }

@@ -12,8 +12,8 @@ use differential::script_run::{Report, Sample, run};
 use differential::seed;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
-use support::Cluster;
 use support::engine::Partitions;
+use support::{Cluster, MIXED, VERTICAL};
 
 /// What runs of one script unless all does.
 const SAMPLE: Sample = Sample { queries: 150, statements: 600 };
@@ -26,9 +26,14 @@ fn run_folder(folder: &Path, sample: Option<Sample>) -> Report {
         let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
         let script = std::fs::read_to_string(&path).unwrap();
         let buckets = 2 + u32::try_from(number % 7).unwrap();
-        let mut database = Partitions::new(Cluster::hashed(buckets, None));
+        let (layout, cluster) = match number % 4 {
+            1 => ("column groups".to_owned(), Cluster::layout(VERTICAL, None)),
+            3 => ("buckets and column groups".to_owned(), Cluster::layout(MIXED, None)),
+            _ => (format!("{buckets} buckets"), Cluster::hashed(buckets, None)),
+        };
+        let mut database = Partitions::new(cluster);
         let report = run(&name, &script, &mut database, sample.map(|sample| (sample, &mut random)));
-        println!("{name} over {buckets}: {report}");
+        println!("{name} over {layout}: {report}");
         all.add(report);
     }
     all

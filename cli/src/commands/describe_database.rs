@@ -32,6 +32,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
             println!("Type:           {}", text("db_type"));
             println!("Partitioning:   {}", text("partition_type"));
             println!("Partition key:  {}", text("partition_key"));
+            for (group, columns) in database["column_groups"].as_object().into_iter().flatten() {
+                let columns: Vec<&str> =
+                    columns.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+                println!("Column group:   {group} ({})", columns.join(", "));
+            }
             let columns = columns_of(database);
             if columns.rows.is_empty() {
                 println!("No tables.");

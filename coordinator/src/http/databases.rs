@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use common::catalog::{Database, DatabaseState, one_column_group};
+use common::catalog::{Database, DatabaseState};
 use common::json::from_json;
 use common::limits::{PARTITIONS_DEFAULT, PARTITIONS_MAX, REPLICATION_FACTOR_MAX};
 use common::names::check_database_name;
@@ -16,6 +16,7 @@ use serde_json::{Value as Json, json};
 use super::answer::success_seen;
 use super::app::{App, moment};
 use super::body::JsonBody;
+use super::column_groups;
 use super::failure::Answer;
 use super::fields::Fields;
 use super::request::{Query, Segments};
@@ -40,12 +41,14 @@ pub async fn list(State(app): State<App>) -> Answer {
 #[utoipa::path(post, path = "/databases", tag = "Databases",
     request_body(content = Object, description = "`name`*, `db_type`* (SQL or NOSQL), `partition_type` \
         (HORIZONTAL, VERTICAL or MIXED), `partition_key`, `partitions`, `partition_method` (hash or range), \
-        `split_points`, `replication_factor`, `tables`"),
+        `split_points`, `replication_factor`, `column_groups` (`{\"name\": [columns]}`), `tables` (each with \
+        `name`*, `columns`*, `indexes`, `partition_key`, `reference`, `column_groups`)"),
     responses((status = 200, description = "The database is there"),
         (status = 409, description = "`database_exists`"), (status = 503, description = "`no_storage_nodes`")))]
 pub async fn create(State(app): State<App>, query: Query, JsonBody(body): JsonBody) -> Answer {
     query.refuse_idempotency_key()?;
-    let spec = read_spec(body, app.replication_factor)?;
+    let automatic_groups = column_groups::automatic_count(&app.catalog.view());
+    let spec = read_spec(body, app.replication_factor, automatic_groups)?;
     let name = spec.name.clone();
     app.operations.create_database(spec, CREATE_TIME).await?;
     let message = format!("Database '{name}' created successfully");
@@ -68,6 +71,7 @@ pub async fn get(State(app): State<App>, Segments(name): Segments<String>) -> An
         "replication_factor": database.replication_factor,
         "schema_version": database.schema.version,
     });
+    shown["column_groups"] = column_groups::describe(&database).await?;
     shown["tables"] = describe_tables(database.schema).await?;
     Ok(success_seen(json!({ "database": shown }), &seen_catalog(&app)))
 }
@@ -89,7 +93,7 @@ pub fn seen_catalog(app: &App) -> Bookmark {
 }
 
 /// A database as asked for, checked as far as the request alone allows.
-fn read_spec(mut body: Fields, replication_factor: u32) -> Result<DatabaseSpec> {
+fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize) -> Result<DatabaseSpec> {
     let name = body.required_text("name")?;
     let kind = parse_kind(&body.required_text("db_type")?)?;
     check_database_name("database", &name)?;
@@ -98,15 +102,16 @@ fn read_spec(mut body: Fields, replication_factor: u32) -> Result<DatabaseSpec> 
         None if kind == DatabaseKind::Sql => PartitionType::Horizontal,
         None => PartitionType::Vertical,
     };
-    body.refuse("column_groups", "leave it out: all columns are kept together for now")?;
     let partition_key = body.text("partition_key")?;
     let (method, ranges) = read_ranges(&mut body, partition_type)?;
     let replication_factor = body
         .whole("replication_factor", 1, u64::from(REPLICATION_FACTOR_MAX))?
         .and_then(|factor| u32::try_from(factor).ok())
         .unwrap_or(replication_factor);
-    let tables = body.list("tables")?.unwrap_or_default();
-    refuse_later_fields(&tables)?;
+    let groups = body.take("column_groups");
+    let mut tables = body.list("tables")?.unwrap_or_default();
+    let column_groups =
+        column_groups::of_new_database(groups.as_ref(), &mut tables, partition_type, kind, automatic_groups)?;
     let mut planned = Database {
         name,
         kind,
@@ -118,7 +123,7 @@ fn read_spec(mut body: Fields, replication_factor: u32) -> Result<DatabaseSpec> 
         schema: Schema::default(),
         schema_change: None,
         buckets: provisional_buckets(&ranges),
-        column_groups: one_column_group(),
+        column_groups,
         created_at: moment().now_ms,
     };
     let (mut statements, mut group_statements) = (Vec::new(), Vec::new());
@@ -210,24 +215,13 @@ fn read_ranges(
     }
 }
 
-/// Refuses fields of tables that belong to something not offered yet.
-pub fn refuse_later_fields(tables: &[Json]) -> Result<()> {
-    for (field, hint) in [("column_groups", "leave it out: all columns are kept together for now")] {
-        if tables.iter().any(|table| !matches!(table.get(field), None | Some(Json::Null | Json::Bool(false))))
-        {
-            return Err(Error::not_supported(format!("'{field}' is not supported yet"), hint));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use common::ErrorCode;
 
     fn spec(body: Json) -> Result<DatabaseSpec> {
-        read_spec(Fields::of(body).unwrap(), 3)
+        read_spec(Fields::of(body).unwrap(), 3, 3)
     }
 
     #[test]
@@ -270,7 +264,7 @@ mod tests {
             assert_eq!(base(extra.clone()).code, ErrorCode::BadRequest, "{extra}");
         }
         assert_eq!(base(json!({"name": "../x"})).code, ErrorCode::BadName);
-        assert_eq!(base(json!({"column_groups": {"a": ["b"]}})).code, ErrorCode::NotSupported);
+        assert_eq!(base(json!({"column_groups": {"a": ["b"]}})).code, ErrorCode::BadRequest);
         assert_eq!(spec(json!({"name": "a"})).unwrap_err().message, "Missing required fields: 'db_type'");
     }
 }

@@ -9,6 +9,7 @@ mod app;
 mod body;
 mod cache;
 mod cluster;
+mod column_groups;
 mod csv_records;
 mod databases;
 mod document_csv;

@@ -1,6 +1,7 @@
 //! `/partitions`: where the data are.
 
 use axum::extract::State;
+use common::Result;
 use common::catalog::{Catalog, Database, Partition};
 use common::partition_map::{Bucket, BucketRange};
 use common::schema::PartitionType;
@@ -8,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::answer::success_seen;
 use super::app::App;
+use super::column_groups;
 use super::databases::seen_catalog;
 use super::failure::Answer;
 use super::request::Segments;
@@ -20,7 +22,7 @@ use crate::health::PartitionFacts;
 pub async fn list(State(app): State<App>) -> Answer {
     let catalog = app.catalog.confirmed().await?;
     let databases = catalog.databases.values().filter(|database| ready(&catalog, &database.name).is_some());
-    let partitions = describe(&app, &catalog, &databases.collect::<Vec<_>>()).await;
+    let partitions = describe(&app, &catalog, &databases.collect::<Vec<_>>()).await?;
     Ok(success_seen(json!({ "partitions": partitions }), &seen_catalog(&app)))
 }
 
@@ -30,12 +32,12 @@ pub async fn list(State(app): State<App>) -> Answer {
         (status = 404, description = "`database_not_found`")))]
 pub async fn of_database(State(app): State<App>, Segments(name): Segments<String>) -> Answer {
     let (catalog, database) = app.database(&name).await?;
-    let partitions = describe(&app, &catalog, &[&database]).await;
+    let partitions = describe(&app, &catalog, &[&database]).await?;
     Ok(success_seen(json!({ "partitions": partitions }), &seen_catalog(&app)))
 }
 
 /// The partitions of some databases as the catalog and their replicas tell.
-async fn describe(app: &App, catalog: &Catalog, databases: &[&Database]) -> Map<String, Json> {
+async fn describe(app: &App, catalog: &Catalog, databases: &[&Database]) -> Result<Map<String, Json>> {
     let mut ids = Vec::new();
     for database in databases {
         ids.extend(database.partitions().map(|(_, _, id)| id));
@@ -43,14 +45,17 @@ async fn describe(app: &App, catalog: &Catalog, databases: &[&Database]) -> Map<
     let facts = app.health.ask(&ids).await;
     let mut shown = Map::new();
     for database in databases {
-        for (_, bucket, id) in database.partitions() {
+        let columns = column_groups::columns(database).await?;
+        for (group, bucket, id) in database.partitions() {
             if let Some(partition) = catalog.partitions.get(&id) {
                 let facts = facts.get(&id).filter(|facts| !facts.replicas.is_empty());
-                shown.insert(partition.uuid.clone(), describe_one(database, bucket, partition, facts));
+                let mut described = describe_one(database, bucket, partition, facts);
+                described["columns"] = json!(columns.as_ref().and_then(|columns| columns.get(group)));
+                shown.insert(partition.uuid.clone(), described);
             }
         }
     }
-    shown
+    Ok(shown)
 }
 
 fn describe_one(
@@ -75,7 +80,6 @@ fn describe_one(
         "partition_type": database.partition_type.as_str(),
         "partition_key": database.partition_key,
         "partition_value": value,
-        "columns": null,
         "storage_nodes": nodes,
         // Unknown while no replica answers.
         "leader": leader.map(|replica| replica.node.as_str()),

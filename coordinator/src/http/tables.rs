@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::answer::success_seen;
 use super::app::App;
 use super::body::JsonBody;
-use super::databases::{refuse_later_fields, seen_catalog};
+use super::databases::seen_catalog;
 use super::failure::Answer;
 use super::fields::{Fields, missing};
 use super::request::{Query, Segments};
@@ -42,7 +42,6 @@ pub async fn add(
         Some(tables) => tables,
         None => vec![body.rest()],
     };
-    refuse_later_fields(&tables)?;
     let message = message(&tables)?;
     let tables = &Json::Array(tables);
     let add = |session: std::sync::Arc<crate::gateway::Session>| async move {

@@ -171,6 +171,12 @@ impl Insert {
             unreachable!("the plan of an INSERT holds one");
         };
         *with = None;
+        if places.is_empty() {
+            // A row of defaults alone.
+            columns.clear();
+            *body = InsertBody::DefaultValues;
+            return statement.to_string();
+        }
         *columns = places.iter().map(|&place| self.name(place)).collect();
         let values = (0..rows)
             .map(|row| {

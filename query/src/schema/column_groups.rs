@@ -211,6 +211,20 @@ pub(super) fn statements(
     Ok(groups)
 }
 
+/// The columns that lie in the partitions of each column group, as `table.column`; the key columns are in each.
+pub fn columns_of_groups(database: &Database) -> Result<Vec<Vec<String>>> {
+    let mut groups = vec![Vec::new(); database.column_groups.len()];
+    for definition in Shadow::new(&database.schema)?.definitions() {
+        let spec = database.schema.table(&definition.name);
+        let table = Table::new(definition, spec);
+        for part in &table.parts {
+            let name = |&column: &usize| format!("{}.{}", table.name, table.columns[column].name);
+            groups[part.group].extend(part.columns.iter().map(name));
+        }
+    }
+    Ok(groups)
+}
+
 fn find(schema: &Schema, name: &str) -> Result<Option<Table>> {
     let definitions = Shadow::new(schema)?.definitions();
     let found = definitions.into_iter().find(|table| table.name.eq_ignore_ascii_case(name));

@@ -13,6 +13,7 @@ use common::schema::{ObjectKind, Schema, TableKind, collection_ddl};
 use common::{Error, ErrorCode, Result, names};
 use serde_json::Value as Json;
 
+pub use column_groups::columns_of_groups;
 pub use group_declaration::declare_column_groups;
 pub(crate) use statement::{Build, Definition, define, define_all};
 

@@ -42,10 +42,15 @@ pub(super) async fn prepare(
     let rows = compute(planner, access, insert, values).await?;
     let text = |places: &[Place], count: usize| insert.statement(places, count);
     let mut pending = insert_rows(planner, access, &insert.target, rows, &text).await?;
-    if insert.returns_rows
-        && let Combine::Sum { header, .. } = &mut pending.combine
-    {
-        *header = Some((planned.columns.clone(), planned.types.clone()));
+    if insert.returns_rows {
+        match &mut pending.combine {
+            Combine::Sum { header, .. } => {
+                *header = Some((planned.columns.clone(), planned.types.clone()));
+            }
+            Combine::Known(result) => {
+                (result.columns, result.types) = (planned.columns.clone(), planned.types.clone());
+            }
+        }
     }
     Ok(pending)
 }

@@ -36,9 +36,14 @@ pub struct Layout {
     pub groups: usize,
 }
 
+/// Divided by columns.
+pub const VERTICAL: Layout = Layout { buckets: 1, groups: 3 };
+
+/// Divided by rows and columns.
+pub const MIXED: Layout = Layout { buckets: 4, groups: 2 };
+
 /// Divided by rows, by columns, and by both.
-pub const LAYOUTS: [Layout; 3] =
-    [Layout { buckets: 8, groups: 1 }, Layout { buckets: 1, groups: 3 }, Layout { buckets: 4, groups: 2 }];
+pub const LAYOUTS: [Layout; 3] = [Layout { buckets: 8, groups: 1 }, VERTICAL, MIXED];
 
 pub struct Cluster {
     folder: tempfile::TempDir,
