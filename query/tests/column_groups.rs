@@ -26,7 +26,11 @@ async fn people(layout: Layout) -> Cluster {
 async fn rows_are_taken_apart_and_put_together() {
     for layout in [VERTICAL, MIXED] {
         let cluster = people(layout).await;
-        assert_eq!(cluster.counts("people").iter().sum::<u64>(), 3 * layout.groups as u64, "{layout:?}");
+        assert_eq!(
+            cluster.counts("people").iter().sum::<u64>(),
+            3 * layout.column_groups as u64,
+            "{layout:?}"
+        );
         let rows = cluster.rows("SELECT * FROM people ORDER BY id").await;
         assert_eq!(
             rows[1],
@@ -90,7 +94,7 @@ async fn changes_touch_the_groups_that_they_change() {
                 vec![10.into(), "Dan".into(), 7.into(), Value::Null, Value::Null, Value::Null],
             ]
         );
-        assert_eq!(cluster.counts("people").iter().sum::<u64>(), 3 * layout.groups as u64);
+        assert_eq!(cluster.counts("people").iter().sum::<u64>(), 3 * layout.column_groups as u64);
     }
 }
 

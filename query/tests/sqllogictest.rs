@@ -16,7 +16,7 @@ use support::engine::Partitions;
 use support::{Cluster, MIXED, VERTICAL};
 
 /// What runs of one script unless all does.
-const SAMPLE: Sample = Sample { queries: 150, statements: 600 };
+const SAMPLE: Sample = Sample { queries: 150, percent: 2, statements: 600 };
 
 /// Runs the scripts of a folder; the answer is all that they found, and the number of queries.
 fn run_folder(folder: &Path, sample: Option<Sample>) -> Report {

@@ -324,7 +324,10 @@ fn stream_ddl(table: &Table) -> String {
         .iter()
         .map(|column| {
             let (name, collation) = (quote_identifier(&column.name), quote_identifier(&column.collation));
-            format!("{name} {} COLLATE {collation}", column.declared_type)
+            // ANY means no affinity in a STRICT table, and NUMERIC in every other.
+            let is_any = table.strict && column.declared_type.eq_ignore_ascii_case("ANY");
+            let declared_type = if is_any { "" } else { column.declared_type.as_str() };
+            format!("{name} {declared_type} COLLATE {collation}")
         })
         .collect();
     format!("CREATE TABLE x({})", columns.join(","))

@@ -91,6 +91,7 @@ async fn rows_of_query(
     let statement = Statement { sql: query.text.clone(), params };
     let result = match &query.action {
         Action::Evaluate => evaluate(access, statement, u32::MAX).await?,
+        Action::OneBucket => gather::collect_stream(access, 0, statement).await?,
         Action::Read(read) => match read.single(planner.database(), values) {
             Some(bucket) => gather::collect_stream(access, bucket, statement).await?,
             None => gather::run(planner, access, read, values, statement, u32::MAX).await?,

@@ -1,6 +1,7 @@
 //! Partitions in this process as an engine to be compared.
 
 use differential::{Answer, Answered, Engine};
+use query::{PartitionAccess as _, Rules};
 use tokio::runtime::Runtime;
 
 use super::Cluster;
@@ -15,8 +16,26 @@ impl Partitions {
     /// Partitions that hand out the rowids of deleted rows again, as one file does.
     pub fn new(mut cluster: Cluster) -> Partitions {
         cluster.reuses_rowids = true;
+        // One file is what answers are compared with.
+        cluster.set_rules(Rules::default());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
         Partitions { cluster, runtime }
+    }
+
+    /// Takes these shortcuts and no others.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.cluster.set_rules(rules);
+    }
+
+    /// Makes tables that are declared as in a request.
+    pub fn declare(&mut self, tables: &serde_json::Value) {
+        let change = query::schema::declare_tables(&self.cluster.database(), tables).unwrap();
+        self.runtime.block_on(self.cluster.change_schema(change)).unwrap();
+    }
+
+    /// The texts that define the tables.
+    pub fn definitions(&self) -> Vec<String> {
+        self.cluster.database().schema.objects.iter().map(|object| object.sql.clone()).collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! A database whose partitions are SQLite files in this process: what a gateway does, without a network.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod compare;
 pub mod engine;
@@ -14,6 +14,7 @@ use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, k
 use common::protocol::{Params, RowsHeader, Statement, StatementResult, WorkItem};
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, ErrorCode, Outcome, PartitionId, Result, Value};
+pub use differential::layout::{LAYOUTS, Layout, MIXED, VERTICAL};
 use futures_util::StreamExt as _;
 use query::access::{PartitionAccess, RowStream};
 use query::schema::SchemaChange;
@@ -28,22 +29,6 @@ struct File {
     reader: Reader,
     schema_version: u64,
 }
-
-/// Into how many buckets and column groups a database is divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    pub buckets: u32,
-    pub groups: usize,
-}
-
-/// Divided by columns.
-pub const VERTICAL: Layout = Layout { buckets: 1, groups: 3 };
-
-/// Divided by rows and columns.
-pub const MIXED: Layout = Layout { buckets: 4, groups: 2 };
-
-/// Divided by rows, by columns, and by both.
-pub const LAYOUTS: [Layout; 3] = [Layout { buckets: 8, groups: 1 }, VERTICAL, MIXED];
 
 pub struct Cluster {
     folder: tempfile::TempDir,
@@ -77,7 +62,7 @@ impl Cluster {
 
     /// As many buckets and column groups.
     pub fn layout(layout: Layout, key: Option<&str>) -> Cluster {
-        let groups = (1..=layout.groups).map(|number| format!("g{number}")).collect();
+        let groups = (1..=layout.column_groups).map(|number| format!("g{number}")).collect();
         Cluster::divided(PartitionMethod::Hash, hash_ranges(layout.buckets), groups, key)
     }
 
@@ -374,7 +359,8 @@ impl PartitionAccess for Session<'_> {
             entry.1 = false;
         }
         let first = entry.0;
-        entry.0 += i64::try_from(count).unwrap();
+        let full = || Error::new(ErrorCode::SqlError, "database or disk is full");
+        entry.0 = first.checked_add(i64::try_from(count).unwrap()).ok_or_else(full)?;
         Ok(first)
     }
 
