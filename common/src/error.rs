@@ -123,6 +123,8 @@ error_codes! {
     RateLimited = "rate_limited", 429, true;
     /// A bug in the server; details are in its log.
     Internal = "internal", 500, false;
+    /// A storage node's disk is full but for a reserve, which is not used for clients' writes.
+    DiskFull = "disk_full", 507, false;
     /// Too few replicas of a partition, or coordinators, answer.
     NoQuorum = "no_quorum", 503, true;
     /// No storage node is there to take data.

@@ -9,6 +9,7 @@ pub mod entry;
 pub mod error;
 pub mod hash;
 pub mod hlc;
+pub mod host_rule;
 pub mod ids;
 pub mod json;
 pub mod limits;
@@ -18,6 +19,7 @@ pub mod protocol;
 pub mod query_object;
 pub mod row;
 pub mod schema;
+pub mod strict_json;
 pub mod value;
 
 pub use error::{Error, ErrorCode, Outcome, Result};

@@ -285,6 +285,13 @@ pub enum CoordinatorRequest {
         /// The command.
         command: Bytes,
     },
+    /// A storage node is to have a replica of every partition of a database. → [`CoordinatorReply::Begun`]
+    Replicate {
+        /// The database.
+        database: String,
+        /// The node.
+        node: NodeId,
+    },
     /// A read index of the catalog, from its leader. → [`CoordinatorReply::Index`]
     ReadIndex,
     /// What the leader has heard of the storage nodes. → [`CoordinatorReply::Health`]
@@ -340,6 +347,8 @@ pub enum CoordinatorReply {
         /// The answer.
         answer: Bytes,
     },
+    /// The ids of the operations that were begun.
+    Begun(Vec<String>),
     /// A log index.
     Index(u64),
     /// Storage nodes as heard of.

@@ -33,6 +33,12 @@ impl CoordinatorService {
             CoordinatorRequest::Heartbeat(heartbeat) => self.health.report(heartbeat).await,
             CoordinatorRequest::RelayedHeartbeat(heartbeat) => self.health.relayed(heartbeat).await,
             CoordinatorRequest::Locate { partition } => self.locate(partition),
+            CoordinatorRequest::Replicate { database, node } => {
+                match self.catalog.propose(Command::ReplicateDatabase { database, node }).await? {
+                    Answer::Operations(operations) => Ok(CoordinatorReply::Begun(operations)),
+                    other => Err(Error::internal(format!("the catalog answered {other:?}"))),
+                }
+            }
             CoordinatorRequest::Propose { command } => self.catalog.propose_here(command).await,
             CoordinatorRequest::ReadIndex => self.catalog.read_index_here().await,
             CoordinatorRequest::Health => self.health.nodes_here(),

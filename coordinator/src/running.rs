@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use common::host_rule::HostRule;
 use polylite_client::peer::{PeerIdentity, PeerOptions, PeerPool};
 use sqlite::{Workspace, WorkspaceLimits};
 use tokio::sync::watch;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{CatalogOptions, CatalogStore, OpenCatalogError};
 use crate::config::CoordinatorOptions;
-use crate::http::{Face, HostRule, Listeners, serve};
+use crate::http::{Face, Listeners, serve};
 use crate::joining::{JoinDesk, Keeper};
 use crate::metrics::RequestMetrics;
 use crate::serving::{Serving, Surroundings};

@@ -31,6 +31,7 @@ impl Cluster {
                 host: "127.0.0.1".to_owned(),
                 port: *port,
                 advertise: None,
+                allowed_hosts: Vec::new(),
                 data_dir: directory.path().join(format!("node-{number}")),
                 coordinators: vec![coordinator.address().to_owned()],
                 node_id: None,

@@ -9,6 +9,8 @@ use common::NodeId;
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A replica's write-ahead log is brought into its file above this size, in bytes.
 pub const WAL_CHECKPOINT_BYTES: u64 = 64 << 20;
+/// Above this size, in bytes, the oldest stream of rows is ended that keeps it from being brought there.
+pub const WAL_BYTES_MAX: u64 = 1 << 30;
 /// An idle replica that has changed since its last checkpoint makes one after this long.
 pub const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
 /// Entries kept in the log below the synced applied index, so that a replica that was away for a moment
@@ -30,6 +32,8 @@ pub struct StorageNodeOptions {
     pub port: u16,
     /// `host` or `host:port` that others are told, if it is not what is listened on.
     pub advertise: Option<String>,
+    /// Host names that requests may use, beside this machine's own.
+    pub allowed_hosts: Vec<String>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// Coordinators to register with, as `host:port` or `http://host:port`. More are learned from them.
@@ -73,6 +77,7 @@ mod tests {
             host: "0.0.0.0".into(),
             port: 0,
             advertise: advertise.map(str::to_owned),
+            allowed_hosts: Vec::new(),
             data_dir: PathBuf::new(),
             coordinators: vec!["http://localhost:5000/".into(), "other:1".into()],
             node_id: None,

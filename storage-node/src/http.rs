@@ -1,5 +1,6 @@
 //! The node's listener: the connections of its peers, and the JSON routes of people and monitors.
 
+mod body;
 mod catalog;
 mod forward;
 mod health;
@@ -16,10 +17,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::from_fn;
-use axum::response::Response;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Version};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
-use common::limits::BODY_MAX;
+use common::host_rule::{HostRule, NamedHost};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -27,8 +31,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 
+use self::replications::Replications;
 use crate::neighbours::Neighbours;
 use crate::service::Service;
 
@@ -43,6 +47,10 @@ pub struct AppState {
     pub host: String,
     /// Port that others are told.
     pub port: u16,
+    /// The hosts that requests may name.
+    pub hosts: Arc<HostRule>,
+    /// Copies of databases that were asked for.
+    pub replications: Arc<Replications>,
     /// Ends the connections of peers.
     pub stop_peers: CancellationToken,
 }
@@ -50,8 +58,15 @@ pub struct AppState {
 impl AppState {
     /// The state of a node that is told to others as `host:port`.
     #[must_use]
-    pub fn new(service: Arc<Service>, neighbours: Neighbours, host: String, port: u16) -> AppState {
-        AppState { service, neighbours, host, port, stop_peers: CancellationToken::new() }
+    pub fn new(
+        service: Arc<Service>,
+        neighbours: Neighbours,
+        (host, port): (String, u16),
+        hosts: HostRule,
+    ) -> AppState {
+        let hosts = Arc::new(hosts);
+        let (replications, stop_peers) = (Arc::default(), CancellationToken::new());
+        AppState { service, neighbours, host, port, hosts, replications, stop_peers }
     }
 }
 
@@ -68,17 +83,32 @@ pub fn app(state: AppState) -> Router {
         .route("/partitions", get(catalog::partitions).post(forward::forward))
         .route("/partitions/{name}", get(catalog::partitions_of).delete(forward::forward))
         .route("/replications", get(replications::list).post(replications::begin))
-        .route("/replications/{task}", get(replications::no_such_task).delete(replications::no_such_task))
+        .route("/replications/{task}", get(replications::get).delete(replications::cancel))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/version", get(health::version))
         .fallback(any(reply::no_such_route))
         .method_not_allowed_fallback(reply::no_such_method)
-        .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(CatchPanicLayer::custom(reply::panicked))
+        .layer(from_fn_with_state(state.hosts.clone(), check_host))
         .layer(from_fn(reply::name_request))
         .with_state(state)
+}
+
+/// Refuses requests that name another host. Nodes among themselves use addresses that this node may not know for
+/// its own; no browser can speak their protocol.
+async fn check_host(State(hosts): State<Arc<HostRule>>, request: Request, next: Next) -> Response {
+    let named = NamedHost {
+        authority: request.uri().authority().map(Authority::as_str),
+        header: request.headers().get(HOST).map(HeaderValue::as_bytes),
+        is_required: request.version() == Version::HTTP_11,
+    };
+    let is_peer = request.uri().path() == polylite_client::peer::PATH;
+    match hosts.check(named) {
+        Err(error) if !is_peer => reply::Refusal(error).into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 /// A peer opens a connection.

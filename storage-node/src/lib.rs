@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod http;
 pub mod layout;
 pub mod membership;

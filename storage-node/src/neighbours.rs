@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::protocol::{Assignment, PeerAddress};
-use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, TransactionId};
+use common::{Error, ErrorCode, NodeId, Outcome, PartitionId, ReplicaId, Result, TransactionId};
 use parking_lot::RwLock;
 use polylite_client::node::{CoordinatorClient, StorageClient};
 use polylite_client::peer::PeerPool;
@@ -91,6 +91,20 @@ impl Neighbours {
             match self.coordinator.locate(&address, partition, QUESTION).await {
                 Ok(replicas) => return Ok(replicas),
                 Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks for a replica of every partition of a database on a node. Answers the operations that make them.
+    pub async fn replicate(&self, database: &str, node: &NodeId) -> Result<Vec<String>> {
+        let mut last = Error::new(ErrorCode::Unavailable, "no coordinator is known");
+        for address in self.coordinators() {
+            let asked = self.coordinator.replicate(&address, database.to_owned(), node.clone(), QUESTION);
+            match asked.await {
+                // Only a coordinator that knows nothing of the request leaves it to the next one.
+                Err(error) if error.code.retryable() && error.outcome == Outcome::NotApplied => last = error,
+                answer => return answer,
             }
         }
         Err(last)

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::host_rule::HostRule;
 use common::protocol::Registration;
 use common::{NodeId, PartitionId};
 use consensus_runtime::{LogOptions, OpenLogError, Runtime, RuntimeOptions, SharedLog};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::StorageNodeOptions;
+use crate::disk::DiskReserve;
 use crate::http::{self, AppState};
 use crate::layout::{DataDir, LayoutError};
 use crate::membership::Membership;
@@ -101,11 +103,20 @@ impl StorageNode {
         let registry = Arc::new(Registry::new(data_dir.clone(), around, known)?);
         registry.start_existing().await?;
         let instance = data_dir.instance().to_owned();
-        let service =
-            Arc::new(Service::new(registry, runtime.clone(), clock, instance.clone(), process, node.clone()));
+        let disk = DiskReserve::of(options.data_dir.clone());
+        let service = Arc::new(Service::new(
+            registry,
+            runtime.clone(),
+            clock,
+            disk,
+            instance.clone(),
+            process,
+            node.clone(),
+        ));
 
         let (host, port) = options.advertised(address.port());
-        let state = AppState::new(service.clone(), neighbours.clone(), host.clone(), port);
+        let hosts = HostRule::new(&options.host, options.advertise.as_deref(), &options.allowed_hosts);
+        let state = AppState::new(service.clone(), neighbours.clone(), (host.clone(), port), hosts);
         let stop_peers = state.stop_peers.clone();
         let stop_listener = CancellationToken::new();
         let serving = listeners

@@ -6,6 +6,7 @@
 mod event_queue;
 mod inbox;
 pub mod machine;
+mod open_streams;
 pub mod published;
 pub mod reading;
 pub mod running;
@@ -30,6 +31,7 @@ use tokio::sync::{Semaphore, oneshot};
 use self::event_queue::{EventSender, event_queue};
 use self::inbox::{Event, Host};
 use self::machine::{Job, Machine, Origin, Reply};
+use self::open_streams::OpenStreams;
 use self::published::Published;
 use self::running::StatementCounts;
 use self::worker::{Parts, Worker, readers};
@@ -89,6 +91,7 @@ pub struct Replica {
     reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     statements: Arc<StatementCounts>,
+    open_streams: Arc<OpenStreams>,
     group: GroupHandle,
     inbox: EventSender,
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -124,6 +127,7 @@ impl Replica {
         remove_other_generations(&dir, generation)?;
         let published = Arc::new(Published::new());
         let (inbox, queue) = event_queue();
+        let open_streams = Arc::new(OpenStreams::default());
         let opened = open_machine(&assignment, &dir, generation, known).await?;
         let damaged = matches!(opened, Opened::Damaged);
         let machine = if let Opened::Sound(machine) = opened { Some(*machine) } else { None };
@@ -151,6 +155,7 @@ impl Replica {
             machine,
             damaged,
             published: published.clone(),
+            open_streams: open_streams.clone(),
             clock: around.clock.clone(),
             neighbours: around.neighbours.clone(),
             tokio: around.tokio.clone(),
@@ -170,6 +175,7 @@ impl Replica {
             reads: Arc::new(Semaphore::new(READS_PER_REPLICA)),
             streams: Arc::new(Semaphore::new(STREAMS_PER_REPLICA)),
             statements: Arc::default(),
+            open_streams,
             group,
             inbox,
             worker: Mutex::new(Some(thread)),
@@ -245,6 +251,12 @@ impl Replica {
             Err(_) => Err(Error::new(ErrorCode::Timeout, "the partition is busy with another request")
                 .with_outcome(Outcome::Unknown)),
         }
+    }
+
+    /// Ends the stream that was opened first, as its worker does when the write-ahead log has grown too much.
+    #[cfg(test)]
+    pub(crate) fn end_oldest_stream(&self) -> bool {
+        self.open_streams.end_oldest()
     }
 
     /// Takes over what the coordinators say of the replica now.

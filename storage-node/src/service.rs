@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 use polylite_client::peer::{Caller, PeerClock, PeerIdentity, PeerService, StreamSink};
 
 use crate::clock::Clock;
+use crate::disk::DiskReserve;
 use crate::registry::Registry;
 use crate::replica::machine::{self, Job, not_leader};
 use crate::replica::{Replica, snapshots};
@@ -32,6 +33,7 @@ pub struct Service {
     registry: Arc<Registry>,
     runtime: Runtime,
     clock: Clock,
+    disk: DiskReserve,
     instance: String,
     process: u64,
     node: RwLock<Option<NodeId>>,
@@ -44,11 +46,12 @@ impl Service {
         registry: Arc<Registry>,
         runtime: Runtime,
         clock: Clock,
+        disk: DiskReserve,
         instance: String,
         process: u64,
         node: Option<NodeId>,
     ) -> Service {
-        Service { registry, runtime, clock, instance, process, node: RwLock::new(node) }
+        Service { registry, runtime, clock, disk, instance, process, node: RwLock::new(node) }
     }
 
     /// What the node runs.
@@ -73,10 +76,12 @@ impl Service {
     pub async fn answer(&self, request: StorageRequest, caller: &Caller) -> Result<StorageReply> {
         match request {
             StorageRequest::Write(write) => {
+                self.disk.check()?;
                 let target = write.target.clone();
                 self.run(&target, Job::Write(write), caller).await
             }
             StorageRequest::Prepare { transaction, decider, participants, write } => {
+                self.disk.check()?;
                 let target = write.target.clone();
                 let prepare = Job::Prepare { transaction, decider, participants, write };
                 self.run(&target, prepare, caller).await

@@ -15,7 +15,9 @@ use coordinator::operations::{DatabaseSpec, Operations};
 use coordinator::{Coordinator, CoordinatorOptions};
 use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerOptions, PeerPool};
+use polylite_client::{Client, Request};
 use query::schema::SchemaChange;
+use serde_json::{Value as Json, json};
 use storage_node::{StorageNode, StorageNodeOptions};
 use tempfile::TempDir;
 
@@ -67,6 +69,7 @@ impl Cluster {
             host: "127.0.0.1".into(),
             port,
             advertise: None,
+            allowed_hosts: Vec::new(),
             data_dir: folder.to_owned(),
             coordinators: vec![self.coordinator.address().to_owned()],
             node_id: Some(NodeId(format!("n{number}"))),
@@ -268,6 +271,32 @@ async fn replicas_are_made_when_nodes_join() {
         let report = cluster.report(partition).await;
         assert_eq!((report.voters.len(), report.rows), (3, 2));
     }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_copied_to_the_node_that_is_asked_for_it() {
+    let mut cluster = Cluster::start(1).await;
+    let single = DatabaseSpec { replication_factor: 1, ..spec("d", 2) };
+    cluster.operations.create_database(single, LONG).await.unwrap();
+    cluster.add_node().await;
+    let node = Client::new([format!("http://{}", cluster.nodes[1].address())]).unwrap();
+    let wanted = |name: &str| json!({ "db_name": name, "source_node": { "id": "n1" } });
+    let ask = Request::post("/replications", &wanted("d")).unwrap();
+    let answer: Json = node.send(&ask).await.unwrap();
+    assert_eq!(answer["message"], "Replication of database 'd' started");
+    cluster.sees(|catalog| is_whole(catalog, 2)).await;
+    let listed: Json = node.send(&Request::get("/replications")).await.unwrap();
+    let task = &listed["tasks"][0];
+    assert_eq!(
+        (&task["status"], &task["progress"], &task["db_name"]),
+        (&"completed".into(), &100.into(), &"d".into())
+    );
+    let path = format!("/replications/{}", task["id"].as_str().unwrap());
+    let refused = node.send::<Json>(&Request::delete(path)).await.unwrap_err();
+    assert_eq!(refused.status, Some(400), "{refused:?}");
+    let unknown = Request::post("/replications", &wanted("nothing")).unwrap();
+    assert_eq!(node.send::<Json>(&unknown).await.unwrap_err().status, Some(404));
     cluster.stop().await;
 }
 

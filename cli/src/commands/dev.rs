@@ -106,6 +106,7 @@ impl Cluster {
                 host: arguments.host.clone(),
                 port: 0,
                 advertise: None,
+                allowed_hosts: Vec::new(),
                 data_dir: node_folder(folder, number),
                 coordinators: vec![url.clone()],
                 node_id: Some(NodeId(format!("node-{number}"))),

@@ -28,6 +28,9 @@ pub struct Arguments {
     /// The node's id; left out, the one it had, or one that the coordinators choose.
     #[arg(long, value_name = "ID", env = "POLYLITE_NODE_ID")]
     pub node_id: Option<String>,
+    /// A host name that requests may use beside this machine's own; may be repeated.
+    #[arg(long, value_name = "HOST", env = "POLYLITE_ALLOWED_HOST", value_delimiter = ',')]
+    pub allowed_host: Vec<String>,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -45,6 +48,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         host: listen.host.clone(),
         port: arguments.port,
         advertise: listen.advertise,
+        allowed_hosts: arguments.allowed_host,
         data_dir,
         coordinators: arguments.coordinators,
         node_id: node_id.map(NodeId),

@@ -57,6 +57,21 @@ impl CoordinatorClient {
         }
     }
 
+    /// Asks for a replica of every partition of a database on a storage node. Answers the operations that make
+    /// them, none if the node has them all.
+    pub async fn replicate(
+        &self,
+        address: &str,
+        database: String,
+        node: NodeId,
+        timeout: Duration,
+    ) -> Result<Vec<String>> {
+        match self.request(address, CoordinatorRequest::Replicate { database, node }, timeout).await? {
+            CoordinatorReply::Begun(operations) => Ok(operations),
+            _ => Err(mismatched(Effect::Writes)),
+        }
+    }
+
     /// Reports. Answers new assignments, if there are, and the coordinators' addresses.
     pub async fn heartbeat(
         &self,

@@ -101,6 +101,14 @@ pub enum Command {
         /// Where it is made.
         node: NodeId,
     },
+    /// One more replica on a node for every partition of a database that has none there.
+    /// → [`Answer::Operations`]
+    ReplicateDatabase {
+        /// The database.
+        database: String,
+        /// Where the replicas are made.
+        node: NodeId,
+    },
     /// A lost replica is to leave its group. → [`Answer::Operation`]
     RemoveReplica {
         /// The partition.
@@ -263,6 +271,8 @@ pub enum Answer {
     Node(NodeId),
     /// An operation was begun.
     Operation(String),
+    /// These operations were begun.
+    Operations(Vec<String>),
     /// The first of the rowids asked for; the others follow it.
     Rowids {
         /// The first.

@@ -9,15 +9,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use common::host_rule::{HostRule, NamedHost};
 use common::{Error, ErrorCode, Outcome};
 use futures_util::FutureExt as _;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, HOST};
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 use parking_lot::RwLock;
 use tower::ServiceExt as _;
 
 use super::failure::{self, Failure};
-use super::host_rule::HostRule;
 use crate::metrics::RequestMetrics;
 
 /// Names a request in answers and logs; a client's own is echoed.
@@ -74,7 +75,7 @@ impl Face {
         // Nodes among themselves use addresses that this node may not know for its own; no browser can
         // speak their protocol.
         let is_peer = request.uri().path() == polylite_client::peer::PATH;
-        if !is_peer && let Err(error) = self.hosts.check(&request) {
+        if !is_peer && let Err(error) = self.hosts.check(named_host(&request)) {
             return Failure::from(error).into_response();
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -85,6 +86,15 @@ impl Face {
             Ok(Err(never)) => match never {},
             Err(panic) => Failure::from(after_panic(&panic, is_read)).into_response(),
         }
+    }
+}
+
+/// The host that a request says it is for.
+fn named_host(request: &Request<Body>) -> NamedHost<'_> {
+    NamedHost {
+        authority: request.uri().authority().map(Authority::as_str),
+        header: request.headers().get(HOST).map(HeaderValue::as_bytes),
+        is_required: request.version() == Version::HTTP_11,
     }
 }
 

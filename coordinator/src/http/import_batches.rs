@@ -5,12 +5,11 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use bytes::{Buf as _, Bytes};
 use common::json::from_json;
-use common::{Error, Result, Value};
+use common::{Error, Result, Value, strict_json};
 use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 
 use super::csv_records::{Cell, CsvError, CsvReader};
-use super::strict_json;
 
 /// Rows of a batch.
 const ROWS_MAX: usize = 5_000;

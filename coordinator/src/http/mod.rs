@@ -1,8 +1,7 @@
 //! The HTTP interface: one file for each subject, and what they share.
 //!
 //! A request passes [`edge`] (its id, the host rule, panics), the router, and a handler; an error comes back
-//! as a [`failure::Failure`] and is written in that one place. `body`, `fields`, `request` and `strict_json`
-//! read what clients send; `answer` and `row_stream` write what they get.
+//! as a [`failure::Failure`] and is written in that one place. `body`, `fields` and `request` read what clients send; `answer` and `row_stream` write what they get.
 
 mod answer;
 mod app;
@@ -19,7 +18,6 @@ mod explain;
 mod export;
 mod failure;
 mod fields;
-mod host_rule;
 mod import;
 mod import_batches;
 mod later_routes;
@@ -33,12 +31,10 @@ mod router;
 mod row_stream;
 mod service;
 mod sql;
-mod strict_json;
 mod table_description;
 mod tables;
 
 pub use app::{App, AppParts};
 pub use edge::Face;
-pub use host_rule::HostRule;
 pub use listener::{Listeners, serve};
 pub(crate) use router::{Routes, router};

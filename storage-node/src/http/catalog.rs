@@ -1,22 +1,29 @@
 //! What is on this node: databases, partitions, and their files.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::Method;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
+use common::names::quote_identifier;
 use common::partition_map::BucketRange;
+use common::protocol::{Params, Statement};
 use common::schema::{DatabaseKind, PartitionType};
-use common::{Error, ErrorCode, json};
+use common::{Error, ErrorCode, Value as SqlValue, json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::AppState;
 use super::forward::pass_on;
+use super::query::read_all;
 use super::reply::{Answer, Refusal, no_such_database, success};
 use super::status::databases_by_kind;
 use crate::replica::{Replica, snapshots};
+
+/// Documents of a replica whose fields are told.
+const DOCUMENTS_LOOKED_AT: u32 = 1_000;
 
 /// `GET /databases`.
 pub async fn databases(State(state): State<AppState>) -> Answer {
@@ -51,7 +58,7 @@ pub async fn database(
     let replicas = replicas_of(&state, &database)?;
     let kind = kind_of(&replicas);
     let path = format!("/databases/{}", polylite_client::segment(&database));
-    let described = match pass_on(&state, Method::GET, &path, &Bytes::new()).await {
+    let described = match pass_on(&state, Method::GET, &path, None).await {
         Ok(described) => described,
         Err(response) => return Ok(response),
     };
@@ -65,14 +72,56 @@ pub async fn database(
             json!({ "name": table["name"], "columns": columns.collect::<Vec<_>>(), "indexes": table["indexes"] })
         });
     } else {
-        let listed = match pass_on(&state, Method::GET, &format!("{path}/collections"), &Bytes::new()).await {
+        let listed = match pass_on(&state, Method::GET, &format!("{path}/collections"), None).await {
             Ok(listed) => listed,
             Err(response) => return Ok(response),
         };
-        answer["collections"] =
-            by_name(&listed["collections"], |collection| json!({ "name": collection["name"], "fields": {} }));
+        let mut collections =
+            by_name(&listed["collections"], |collection| json!({ "name": collection["name"] }));
+        for (name, collection) in collections.as_object_mut().into_iter().flatten() {
+            collection["fields"] = fields_of(&state, &replicas, name).await?;
+        }
+        answer["collections"] = collections;
     }
     Ok(success(json!({ "database": answer })).into_response())
+}
+
+/// The fields of a collection and their types, as some documents of each replica here have them.
+async fn fields_of(state: &AppState, replicas: &[Arc<Replica>], collection: &str) -> Result<Value, Error> {
+    let table = quote_identifier(collection);
+    let some = format!("SELECT doc FROM {table} LIMIT {DOCUMENTS_LOOKED_AT}");
+    let sql =
+        format!("SELECT DISTINCT field.key, field.type FROM ({some}) AS some, json_each(some.doc) AS field");
+    let statement = Statement { sql, params: Params::None };
+    let mut seen = Vec::new();
+    for result in read_all(state, replicas, &statement, collection).await? {
+        seen.extend(result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?);
+    }
+    Ok(types_by_field(&seen))
+}
+
+/// Rows of a field's name and a JSON type, gathered: `{"a":"int","b":"int or str"}`.
+fn types_by_field(seen: &[Vec<SqlValue>]) -> Value {
+    let mut fields: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in seen {
+        let [SqlValue::Text(field), SqlValue::Text(json_type)] = row.as_slice() else { continue };
+        let types = fields.entry(field).or_default();
+        match json_type.as_str() {
+            "integer" => drop(types.insert("int")),
+            "real" => drop(types.insert("float")),
+            "text" => drop(types.insert("str")),
+            "true" | "false" => drop(types.insert("bool")),
+            "array" => drop(types.insert("list")),
+            "object" => drop(types.insert("dict")),
+            // A null says nothing about the field's type.
+            _ => {}
+        }
+    }
+    let named = fields.into_iter().map(|(field, types)| {
+        let types: Vec<&str> = types.into_iter().collect();
+        (field.to_owned(), Value::from(if types.is_empty() { "null".to_owned() } else { types.join(" or ") }))
+    });
+    Value::Object(named.collect())
 }
 
 /// A list of named things as an object keyed by their names.
@@ -177,5 +226,26 @@ fn range_as_json(range: &BucketRange) -> Value {
         BucketRange::Keys { from, to } => {
             json!({ "from": from.as_ref().map(json::to_json), "to": to.as_ref().map(json::to_json) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_has_every_type_that_was_seen_in_it() {
+        let row = |field: &str, json_type: &str| vec![SqlValue::from(field), SqlValue::from(json_type)];
+        let seen = [
+            row("a", "integer"),
+            row("b", "text"),
+            row("b", "integer"),
+            row("a", "null"),
+            row("c", "true"),
+            row("c", "false"),
+            row("d", "null"),
+        ];
+        let fields = json!({ "a": "int", "b": "int or str", "c": "bool", "d": "null" });
+        assert_eq!(types_by_field(&seen), fields);
     }
 }

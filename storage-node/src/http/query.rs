@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::Method;
 use axum::response::{IntoResponse as _, Response};
@@ -20,7 +18,8 @@ use common::{Error, ErrorCode, Result, Value};
 use serde_json::{Map, Value as JsonValue, json};
 
 use super::AppState;
-use super::forward::pass_on;
+use super::body::JsonBody;
+use super::forward::{self, pass_on};
 use super::reply::{Refusal, success};
 use crate::replica::Replica;
 
@@ -28,40 +27,33 @@ use crate::replica::Replica;
 const TIME_LIMIT: Duration = Duration::from_secs(4);
 
 /// The route.
-pub async fn query(State(state): State<AppState>, Path(database): Path<String>, body: Bytes) -> Response {
+pub async fn query(
+    State(state): State<AppState>,
+    Path(database): Path<String>,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    let body = body.required()?;
     let mut replicas = state.service.registry().all();
     replicas.retain(|replica| replica.assignment().database == database);
     let kind = replicas.first().map_or(DatabaseKind::Sql, |replica| replica.assignment().kind);
-    let object = serde_json::from_slice(&body)
-        .map_err(|error| Error::bad_request(format!("the body is not JSON: {error}")))
-        .and_then(|json| QueryObject::parse(json, kind));
-    let read = match object {
-        Ok(QueryObject::Table(TableQuery {
+    let data = match QueryObject::parse(body.clone(), kind)? {
+        QueryObject::Table(TableQuery {
             table,
             operation: TableOperation::Select { columns, conditions, order_by, limit },
-        })) => {
+        }) => {
             let select = Select { columns, order_by, limit };
-            select.run(&state, &replicas, &table, conditions).await
+            select.run(&state, &replicas, &table, conditions).await?
         }
-        Ok(QueryObject::Collection(CollectionQuery {
+        QueryObject::Collection(CollectionQuery {
             collection,
             operation: CollectionOperation::Find { which },
-        })) => find(&state, &replicas, &collection, &which).await,
-        Ok(_) => return forward(&state, &database, &body).await,
-        Err(error) => Err(error),
+        }) => find(&state, &replicas, &collection, &which).await?,
+        _ => {
+            let path = format!("/query/{}", polylite_client::segment(&database));
+            return Ok(forward::answer(pass_on(&state, Method::POST, &path, Some(&body)).await));
+        }
     };
-    match read {
-        Ok(data) => success(json!({ "data": data, "error": null, "affected_rows": 0 })).into_response(),
-        Err(error) => Refusal(error).into_response(),
-    }
-}
-
-async fn forward(state: &AppState, database: &str, body: &Bytes) -> Response {
-    let path = format!("/query/{}", polylite_client::segment(database));
-    match pass_on(state, Method::POST, &path, body).await {
-        Ok(answer) => Json(answer).into_response(),
-        Err(response) => response,
-    }
+    Ok(success(json!({ "data": data, "error": null, "affected_rows": 0 })).into_response())
 }
 
 /// What a query object selects, beside its conditions.
@@ -165,7 +157,8 @@ async fn find(
     })
 }
 
-async fn read_all(
+/// Rows of every replica of a database on this node.
+pub(super) async fn read_all(
     state: &AppState,
     replicas: &[Arc<Replica>],
     statement: &Statement,

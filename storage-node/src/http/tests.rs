@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
+use common::host_rule::HostRule;
 use common::partition_map::BucketRange;
 use common::protocol::{
     Assignment, Assignments, CoordinatorReply, CoordinatorRequest, Heartbeat, Params, PeerAddress,
@@ -112,6 +113,7 @@ async fn start(folder: &tempfile::TempDir, coordinator: &Coordinator) -> (Storag
         host: "127.0.0.1".into(),
         port: 0,
         advertise: None,
+        allowed_hosts: Vec::new(),
         data_dir: folder.path().to_owned(),
         coordinators: vec![format!("http://{}", coordinator.address.lock())],
         node_id: None,
@@ -119,7 +121,8 @@ async fn start(folder: &tempfile::TempDir, coordinator: &Coordinator) -> (Storag
     let node = StorageNode::start(options).await.unwrap();
     let service = node.service().clone();
     let neighbours = node.neighbours().clone();
-    let router = app(AppState::new(service, neighbours, "127.0.0.1".into(), node.address().port()));
+    let told = ("127.0.0.1".into(), node.address().port());
+    let router = app(AppState::new(service, neighbours, told, HostRule::new("127.0.0.1", None, &[])));
     (node, router)
 }
 
@@ -141,7 +144,11 @@ async fn next_report(
 
 async fn ask(router: &Router, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
     let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json");
     let response = router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -217,13 +224,20 @@ async fn the_routes_show_what_is_on_the_node() {
     assert_eq!((status, &error["code"]), (StatusCode::NOT_FOUND, &json!("database_not_found")));
     let (status, _) = ask(&router, "GET", "/database/shop/file", Value::Null).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "it holds two partitions");
-    let file = Request::get("/database/shop/file?partition=uuid-2").body(Body::empty()).unwrap();
+    let file = Request::get("/database/shop/file?partition=uuid-2")
+        .header("host", "localhost")
+        .body(Body::empty())
+        .unwrap();
     let file = router.clone().oneshot(file).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     assert!(file.starts_with(b"SQLite format 3\0"));
     let (status, error) = ask(&router, "PATCH", "/status", Value::Null).await;
     assert_eq!((status, &error["code"]), (StatusCode::METHOD_NOT_ALLOWED, &json!("method_not_allowed")));
     assert_eq!(ask(&router, "GET", "/nothing", Value::Null).await.0, StatusCode::NOT_FOUND);
-    let named = Request::get("/nothing").header("x-request-id", "mine").body(Body::empty()).unwrap();
+    let named = Request::get("/nothing")
+        .header("host", "localhost")
+        .header("x-request-id", "mine")
+        .body(Body::empty())
+        .unwrap();
     let answer = router.clone().oneshot(named).await.unwrap();
     assert_eq!(answer.headers()["x-request-id"], "mine");
     let body = answer.into_body().collect().await.unwrap().to_bytes();
@@ -234,6 +248,57 @@ async fn the_routes_show_what_is_on_the_node() {
         (StatusCode::BAD_REQUEST, &json!("Schema is required for SQL databases"))
     );
     assert_eq!(ask(&router, "GET", "/replications", Value::Null).await.1["tasks"], json!([]));
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_name_another_host_or_none_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (coordinator, _hears) = Coordinator::start().await;
+    let (node, router) = start(&folder, &coordinator).await;
+    for (host, status) in [(Some("evil.test"), 421), (None, 400), (Some("127.0.0.1:9"), 200)] {
+        let mut request = Request::get("/status").body(Body::empty()).unwrap();
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{host:?}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["success"], status == 200);
+    }
+    // What other nodes use is told by its upgrade, not by a name.
+    let peer = Request::get(polylite_client::peer::PATH).header("host", "db7.internal").body(Body::empty());
+    let answer = router.clone().oneshot(peer.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UPGRADE_REQUIRED);
+    node.shutdown().await;
+}
+
+/// The error of a request whose body is sent as it is.
+async fn refused(router: &Router, content_type: &str, body: impl Into<Body>) -> (u16, Value) {
+    let request =
+        Request::post("/query/shop").header("host", "[::1]:80").header("content-type", content_type);
+    let response = router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice::<Value>(&bytes).unwrap()["code"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_are_read_as_strictly_as_on_coordinators() {
+    let folder = tempfile::tempdir().unwrap();
+    let (coordinator, _hears) = Coordinator::start().await;
+    let (node, router) = start(&folder, &coordinator).await;
+    let query = r#"{"operation":"query","table":"users"}"#;
+    assert_eq!(refused(&router, "text/plain", query).await, (415, json!("unsupported_media_type")));
+    let twice = r#"{"operation":"query","table":"users","table":"others"}"#;
+    assert_eq!(refused(&router, "application/json", twice).await, (400, json!("duplicate_key")));
+    assert_eq!(refused(&router, "application/json", "").await, (400, json!("bad_request")));
+    let large = vec![b' '; common::limits::BODY_MAX + 1];
+    assert_eq!(refused(&router, "application/json", large.clone()).await, (413, json!("body_too_large")));
+    let pieces = large.chunks(1 << 20).map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)));
+    let unannounced = Body::from_stream(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
+    assert_eq!(refused(&router, "application/json", unannounced).await, (413, json!("body_too_large")));
     node.shutdown().await;
 }
 

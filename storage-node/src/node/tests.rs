@@ -55,6 +55,7 @@ impl Cluster {
             host: "127.0.0.1".into(),
             port,
             advertise: None,
+            allowed_hosts: Vec::new(),
             data_dir: self.folders[number].path().to_owned(),
             coordinators: Vec::new(),
             node_id: Some(format!("n{number}").as_str().into()),
@@ -396,6 +397,30 @@ async fn large_reads_stream_and_followers_name_the_leader() {
     let error = cluster.client.stream(&cluster.addresses[follower], request).await.err().unwrap();
     assert_eq!(error.code, ErrorCode::NotLeader);
     assert_eq!(error.leader, Some(replica_id(leader)));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_keeps_changes_waiting_is_ended_and_may_be_asked_for_again() {
+    let mut cluster = Cluster::start(1).await;
+    cluster.found(&[0]).await;
+    // More than is sent ahead to a receiver that does not read.
+    let sql = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 200000) \
+               SELECT i, hex(zeroblob(500)) FROM n";
+    cluster.leader().await;
+    let request = ReadRequest { max_rows: None, ..read(sql, ReadLevel::Leader) };
+    let mut stream = cluster.client.stream(&cluster.addresses[0], request).await.unwrap();
+    let node = cluster.nodes[0].as_ref().unwrap();
+    assert!(node.service().registry().get(PARTITION).unwrap().end_oldest_stream());
+    let error = loop {
+        match stream.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("the stream has come to its end"),
+        }
+    };
+    assert_eq!(error.code, ErrorCode::Unavailable);
+    assert!(error.code.retryable());
     cluster.stop().await;
 }
 

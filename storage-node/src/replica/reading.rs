@@ -62,6 +62,7 @@ impl Replica {
         };
         let mut running = Running::begin(&self.statements);
         let watch = running.watch();
+        let open = self.open_streams.enter();
         let (blocks, mut waiting) = mpsc::channel(BLOCKS_WAITING);
         let reading = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -75,12 +76,20 @@ impl Replica {
             Ok::<_, StreamCancelled>(())
         };
         // The receiver may go while the statement looks for its next row.
-        let receiver_is_there = tokio::select! {
-            sent = sent => sent.is_ok(),
-            () = cancelled => false,
+        let receiver_is_there = async {
+            tokio::select! {
+                sent = sent => sent.is_ok(),
+                () = cancelled => false,
+            }
         };
-        if !receiver_is_there {
-            return;
+        match open.while_open(receiver_is_there).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                // The statement ends at once, before the error has found its way out.
+                drop((running, waiting));
+                return sink.fail(encode(&error)).await;
+            }
         }
         let read = reading.await;
         running.ended();

@@ -25,6 +25,7 @@ use self::transactions::InDoubt;
 use super::event_queue::{EventReceiver, EventSender, WaitFor};
 use super::inbox::{Event, propose};
 use super::machine::{Answer, Fault, Job, Machine, Outbox, Pending, Reply, Ticket, Turn, not_leader};
+use super::open_streams::OpenStreams;
 use super::published::Published;
 use crate::clock::{Clock, monotonic_us};
 use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     pub(super) machine: Option<Machine>,
     pub(super) damaged: bool,
     pub(super) published: Arc<Published>,
+    pub(super) open_streams: Arc<OpenStreams>,
     pub(super) clock: Clock,
     pub(super) neighbours: Neighbours,
     pub(super) tokio: Handle,
@@ -62,6 +64,7 @@ pub(super) struct Worker {
     /// `None` while the replica waits for a snapshot, for its first or because its file is damaged.
     machine: Option<Machine>,
     published: Arc<Published>,
+    open_streams: Arc<OpenStreams>,
     clock: Clock,
     neighbours: Neighbours,
     tokio: Handle,
@@ -97,6 +100,7 @@ impl Worker {
             generation: parts.generation,
             machine: parts.machine,
             published: parts.published,
+            open_streams: parts.open_streams,
             clock: parts.clock,
             neighbours: parts.neighbours,
             tokio: parts.tokio,

@@ -42,6 +42,7 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
         }
         Command::RefuseSchemaChange { operation, error } => schemas::refuse(catalog, operation, error),
         Command::AddReplica { partition, node } => replicas::add(catalog, at, *partition, node),
+        Command::ReplicateDatabase { database, node } => replicas::add_all(catalog, at, database, node),
         Command::RemoveReplica { partition, replica } => replicas::remove(catalog, at, *partition, *replica),
         Command::TransferLeader { partition, replica } => {
             replicas::transfer_leader(catalog, at, *partition, *replica)

@@ -26,6 +26,30 @@ pub(super) fn add(catalog: &mut Catalog, at: u64, id: PartitionId, node: &NodeId
     Ok(Answer::Operation(operations::begin(catalog, at, work)))
 }
 
+/// All of the new replicas or none.
+pub(super) fn add_all(catalog: &mut Catalog, at: u64, database: &str, node: &NodeId) -> Result<Answer> {
+    if !catalog.databases.contains_key(database) {
+        let message = format!("Database '{database}' not found");
+        return Err(Error::new(ErrorCode::DatabaseNotFound, message));
+    }
+    let lives_there = |replica: &Replica| replica.node == *node && replica.role != ReplicaRole::Lost;
+    let missing: Vec<PartitionId> = catalog
+        .partitions
+        .values()
+        .filter(|partition| partition.database == database && !partition.replicas.iter().any(lives_there))
+        .map(|partition| partition.id)
+        .collect();
+    missing.iter().try_for_each(|id| check_idle(catalog, *id))?;
+    let mut begun = Vec::with_capacity(missing.len());
+    for id in missing {
+        // What could be refused of one is refused of the first: the node is unknown.
+        if let Answer::Operation(operation) = add(catalog, at, id, node)? {
+            begun.push(operation);
+        }
+    }
+    Ok(Answer::Operations(begun))
+}
+
 pub(super) fn remove(catalog: &mut Catalog, at: u64, id: PartitionId, replica: ReplicaId) -> Result<Answer> {
     check_idle(catalog, id)?;
     let partition = known(catalog, id)?;

@@ -7,8 +7,8 @@ use consensus_runtime::{Installed, SnapshotDescription, SnapshotOffer, SnapshotR
 
 use super::super::inbox::Event;
 use super::super::snapshots::{self, Source};
-use super::{Worker, long_ago};
-use crate::config::{IDLE_CHECKPOINT, LOG_ENTRIES_KEPT, WAL_CHECKPOINT_BYTES};
+use super::{Machine, Worker, long_ago};
+use crate::config::{IDLE_CHECKPOINT, LOG_ENTRIES_KEPT, WAL_BYTES_MAX, WAL_CHECKPOINT_BYTES};
 
 /// How often the size of the write-ahead log is looked at while it grows.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,6 +78,16 @@ impl Worker {
         if grown || idle || self.care.wanted {
             self.checkpoint();
         }
+        self.end_reader_if_overgrown();
+    }
+
+    /// What even a checkpoint could not move into the file waits for a reader that began before it.
+    fn end_reader_if_overgrown(&self) {
+        let overgrown = |machine: &Machine| machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_BYTES_MAX);
+        if self.machine.as_ref().is_some_and(overgrown) && self.open_streams.end_oldest() {
+            let partition = self.assignment.partition;
+            tracing::warn!(%partition, "the oldest stream is ended: it kept the write-ahead log from being tidied");
+        }
     }
 
     fn checkpoint(&mut self) {
@@ -107,7 +117,7 @@ impl Worker {
             return;
         }
         if machine.written() < at_least {
-            self.with_machine(super::Machine::flush);
+            self.with_machine(Machine::flush);
             if self.machine.as_ref().is_none_or(|machine| machine.written() < at_least) {
                 return;
             }

@@ -18,6 +18,36 @@ fn a_new_replica_learns_and_then_votes() {
 }
 
 #[test]
+fn a_database_is_copied_to_a_node_whole_or_not_at_all() {
+    let mut catalog = cluster(1);
+    create(&mut catalog, "d", 3, 1);
+    fixture::add_node(&mut catalog, "n2");
+    let copy = |database: &str| Command::ReplicateDatabase { database: database.into(), node: "n2".into() };
+    assert_eq!(refused(&mut catalog, &copy("missing")).code, ErrorCode::DatabaseNotFound);
+    fixture::add_node(&mut catalog, "n3");
+    let one = |node: &str| Command::AddReplica { partition: PartitionId(2), node: node.into() };
+    let id = operation(run(&mut catalog, &one("n3")));
+    assert_eq!(
+        refused(&mut catalog, &copy("d")).code,
+        ErrorCode::SerializationFailure,
+        "a partition is busy"
+    );
+    assert_eq!(catalog.partitions[&PartitionId(1)].replicas.len(), 1);
+    run(&mut catalog, &Command::FinishOperation { operation: id });
+    // What is on its way there already is left alone.
+    let id = operation(run(&mut catalog, &one("n2")));
+    let Answer::Operations(mut begun) = run(&mut catalog, &copy("d")) else { panic!("no operations") };
+    assert_eq!(begun.len(), 2);
+    let holds = |replica: &common::catalog::Replica| replica.node.as_str() == "n2";
+    assert!(catalog.partitions.values().all(|partition| partition.replicas.iter().any(holds)));
+    begun.push(id);
+    for operation in begun {
+        run(&mut catalog, &Command::FinishOperation { operation });
+    }
+    assert_eq!(run(&mut catalog, &copy("d")), Answer::Operations(Vec::new()), "it has them all");
+}
+
+#[test]
 fn a_replica_that_was_given_up_leaves_its_group_as_a_lost_one() {
     let mut catalog = cluster(2);
     create(&mut catalog, "d", 1, 1);

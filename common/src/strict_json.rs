@@ -4,10 +4,11 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use common::limits::JSON_DEPTH_MAX;
-use common::{Error, ErrorCode, Result};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value as Json};
+
+use crate::limits::JSON_DEPTH_MAX;
+use crate::{Error, ErrorCode, Result};
 
 /// Reads one JSON value. A key named twice, nesting beyond [`JSON_DEPTH_MAX`] and an integer that does not
 /// fit in 64 signed bits are errors of their own.
@@ -142,6 +143,18 @@ pub fn parse_body(text: &[u8]) -> Result<Json> {
     Ok(value)
 }
 
+/// Whether a `Content-Type` declares JSON in UTF-8. A page of another site can send forms and plain text without
+/// asking, but not this type; so nothing else is taken for JSON.
+#[must_use]
+pub fn is_declared(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_utf8 = parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    is_json && is_utf8
+}
+
 fn has_large_real(value: &Json) -> bool {
     match value {
         Json::Number(number) => {
@@ -221,6 +234,19 @@ mod tests {
             assert_eq!(code(text), Some(ErrorCode::BadRequest), "{text}");
         }
         assert_eq!(code(r#"[1e30, 18446744073709551616.0, "18446744073709551616"]"#), None);
+    }
+
+    #[test]
+    fn json_is_taken_and_what_a_form_can_send_is_not() {
+        for good in
+            ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""]
+        {
+            assert!(is_declared(good), "{good}");
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", ""]
+        {
+            assert!(!is_declared(bad), "{bad}");
+        }
     }
 
     #[test]
