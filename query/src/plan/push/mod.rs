@@ -49,8 +49,8 @@ impl Pushed {
             }
         };
         let asked = Partitions::of_group(database, group, &self.buckets(database, params));
-        let fragment = PlanNode::new("FRAGMENT", statement.sql).on(asked);
-        Some(title.over([fragment]))
+        let fragment = PlanNode::new("FRAGMENT", statement.sql.clone()).on(asked);
+        Some(title.over([PlanNode { statement: Some(statement), ..fragment }]))
     }
 
     /// The partitions of a column group that have rows which matter.
