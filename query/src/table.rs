@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use common::catalog::Database;
+use common::names::quote_identifier;
 use common::partition_map::{Bucket, bucket_of_key, hash_ranges};
 use common::schema::{GlobalIndex, TableKind, TableSpec};
 use common::{PartitionId, Value};
@@ -29,6 +30,8 @@ pub(crate) struct Table {
     pub(crate) global_indexes: Vec<GlobalIndex>,
     /// What lies in which column group, the anchor's part first; more than one if the table is split.
     pub(crate) parts: Vec<Part>,
+    /// The subquery that makes its rows on a partition, if it stands for a join.
+    pub(crate) joined: Option<String>,
     /// Whether a constraint says by itself what becomes of rows that violate it (ON CONFLICT REPLACE).
     pub(crate) resolves_conflicts: bool,
 }
@@ -51,8 +54,19 @@ impl Table {
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
             parts: parts_of(&definition, spec),
+            joined: None,
             definition,
         }
+    }
+
+    /// Joined rows, which lie in the bucket that a key of theirs chooses, as a table.
+    pub(crate) fn of_join(definition: Definition, key: Key, subquery: String) -> Table {
+        Table { key, joined: Some(subquery), ..Table::new(definition, None) }
+    }
+
+    /// What a FROM clause on a partition calls it.
+    pub(crate) fn source_text(&self) -> String {
+        self.joined.clone().unwrap_or_else(|| quote_identifier(&self.name))
     }
 
     /// Whether its columns lie in several column groups.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::join::{self, Objects, Reference, Step};
+use super::join::{self, LocalJoin, Objects, Reference, Step};
 use super::push::{self, Pushed};
 use super::{PlanNode, Rule, Rules, Shipment, Source, describe, groups};
 use crate::ast::Select;
@@ -141,10 +141,21 @@ pub(crate) fn plan_read<'a>(
     let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
     let pushed = match select {
-        Some(select) => push::plan_push(select, rules, objects.table),
+        Some(select) => push::plan_push(select, rules, objects.table)
+            .or_else(|why| push_join(select, rules, objects).map_err(|other| other.unwrap_or(why))),
         None => Err("only SQLite understands the whole statement"),
     };
     Read { sources, routes, group: 0, steps, pushed }
+}
+
+/// What partitions can do of a SELECT over a join whose rows each lie in one partition. Without a reason the
+/// statement does not join.
+fn push_join(select: &Select, rules: Rules, objects: Objects<'_>) -> Result<Pushed, Option<push::Why>> {
+    if !rules.has(Rule::CoLocatedJoins) {
+        return Err(None);
+    }
+    let join = LocalJoin::of(select, objects)?;
+    Ok(push::plan_push(&join.select, rules, &|_| Some(Arc::clone(&join.table)))?)
 }
 
 /// What is gathered of a table, given all places that name it.

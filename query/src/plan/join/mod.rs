@@ -8,6 +8,7 @@
 mod core;
 mod equality;
 mod from;
+mod local;
 mod names;
 mod output;
 mod shipping;
@@ -22,6 +23,7 @@ use crate::shadow::Checked;
 use crate::table::Table;
 
 pub(crate) use equality::Equality;
+pub(crate) use local::LocalJoin;
 pub(crate) use names::Place;
 pub(crate) use shipping::{Shipment, Step, shown, steps};
 use walk::Walk;

@@ -101,6 +101,11 @@ impl Names {
         }
     }
 
+    /// Whether the result list gives a name.
+    pub(super) fn is_alias(&self, name: &str) -> bool {
+        self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+    }
+
     fn unqualified(&self, name: &str) -> Found {
         if self.natural || self.merged.iter().any(|merged| merged.eq_ignore_ascii_case(name)) {
             return Found::Doubtful;
@@ -121,8 +126,11 @@ impl Names {
                 item.rowid(name).map_or(Found::Doubtful, |column| Found::Column(0, column))
             }
             (None, _) => {
-                let alias = self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name));
-                if uncertain || alias || is_rowid(name) { Found::Doubtful } else { Found::Absent }
+                if uncertain || self.is_alias(name) || is_rowid(name) {
+                    Found::Doubtful
+                } else {
+                    Found::Absent
+                }
             }
         }
     }

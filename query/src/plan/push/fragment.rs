@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use common::names::quote_identifier;
-
 use super::one_table::{OneTable, Term};
 use crate::ast::{self, Expr, NullsOrder};
 use crate::table::Table;
@@ -11,7 +9,7 @@ use crate::table::Table;
 /// A SELECT for partitions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fragment {
-    table: String,
+    from: String,
     pub(super) columns: Vec<Expr>,
     pub(super) condition: Option<Expr>,
     pub(super) groups: Vec<Expr>,
@@ -31,7 +29,7 @@ impl Fragment {
                 !one.table.without_rowid || index.origin != sqlite::schema::IndexOrigin::PrimaryKey
             });
         Fragment {
-            table: one.table.name.clone(),
+            from: one.table.source_text(),
             condition: one.condition.clone(),
             has_indexes,
             ..Fragment::default()
@@ -49,7 +47,7 @@ impl Fragment {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut sql = format!("SELECT {} FROM {}", list(&self.columns), quote_identifier(&self.table));
+        let mut sql = format!("SELECT {} FROM {}", list(&self.columns), self.from);
         if self.in_row_order && self.has_indexes {
             sql.push_str(" NOT INDEXED");
         }

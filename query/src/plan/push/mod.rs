@@ -20,7 +20,7 @@ pub(crate) use partial::{Partial, PartialRun};
 
 use self::one_table::OneTable;
 use super::describe::{Partitions, PlanNode};
-use crate::ast::Select;
+use crate::ast::{Expr, Select};
 use crate::plan::rules::Rules;
 use crate::table::Table;
 
@@ -68,6 +68,11 @@ impl Pushed {
     }
 }
 
+/// Whether partitions may evaluate an expression on a row.
+pub(crate) fn check_row(expression: &Expr) -> Result<(), Why> {
+    expression::check(expression, false)
+}
+
 /// Plans a SELECT of one table.
 pub(crate) fn plan_push(
     select: &Select,
@@ -75,6 +80,13 @@ pub(crate) fn plan_push(
     find: &dyn Fn(&str) -> Option<Arc<Table>>,
 ) -> Result<Pushed, Why> {
     let one = OneTable::of(select, find)?;
+    if one.table.joined.is_some() {
+        // One file visits joined rows in an order of its own choice, which must not show.
+        let is_sorted = !one.order.is_empty() || one.limit.is_some();
+        if one.distinct || is_sorted && !partial::has_groups(&one) {
+            return Err("it may matter in which order joined rows are visited");
+        }
+    }
     if !partial::has_groups(&one) && !one.distinct {
         return Ok(Pushed::Ordered(Box::new(Ordered::of_rows(&one, rules)?)));
     }

@@ -80,6 +80,9 @@ impl Ordered {
         if !contains_key(one) {
             return Err("GROUP BY lacks the partition key");
         }
+        if one.table.joined.is_some() && depends_on_order(one) {
+            return Err("it may matter in which order joined rows are visited");
+        }
         let mut fragment = Fragment::of_rows(one);
         fragment.groups.clone_from(&one.groups);
         fragment.having.clone_from(&one.having);

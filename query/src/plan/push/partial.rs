@@ -261,6 +261,11 @@ impl Parts {
         let aggregates: Vec<(&Expr, Call<'_>)> =
             found.iter().filter_map(|expression| Some((*expression, Call::of(expression)?))).collect();
         let mut representative = representative(one, &aggregates, row)?;
+        if table.joined.is_some()
+            && (representative.in_row_order || representative.is_extreme || shows_rows(one))
+        {
+            return Err("it may matter in which order joined rows are visited");
+        }
         let told_apart = told_apart(&aggregates, representative.is_extreme)?;
         if !representative.matters && told_apart.is_none() && !table.without_rowid {
             representative.row = None;
