@@ -1,7 +1,8 @@
 //! Which `Host` a request may name. A page of another site can make a browser send requests to a server on
 //! this machine under a name of its own (DNS rebinding); a name that is not ours gives it away.
 
-use std::net::IpAddr;
+// An address as a value; `core` has no sockets.
+use core::net::IpAddr;
 
 use crate::{Error, ErrorCode, Result};
 
