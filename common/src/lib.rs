@@ -5,6 +5,7 @@
 //! that the caller hands in, so that whatever is built from these types can run in a simulation.
 
 pub mod catalog;
+pub mod digest;
 pub mod entry;
 pub mod error;
 pub mod hash;

@@ -37,6 +37,17 @@ pub enum BucketRange {
     },
 }
 
+impl BucketRange {
+    /// Whether no key is outside.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        match self {
+            BucketRange::Slots { first, last } => *first == 0 && *last == SLOTS - 1,
+            BucketRange::Keys { from, to } => from.is_none() && to.is_none(),
+        }
+    }
+}
+
 /// One bucket: its range and the partitions that hold it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {

@@ -87,6 +87,21 @@ pub enum WorkItem {
     /// Row images. Where a change carries its old row, the row must still be that, else
     /// `serialization_failure`.
     Effects(Effects),
+    /// Rows that the request was computed from: they must still be what they were, else
+    /// `serialization_failure`.
+    Proof(Proof),
+}
+
+/// What a read found, so that the partition can tell later whether it would find the same again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The read.
+    pub statement: Statement,
+    /// What [`crate::digest::RowsDigest`] makes of its rows.
+    pub digest: u128,
+    /// Log index of the snapshot that was read. As long as nothing was committed since, the read need not be
+    /// repeated.
+    pub index: u64,
 }
 
 /// All of a request's work on one partition: all or nothing.

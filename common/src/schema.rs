@@ -80,6 +80,8 @@ pub enum ObjectKind {
     Index,
     /// A view.
     View,
+    /// A trigger.
+    Trigger,
 }
 
 /// One object of the schema.

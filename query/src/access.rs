@@ -60,6 +60,12 @@ pub trait PartitionAccess: Send + Sync {
     /// at the new version.
     fn change_schema(&self, change: SchemaChange) -> impl Future<Output = Result<()>> + Send;
 
+    /// Waits before a write that others got in the way of is tried again, for a time that is drawn by chance
+    /// and grows with the number of attempts made. By default not at all.
+    fn back_off(&self, _attempts: usize) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// When the request must have ended; work in the merging SQLite is interrupted then.
     fn deadline(&self) -> Option<Instant> {
         None

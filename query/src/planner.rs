@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::catalog::Database;
+use common::schema::{ObjectKind, SchemaObject};
 use common::{Error, ErrorCode, Result};
+use sqlite::Consequences;
+use sqlite::schema::ForeignKey;
 
 use crate::ast::{self, Cmd, Stmt};
 use crate::nesting;
 use crate::plan::{
-    Action, Change, Objects, PlanNode, Planned, Rules, View, plan_change, plan_insert, plan_read,
+    Action, Footprint, Insert, InsertSource, Objects, PlanNode, Planned, Rules, Source, View, plan_change,
+    plan_insert, plan_read,
 };
 use crate::plan_cache::PlanCache;
 use crate::shadow::{Checked, Shadow};
@@ -202,7 +206,10 @@ impl Planner {
                 "read the schema with a statement of its own",
             ));
         }
-        if self.buckets() == 1 && self.is_whole_in_anchor(checked) {
+        if self.buckets() == 1
+            && self.is_whole_in_anchor(checked)
+            && self.objects(ObjectKind::Trigger).is_empty()
+        {
             return Ok(Action::OneBucket);
         }
         if checked.is_read {
@@ -219,7 +226,7 @@ impl Planner {
                 read.gathered()
             }));
         }
-        self.write_action(statement, checked)
+        self.write_action(sql, statement, checked)
     }
 
     /// Whether the partitions of the first column group have all that a statement names, and as the client
@@ -229,26 +236,83 @@ impl Planner {
         self.database.column_groups.len() == 1 || self.views.is_empty() && checked.tables.keys().all(is_whole)
     }
 
-    fn write_action(&self, statement: Option<&Stmt>, checked: &Checked) -> Result<Action> {
-        let unknown = || {
-            Error::not_supported("this form of the statement is not understood", "write it in a simpler form")
-        };
-        let statement = statement.ok_or_else(unknown)?;
-        let name = match statement {
-            Stmt::Insert { tbl_name, .. } | Stmt::Delete { tbl_name, .. } => tbl_name,
-            Stmt::Update(update) => &update.tbl_name,
-            _ => return Err(unknown()),
-        };
-        let target = self.table(name.name.as_str()).ok_or_else(unknown)?;
-        refuse_hidden_rowids(statement, &target)?;
+    fn write_action(&self, sql: &str, statement: Option<&Stmt>, checked: &Checked) -> Result<Action> {
         let find = |name: &str| self.table(name);
-        if let Some(change) = plan_change(statement, &target, checked, &find) {
-            return Ok(Action::Change(Box::new(change)));
+        let footprint = |narrowed, meets_rows| Footprint::of_write(checked, narrowed, meets_rows, &find);
+        let name = match statement {
+            Some(Stmt::Insert { tbl_name, .. } | Stmt::Delete { tbl_name, .. }) => Some(tbl_name),
+            Some(Stmt::Update(update)) => Some(&update.tbl_name),
+            _ => None,
+        };
+        let (Some(statement), Some(name)) = (statement, name) else {
+            let named = checked.tables.keys().filter_map(|name| self.table(name));
+            let whole = named.map(|table| Source::whole(&table)).collect();
+            return Ok(Action::Compute(Box::new(footprint(whole, true))));
+        };
+        let Some(target) = self.table(name.name.as_str()) else {
+            // A view whose triggers say what is to be done.
+            return Ok(Action::Compute(Box::new(footprint(Vec::new(), true))));
+        };
+        refuse_hidden_rowids(statement, &target)?;
+        let Consequences { fires_triggers, checks_foreign_keys, .. } = checked.consequences;
+        // A database's only partition checks foreign keys itself.
+        let is_whole = self.buckets() == 1 && self.database.column_groups.len() == 1;
+        let elsewhere = fires_triggers || (checks_foreign_keys && !is_whole);
+        let named_once = self.is_named_once(sql, &target);
+        if let Some(change) = plan_change(statement, &target, checked, named_once, &footprint) {
+            return Ok(if elsewhere {
+                Action::Compute(Box::new(change.into_computed()))
+            } else {
+                Action::Change(Box::new(change))
+            });
         }
-        Ok(match plan_insert(statement, &target, &|sql| self.plan(sql))? {
-            Some(insert) => Action::Insert(Box::new(insert)),
-            None => Action::Change(Box::new(Change::over_whole_tables(&target, checked, &find))),
+        let insert = plan_insert(statement, &target, &|sql| self.plan(sql), &footprint)?;
+        // A parent alone cannot be missing.
+        let is_parent_alone = |insert: &Insert| target.foreign_keys.is_empty() && !insert.meets_rows();
+        Ok(match insert {
+            Some(insert) if !elsewhere || (!fires_triggers && is_parent_alone(&insert)) => {
+                match &insert.source {
+                    InsertSource::Query(query) if !matches!(query.action, Action::Evaluate) => {
+                        Action::Compute(Box::new(insert.footprint))
+                    }
+                    _ => Action::Insert(Box::new(insert)),
+                }
+            }
+            Some(insert) => Action::Compute(Box::new(insert.footprint)),
+            None => Action::Compute(Box::new(footprint(Vec::new(), true))),
         })
+    }
+
+    /// Whether a text names a table a single time, and no view that might name it too.
+    fn is_named_once(&self, sql: &str, table: &Table) -> bool {
+        let words = |name: &str| {
+            let is_it = |word: &&str| word.eq_ignore_ascii_case(name);
+            sql.split(|character: char| !(character.is_alphanumeric() || "_$".contains(character)))
+                .filter(is_it)
+                .count()
+        };
+        let plain =
+            |name: &str| name.chars().all(|character| character.is_alphanumeric() || character == '_');
+        let views = self.objects(ObjectKind::View);
+        plain(&table.name)
+            && words(&table.name) == 1
+            && views.iter().all(|view| plain(&view.name) && words(&view.name) == 0)
+    }
+
+    /// The client's objects of a kind, in order of creation.
+    pub(crate) fn objects(&self, kind: ObjectKind) -> Vec<&SchemaObject> {
+        self.database.schema.objects.iter().filter(|object| object.kind == kind).collect()
+    }
+
+    /// The foreign keys that refer to a table, with the tables that they are of.
+    pub(crate) fn references_to(&self, table: &str) -> Vec<(Arc<Table>, ForeignKey)> {
+        let refers = |key: &&ForeignKey| key.parent.eq_ignore_ascii_case(table);
+        self.tables
+            .values()
+            .flat_map(|child| {
+                child.foreign_keys.iter().filter(refers).map(|key| (Arc::clone(child), key.clone()))
+            })
+            .collect()
     }
 
     fn explain(&self, sql: &str) -> Result<Action> {
@@ -339,6 +403,8 @@ fn defines(statement: &Stmt) -> bool {
             | Stmt::DropTable { .. }
             | Stmt::DropIndex { .. }
             | Stmt::DropView { .. }
+            | Stmt::CreateTrigger { .. }
+            | Stmt::DropTrigger { .. }
             | Stmt::Analyze { .. }
             | Stmt::Reindex { .. }
     )
@@ -359,12 +425,6 @@ fn refuse_what_is_ours(statement: &Stmt) -> Result<()> {
             ("ATTACH and DETACH are not allowed", "a database is one namespace")
         }
         Stmt::Vacuum { .. } => ("VACUUM is not allowed", "partitions keep their files in shape themselves"),
-        Stmt::CreateTrigger { .. } | Stmt::DropTrigger { .. } => {
-            return Err(Error::not_supported(
-                "triggers are not supported",
-                "do it in the request that writes",
-            ));
-        }
         Stmt::CreateVirtualTable(_) => {
             return Err(Error::not_supported("virtual tables are not supported", "use an ordinary table"));
         }

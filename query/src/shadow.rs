@@ -1,12 +1,12 @@
 //! The empty database with the client's schema: the authority on what a text means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use common::protocol::{Statement, StatementResult};
 use common::schema::{Schema, SchemaObject};
 use common::{Error, Result};
-use sqlite::Budget;
+use sqlite::{Budget, Consequences};
 
 use crate::expansion::Sizes;
 use crate::table::Table;
@@ -50,6 +50,10 @@ pub(crate) struct Checked {
     pub(crate) tables: BTreeMap<String, Usage>,
     /// Tables of which it may hold the name, and reads and writes nothing.
     pub(crate) mentions: Vec<String>,
+    /// Base tables that it changes, what triggers and foreign keys change included.
+    pub(crate) writes: BTreeSet<String>,
+    /// What it sets off and looks through, if it changes rows.
+    pub(crate) consequences: Consequences,
     /// Whether it reads the schema itself.
     pub(crate) reads_schema: bool,
     /// Whether it reads a view, be it one over no table.
@@ -122,7 +126,10 @@ impl Shadow {
                 reads_view |= schema.views.iter().any(|view| view.name.eq_ignore_ascii_case(&access.table));
             }
         }
+        let written = description.writes.iter().filter_map(|access| schema.table(&access.table));
         Ok(Checked {
+            writes: written.map(|table| table.name.clone()).collect(),
+            consequences: description.consequences,
             columns: description.columns,
             types: description.types,
             mentions: description.mentions,

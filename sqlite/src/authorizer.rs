@@ -55,10 +55,11 @@ pub(crate) fn denial(role: Role, action: &AuthAction<'_>) -> Option<Error> {
         | A::DropTable { .. }
         | A::DropIndex { .. }
         | A::DropView { .. }
+        | A::CreateTrigger { .. }
+        | A::DropTrigger { .. }
         | A::AlterTable { .. }
         | A::Analyze { .. }
         | A::Reindex { .. } => changes_schema(),
-        A::CreateTrigger { .. } | A::DropTrigger { .. } => unsupported("triggers are not supported"),
         A::CreateVtable { .. } | A::DropVtable { .. } => unsupported("virtual tables are not supported"),
         A::CreateTempTable { .. }
         | A::CreateTempIndex { .. }
@@ -96,7 +97,9 @@ fn read_denial(role: Role, table: &str) -> Option<Error> {
             }
         };
     }
-    let open = is_statistics_table(table) || table.eq_ignore_ascii_case("sqlite_sequence");
+    let open = is_statistics_table(table)
+        || table.eq_ignore_ascii_case("sqlite_sequence")
+        || is_unique_index_table(table);
     if open || !is_internal_table(table) { None } else { internal_table(table) }
 }
 
@@ -132,6 +135,12 @@ fn is_schema_table(table: &str) -> bool {
 
 fn is_statistics_table(table: &str) -> bool {
     ["sqlite_stat1", "sqlite_stat4"].iter().any(|name| name.eq_ignore_ascii_case(table))
+}
+
+/// The hidden tables that keep values unique over partitions hold clients' values. Whoever writes looks
+/// them up; the shadow does not have them, so that no client can name them.
+fn is_unique_index_table(table: &str) -> bool {
+    table.starts_with("_unique_")
 }
 
 /// The refusal of a statement that names a table of the system.

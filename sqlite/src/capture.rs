@@ -221,8 +221,9 @@ impl State {
         let layout = &layouts.tables[position];
         match hook.change(layout, self.keeps_old_rows) {
             Ok((change, bytes)) => {
-                self.inserted |=
-                    matches!(change, Change::Insert { .. }) && matches!(layout.key, Key::Rowid { .. });
+                self.inserted |= matches!(change, Change::Insert { .. })
+                    && matches!(layout.key, Key::Rowid { .. })
+                    && hook.is_direct();
                 self.bytes += bytes;
                 if self.bytes > EFFECTS_MAX {
                     self.problem = Some(Problem::TooLarge);
@@ -251,6 +252,12 @@ enum Side {
 }
 
 impl Hook<'_> {
+    /// Whether the statement itself changes the row, rather than a trigger or a foreign key's action.
+    fn is_direct(&self) -> bool {
+        // SAFETY: called inside the hook, which is where this call is allowed, with the hook's handle.
+        unsafe { ffi::sqlite3_preupdate_depth(self.handle) == 0 }
+    }
+
     fn change(&self, layout: &Layout, keeps_old_rows: bool) -> std::result::Result<(Change, usize), Problem> {
         let mut bytes = 0;
         let change = match self.operation {

@@ -41,6 +41,12 @@ pub(crate) struct Trace {
     pub(crate) writes: Vec<(String, Option<String>)>,
     pub(crate) functions: Vec<String>,
     pub(crate) changes_schema: bool,
+    /// Tables in which rows are inserted.
+    pub(crate) inserts: Vec<String>,
+    /// Triggers, and views, on whose behalf leave was asked.
+    pub(crate) accessors: Vec<String>,
+    /// Tables in which the body of a trigger changes or deletes rows.
+    pub(crate) changed_inside: Vec<String>,
 }
 
 /// A connection of one role.
@@ -195,6 +201,13 @@ fn authorize(gate: &Gate, role: Role, context: &AuthContext<'_>) -> Authorizatio
     }
     if let Some(trace) = gate.trace.lock().as_mut() {
         note(trace, &context.action);
+        if let Some(accessor) = context.accessor {
+            push_new(&mut trace.accessors, accessor.to_owned());
+            if let AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name } = &context.action
+            {
+                push_new(&mut trace.changed_inside, table_name.to_string());
+            }
+        }
     }
     Authorization::Allow
 }
@@ -204,7 +217,11 @@ fn note(trace: &mut Trace, action: &AuthAction<'_>) {
         AuthAction::Read { table_name, column_name } => {
             push_new(&mut trace.reads, (table_name.to_string(), column_name.to_string()));
         }
-        AuthAction::Insert { table_name } | AuthAction::Delete { table_name } => {
+        AuthAction::Insert { table_name } => {
+            push_new(&mut trace.inserts, table_name.to_string());
+            push_new(&mut trace.writes, (table_name.to_string(), None));
+        }
+        AuthAction::Delete { table_name } => {
             push_new(&mut trace.writes, (table_name.to_string(), None));
         }
         AuthAction::Update { table_name, column_name } => {

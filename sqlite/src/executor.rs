@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use common::digest::RowsDigest;
 use common::entry::{Change, Effects};
-use common::protocol::{Statement, StatementResult, WorkItem};
+use common::protocol::{Proof, Statement, StatementResult, WorkItem};
 use common::{Error, ErrorCode, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
@@ -15,7 +16,7 @@ use crate::capture::{Capture, Mark};
 use crate::connection::{Connection, ours};
 use crate::error::{Failure, Result};
 use crate::layout::{Layouts, SEQUENCES, schema_cookie};
-use crate::query::{Access, answer};
+use crate::query::{self, Access, Flow, answer};
 use crate::recipe::{self, Location};
 use crate::row_images::{Landing, land, layout_at, layouts_of};
 use crate::system::System;
@@ -31,6 +32,8 @@ pub struct Executor {
     /// AUTOINCREMENT's counters as of the last request that succeeded.
     sequences: Vec<Sequence>,
     open: bool,
+    /// Whether this partition has all rows that foreign keys relate.
+    enforces_foreign_keys: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -45,12 +48,22 @@ impl Executor {
     pub fn open(location: &Location) -> Result<Executor> {
         let connection = recipe::executor(location)?;
         let capture = Capture::install(connection.raw(), false);
-        Ok(Executor { capture, connection, sequences: Vec::new(), open: false })
+        Ok(Executor { capture, connection, sequences: Vec::new(), open: false, enforces_foreign_keys: true })
     }
 
     /// Whether changes carry the columns that the row had, for change feeds and digests.
     pub fn keep_old_rows(&mut self, keep: bool) {
         self.capture.keep_old_rows(keep);
+    }
+
+    /// Whether foreign keys are checked here: only a partition that owns all rows of its database can. Where
+    /// there are several, whoever computes changes has checked them.
+    pub fn enforce_foreign_keys(&mut self, enforced: bool) -> Result<()> {
+        if self.enforces_foreign_keys != enforced {
+            self.connection.raw().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, enforced)?;
+            self.enforces_foreign_keys = enforced;
+        }
+        Ok(())
     }
 
     /// Opens the transaction of a batch. The writer's lock is taken at once, so that what is read is what
@@ -169,10 +182,36 @@ impl Executor {
                     answer_captured(&self.connection, &mut self.capture, statement, budget)
                 }
                 WorkItem::Effects(effects) => self.run_effects(effects, budget),
+                WorkItem::Proof(proof) => self.check_proof(proof, budget),
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
         Ok(results)
+    }
+
+    /// Fails if a read that the request was computed from would find other rows now.
+    fn check_proof(&self, proof: &Proof, budget: &Budget<'_>) -> Result<StatementResult> {
+        let unread = StatementResult { is_read: true, ..StatementResult::default() };
+        if self.effect_count() == 0 && self.system().position()?.base <= proof.index {
+            return Ok(unread);
+        }
+        let mut digest = RowsDigest::default();
+        let whole = Budget { rows: u64::MAX, bytes: usize::MAX, ..*budget };
+        query::stream(
+            &self.connection,
+            &proof.statement,
+            &whole,
+            &mut |_, _| Flow::Continue,
+            &mut |block| {
+                digest.add(&block);
+                Flow::Continue
+            },
+        )?;
+        if digest.finish() == proof.digest {
+            return Ok(unread);
+        }
+        let message = "rows that the statement read were changed by another request";
+        Err(Error::new(ErrorCode::SerializationFailure, message).into())
     }
 
     /// Lands row images as a part of a request: rows must be those that the images were computed on.
@@ -180,7 +219,10 @@ impl Executor {
         let layouts = Arc::clone(self.capture.layouts());
         let tables = layouts_of(&layouts, effects).map_err(as_stale)?;
         let _watch = Watch::begin(self.connection.raw(), budget);
-        let _constraints = ForeignKeysOff::begin(self.connection.raw(), &layouts)?;
+        let _constraints = ForeignKeysOff::begin(
+            self.connection.raw(),
+            self.enforces_foreign_keys && layouts.has_foreign_keys,
+        )?;
         for effect in &effects.rows {
             let layout = layout_at(&tables, effect.table).map_err(as_stale)?;
             match land(self.connection.raw(), layout, &effect.change, true)? {
@@ -266,7 +308,10 @@ impl Executor {
     fn reopen(&mut self) -> Result<()> {
         self.connection.run(ours!("BEGIN IMMEDIATE"))?;
         let layouts = Arc::clone(self.capture.layouts());
-        let _constraints = ForeignKeysOff::begin(self.connection.raw(), &layouts)?;
+        let _constraints = ForeignKeysOff::begin(
+            self.connection.raw(),
+            self.enforces_foreign_keys && layouts.has_foreign_keys,
+        )?;
         self.capture.pause(true);
         let effects = self.capture.effects().clone();
         let landed = land_all(self.connection.raw(), &layouts, &effects);
@@ -355,8 +400,8 @@ pub(crate) fn check_deferred_violations(raw: &rusqlite::Connection) -> Result<()
 struct ForeignKeysOff<'c>(Option<&'c rusqlite::Connection>);
 
 impl<'c> ForeignKeysOff<'c> {
-    fn begin(raw: &'c rusqlite::Connection, layouts: &Layouts) -> Result<ForeignKeysOff<'c>> {
-        if !layouts.has_foreign_keys {
+    fn begin(raw: &'c rusqlite::Connection, enforced: bool) -> Result<ForeignKeysOff<'c>> {
+        if !enforced {
             return Ok(ForeignKeysOff(None));
         }
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;

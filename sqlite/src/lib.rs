@@ -42,6 +42,7 @@ pub mod single_file;
 mod spill;
 pub mod stream_table;
 pub mod system;
+pub mod trial;
 pub mod workspace;
 
 pub use applier::Applier;
@@ -53,7 +54,8 @@ pub use merge::{Gathered, MergeDatabase};
 pub use query::Flow;
 pub use reader::{PooledReader, Reader, ReaderPool, Snapshot};
 pub use recipe::{Location, assert_build};
-pub use shadow::{Description, Shadow, TableAccess};
+pub use shadow::{Consequences, Description, Shadow, TableAccess};
 pub use stream_table::{RowSource, was_read_twice};
 pub use system::{Position, Prepared, System, SystemState};
+pub use trial::{ForeignKeys, Trial, TrialDatabase};
 pub use workspace::{Workspace, WorkspaceLimits, WorkspaceUse};

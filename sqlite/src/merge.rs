@@ -3,21 +3,16 @@
 
 use std::sync::Arc;
 
-use common::entry::Effects;
+use common::Error;
 use common::names::quote_identifier;
 use common::protocol::{Statement, StatementResult};
 use common::row::RowBlock;
-use common::{Error, ErrorCode};
-use rusqlite::config::DbConfig;
 
 use crate::authorizer::Role;
 use crate::binding::Bound;
 use crate::budget::Budget;
-use crate::capture::Capture;
 use crate::connection::{ClientStatement, Connection, ours};
 use crate::error::{Failure, Result};
-use crate::executor::{answer_captured, check_deferred_violations};
-use crate::layout::Layouts;
 use crate::partial_sum;
 use crate::query::{self, Access, Flow};
 use crate::recipe;
@@ -32,7 +27,6 @@ const ROWS_UNKNOWN: i64 = 1_048_576;
 
 /// A temporary database of gathered rows.
 pub struct MergeDatabase {
-    capture: Capture,
     connection: Connection,
     streams: Streams,
     share: Arc<Share>,
@@ -57,11 +51,9 @@ impl MergeDatabase {
         let share = workspace.share();
         let vfs = SpillVfs::new(Arc::clone(&share));
         let connection = recipe::temporary(Role::Merge, vfs.name(), share.memory)?;
-        connection.raw().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         let streams = stream_table::load_module(connection.raw())?;
         partial_sum::load_merge(connection.raw())?;
-        let capture = Capture::install(connection.raw(), true);
-        Ok(MergeDatabase { capture, connection, streams, share, _vfs: vfs })
+        Ok(MergeDatabase { connection, streams, share, _vfs: vfs })
     }
 
     /// Makes a relation that reads like a table: same name, columns, types, collations, rowid or key order,
@@ -149,13 +141,12 @@ impl MergeDatabase {
         Ok(self.connection.raw().execute_batch(&sql)?)
     }
 
-    /// Runs checked DDL: a view; or, for a write, a table with its constraints and indexes as the client
-    /// declared them. Rows of such a table must be gathered with all stored columns.
+    /// Runs checked DDL: a view.
     pub fn create(&mut self, sql: &str) -> Result<()> {
         Ok(self.connection.raw().execute_batch(sql)?)
     }
 
-    /// Adds gathered rows. They were checked where they are stored, so CHECK is not repeated.
+    /// Adds gathered rows.
     pub fn load(&mut self, gathered: &Gathered<'_>, rows: &RowBlock) -> Result<()> {
         let names: Vec<String> = gathered
             .rowid
@@ -168,19 +159,10 @@ impl MergeDatabase {
         if rows.columns as usize != names.len() {
             return Err(Error::internal("gathered rows have another number of columns than announced").into());
         }
-        let loading = Loading::begin(&self.connection, &mut self.capture)?;
+        let loading = Loading::begin(&self.connection)?;
         let result = loading.insert(&gathered.table.name, &names, rows);
         drop(loading);
-        result.map_err(|failure| self.full(failure, &format!("the rows of {}", gathered.table.name)))
-    }
-
-    /// The error of a full workspace in place of SQLite's that the disk is full.
-    fn full(&self, failure: Failure, what: &str) -> Failure {
-        let Some(limit) = self.share.exhausted() else { return failure };
-        let message = format!("{what} take more temporary disk space than the {limit} bytes allowed");
-        let hint = "narrow the statement by the partition key, select fewer columns, or raise the coordinator's \
-                    limit of temporary disk space";
-        Failure::refused(Error::new(ErrorCode::ResultTooBig, message).with_hint(hint))
+        result.map_err(|failure| self.share.explain(failure, &format!("the rows of {}", gathered.table.name)))
     }
 
     /// Answers the client's text; rows past the budget are left out, and the answer says so.
@@ -193,7 +175,7 @@ impl MergeDatabase {
     fn cause(&self, failure: Failure) -> Failure {
         let of_stream = self.streams.lock().take_failure();
         let failure = of_stream.map_or(failure, Failure::refused);
-        self.full(failure, "the rows that the statement sorts, groups or joins")
+        self.share.explain(failure, "the rows that the statement sorts, groups or joins")
     }
 
     /// Runs the client's text and hands its rows on in blocks, see [`crate::Snapshot::stream`].
@@ -208,33 +190,6 @@ impl MergeDatabase {
             .map_err(|failure| self.cause(failure))
     }
 
-    /// Enforces foreign keys in the writes that follow. To be called when every table that they relate is
-    /// here, and outside a write.
-    pub fn enforce_foreign_keys(&mut self) -> Result<()> {
-        self.connection.raw().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-        Ok(())
-    }
-
-    /// Runs the client's writes in order on the gathered rows, as one transaction, and gives back what they
-    /// answer and the rows they change, old rows included. After a failure the database must be dropped.
-    pub fn write(
-        &mut self,
-        statements: &[Statement],
-        budget: &Budget<'_>,
-    ) -> Result<(Vec<StatementResult>, Effects)> {
-        self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
-        self.connection.run(ours!("BEGIN"))?;
-        let mut results = Vec::with_capacity(statements.len());
-        for (index, statement) in statements.iter().enumerate() {
-            let result = answer_captured(&self.connection, &mut self.capture, statement, budget);
-            let result = result.map_err(|failure| self.cause(failure).at_statement(index));
-            results.push(result?);
-        }
-        check_deferred_violations(self.connection.raw())?;
-        self.connection.run(ours!("COMMIT"))?;
-        Ok((results, self.capture.take()))
-    }
-
     /// How many rows a relation holds.
     pub fn count(&self, table: &str) -> Result<u64> {
         let sql = format!("SELECT count(*) FROM {}", quote_identifier(table));
@@ -243,19 +198,16 @@ impl MergeDatabase {
     }
 }
 
-/// While rows are loaded, nothing is captured and no CHECK is made.
+/// While rows are loaded.
 struct Loading<'m> {
     connection: &'m Connection,
-    capture: &'m mut Capture,
     in_transaction: bool,
 }
 
 impl<'m> Loading<'m> {
-    fn begin(connection: &'m Connection, capture: &'m mut Capture) -> Result<Loading<'m>> {
-        connection.run(ours!("PRAGMA ignore_check_constraints=ON"))?;
+    fn begin(connection: &'m Connection) -> Result<Loading<'m>> {
         connection.run(ours!("BEGIN"))?;
-        capture.pause(true);
-        Ok(Loading { connection, capture, in_transaction: true })
+        Ok(Loading { connection, in_transaction: true })
     }
 
     fn insert(&self, table: &str, names: &[String], rows: &RowBlock) -> Result<()> {
@@ -284,12 +236,10 @@ impl Drop for Loading<'_> {
             // statement fails on the open transaction.
             let _ = self.connection.run(ours!("COMMIT"));
         }
-        let _ = self.connection.run(ours!("PRAGMA ignore_check_constraints=OFF"));
-        self.capture.pause(false);
     }
 }
 
-fn relation_ddl(gathered: &Gathered<'_>) -> String {
+pub(crate) fn relation_ddl(gathered: &Gathered<'_>) -> String {
     let table = gathered.table;
     let mut parts: Vec<String> = table
         .columns

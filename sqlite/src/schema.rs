@@ -15,6 +15,8 @@ pub struct DatabaseSchema {
     pub tables: Vec<Table>,
     /// In order of creation.
     pub views: Vec<View>,
+    /// In order of creation.
+    pub triggers: Vec<Trigger>,
 }
 
 /// A table.
@@ -138,6 +140,17 @@ pub struct View {
     pub sql: String,
 }
 
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Its name as written.
+    pub name: String,
+    /// The table or view that it belongs to.
+    pub table: String,
+    /// Its CREATE TRIGGER statement.
+    pub sql: String,
+}
+
 impl Column {
     /// The collation, if it is one of SQLite's own three.
     #[must_use]
@@ -202,19 +215,20 @@ impl DatabaseSchema {
     /// Reads the schema of a database; SQLite's own tables and ours are left out.
     pub(crate) fn read(raw: &Connection) -> Result<DatabaseSchema> {
         let mut schema = DatabaseSchema::default();
-        let objects: Vec<(String, String, String)> = {
+        let objects: Vec<(String, String, String, String)> = {
             let mut statement = raw.prepare_cached(ours!(
-                "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('table', 'view') ",
+                "SELECT type, name, sql, tbl_name FROM sqlite_schema WHERE type IN ('table', 'view', 'trigger') ",
                 "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY rowid"
             ))?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let rows =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
             rows.collect::<rusqlite::Result<_>>()?
         };
-        for (kind, name, sql) in objects {
-            if kind == "table" {
-                schema.tables.push(read_table(raw, name, sql)?);
-            } else {
-                schema.views.push(View { name, sql });
+        for (kind, name, sql, table) in objects {
+            match kind.as_str() {
+                "table" => schema.tables.push(read_table(raw, name, sql)?),
+                "view" => schema.views.push(View { name, sql }),
+                _ => schema.triggers.push(Trigger { name, table, sql }),
             }
         }
         Ok(schema)

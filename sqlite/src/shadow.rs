@@ -5,6 +5,9 @@ use common::names::{is_internal_table, quote_identifier};
 use common::protocol::{Statement, StatementResult};
 use common::schema::{ObjectKind, SchemaObject};
 use common::{Error, ErrorCode};
+use rusqlite::OptionalExtension as _;
+use rusqlite::config::DbConfig;
+use rusqlite::ffi;
 
 use crate::authorizer::Role;
 use crate::budget::{Budget, Watch};
@@ -44,6 +47,24 @@ pub struct Description {
     pub mentions: Vec<String>,
     /// Functions it calls, in lower case.
     pub functions: Vec<String>,
+    /// What it does beyond changing rows directly, if it changes rows.
+    pub consequences: Consequences,
+}
+
+/// What a statement that changes rows sets off, and what it looks at by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consequences {
+    /// Whether triggers belong to it.
+    pub fires_triggers: bool,
+    /// Whether foreign keys are checked or act.
+    pub checks_foreign_keys: bool,
+    /// Tables whose rows it, or a trigger's body, looks through. Looking up the rows that a constraint or a
+    /// foreign key is about does not count.
+    pub scans: Vec<String>,
+    /// Those of them whose rows the body of a trigger looks through, changes or deletes.
+    pub scans_inside: Vec<String>,
+    /// Tables in which it, or a trigger's body, inserts rows.
+    pub inserts: Vec<String>,
 }
 
 /// A table and some of its columns.
@@ -92,6 +113,10 @@ impl Shadow {
         })?;
         description.changes_schema = trace.changes_schema;
         description.functions = trace.functions;
+        if !description.read_only && !description.changes_schema && !description.explain {
+            description.consequences = self.consequences(sql, &trace.accessors, trace.changed_inside)?;
+            description.consequences.inserts = trace.inserts;
+        }
         for (table, column) in trace.reads {
             note(&mut description.reads, table, Some(column).filter(|column| !column.is_empty()));
         }
@@ -105,6 +130,29 @@ impl Shadow {
         }
         self.note_what_is_not_reported(sql, &mut description);
         Ok(description)
+    }
+
+    fn consequences(&self, sql: &str, accessors: &[String], changed: Vec<String>) -> Result<Consequences> {
+        let is_trigger = |name: &String| self.schema.triggers.iter().any(|trigger| trigger.name == *name);
+        let has_foreign_keys = self.schema.tables.iter().any(|table| !table.foreign_keys.is_empty());
+        let raw = self.connection.raw();
+        let checks_foreign_keys = has_foreign_keys && program(raw, sql)?.checks_foreign_keys;
+        let Program { mut scans, mut scans_inside, .. } = if has_foreign_keys {
+            raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+            let without = program(raw, sql);
+            raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+            without?
+        } else {
+            program(raw, sql)?
+        };
+        scans_inside.extend(changed);
+        scans.extend(scans_inside.iter().cloned());
+        for names in [&mut scans, &mut scans_inside] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        let fires_triggers = accessors.iter().any(is_trigger);
+        Ok(Consequences { fires_triggers, checks_foreign_keys, scans, scans_inside, inserts: Vec::new() })
     }
 
     /// Adds the columns that joins compare without the authorizer hearing of it, and the tables of which
@@ -173,13 +221,13 @@ impl Shadow {
         }
         let objects = read_objects(self.connection.raw())?;
         for object in &objects {
-            if object.kind != ObjectKind::Index {
+            if !matches!(object.kind, ObjectKind::Index | ObjectKind::Trigger) {
                 common::names::check_table_name(&object.name)?;
             }
             match object.kind {
                 ObjectKind::Table => self.check_rowid_is_named(&object.name)?,
                 ObjectKind::View => self.check_view(&object.name)?,
-                ObjectKind::Index => {}
+                ObjectKind::Index | ObjectKind::Trigger => {}
             }
         }
         Ok(objects)
@@ -208,6 +256,45 @@ impl Shadow {
             other => other.map(|_| ()),
         }
     }
+}
+
+/// What the programs say that SQLite makes of a statement and of the triggers that belong to it
+/// (<https://sqlite.org/opcode.html>).
+#[derive(Default)]
+struct Program {
+    checks_foreign_keys: bool,
+    scans: Vec<String>,
+    scans_inside: Vec<String>,
+}
+
+fn program(raw: &rusqlite::Connection, sql: &str) -> Result<Program> {
+    let mut found = Program::default();
+    let sql = sql.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace() || c == '\u{feff}');
+    let mut statement = raw.prepare(&format!("{}EXPLAIN {sql}", ours!("")))?;
+    let mut rows = statement.raw_query();
+    let (mut last, mut inside) = (-1, false);
+    while let Some(row) = rows.next()? {
+        let address: i64 = row.get(0)?;
+        // The programs of triggers follow, each with addresses of its own.
+        inside |= std::mem::replace(&mut last, address) >= address;
+        let (opcode, root, database): (String, i64, i64) = (row.get(1)?, row.get(3)?, row.get(4)?);
+        match opcode.as_str() {
+            "FkCounter" => found.checks_foreign_keys = true,
+            "Halt" if row.get::<_, i32>(2)? == ffi::SQLITE_CONSTRAINT_FOREIGNKEY => {
+                found.checks_foreign_keys = true;
+            }
+            "OpenRead" if database == 0 && inside => found.scans_inside.extend(table_at(raw, root)?),
+            "OpenRead" if database == 0 => found.scans.extend(table_at(raw, root)?),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The table that a page is the root of, or of whose index.
+fn table_at(raw: &rusqlite::Connection, root: i64) -> Result<Option<String>> {
+    let sql = ours!("SELECT tbl_name FROM sqlite_schema WHERE rootpage = ?");
+    Ok(raw.prepare_cached(sql)?.query_row([root], |row| row.get(0)).optional()?)
 }
 
 fn describe(statement: &rusqlite::Statement<'_>) -> Description {
@@ -244,6 +331,7 @@ fn read_objects(raw: &rusqlite::Connection) -> Result<Vec<SchemaObject>> {
             kind: match kind.as_str() {
                 "index" => ObjectKind::Index,
                 "view" => ObjectKind::View,
+                "trigger" => ObjectKind::Trigger,
                 _ => ObjectKind::Table,
             },
             name: row.get(1)?,

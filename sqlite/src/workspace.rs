@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use common::{Error, ErrorCode};
+
+use crate::error::Failure;
+
 /// The least share of memory, as a part of what one database may have: when the process has none left, a
 /// database works with this and goes to disk earlier.
 const LEAST_SHARE: usize = 16;
@@ -128,6 +132,15 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// The error of a full workspace in place of SQLite's that the disk is full.
+    pub(crate) fn explain(&self, failure: Failure, what: &str) -> Failure {
+        let Some(limit) = self.exhausted() else { return failure };
+        let message = format!("{what} take more temporary disk space than the {limit} bytes allowed");
+        let hint = "narrow the statement by the partition key, select fewer columns, or raise the coordinator's \
+                    limit of temporary disk space";
+        Failure::refused(Error::new(ErrorCode::ResultTooBig, message).with_hint(hint))
+    }
+
     /// The folder of temporary files.
     pub(crate) fn folder(&self) -> Option<&PathBuf> {
         self.workspace.limits().folder.as_ref()

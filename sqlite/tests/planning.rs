@@ -3,8 +3,6 @@
 mod support;
 
 use common::ErrorCode;
-use common::entry::Change;
-use common::protocol::{Params, Statement};
 use common::row::RowBlock;
 use common::value::Affinity;
 use sqlite::schema::{Generated, IndexOrigin};
@@ -185,37 +183,6 @@ fn the_clients_text_runs_on_gathered_rows() {
         )
         .unwrap();
     assert_eq!(blocks, 1);
-}
-
-#[test]
-fn writes_on_gathered_rows_become_row_images() {
-    let shadow = shadow();
-    let users = shadow.schema().table("users").unwrap();
-    let mut merge = MergeDatabase::new(&Workspace::default()).unwrap();
-    merge.create(&users.sql).unwrap();
-    let gathered = Gathered { table: users, rowid: true, columns: &[0, 1, 2, 3] };
-    let rows = [
-        vec![7.into(), 7.into(), "a@x".into(), 20.into(), "ann".into()],
-        vec![9.into(), 9.into(), "b@x".into(), 30.into(), "a name too long for the check".into()],
-    ];
-    merge.load(&gathered, &RowBlock::from_values(5, &rows)).unwrap();
-    let update = Statement {
-        sql: "UPDATE users SET age = age + ? WHERE id = 7 RETURNING age, shout".into(),
-        params: Params::Positional(vec![1.into()]),
-    };
-    let (results, effects) =
-        merge.write(&[update, statement("DELETE FROM users WHERE id = 9")], &Budget::default()).unwrap();
-    assert_eq!(results[0].rows.to_values().unwrap(), [[21.into(), "ANN".into()]]);
-    assert_eq!(effects.tables, ["users"]);
-    assert_eq!(effects.rows.len(), 2);
-    let Change::Update { old_row: Some(old), row, .. } = &effects.rows[0].change else {
-        panic!("{effects:?}")
-    };
-    assert_eq!((&old[2], &row[2]), (&20.into(), &21.into()));
-    let failure = merge
-        .write(&[statement("INSERT INTO users(email, name) VALUES ('A@X', 'x')")], &Budget::default())
-        .unwrap_err();
-    assert_eq!(failure.code(), Some(ErrorCode::UniqueViolation));
 }
 
 /// Blocks of two rows each.

@@ -22,6 +22,10 @@ use super::partition_call::{From, Repeat, Unanswered, millis};
 use super::replica_search::Refusal;
 use super::{Bookmark, Gateway, RequestOptions};
 
+/// Half of the longest pause before a write that others got in the way of is tried for the second time. Each
+/// further attempt waits up to twice as long, so that of many in each other's way some get through.
+const BACK_OFF: Duration = Duration::from_millis(2);
+
 /// The partitions of a database for one request: its read level, its bookmark, its deadline.
 pub struct RequestAccess {
     pub(super) gateway: Gateway,
@@ -279,6 +283,12 @@ impl PartitionAccess for RequestAccess {
             *self.database.write() = Arc::new(changed.clone());
         }
         Ok(())
+    }
+
+    async fn back_off(&self, attempts: usize) {
+        let most = BACK_OFF * 2_u32.saturating_pow(u32::try_from(attempts).unwrap_or(u32::MAX).min(6));
+        let pause = most.mul_f64(rand::random());
+        tokio::time::sleep_until(self.deadline.min(Instant::now() + pause)).await;
     }
 
     fn deadline(&self) -> Option<std::time::Instant> {

@@ -18,13 +18,15 @@ pub(super) fn statements(before: &Schema, after: &Schema, statements: &[String])
             .iter()
             .any(|old| old.kind == object.kind && old.name.eq_ignore_ascii_case(&object.name))
     };
-    let objects = after.objects.iter().rev().filter(is_new).map(|object| {
+    let objects = after.objects.iter().rev().filter(is_new).filter_map(|object| {
         let kind = match object.kind {
             ObjectKind::Table => "TABLE",
             ObjectKind::Index => "INDEX",
             ObjectKind::View => "VIEW",
+            // Partitions have none.
+            ObjectKind::Trigger => return None,
         };
-        format!("DROP {kind} IF EXISTS {}", quote_identifier(&object.name))
+        Some(format!("DROP {kind} IF EXISTS {}", quote_identifier(&object.name)))
     });
     let old_system_tables = system_tables(before);
     let system_tables = system_tables(after).into_iter().filter(|table| !old_system_tables.contains(table));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::{Partitions, PlanNode, Source, describe};
+use super::{Footprint, Partitions, PlanNode, Source};
 use crate::ast::{self, Expr, ResolveType, Stmt};
 use crate::filter::Filter;
 use crate::route::Route;
@@ -21,10 +21,8 @@ pub(crate) struct Change {
     in_place: InPlace,
     /// Where the rows are that it changes.
     route: Route,
-    /// Whether the text deals with rows that are there already (an INSERT with a conflict clause).
-    pub(crate) meets_rows: bool,
     /// What the text needs if it runs at the coordinator.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) footprint: Footprint,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,66 +47,57 @@ impl Change {
         }
     }
 
+    /// Keeps it from running on the partitions.
+    pub(crate) fn into_computed(self) -> Footprint {
+        self.footprint
+    }
+
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
         match self.buckets(database, params) {
             Some(buckets) if buckets.len() == 1 => PlanNode::single(database, buckets[0]),
             Some(buckets) => PlanNode::new("SCATTER", "").on(Partitions::of(database, buckets)),
-            None => describe::gather("WRITE BACK", &self.sources, database, params),
-        }
-    }
-
-    /// A change that is computed at the coordinator over everything that it names.
-    pub(crate) fn over_whole_tables(
-        target: &Arc<Table>,
-        checked: &Checked,
-        find: &dyn Fn(&str) -> Option<Arc<Table>>,
-    ) -> Change {
-        let mut sources: Vec<Source> = checked
-            .tables
-            .iter()
-            .filter(|(name, _)| !name.eq_ignore_ascii_case(&target.name))
-            .filter_map(|(name, usage)| {
-                let table = find(name)?;
-                Some(Source { columns: usage.positions(&table), ..Source::whole(&table) })
-            })
-            .collect();
-        sources.push(Source::whole(target));
-        Change {
-            target: Arc::clone(target),
-            meets_rows: true,
-            in_place: InPlace::Never,
-            route: Route::default(),
-            sources,
+            None => self.footprint.describe(database, params),
         }
     }
 }
 
 /// Plans an UPDATE or a DELETE; `None` if the statement is neither.
+/// `footprint` makes the footprint with what the statement itself needs of its table; `named_once` says that
+/// nothing but the statement itself looks through that table.
 pub(crate) fn plan_change(
     statement: &Stmt,
     target: &Arc<Table>,
     checked: &Checked,
-    find: &dyn Fn(&str) -> Option<Arc<Table>>,
+    named_once: bool,
+    footprint: &dyn Fn(Vec<Source>, bool) -> Footprint,
 ) -> Option<Change> {
     let parts = Parts::of(statement)?;
-    let mut change = Change { meets_rows: false, ..Change::over_whole_tables(target, checked, find) };
-    if !parts.simple || checked.tables.len() != 1 {
-        return Some(change);
+    if parts.other_tables || !(parts.simple || named_once) {
+        let meets_rows = meets_rows(parts.conflict);
+        return Some(Change {
+            target: Arc::clone(target),
+            in_place: InPlace::Never,
+            route: Route::default(),
+            footprint: footprint(vec![Source::whole(target)], meets_rows),
+        });
     }
     let scope = Scope::single(Arc::clone(target), parts.alias);
     let conditions = parts.condition.map(ast::conjuncts).unwrap_or_default();
     let resolve = |expression: &Expr| scope.resolve(expression).map(|(_, column)| column);
-    change.route = Route::of(target, &conditions, &resolve);
-    change.in_place = in_place(&parts, target, checked);
-    let meets_other_rows = match parts.conflict {
-        Some(conflict) => matches!(conflict, ResolveType::Replace | ResolveType::Ignore),
-        None => target.resolves_conflicts,
-    };
-    if !meets_other_rows && let Some(source) = change.sources.last_mut() {
-        source.route = change.route.clone();
-        source.filters = conditions.iter().filter_map(|condition| Filter::of(condition, &scope, 0)).collect();
-    }
-    Some(change)
+    let route = Route::of(target, &conditions, &resolve);
+    let filters = conditions.iter().filter_map(|condition| Filter::of(condition, &scope, 0)).collect();
+    let own = Source { route: route.clone(), filters, ..Source::whole(target) };
+    Some(Change {
+        target: Arc::clone(target),
+        in_place: if parts.simple { in_place(&parts, target, checked) } else { InPlace::Never },
+        route,
+        footprint: footprint(vec![own], meets_rows(parts.conflict)),
+    })
+}
+
+/// Whether a conflict with a row that is there is anything but an error.
+pub(crate) fn meets_rows(conflict: Option<ResolveType>) -> bool {
+    matches!(conflict, Some(ResolveType::Replace | ResolveType::Ignore | ResolveType::Fail))
 }
 
 fn in_place(parts: &Parts<'_>, target: &Table, checked: &Checked) -> InPlace {
@@ -140,8 +129,10 @@ struct Parts<'a> {
     /// Columns that UPDATE sets; `None` for DELETE.
     assigned: Option<Vec<&'a str>>,
     conflict: Option<ResolveType>,
-    /// Neither a subquery nor another table.
+    /// No subquery.
     simple: bool,
+    /// FROM or WITH.
+    other_tables: bool,
     /// CURRENT_TIMESTAMP and its like, which must be the same on all partitions.
     names_time: bool,
 }
@@ -174,7 +165,8 @@ impl<'a> Parts<'a> {
             condition: condition.as_deref(),
             assigned,
             conflict,
-            simple: !other_tables && !has(&ast::is_subquery),
+            simple: !has(&ast::is_subquery),
+            other_tables,
             names_time: has(&ast::is_time),
         })
     }

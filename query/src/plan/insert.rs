@@ -6,7 +6,8 @@ use common::catalog::Database;
 use common::{Error, Result, Value};
 use sqlite::schema::Generated;
 
-use super::{PlanNode, Planned};
+use super::change::meets_rows;
+use super::{Action, Footprint, PlanNode, Planned, Source};
 use crate::ast::{self, Expr, InsertBody, OneSelect, ResolveType, Select, Stmt, Upsert, UpsertDo};
 use crate::route::Operand;
 use crate::scope::result_expressions;
@@ -32,6 +33,8 @@ pub(crate) struct Insert {
     statement: Stmt,
     /// Whether it answers rows.
     pub(crate) returns_rows: bool,
+    /// What it needs if it is computed together with others, or because of what it sets off.
+    pub(crate) footprint: Footprint,
 }
 
 /// Where the rows come from.
@@ -50,6 +53,7 @@ pub(crate) fn plan_insert(
     statement: &Stmt,
     target: &Arc<Table>,
     prepare: &dyn Fn(&str) -> Result<Arc<Planned>>,
+    footprint: &dyn Fn(Vec<Source>, bool) -> Footprint,
 ) -> Result<Option<Insert>> {
     let Stmt::Insert { with, or_conflict, columns, body, returning, .. } = statement else {
         return Ok(None);
@@ -84,7 +88,16 @@ pub(crate) fn plan_insert(
     {
         return Err(Error::internal("a row of values has another width than its columns"));
     }
+    let narrowed = match &source {
+        InsertSource::Query(query) => match &query.action {
+            // The rows that RETURNING or a conflict clause looks at are not the query's.
+            Action::Read(read) if upsert.is_none() && returning.is_empty() => read.sources.clone(),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
     Ok(Some(Insert {
+        footprint: footprint(narrowed, meets_rows(*or_conflict) || upsert.is_some()),
         target: Arc::clone(target),
         places: if select.is_none() { Vec::new() } else { places },
         source,
@@ -196,6 +209,11 @@ impl Insert {
             Place::Column(position) => ast::quoted_name(&self.target.columns[position].name),
             Place::Rowid => ast::Name::from_string(self.target.rowid_name.unwrap_or("rowid")),
         }
+    }
+
+    /// Whether a conflict with a row that is there is anything but an error.
+    pub(crate) fn meets_rows(&self) -> bool {
+        self.footprint.meets_rows
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {

@@ -7,6 +7,7 @@
 
 mod change;
 mod describe;
+mod footprint;
 mod groups;
 mod insert;
 mod join;
@@ -23,6 +24,7 @@ use common::{Error, Result, Value};
 
 pub(crate) use change::{Change, plan_change};
 pub use describe::{Partitions, PlanNode, PlanRow};
+pub(crate) use footprint::Footprint;
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
 pub(crate) use join::{Objects, Shipment, View};
 pub(crate) use piece::Piece;
@@ -68,8 +70,10 @@ pub(crate) enum Action {
     OneBucket,
     /// Rows are read.
     Read(Read),
-    /// Rows are changed in place, or computed and written back.
+    /// Rows are changed in place, or else as [`Action::Compute`] says.
     Change(Box<Change>),
+    /// The changes of rows are computed at the coordinator.
+    Compute(Box<Footprint>),
     /// Rows are made.
     Insert(Box<Insert>),
     /// The schema changes.
@@ -140,6 +144,7 @@ impl Planned {
             Action::Definition => PlanNode::new("CHANGE SCHEMA", "on every partition"),
             Action::Read(read) => read.describe(database, params),
             Action::Change(change) => change.describe(database, params),
+            Action::Compute(footprint) => footprint.describe(database, params),
             Action::Insert(insert) => insert.describe(database, params),
         }
     }

@@ -63,18 +63,6 @@ pub(super) fn check(table: &Table, spec: &TableSpec) -> Result<()> {
     let refused = |what: &str, hint: &str| {
         Err(Error::not_supported(format!("{what} over several partitions (table {})", table.name), hint))
     };
-    if table.autoincrement {
-        return refused(
-            "AUTOINCREMENT does not work",
-            "leave the word out: rowids rise anyway; or create the database with one partition",
-        );
-    }
-    if !table.foreign_keys.is_empty() {
-        return refused(
-            "foreign keys are not checked",
-            "leave the clause out, or create the database with \"partitions\": 1",
-        );
-    }
     if table.rowid_name.is_none() && !table.without_rowid {
         return refused("the rowid has no name left", "rename the columns rowid, _rowid_ and oid");
     }

@@ -206,7 +206,11 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
     let mut schema = Schema { version: database.schema.version + 1, objects, tables: BTreeMap::new() };
     let mut hidden = Vec::new();
     let (builds, made) = spread_tables(database, &mut schema, &kind, said, &mut hidden)?;
-    let (mut statements, group_statements) = if database.column_groups.len() == 1 {
+    // Triggers belong to whoever computes changes; partitions have none.
+    let is_trigger = matches!(statement, Stmt::CreateTrigger { .. } | Stmt::DropTrigger { .. });
+    let (mut statements, group_statements) = if is_trigger {
+        (Vec::new(), Vec::new())
+    } else if database.column_groups.len() == 1 {
         (vec![text], Vec::new())
     } else {
         let mut groups = column_groups::statements(database, &schema, &statement, &kind, &text)?;
@@ -256,6 +260,8 @@ impl Kind {
             Stmt::CreateTable { .. }
             | Stmt::CreateIndex { .. }
             | Stmt::CreateView { .. }
+            | Stmt::CreateTrigger { .. }
+            | Stmt::DropTrigger { .. }
             | Stmt::DropTable { .. }
             | Stmt::DropIndex { .. }
             | Stmt::DropView { .. } => Kind::Other,

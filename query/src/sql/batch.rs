@@ -1,7 +1,7 @@
 //! Several statements, all or none: their work is put together and sent as one write.
 //!
-//! Nothing is written before the last statement is prepared, so a statement that would have to gather rows
-//! which an earlier one of the batch writes is refused rather than answered from the state before.
+//! Nothing is written before the last statement is prepared. Where a statement has to see, over several
+//! partitions, what an earlier one writes, all of them are computed at the coordinator instead.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use std::sync::Arc;
 use common::protocol::{Statement, StatementResult};
 use common::{Error, Result, Value};
 
+use super::computed::{self, Part};
 use super::write::{self, Pending, send};
 use super::{ATTEMPTS_MAX, Limits, define, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
-use crate::plan::{Action, InsertSource, Planned, Source};
+use crate::plan::{Action, Footprint, Planned, Source};
 use crate::planner::is_definition;
 
 /// A statement of the batch with its plan and its parameters.
@@ -62,7 +63,12 @@ pub(super) async fn run(
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let (mut results, pendings, places) = prepare(planner, access, &members, limits).await?;
+        let (mut results, pendings, places) = if must_be_computed(planner, &members) {
+            let (results, pending) = compute(planner, access, &members, limits).await?;
+            (results, vec![pending], Vec::new())
+        } else {
+            prepare(planner, access, &members, limits).await?
+        };
         match send(planner, access, pendings, limits.max_rows).await {
             Ok(answers) => {
                 for (place, answer) in places.iter().zip(answers) {
@@ -72,6 +78,7 @@ pub(super) async fn run(
             }
             Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
                 refusal.clear_the_way(planner, access).await?;
+                access.back_off(attempt).await;
             }
             Err(mut refusal) => {
                 let place =
@@ -81,6 +88,57 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Whether a statement has to see what an earlier one wrote, where no partition can see it: then all of them
+/// are computed at the coordinator, as one.
+fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
+    let writes = members.iter().filter(|member| !member.planned.is_read).count();
+    let mut written: BTreeSet<String> = BTreeSet::new();
+    for Member { planned, values, .. } in members {
+        let is_computed = match &planned.action {
+            Action::Compute(_) => true,
+            Action::Change(change) => change.buckets(planner.database(), values).is_none(),
+            _ => false,
+        };
+        if is_computed && writes > 1 {
+            return true;
+        }
+        if let Action::Read(read) = &planned.action
+            && depends_on(&read.sources, &written)
+            && read.single(planner.database(), values).is_none()
+        {
+            return true;
+        }
+        written.extend(writes_of(planned));
+    }
+    false
+}
+
+async fn compute(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    members: &[Member<'_>],
+    limits: Limits,
+) -> Result<(Vec<StatementResult>, Pending)> {
+    let part = |member: &Member<'_>| {
+        let footprint = match &member.planned.action {
+            Action::Evaluate => Footprint::default(),
+            Action::Read(read) => Footprint::of_read(&read.sources),
+            Action::Change(change) => change.footprint.clone(),
+            Action::Compute(footprint) => footprint.as_ref().clone(),
+            Action::Insert(insert) => insert.footprint.clone(),
+            Action::Schema | Action::Explain(_) | Action::OneBucket | Action::Definition => return None,
+        };
+        Some(Part { statement: member.statement.clone(), footprint, values: member.values.clone() })
+    };
+    let parts = members.iter().map(part).collect::<Option<Vec<Part>>>().ok_or_else(|| {
+        Error::not_supported(
+            "a request that computes changes cannot also read the schema",
+            "read the schema with a request of its own",
+        )
+    })?;
+    computed::prepare(planner, access, parts, limits).await
 }
 
 fn mixed() -> Error {
@@ -115,7 +173,7 @@ async fn prepare(
                 return Err(error.at_statement(index));
             }
         }
-        written.extend(writes(&member.planned));
+        written.extend(writes_of(&member.planned));
     }
     Ok((results, pendings, places))
 }
@@ -134,28 +192,13 @@ async fn prepare_one(
 ) -> Result<Step> {
     let Member { statement, planned, values } = member;
     if !planned.is_read {
-        let gathers = match &planned.action {
-            Action::Change(change) if change.buckets(planner.database(), values).is_none() => {
-                depends_on(&change.sources, written)
-            }
-            Action::Insert(insert) => match &insert.source {
-                InsertSource::Query(query) => match &query.action {
-                    Action::Read(read) => depends_on(&read.sources, written),
-                    _ => false,
-                },
-                _ => false,
-            },
-            _ => false,
-        };
-        if gathers {
-            return Err(reads_own_writes());
-        }
         return write::prepare(planner, access, planned, values, statement, limits).await.map(Step::Work);
     }
     let bucket = match &planned.action {
         Action::OneBucket if !written.is_empty() => Some(0),
         Action::Read(read) if depends_on(&read.sources, written) => {
-            Some(read.single(planner.database(), values).ok_or_else(reads_own_writes)?)
+            let single = read.single(planner.database(), values);
+            Some(single.ok_or_else(|| Error::internal("a batch that reads its own rows is not computed"))?)
         }
         _ => None,
     };
@@ -170,25 +213,19 @@ fn depends_on(sources: &[Source], written: &BTreeSet<String>) -> bool {
     sources.iter().any(|source| written.contains(&source.table.name))
 }
 
-fn writes(planned: &Planned) -> Option<String> {
+fn writes_of(planned: &Planned) -> BTreeSet<String> {
     match &planned.action {
-        Action::Change(change) => Some(change.target.name.clone()),
-        Action::Insert(insert) => Some(insert.target.name.clone()),
+        Action::Change(change) => change.footprint.writes.clone(),
+        Action::Compute(footprint) => footprint.writes.clone(),
+        Action::Insert(insert) => insert.footprint.writes.clone(),
         // With one bucket everything goes there in order.
-        Action::OneBucket if !planned.is_read => Some(String::new()),
-        _ => None,
+        Action::OneBucket if !planned.is_read => BTreeSet::from([String::new()]),
+        _ => BTreeSet::new(),
     }
 }
 
-fn reads_own_writes() -> Error {
-    Error::not_supported(
-        "a statement reads, over several partitions, rows that the same request writes",
-        "send it as a request of its own, or narrow it to one partition by the partition key",
-    )
-}
-
 async fn release(access: &impl PartitionAccess, pendings: &[Pending]) {
-    for (table, first, count) in pendings.iter().filter_map(|pending| pending.allocated.as_ref()) {
+    for (table, first, count) in pendings.iter().flat_map(|pending| &pending.allocated) {
         access.release_rowids(table, *first, *count).await;
     }
 }

@@ -257,34 +257,6 @@ pub(crate) async fn evaluate(
     answer
 }
 
-/// All rows of one bucket's statement.
-pub(super) async fn collect_stream(
-    access: &impl PartitionAccess,
-    bucket: usize,
-    statement: Statement,
-) -> Result<StatementResult> {
-    let mut rows = access.stream(bucket, statement).await?;
-    let (mut data, mut count, mut truncated) = (Vec::new(), 0, false);
-    let columns = u32::try_from(rows.header.columns.len()).unwrap_or(u32::MAX);
-    while let Some(block) = rows.blocks.next().await {
-        let block = block?;
-        count += block.rows;
-        data.extend_from_slice(&block.data);
-        if data.len() > HELD_MAX {
-            truncated = true;
-            break;
-        }
-    }
-    Ok(StatementResult {
-        is_read: true,
-        columns: rows.header.columns,
-        types: rows.header.types,
-        rows: RowBlock { columns, rows: count, data: data.into() },
-        truncated,
-        ..StatementResult::default()
-    })
-}
-
 pub(super) fn budget<'a>(max_rows: u32, interrupted: &'a dyn Fn() -> bool) -> Budget<'a> {
     Budget {
         interrupted: Some(interrupted),

@@ -132,7 +132,7 @@ fn kept(old_row: &Option<Vec<Value>>) -> Result<Vec<Value>> {
 }
 
 /// The stored values of some columns out of a row image.
-fn columns_of(table: &Table, image: &Image, columns: &[usize]) -> Result<Vec<Value>> {
+pub(super) fn columns_of(table: &Table, image: &Image, columns: &[usize]) -> Result<Vec<Value>> {
     let stored: Vec<usize> = table.stored().collect();
     columns
         .iter()
@@ -208,7 +208,7 @@ fn route_index_rows(
 }
 
 /// The row before and after a change.
-fn sides(change: &RowChange) -> Result<(Option<Image>, Option<Image>)> {
+pub(super) fn sides(change: &RowChange) -> Result<(Option<Image>, Option<Image>)> {
     Ok(match change {
         RowChange::Insert { key, row } => (None, Some((key.clone(), row.clone()))),
         RowChange::Update { old_key, key, old_row, row } => {

@@ -4,12 +4,13 @@ use common::protocol::{Params, Statement, WorkItem};
 use common::value::Affinity;
 use common::{Error, Result, Value};
 
+use super::evaluate;
 use super::images::{Images, index_row};
+use super::whole_rows;
 use super::write::{Combine, Pending};
-use super::{evaluate, gather, whole_rows};
 use crate::Planner;
 use crate::access::PartitionAccess;
-use crate::plan::{Action, Insert, InsertSource, Place, Planned};
+use crate::plan::{Insert, InsertSource, Place, Planned};
 use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
 
 /// Rows of one statement on a partition: few enough for SQLite's 32,766 parameters at 100 columns, and the
@@ -39,7 +40,7 @@ pub(super) async fn prepare(
     insert: &Insert,
     values: &[Value],
 ) -> Result<Pending> {
-    let rows = compute(planner, access, insert, values).await?;
+    let rows = compute(access, insert, values).await?;
     let text = |places: &[Place], count: usize| insert.statement(places, count);
     let mut pending = insert_rows(planner, access, &insert.target, rows, &text).await?;
     if insert.returns_rows {
@@ -55,12 +56,7 @@ pub(super) async fn prepare(
     Ok(pending)
 }
 
-async fn compute(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    insert: &Insert,
-    values: &[Value],
-) -> Result<Rows> {
+async fn compute(access: &impl PartitionAccess, insert: &Insert, values: &[Value]) -> Result<Rows> {
     let rows = match &insert.source {
         InsertSource::Defaults => vec![Vec::new()],
         InsertSource::Rows(rows) => rows
@@ -73,13 +69,13 @@ async fn compute(
                     .ok_or_else(|| Error::bad_request("a parameter is missing"))
             })
             .collect::<Result<_>>()?,
-        InsertSource::Query(query) => rows_of_query(planner, access, query, values).await?,
+        InsertSource::Query(query) => rows_of_query(access, query, values).await?,
     };
     Ok(Rows { places: insert.places.clone(), rows, rowids_allocated: false })
 }
 
+/// The rows of a query without tables.
 async fn rows_of_query(
-    planner: &Planner,
     access: &impl PartitionAccess,
     query: &Planned,
     values: &[Value],
@@ -88,16 +84,7 @@ async fn rows_of_query(
     let values = &values[..query.parameters.len().min(values.len())];
     let params = if values.is_empty() { Params::None } else { Params::Positional(values.to_vec()) };
     // Parameters keep their names in the text; by position they are found all the same.
-    let statement = Statement { sql: query.text.clone(), params };
-    let result = match &query.action {
-        Action::Evaluate => evaluate(access, statement, u32::MAX).await?,
-        Action::OneBucket => gather::collect_stream(access, 0, statement).await?,
-        Action::Read(read) => match read.single(planner.database(), values) {
-            Some(bucket) => gather::collect_stream(access, bucket, statement).await?,
-            None => gather::run(planner, access, read, values, statement, u32::MAX).await?,
-        },
-        _ => return Err(Error::not_supported("this query cannot feed an INSERT", "select from tables")),
-    };
+    let result = evaluate(access, Statement { sql: query.text.clone(), params }, u32::MAX).await?;
     if result.truncated {
         return Err(Error::new(
             common::ErrorCode::ResultTooBig,
@@ -122,7 +109,8 @@ pub(crate) async fn insert_rows(
     }
     if table.is_split() {
         let (_, allocated) = add_rowids(access, table, &mut rows).await?;
-        let allocated = allocated.map(|(first, count)| (table.name.clone(), first, count));
+        let allocated =
+            allocated.map(|(first, count)| (table.name.clone(), first, count)).into_iter().collect();
         let statements = statements(1, rows.clone(), &vec![0; rows.rows.len()], text);
         return whole_rows::insert(planner, access, table, statements, allocated).await;
     }
@@ -152,11 +140,9 @@ pub(crate) async fn insert_rows(
     Ok(Pending {
         work,
         combine: Combine::Sum { header: None, rowids },
-        allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)),
-        computed: false,
-        meets_rows: false,
+        allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)).into_iter().collect(),
         copies: table.reference,
-        unentered: Vec::new(),
+        ..Pending::default()
     })
 }
 

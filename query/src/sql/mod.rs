@@ -4,10 +4,11 @@
 //! 2. the parameters choose the buckets;
 //! 3. a read goes to its bucket, or [`gather`] brings the rows together and the client's text runs there;
 //! 4. a write becomes [`Pending`](write::Pending) work per bucket: in place ([`mod@write`]), inserted rows
-//!    ([`insert`]) or rows computed here ([`write_back`]); the work of a batch is put together ([`batch`]) and
+//!    ([`insert`]) or rows computed here ([`computed`]); the work of a batch is put together ([`batch`]) and
 //!    sent at once.
 
 mod batch;
+mod computed;
 mod cursor;
 mod define;
 mod explain;
@@ -16,9 +17,11 @@ mod group_images;
 mod images;
 mod index_build;
 mod insert;
+mod lookups;
 mod measured;
 pub(crate) mod ordered;
 mod partial;
+mod proven;
 mod pushed;
 mod rejoin;
 mod relations;
@@ -27,7 +30,6 @@ mod verify;
 mod waiting;
 mod whole_rows;
 mod write;
-mod write_back;
 
 use std::sync::Arc;
 
@@ -222,7 +224,7 @@ async fn read(
                 StatementResult { columns, types, ..answer }
             }
         },
-        Action::Change(_) | Action::Insert(_) | Action::Definition => {
+        Action::Change(_) | Action::Compute(_) | Action::Insert(_) | Action::Definition => {
             return Err(Error::internal("a write was planned as a read"));
         }
     };
@@ -246,6 +248,7 @@ async fn write_one(
             Ok(mut results) => return Ok(results.remove(0)),
             Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
                 refusal.clear_the_way(planner, access).await?;
+                access.back_off(attempt).await;
             }
             Err(refusal) => return Err(refusal.error),
         }

@@ -34,8 +34,6 @@ pub(crate) enum Purpose {
     Read,
     /// As `Read`, and none as a stream.
     ReadLoaded,
-    /// To be written: as the client declared them.
-    Write,
 }
 
 /// A table of the merging database, and what gives its rows.
@@ -142,7 +140,7 @@ fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabas
             merge.create_stream(&relation.gathered(), relation.rows_expected)?;
             streamed.push(index);
         } else {
-            create(&mut merge, relation, relations.purpose, names_indexes)?;
+            create(&mut merge, relation, names_indexes)?;
         }
     }
     for relation in &relations.tables {
@@ -178,32 +176,17 @@ fn expect_rows(merge: &mut MergeDatabase, relations: &Relations, streamed: &[usi
     let expected: Vec<(&str, u64)> = loaded
         .filter_map(|(_, relation)| Some((relation.table.name.as_str(), relation.rows_expected?)))
         .collect();
-    if relations.purpose == Purpose::Write || relations.tables.len() < 2 || expected.is_empty() {
+    if relations.tables.len() < 2 || expected.is_empty() {
         return Ok(());
     }
     Ok(merge.expect_rows(expected)?)
 }
 
-fn create(
-    merge: &mut MergeDatabase,
-    relation: &Relation,
-    purpose: Purpose,
-    names_indexes: bool,
-) -> Result<()> {
+fn create(merge: &mut MergeDatabase, relation: &Relation, names_indexes: bool) -> Result<()> {
     let table = &relation.table;
-    match purpose {
-        Purpose::Write => {
-            merge.create(&table.sql)?;
-            for sql in table.indexes.iter().filter_map(|index| index.sql.as_ref()) {
-                merge.create(sql)?;
-            }
-        }
-        Purpose::Read | Purpose::ReadLoaded => {
-            merge.create_relation(&relation.gathered())?;
-            for index in table.indexes.iter().filter(|index| names_indexes && index.sql.is_some()) {
-                merge.create_index(table.definition(), index)?;
-            }
-        }
+    merge.create_relation(&relation.gathered())?;
+    for index in table.indexes.iter().filter(|index| names_indexes && index.sql.is_some()) {
+        merge.create_index(table.definition(), index)?;
     }
     Ok(())
 }

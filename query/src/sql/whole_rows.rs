@@ -4,7 +4,7 @@
 
 use common::protocol::{Statement, StatementResult, WorkItem};
 use common::{Error, Result};
-use sqlite::MergeDatabase;
+use sqlite::{ForeignKeys, TrialDatabase};
 
 use super::gather::budget;
 use super::images;
@@ -20,7 +20,7 @@ pub(super) async fn insert(
     access: &impl PartitionAccess,
     table: &Table,
     work: Vec<(usize, WorkItem)>,
-    allocated: Option<(String, i64, u64)>,
+    allocated: Vec<(String, i64, u64)>,
 ) -> Result<Pending> {
     let made = make(planner, access, table, work).await;
     match made {
@@ -31,7 +31,7 @@ pub(super) async fn insert(
             ..Pending::default()
         }),
         Err(error) => {
-            if let Some((table, first, count)) = allocated {
+            for (table, first, count) in allocated {
                 access.release_rowids(&table, first, count).await;
             }
             Err(error)
@@ -58,16 +58,21 @@ async fn make(
     let uniques: Vec<String> = table.indexes.iter().filter_map(|index| index.sql.clone()).collect();
     let made = access
         .compute(move || {
-            let mut merge = MergeDatabase::new(&workspace)?;
-            merge.create(&ddl)?;
+            let mut database = TrialDatabase::new(&workspace)?;
+            database.create(&ddl)?;
             for sql in &uniques {
-                merge.create(sql)?;
+                database.create(sql)?;
             }
-            merge.write(&statements, &budget(u32::MAX, &|| watch.is_over()))
+            // Tables with foreign keys that matter are computed with their relations.
+            let interrupted = || watch.is_over();
+            let budget = budget(u32::MAX, &interrupted);
+            let trial = database.attempt(&statements, ForeignKeys::Ignored, &budget)?;
+            Ok((trial.outcome?, trial.effects))
         })
         .await;
     waiting.answered();
-    let (results, effects) = made.map_err(|failure| Error { statement: None, ..Error::from(failure) })?;
+    let (results, effects) =
+        made.map_err(|failure: sqlite::Failure| Error { statement: None, ..Error::from(failure) })?;
     let routed = images::route(planner, effects)?;
     let result = combined(Combine::default(), results, u32::MAX);
     Ok((result, routed.images.into_work().collect()))

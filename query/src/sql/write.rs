@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::protocol::{Statement, StatementResult, WorkItem};
+use common::protocol::{Proof, Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
 use common::{Error, ErrorCode, Outcome, Result, Value};
 
+use super::computed::{self, Part};
 use super::images::Place;
-use super::{Limits, index_build, insert, write_back};
+use super::{Limits, index_build, insert};
 use crate::Planner;
 use crate::access::PartitionAccess;
-use crate::plan::{Action, Planned};
+use crate::plan::{Action, Footprint, Planned};
 use crate::table::Table;
 
 /// One statement's work, ready to be sent.
@@ -19,10 +20,12 @@ use crate::table::Table;
 pub(crate) struct Pending {
     /// By bucket, in order.
     pub(crate) work: Vec<(usize, WorkItem)>,
+    /// Proofs of what it was computed from, by bucket.
+    pub(crate) proofs: Vec<(usize, Proof)>,
     /// How the answer is made.
     pub(crate) combine: Combine,
     /// Rowids that were allocated for it: table, first, count.
-    pub(crate) allocated: Option<(String, i64, u64)>,
+    pub(crate) allocated: Vec<(String, i64, u64)>,
     /// Whether it was computed from rows that another request may have changed since.
     pub(crate) computed: bool,
     /// Whether a unique violation may be a conflict that its text deals with, once it sees the row.
@@ -113,11 +116,26 @@ pub(crate) async fn prepare(
             Some(buckets) => {
                 Ok(Pending { copies: change.target.reference, ..Pending::everywhere(&buckets, statement) })
             }
-            None => write_back::prepare(planner, access, change, values, statement, limits).await,
+            None => compute(planner, access, &change.footprint, values, statement, limits).await,
         },
+        Action::Compute(footprint) => compute(planner, access, footprint, values, statement, limits).await,
         Action::Insert(insert) => insert::prepare(planner, access, planned, insert, values).await,
         _ => Err(Error::internal("a statement that is no write was sent as one")),
     }
+}
+
+async fn compute(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    footprint: &Footprint,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<Pending> {
+    let part = Part { statement: statement.clone(), footprint: footprint.clone(), values: values.to_vec() };
+    let (mut results, pending) = computed::prepare(planner, access, vec![part], limits).await?;
+    let result = results.pop().unwrap_or_default();
+    Ok(Pending { combine: Combine::Known(Box::new(result)), ..pending })
 }
 
 /// Sends the work of some statements as one write; answers one result per statement.
@@ -131,9 +149,13 @@ pub(crate) async fn send(
     let mut buckets: BTreeMap<usize, (Vec<WorkItem>, Vec<Owner>)> = BTreeMap::new();
     let mut rest = Vec::with_capacity(pendings.len());
     let mut unentered = Vec::new();
-    for (index, pending) in pendings.into_iter().enumerate() {
+    let changes_rows = pendings.iter().any(|pending| !pending.work.is_empty());
+    for (index, mut pending) in pendings.into_iter().enumerate() {
         let first = pending.work.first().map(|(bucket, _)| *bucket);
-        for (bucket, item) in pending.work {
+        // Proofs come before all work, which they must not see. What changes nothing needs none.
+        let proofs = std::mem::take(&mut pending.proofs).into_iter().filter(|_| changes_rows);
+        let work = proofs.map(|(bucket, proof)| (bucket, WorkItem::Proof(proof))).chain(pending.work);
+        for (bucket, item) in work {
             let (items, owners) = buckets.entry(bucket).or_default();
             let is_copy = pending.copies && Some(bucket) != first;
             let counts = matches!(item, WorkItem::Statement(_)) && !is_copy;
@@ -153,8 +175,7 @@ pub(crate) async fn send(
         match access.write(work, max_rows).await {
             Ok(answers) => answers,
             Err(error) => {
-                let allocated: Vec<_> =
-                    rest.iter().filter_map(|(_, allocated, _)| allocated.clone()).collect();
+                let allocated: Vec<_> = rest.iter().flat_map(|(_, allocated, _)| allocated.clone()).collect();
                 let computed = rest.iter().any(|(_, _, (computed, _))| *computed);
                 let meets_rows = rest.iter().any(|(_, _, (_, meets_rows))| *meets_rows);
                 let refusal =
@@ -183,7 +204,7 @@ pub(crate) async fn send(
             Combine::Sum { rowids, .. } => rowids.len() as u64 == count,
             Combine::Known(_) => false,
         };
-        if let Some(allocated) = allocated.filter(|(.., count)| all_allocated(*count)) {
+        for allocated in allocated.into_iter().filter(|(.., count)| all_allocated(*count)) {
             release_unused(access, allocated, &parts).await;
         }
         results.push(combined(combine, parts, max_rows));

@@ -118,7 +118,7 @@ impl Machine {
         let start = (turn.clock_us)();
         let alone = first.alone;
         let (mut ran, mut held, mut overran) = (Vec::new(), Vec::new(), Vec::new());
-        self.store.begin()?;
+        self.store.begin(&self.state)?;
         let mut next = Some(first);
         while let Some(mut queued) = next.take() {
             let Job::Write(write) = &queued.pending.job else { unreachable!("only writes share a batch") };
@@ -232,7 +232,7 @@ impl Machine {
         deadline_ms: u64,
         turn: &Turn<'_>,
     ) -> Result<(Result<Reply, Error>, common::entry::Effects), Fault> {
-        self.store.begin()?;
+        self.store.begin(&self.state)?;
         let ran = self.run_request(write, true, deadline_ms, turn)?;
         let effects = self.store.take_effects();
         self.store.rollback()?;

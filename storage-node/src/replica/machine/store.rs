@@ -107,8 +107,10 @@ impl Store {
         self.planted_bug = Some(bug);
     }
 
-    /// Opens the executor's transaction.
-    pub(super) fn begin(&mut self) -> Result<(), Fault> {
+    /// Opens the executor's transaction. Foreign keys are checked where the partition owns every row.
+    pub(super) fn begin(&mut self, state: &SystemState) -> Result<(), Fault> {
+        let owns_all = state.ownership.as_ref().is_none_or(|ownership| ownership.range.is_everything());
+        self.executor.enforce_foreign_keys(owns_all)?;
         Ok(self.executor.begin()?)
     }
 

@@ -1,0 +1,97 @@
+//! What a statement touches if it is computed at the coordinator.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::Value;
+use common::catalog::Database;
+
+use super::{PlanNode, Source, describe};
+use crate::shadow::Checked;
+use crate::table::Table;
+
+/// How a table is found by its name.
+pub(crate) type Find<'a> = dyn Fn(&str) -> Option<Arc<Table>> + 'a;
+
+/// The tables of a statement, and what of their rows must be known before it can be computed. Rows that a
+/// constraint or a foreign key is about are looked up once it is known which they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Footprint {
+    /// Tables whose rows are looked through.
+    pub(crate) scans: Vec<Source>,
+    /// All tables, those that foreign keys and triggers lead to included.
+    pub(crate) tables: Vec<Arc<Table>>,
+    /// Names of those that may change.
+    pub(crate) writes: BTreeSet<String>,
+    /// Names of those that rows may be inserted into.
+    pub(crate) inserts: BTreeSet<String>,
+    /// Whether rows that are there already decide what becomes of a row that violates a constraint (OR
+    /// REPLACE, OR IGNORE, UPSERT); otherwise the statement fails, for which they need not be known.
+    pub(crate) meets_rows: bool,
+    /// Whether foreign keys are checked or act.
+    pub(crate) checks_foreign_keys: bool,
+}
+
+impl Footprint {
+    /// Of a statement that changes rows. `narrowed` says of some tables what part of their rows the
+    /// statement itself needs.
+    pub(crate) fn of_write(
+        checked: &Checked,
+        narrowed: Vec<Source>,
+        meets_rows: bool,
+        find: &Find<'_>,
+    ) -> Footprint {
+        let scanned_inside = &checked.consequences.scans_inside;
+        let mut scans: Vec<Source> =
+            narrowed.into_iter().filter(|source| !scanned_inside.contains(&source.table.name)).collect();
+        for name in &checked.consequences.scans {
+            let known = scans.iter().any(|source| source.table.name == *name);
+            let used = |table: &Arc<Table>| match checked.tables.get(name) {
+                Some(usage) if !checked.writes.contains(name) => usage.positions(table),
+                _ => table.stored().collect(),
+            };
+            scans.extend(
+                find(name)
+                    .filter(|_| !known)
+                    .map(|table| Source { columns: used(&table), ..Source::whole(&table) }),
+            );
+        }
+        let names = checked.tables.keys().chain(&checked.mentions);
+        let tables: Vec<Arc<Table>> = names.filter_map(|name| find(name)).collect();
+        let written = |table: &&Arc<Table>| checked.writes.contains(&table.name);
+        let resolves_conflicts = tables.iter().filter(written).any(|table| table.resolves_conflicts);
+        Footprint {
+            scans,
+            writes: checked.writes.clone(),
+            inserts: tables
+                .iter()
+                .map(|table| table.name.clone())
+                .filter(|name| checked.consequences.inserts.contains(name))
+                .collect(),
+            meets_rows: meets_rows || resolves_conflicts || checked.consequences.fires_triggers,
+            checks_foreign_keys: checked.consequences.checks_foreign_keys,
+            tables,
+        }
+    }
+
+    /// Of a statement that reads what is gathered from `sources`.
+    pub(crate) fn of_read(sources: &[Source]) -> Footprint {
+        Footprint {
+            scans: sources.to_vec(),
+            tables: sources.iter().map(|source| Arc::clone(&source.table)).collect(),
+            ..Footprint::default()
+        }
+    }
+
+    pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
+        let mut node = describe::gather("COMPUTE", &self.scans, database, params);
+        if self.meets_rows {
+            node = node
+                .over([PlanNode::new("LOOK UP", "rows that its rows are in conflict with, by their keys")]);
+        }
+        if self.checks_foreign_keys {
+            node = node.over([PlanNode::new("LOOK UP", "parents and children of its rows, by their keys")]);
+        }
+        node
+    }
+}

@@ -1,0 +1,255 @@
+//! The database in which a coordinator computes writes that no partition can decide alone: the tables as the
+//! client declared them, with triggers, foreign keys and unique indexes, over those of their rows that matter.
+//!
+//! Statements are tried and undone. What they changed says which rows matter that are not here yet (the
+//! children of a row that goes, say); they are added, and the statements tried again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use common::entry::Effects;
+use common::names::quote_identifier;
+use common::protocol::{Statement, StatementResult};
+use common::row::RowBlock;
+use common::value::Affinity;
+use common::{Error, Value};
+use rusqlite::config::DbConfig;
+
+use crate::authorizer::Role;
+use crate::binding::Bound;
+use crate::budget::Budget;
+use crate::capture::Capture;
+use crate::connection::{Connection, ours};
+use crate::error::Result;
+use crate::executor::{answer_captured, check_deferred_violations};
+use crate::layout::Layouts;
+use crate::merge::{Gathered, relation_ddl};
+use crate::recipe;
+use crate::schema::{Column, Generated, Table};
+use crate::spill::SpillVfs;
+use crate::workspace::{Share, Workspace};
+
+/// An integer that no row has.
+const UNUSED_INTEGER: i64 = i64::MIN + 1_000_003;
+
+/// When a missing parent row is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignKeys {
+    /// Never, and they do not act either.
+    Ignored,
+    /// Never: it may only not be here yet.
+    Unchecked,
+    /// As declared: at the end of the statement or of all statements.
+    Checked,
+}
+
+/// What became of statements that were tried.
+#[derive(Debug)]
+pub struct Trial {
+    /// Their answers, or the error of one of them, with its number.
+    pub outcome: Result<Vec<StatementResult>>,
+    /// The rows that they changed, old rows included; after an error those that they had changed before it.
+    pub effects: Effects,
+}
+
+/// A temporary database in which writes are tried.
+pub struct TrialDatabase {
+    capture: Capture,
+    connection: Connection,
+    share: Arc<Share>,
+    /// After the connection, whose files it opens.
+    _vfs: SpillVfs,
+    /// Rows that stand in for those with the greatest rowids, by table.
+    stand_ins: HashMap<String, i64>,
+}
+
+impl TrialDatabase {
+    /// An empty one within a workspace's limits.
+    pub fn new(workspace: &Workspace) -> Result<TrialDatabase> {
+        let share = workspace.share();
+        let vfs = SpillVfs::new(Arc::clone(&share));
+        let connection = recipe::temporary(Role::Merge, vfs.name(), share.memory)?;
+        let capture = Capture::install(connection.raw(), true);
+        let database = TrialDatabase { capture, connection, share, _vfs: vfs, stand_ins: HashMap::new() };
+        database.enforce(false)?;
+        Ok(database)
+    }
+
+    /// Runs checked DDL. To be called before rows are added.
+    pub fn create(&mut self, sql: &str) -> Result<()> {
+        Ok(self.connection.raw().execute_batch(sql)?)
+    }
+
+    /// Makes a table that is only read: without constraints, as its other columns are not there.
+    pub fn create_relation(&mut self, gathered: &Gathered<'_>) -> Result<()> {
+        Ok(self.connection.raw().execute_batch(&relation_ddl(gathered))?)
+    }
+
+    /// Adds rows, all stored columns of them. Those that are here already are left out.
+    pub fn add(&mut self, gathered: &Gathered<'_>, rows: &RowBlock) -> Result<()> {
+        let names: Vec<String> = gathered
+            .rowid
+            .then(|| gathered.table.rowid_name.unwrap_or("rowid").to_owned())
+            .into_iter()
+            .chain(
+                gathered.columns.iter().map(|index| quote_identifier(&gathered.table.columns[*index].name)),
+            )
+            .collect();
+        if rows.columns as usize != names.len() {
+            return Err(Error::internal("gathered rows have another number of columns than announced").into());
+        }
+        let added = self.unobserved(|raw| {
+            let mut statement = raw.prepare_cached(&insertion(&gathered.table.name, &names))?;
+            rows.for_each(|row| {
+                for (index, value) in row.iter().enumerate() {
+                    statement.raw_bind_parameter(index + 1, Bound(*value))?;
+                }
+                statement.raw_execute()?;
+                Ok(())
+            })
+        });
+        added.map_err(|failure| self.share.explain(failure, &format!("the rows of {}", gathered.table.name)))
+    }
+
+    /// Makes the next rowid that SQLite generates for a table `next`, although the rows with the greatest
+    /// rowids are not here; `false` if that is not possible. Where AUTOINCREMENT does not keep count, a row
+    /// of no meaning stands in for them, see [`TrialDatabase::stand_in`].
+    pub fn begin_rowids(&mut self, table: &Table, next: i64) -> Result<bool> {
+        self.end_rowids(table)?;
+        let Some(last) = next.checked_sub(1).filter(|last| *last > 0) else { return Ok(true) };
+        if table.autoincrement {
+            self.set_sequence(&table.name, last)?;
+            return Ok(true);
+        }
+        let rowid = table.rowid_name.unwrap_or("rowid");
+        let (names, values) = stand_in(table);
+        let names: Vec<String> = std::iter::once(rowid.to_owned()).chain(names).collect();
+        let stands_in = self.unobserved(|raw| {
+            let mut statement = raw.prepare_cached(&insertion(&table.name, &names))?;
+            statement.raw_bind_parameter(1, last)?;
+            for (index, value) in values.iter().enumerate() {
+                statement.raw_bind_parameter(index + 2, Bound(value.into()))?;
+            }
+            Ok(statement.raw_execute()? == 1)
+        })?;
+        if stands_in {
+            self.stand_ins.insert(table.name.clone(), last);
+            return Ok(true);
+        }
+        // The row itself may be here.
+        let sql =
+            format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {rowid} = ?)", quote_identifier(&table.name));
+        Ok(self.connection.raw().query_row(&sql, [last], |row| row.get(0))?)
+    }
+
+    /// The rowid of the row that stands in for others. A statement that meets it needs the whole table.
+    #[must_use]
+    pub fn stand_in(&self, table: &str) -> Option<i64> {
+        self.stand_ins.get(table).copied()
+    }
+
+    /// Takes the row that stands in for others away.
+    pub fn end_rowids(&mut self, table: &Table) -> Result<()> {
+        let Some(last) = self.stand_ins.remove(&table.name) else { return Ok(()) };
+        let rowid = table.rowid_name.unwrap_or("rowid");
+        let sql = format!("DELETE FROM {} WHERE {rowid} = ?", quote_identifier(&table.name));
+        self.unobserved(|raw| Ok(raw.execute(&sql, [last])?)).map(|_| ())
+    }
+
+    fn set_sequence(&self, table: &str, last: i64) -> Result<()> {
+        let raw = self.connection.raw();
+        raw.prepare_cached(ours!("DELETE FROM sqlite_sequence WHERE name = ?"))?.execute([table])?;
+        raw.prepare_cached(ours!("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"))?
+            .execute((table, last))?;
+        Ok(())
+    }
+
+    /// Runs statements in order as one transaction, and undoes it.
+    pub fn attempt(
+        &mut self,
+        statements: &[Statement],
+        foreign_keys: ForeignKeys,
+        budget: &Budget<'_>,
+    ) -> Result<Trial> {
+        self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
+        self.enforce(foreign_keys != ForeignKeys::Ignored)?;
+        self.connection.run(ours!("BEGIN"))?;
+        if foreign_keys == ForeignKeys::Unchecked {
+            self.connection.run(ours!("PRAGMA defer_foreign_keys=ON"))?;
+        }
+        let outcome = self.run(statements, foreign_keys, budget);
+        let effects = self.capture.take();
+        if !self.connection.raw().is_autocommit() {
+            self.connection.run(ours!("ROLLBACK"))?;
+        }
+        self.capture.take();
+        self.enforce(false)?;
+        Ok(Trial { outcome, effects })
+    }
+
+    fn run(
+        &mut self,
+        statements: &[Statement],
+        foreign_keys: ForeignKeys,
+        budget: &Budget<'_>,
+    ) -> Result<Vec<StatementResult>> {
+        let mut results = Vec::with_capacity(statements.len());
+        for (index, statement) in statements.iter().enumerate() {
+            let result = answer_captured(&self.connection, &mut self.capture, statement, budget);
+            results.push(result.map_err(|failure| failure.at_statement(index))?);
+        }
+        if foreign_keys == ForeignKeys::Checked {
+            check_deferred_violations(self.connection.raw())?;
+        }
+        Ok(results)
+    }
+
+    /// Foreign keys and triggers act only on what the client's statements do.
+    fn enforce(&self, enforced: bool) -> Result<()> {
+        let raw = self.connection.raw();
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, enforced)?;
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, enforced)?;
+        Ok(())
+    }
+
+    /// Changes rows without anybody noticing. They were checked where they are stored, so CHECK is not
+    /// repeated.
+    fn unobserved<T>(&mut self, work: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Result<T> {
+        self.connection.run(ours!("PRAGMA ignore_check_constraints=ON"))?;
+        self.capture.pause(true);
+        self.connection.run(ours!("BEGIN"))?;
+        let done = work(self.connection.raw());
+        self.connection.run(ours!("COMMIT"))?;
+        self.capture.pause(false);
+        self.connection.run(ours!("PRAGMA ignore_check_constraints=OFF"))?;
+        done
+    }
+}
+
+fn insertion(table: &str, names: &[String]) -> String {
+    let marks = vec!["?"; names.len()].join(",");
+    let head = ours!("INSERT OR IGNORE INTO ");
+    format!("{head}{}({}) VALUES ({marks})", quote_identifier(table), names.join(","))
+}
+
+/// Columns and values of a row that violates nothing and equals no other: NULL wherever that is allowed, else
+/// values that nobody uses.
+fn stand_in(table: &Table) -> (Vec<String>, Vec<Value>) {
+    let stored = |position: &usize| {
+        table.columns[*position].generated == Generated::No && table.rowid_alias != Some(*position)
+    };
+    let unused = |column: &Column| match column.affinity {
+        _ if !column.not_null => Value::Null,
+        Affinity::Text => Value::Text("\u{10fffd}\u{10fffd}".to_owned()),
+        Affinity::Blob if !table.strict || column.declared_type.eq_ignore_ascii_case("BLOB") => {
+            Value::Blob(UNUSED_INTEGER.to_le_bytes().to_vec())
+        }
+        Affinity::Real => Value::Real(f64::MIN),
+        Affinity::Integer | Affinity::Numeric | Affinity::Blob => Value::Integer(UNUSED_INTEGER),
+    };
+    (0..table.columns.len())
+        .filter(stored)
+        .map(|position| &table.columns[position])
+        .map(|column| (quote_identifier(&column.name), unused(column)))
+        .unzip()
+}
