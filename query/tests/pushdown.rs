@@ -2,6 +2,7 @@
 
 mod support;
 
+use query::{Rule, Rules};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::Cluster;
@@ -266,4 +267,50 @@ async fn partitions_answer_as_gathering_does() {
     }
     let shown = differences.iter().take(5).cloned().collect::<Vec<_>>().join("\n\n");
     assert!(differences.is_empty(), "{} differences\n{shown}", differences.len());
+}
+
+#[tokio::test]
+async fn each_rule_can_be_turned_off() {
+    let mut cluster = Cluster::hashed(4, None);
+    cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT)").await;
+    let gathered = "MERGE the statement over gathered rows";
+    for (rule, sql, with, without) in [
+        (Rule::Scatter, "SELECT a FROM t WHERE a > 1", "UNION the rows", gathered),
+        (Rule::TopK, "SELECT a FROM t ORDER BY a", "UNION sorted rows", gathered),
+        (Rule::PartialAggregates, "SELECT sum(a) FROM t", "MERGE SELECT c0 FROM", gathered),
+        (
+            Rule::LocalGroups,
+            "SELECT id, sum(a) FROM t GROUP BY id",
+            "UNION sorted groups",
+            "MERGE SELECT c0, c1",
+        ),
+        (Rule::Distinct, "SELECT DISTINCT a FROM t", "MERGE SELECT DISTINCT p0", gathered),
+    ] {
+        cluster.set_rules(Rules::default());
+        assert!(cluster.plan(sql)[0].starts_with(with), "{sql}: {:?}", cluster.plan(sql));
+        cluster.set_rules(Rules::default().without(rule));
+        assert!(cluster.plan(sql)[0].starts_with(without), "{sql}: {:?}", cluster.plan(sql));
+    }
+    cluster.set_rules(Rules::default().without(Rule::Limit));
+    assert!(!cluster.plan("SELECT a FROM t LIMIT 3")[1].contains("LIMIT"));
+}
+
+#[tokio::test]
+async fn partitions_send_no_more_than_is_asked_for() {
+    let mut cluster = Cluster::hashed(4, None);
+    cluster.set_rules(Rules::default());
+    cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b REAL)").await;
+    cluster.ok("INSERT INTO t SELECT value, value % 7, value / 10.0 FROM generate_series(1, 2000)").await;
+    for (sql, rows, most) in [
+        ("SELECT * FROM t LIMIT 3", 3, 12),
+        ("SELECT * FROM t ORDER BY b DESC LIMIT 2 OFFSET 1", 2, 12),
+        ("SELECT count(*), sum(b) FROM t", 1, 4),
+        ("SELECT a, avg(b) FROM t GROUP BY a", 7, 28),
+        ("SELECT DISTINCT a FROM t", 7, 28),
+        ("SELECT count(DISTINCT a) FROM t", 1, 28),
+    ] {
+        *cluster.rows_streamed.lock().unwrap() = 0;
+        assert_eq!(cluster.rows(sql).await.len(), rows, "{sql}");
+        assert!(*cluster.rows_streamed.lock().unwrap() <= most, "{sql}");
+    }
 }

@@ -13,20 +13,14 @@ pub enum Rule {
     Scatter,
     /// Partitions stop once they have sent as many rows as a LIMIT asks for.
     Limit,
-    /// ORDER BY with LIMIT: each partition sends its first rows alone.
+    /// ORDER BY: each partition sorts its rows, and with LIMIT sends the first alone.
     TopK,
     /// Aggregates are computed per partition and merged.
     PartialAggregates,
     /// Groups that lie in one partition each are computed there, whatever they are made of.
     LocalGroups,
-    /// DISTINCT and sets: partitions send each row once.
+    /// DISTINCT: partitions send each row once.
     Distinct,
-    /// The branches of a compound SELECT are each answered by these rules.
-    Compound,
-    /// Windows that lie in one partition each are computed there.
-    LocalWindows,
-    /// The query of a view, of WITH or of FROM is answered by these rules.
-    Subqueries,
     /// Joins of rows that lie in one partition run there.
     CoLocatedJoins,
     /// The rows of a small table are sent to where they are joined.
@@ -39,16 +33,13 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 13] = [
+    pub const ALL: [Rule; 10] = [
         Rule::Scatter,
         Rule::Limit,
         Rule::TopK,
         Rule::PartialAggregates,
         Rule::LocalGroups,
         Rule::Distinct,
-        Rule::Compound,
-        Rule::LocalWindows,
-        Rule::Subqueries,
         Rule::CoLocatedJoins,
         Rule::Broadcast,
         Rule::KeyShipping,
@@ -65,9 +56,6 @@ impl Rule {
             Rule::PartialAggregates => "partial-aggregates",
             Rule::LocalGroups => "local-groups",
             Rule::Distinct => "distinct",
-            Rule::Compound => "compound",
-            Rule::LocalWindows => "local-windows",
-            Rule::Subqueries => "subqueries",
             Rule::CoLocatedJoins => "co-located-joins",
             Rule::Broadcast => "broadcast",
             Rule::KeyShipping => "key-shipping",

@@ -47,7 +47,14 @@ impl Fragment {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut sql = format!("SELECT {} FROM {}", list(&self.columns), self.from);
+        // Groups of which nothing is computed are distinct rows, which SQLite finds without sorting.
+        let same = |one: &[Expr], other: &[Expr]| one.iter().all(|expression| other.contains(expression));
+        let distinct = self.having.is_none()
+            && !self.groups.is_empty()
+            && same(&self.columns, &self.groups)
+            && same(&self.groups, &self.columns);
+        let word = if distinct { "DISTINCT " } else { "" };
+        let mut sql = format!("SELECT {word}{} FROM {}", list(&self.columns), self.from);
         if self.in_row_order && self.has_indexes {
             sql.push_str(" NOT INDEXED");
         }
@@ -55,7 +62,7 @@ impl Fragment {
         if let Some(condition) = &self.condition {
             let _ = write!(sql, " WHERE {condition}");
         }
-        if !self.groups.is_empty() {
+        if !self.groups.is_empty() && !distinct {
             let _ = write!(sql, " GROUP BY {}", list(&self.groups));
         }
         if let Some(having) = &self.having {

@@ -236,17 +236,19 @@ impl Parts {
                 Ok(Term { expression: Expr::Id(ast::Name::from_string(name)), ..term.clone() })
             })
             .collect::<Result<Vec<Term>, Why>>()?;
-        let first = call("min", row);
-        fragment.columns = std::iter::once(first.clone())
-            .chain(columns.parts.iter().map(|(expression, ..)| expression.clone()))
-            .collect();
-        fragment.order = one.order.iter().cloned().chain([plain(first.clone())]).collect();
+        // Rows that are sorted by all that they show need no other order.
+        let sorted = |output: &Expr| one.order.iter().any(|term| term.expression == *output);
+        let is_sorted = fragment.groups.iter().all(|group| sorted(group) && !is_ambiguous(group, &one.table));
+        let row = (!is_sorted || one.table.without_rowid).then(|| call("min", row));
+        let values = columns.parts.iter().map(|(expression, ..)| expression.clone());
+        fragment.columns = row.iter().cloned().chain(values).collect();
+        fragment.order = one.order.iter().cloned().chain(row.clone().map(plain)).collect();
         let mut merge = format!("SELECT DISTINCT {} FROM {PARTS}", outputs.join(", "));
         finish(&mut merge, &order, one.limit.as_ref());
         Ok(Parts {
             first_are_enough: one.order.iter().all(|term| one.outputs.contains(&term.expression)),
             merge_parameters: limit_parameters(one),
-            row: Some(first),
+            row,
             fragment,
             columns,
             merge,
@@ -267,7 +269,10 @@ impl Parts {
             return Err("it may matter in which order joined rows are visited");
         }
         let told_apart = told_apart(&aggregates, representative.is_extreme)?;
-        if !representative.matters && told_apart.is_none() && !table.without_rowid {
+        // How many values are distinct does not depend on the order in which they are met.
+        let only_counted = |call: &Call<'_>| !call.distinct || call.aggregate == Aggregate::Count;
+        let counted = told_apart.is_none() || aggregates.iter().all(|(_, call)| only_counted(call));
+        if !representative.matters && counted && !table.without_rowid {
             representative.row = None;
         }
 
