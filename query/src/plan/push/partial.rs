@@ -238,7 +238,8 @@ impl Parts {
             .collect::<Result<Vec<Term>, Why>>()?;
         // Rows that are sorted by all that they show need no other order.
         let sorted = |output: &Expr| one.order.iter().any(|term| term.expression == *output);
-        let is_sorted = fragment.groups.iter().all(|group| sorted(group) && !is_ambiguous(group, &one.table));
+        let is_sorted = one.order.iter().all(|term| one.outputs.contains(&term.expression))
+            && fragment.groups.iter().all(|group| sorted(group) && !is_ambiguous(group, &one.table));
         let row = (!is_sorted || one.table.without_rowid).then(|| call("min", row));
         let values = columns.parts.iter().map(|(expression, ..)| expression.clone());
         fragment.columns = row.iter().cloned().chain(values).collect();
