@@ -149,6 +149,14 @@ pub(super) fn column(expression: &Expr, table: &Table) -> Option<Option<usize>> 
     }
 }
 
+/// How a column converts what it is compared with.
+pub(super) fn affinity(position: usize, table: &Table) -> Affinity {
+    let column = &table.columns[position];
+    // In a strict table ANY converts nothing.
+    let is_any = table.strict && column.declared_type.eq_ignore_ascii_case("ANY");
+    if is_any { Affinity::Blob } else { column.affinity }
+}
+
 /// The collation under which an expression is compared, where there is no doubt.
 pub(super) fn collation(expression: &Expr, table: &Table) -> Option<Collation> {
     if let Some(column) = column(expression, table) {
@@ -177,8 +185,8 @@ pub(super) fn is_ambiguous(expression: &Expr, table: &Table) -> bool {
     match column(expression, table) {
         Some(None) => false,
         Some(Some(position)) => {
-            let column = &table.columns[position];
-            column.affinity == Affinity::Blob || column.known_collation() != Some(Collation::Binary)
+            affinity(position, table) == Affinity::Blob
+                || table.columns[position].known_collation() != Some(Collation::Binary)
         }
         None => {
             let known = is_integer(expression, table) || is_text(expression);

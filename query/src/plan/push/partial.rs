@@ -14,7 +14,7 @@ use common::protocol::{Params, Statement};
 use sqlite::schema::Table as Definition;
 
 use super::Why;
-use super::expression::{Call, calls, collation, column, is_ambiguous, is_constant, parameters};
+use super::expression::{Call, affinity, calls, collation, column, is_ambiguous, is_constant, parameters};
 use super::fragment::{Fragment, list, row_order, terms};
 use super::one_table::{Limit, OneTable, Term};
 use super::ordered::integer;
@@ -167,7 +167,7 @@ impl Columns {
     /// A column whose value is that of an expression on the row that stands for the part.
     fn row_value(&mut self, expression: &Expr, table: &Table) -> Result<String, Why> {
         let declared = match column(expression, table) {
-            Some(Some(position)) => table.columns[position].affinity.declared_type(),
+            Some(Some(position)) => affinity(position, table).declared_type(),
             Some(None) => "INTEGER",
             None => "",
         };
@@ -189,7 +189,8 @@ impl Columns {
         if table.without_rowid {
             let key = &table.columns[table.primary_key[0]];
             let collation = key.known_collation().unwrap_or_default();
-            let key = ("row".to_owned(), key.affinity.declared_type(), collation);
+            let key_type = affinity(table.primary_key[0], table).declared_type();
+            let key = ("row".to_owned(), key_type, collation);
             return Definition::keyed(PARTS, std::iter::once(key).chain(columns));
         }
         Definition::plain(PARTS, columns)
