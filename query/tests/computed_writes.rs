@@ -81,6 +81,20 @@ async fn foreign_keys_act_over_partitions() {
 }
 
 #[tokio::test]
+async fn a_foreign_key_that_is_set_to_what_it_was_finds_its_parent() {
+    let (one, many) = both(&[
+        "CREATE TABLE parent (id INTEGER PRIMARY KEY, name TEXT)",
+        "CREATE TABLE child (id INTEGER PRIMARY KEY, p INT NOT NULL REFERENCES parent, n INT)",
+        "INSERT INTO parent VALUES (1, 'a'), (2, 'b')",
+        "INSERT INTO child VALUES (1, 1, 0), (2, 2, 0)",
+    ])
+    .await;
+    for sql in ["UPDATE child SET p = 1, n = 5 WHERE id = 1", "UPDATE child SET p = p, n = n + 1"] {
+        same(&one, &many, sql, &["parent", "child"]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_row_with_a_parent_costs_one_read() {
     let many = Cluster::hashed(4, None);
     many.ok("CREATE TABLE p (id INTEGER PRIMARY KEY)").await;

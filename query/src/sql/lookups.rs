@@ -119,7 +119,7 @@ impl Finder<'_> {
         }
         if self.footprint.checks_foreign_keys {
             if let Some(new) = &new {
-                self.parents(table, old.as_ref(), new, lookups, known);
+                self.parents(table, new, lookups, known);
             }
             if let Some(old) = &old {
                 self.children(table, old, new.as_ref(), lookups, known);
@@ -153,14 +153,7 @@ impl Finder<'_> {
         matches!(key, [Value::Integer(rowid)] if *rowid >= self.generated)
     }
 
-    fn parents(
-        &self,
-        table: &Table,
-        old: Option<&Image>,
-        new: &Image,
-        lookups: &mut Lookups,
-        known: &mut Known,
-    ) {
+    fn parents(&self, table: &Table, new: &Image, lookups: &mut Lookups, known: &mut Known) {
         for foreign_key in &table.foreign_keys {
             let Some(parent) = self.planner.table(&foreign_key.parent) else { continue };
             let columns = parent_columns(&parent, foreign_key);
@@ -169,9 +162,7 @@ impl Finder<'_> {
                 lookups.add_whole(&parent.name, known);
                 continue;
             };
-            if old.and_then(values).as_ref() == Some(&key) {
-                continue;
-            }
+            // A key that an UPDATE sets to what it was is checked as well.
             let rowid = (parent.rowid_alias.is_some() && columns.first().copied() == parent.rowid_alias)
                 .then(|| Affinity::Integer.apply(&key[0]))
                 .flatten()
