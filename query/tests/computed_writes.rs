@@ -143,7 +143,8 @@ async fn sums_of_each_other(ignores_proofs: bool) -> Value {
         many.sql("INSERT INTO b (id, n) SELECT 100, sum(n) FROM a"),
         many.sql("INSERT INTO a (id, n) SELECT 100, sum(n) FROM b"),
     );
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     let sum = "SELECT (SELECT n FROM a WHERE id = 100) + (SELECT n FROM b WHERE id = 100)";
     many.rows(sum).await.remove(0).remove(0)
 }

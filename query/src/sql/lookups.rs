@@ -333,16 +333,19 @@ enum Home<'t> {
     Anywhere,
 }
 
+/// Values of the columns that rows are looked up by, one list a row.
+type Keys = Vec<Vec<Value>>;
+
 async fn by_keys(
     planner: &Planner,
     access: &impl PartitionAccess,
     table: &Arc<Table>,
     by: &By,
-    keys: Vec<Vec<Value>>,
+    keys: Keys,
     known: &mut Known,
 ) -> Result<Vec<Fragment>> {
-    let mut by_bucket: BTreeMap<usize, Vec<Vec<Value>>> = BTreeMap::new();
-    let mut by_entry: BTreeMap<(usize, &str), (&GlobalIndex, Vec<Vec<Value>>)> = BTreeMap::new();
+    let mut by_bucket: BTreeMap<usize, Keys> = BTreeMap::new();
+    let mut by_entry: BTreeMap<(usize, &str), (&GlobalIndex, Keys)> = BTreeMap::new();
     for key in keys {
         match home(planner, table, by, &key) {
             Home::Bucket(bucket) => by_bucket.entry(bucket).or_default().push(key),
@@ -356,7 +359,7 @@ async fn by_keys(
             }
         }
     }
-    let mut rowids: BTreeMap<usize, Vec<Vec<Value>>> = BTreeMap::new();
+    let mut rowids: BTreeMap<usize, Keys> = BTreeMap::new();
     for ((bucket, _), (index, keys)) in by_entry {
         for keys in keys.chunks(KEYS_PER_STATEMENT) {
             let names: Vec<String> = index.columns.iter().map(|name| quote_identifier(name)).collect();
