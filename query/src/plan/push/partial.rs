@@ -224,6 +224,7 @@ impl Parts {
         if fragment.groups.is_empty() {
             return Err("all results are constants");
         }
+        fragment.in_row_order = shows_first_met(&fragment.groups, one);
         // SQLite may sort before it tells rows apart, and then another of equal rows is the first.
         let sorts_first = !one.order.is_empty() && one.order.len() == one.outputs.len();
         if sorts_first && one.outputs.iter().any(|output| is_ambiguous(output, &one.table)) {
@@ -295,6 +296,7 @@ impl Parts {
                 fragment.groups.push(value.clone());
             }
         }
+        fragment.in_row_order |= representative.row.is_some() && shows_first_met(&fragment.groups, one);
         if fragment.groups.is_empty() && representative.row.is_some() {
             // A partition without rows would answer a part that no row stands for.
             fragment.having = Some(Expr::Binary(
@@ -336,6 +338,12 @@ impl Parts {
             merge,
         })
     }
+}
+
+/// Whether a term of GROUP BY shows the row that a partition meets first, whatever row stands for the part: SQLite
+/// does so with terms that are no plain columns.
+fn shows_first_met(groups: &[Expr], one: &OneTable) -> bool {
+    groups.iter().any(|group| column(group, &one.table).is_none() && is_ambiguous(group, &one.table))
 }
 
 /// The row that stands for a part.
