@@ -7,7 +7,6 @@ use crate::answer::Refusal;
 const NOT_SUPPORTED: &[&str] = &[
     // Files of one node have programs, statistics and virtual tables of their own.
     "EXPLAIN shows one file's program",
-    "ANALYZE and REINDEX are not supported",
     "virtual tables are not supported",
     // The schema is the catalog's.
     "the schema cannot be read together with tables",
@@ -27,15 +26,21 @@ const NOT_SUPPORTED: &[&str] = &[
     "uniqueness without the partition key does not work in a WITHOUT ROWID table",
     " in several column groups",
     "it lies in a column group of its own",
-    "triggers are not supported",
 ];
+
+/// The answer once a table has the greatest rowid there is: no other one is drawn by chance.
+const ROWIDS_EXHAUSTED: &str = "database or disk is full";
 
 /// Whether a refusal is on the list. What is forbidden (ATTACH, PRAGMA, transactions in SQL, the system's own
 /// tables) is not a matter of partitions.
 #[must_use]
 pub fn is_documented(refusal: &Refusal) -> bool {
     let listed = || NOT_SUPPORTED.iter().any(|text| refusal.message.contains(text));
-    refusal.code == "sql_forbidden" || (refusal.code == "not_supported" && listed())
+    match refusal.code.as_str() {
+        "sql_forbidden" => true,
+        "sql_error" => refusal.message == ROWIDS_EXHAUSTED,
+        code => code == "not_supported" && listed(),
+    }
 }
 
 #[cfg(test)]
@@ -45,8 +50,8 @@ mod tests {
     #[test]
     fn what_is_not_listed_is_a_difference() {
         let refusal = |code: &str, message: &str| Refusal { code: code.into(), message: message.into() };
-        assert!(is_documented(&refusal("not_supported", "triggers are not supported")));
+        assert!(is_documented(&refusal("not_supported", "virtual tables are not supported")));
         assert!(!is_documented(&refusal("not_supported", "this form of the statement is not understood")));
-        assert!(!is_documented(&refusal("sql_error", "triggers are not supported")));
+        assert!(!is_documented(&refusal("sql_error", "virtual tables are not supported")));
     }
 }

@@ -321,6 +321,10 @@ async fn statistics_are_gathered_by_every_partition() {
     cluster.ok("ANALYZE").await;
     cluster.ok("ANALYZE people").await;
     assert_eq!(cluster.error("ANALYZE nowhere").await.message, "no such table: nowhere");
+    cluster.ok("REINDEX").await;
+    cluster.ok("REINDEX people").await;
+    let nothing = cluster.error("REINDEX nowhere").await.message;
+    assert_eq!(nothing, "unable to identify the object to be reindexed");
     for bucket in 0..4 {
         let sql = "SELECT stat FROM sqlite_stat1 WHERE idx = 'by_age'".to_owned();
         let statement = Statement { sql, params: Params::None };

@@ -160,11 +160,12 @@ fn check_builds(before: &Database, all: &mut Definition) -> Result<()> {
     }
 }
 
-/// ANALYZE, which changes no object: every partition gathers statistics of its own rows, for its own plans.
-fn analysis(database: &Database, sql: &str) -> Definition {
+/// ANALYZE or REINDEX, which change no object: every partition gathers statistics of its own rows, for its own
+/// plans, or makes its own indexes anew.
+fn upkeep(database: &Database, sql: &str, everything: &str) -> Definition {
     let groups = database.column_groups.len();
     // What it names need not lie in every column group.
-    let text = if groups == 1 { sql } else { "ANALYZE" }.to_owned();
+    let text = if groups == 1 { sql } else { everything }.to_owned();
     let schema = Schema { version: database.schema.version + 1, ..database.schema.clone() };
     let group_statements = vec![vec![text.clone()]; groups - 1];
     Definition {
@@ -185,9 +186,14 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
             "write it in a simpler form",
         ));
     };
-    if let Stmt::Analyze { .. } = statement {
+    let everything = match statement {
+        Stmt::Analyze { .. } => Some("ANALYZE"),
+        Stmt::Reindex { .. } => Some("REINDEX"),
+        _ => None,
+    };
+    if let Some(everything) = everything {
         Shadow::new(&database.schema)?.check(sql)?;
-        return Ok(Some(analysis(database, sql)));
+        return Ok(Some(upkeep(database, sql, everything)));
     }
     let kind = Kind::of(&statement)?;
     let shadow = Shadow::new(&database.schema)?;
@@ -265,12 +271,6 @@ impl Kind {
             | Stmt::DropTable { .. }
             | Stmt::DropIndex { .. }
             | Stmt::DropView { .. } => Kind::Other,
-            Stmt::Reindex { .. } => {
-                return Err(Error::not_supported(
-                    "REINDEX is not supported",
-                    "leave it out; a partition that finds its indexes damaged is made anew from another replica",
-                ));
-            }
             _ => return Err(Error::not_supported("this statement is not supported", "leave it out")),
         })
     }

@@ -376,6 +376,7 @@ impl PartitionAccess for Session<'_> {
     }
 
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
+        let full = || Error::new(ErrorCode::SqlError, "database or disk is full");
         let mut rowids = self.cluster.rowids.lock().unwrap();
         let entry = rowids.entry(table.to_owned()).or_insert((1, false));
         if entry.1 || self.cluster.reuses_rowids {
@@ -385,7 +386,7 @@ impl PartitionAccess for Session<'_> {
                 let statement = Statement { sql: sql.clone(), params: Params::None };
                 let found = self.read_now(bucket, &statement, 1)?.rows.to_values().unwrap();
                 if let Value::Integer(greatest) = found[0][0] {
-                    let after = greatest.checked_add(1).ok_or_else(|| Error::internal("full"))?;
+                    let after = greatest.checked_add(1).ok_or_else(full)?;
                     next = next.max(Some(after));
                 }
             }
@@ -394,7 +395,6 @@ impl PartitionAccess for Session<'_> {
             entry.1 = false;
         }
         let first = entry.0;
-        let full = || Error::new(ErrorCode::SqlError, "database or disk is full");
         entry.0 = first.checked_add(i64::try_from(count).unwrap()).ok_or_else(full)?;
         Ok(first)
     }
