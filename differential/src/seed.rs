@@ -1,4 +1,5 @@
-//! The seed of a run: a fresh one that is printed, or the one that is asked for, to see the same run again.
+//! The seed of a run: by default the same everywhere, so that a change is judged by what it does; else the one
+//! that is asked for, or a fresh one to look for differences that nobody has seen.
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -13,10 +14,16 @@ pub fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-/// `POLYLITE_SEED`, or a fresh seed; it is printed as it would have to be set.
+/// The seed where none is asked for.
+const USUAL: u64 = 1_000;
+
+/// `POLYLITE_SEED`: a number, or `fresh`; it is printed as it would have to be set.
 #[must_use]
 pub fn chosen() -> u64 {
-    let seed = setting("POLYLITE_SEED").unwrap_or_else(|| SmallRng::from_os_rng().random());
+    let seed = match std::env::var("POLYLITE_SEED") {
+        Ok(word) if word == "fresh" => SmallRng::from_os_rng().random(),
+        _ => setting("POLYLITE_SEED").unwrap_or(USUAL),
+    };
     println!("POLYLITE_SEED={seed}");
     seed
 }

@@ -1,6 +1,6 @@
 //! Random schemas and statements over them answer on several partitions as on one file.
 //!
-//! `POLYLITE_STATEMENTS=<count>` runs that many; `POLYLITE_SEED=<seed>` begins at a seed.
+//! `POLYLITE_STATEMENTS=<count>` runs that many; `POLYLITE_SEED=<seed>` begins at a seed, `fresh` at a new one.
 
 mod support;
 

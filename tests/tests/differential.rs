@@ -1,8 +1,8 @@
 //! Clusters of separate processes answer over HTTP as one SQLite file does: values with their types, names,
 //! counts, and errors with code and text; with rows divided, with columns divided, and with both.
 //!
-//! A fresh seed, which is printed, picks at least two percent of each of SQLite's logic tests, and random
-//! statements. `POLYLITE_SEED=<seed>` runs the same again; `POLYLITE_SQLLOGICTEST=full` runs all of the logic
+//! A seed, which is printed, picks at least two percent of each of SQLite's logic tests, and random
+//! statements. `POLYLITE_SEED=<seed>` sets it, `fresh` draws it; `POLYLITE_SQLLOGICTEST=full` runs all of the logic
 //! tests, `POLYLITE_STATEMENTS=<count>` that many random statements. The logic tests lie in
 //! `../shared/data/sqllogictest` beside the checkout; without them those that the project ships are run.
 
