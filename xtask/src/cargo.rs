@@ -16,6 +16,14 @@ impl Call {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.current_dir(root).args(arguments.split_whitespace()).stdin(Stdio::null());
+        // What cargo tells these tasks about themselves would have it build some dependencies anew, each time that
+        // it is called in another way.
+        for (name, _) in std::env::vars_os() {
+            let about_the_tasks = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+            if about_the_tasks.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+                command.env_remove(name);
+            }
+        }
         Call { command, shown: format!("cargo {arguments}") }
     }
 
