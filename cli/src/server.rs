@@ -112,21 +112,43 @@ pub async fn nodes_registered(connection: &Connection, count: usize) -> Result<(
 /// Longest wait for storage nodes that were just started.
 const REGISTRATION_TIME: Duration = Duration::from_secs(30);
 
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn stop_requested() -> Result<(), Failure> {
+/// Ctrl-C and SIGTERM, heard from [`StopSignals::listen`] on.
+///
+/// A server listens before it says that it is ready: until then a signal ends the process at once, and whoever
+/// waited for the ready line may count on a clean end.
+pub struct StopSignals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-            _ = terminate.recv() => {}
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Takes the signals over from the system's default, which ends the process.
+    pub fn listen() -> Result<StopSignals, Failure> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let interrupt = signal(SignalKind::interrupt())?;
+            let terminate = signal(SignalKind::terminate())?;
+            Ok(StopSignals { interrupt, terminate })
         }
+        #[cfg(not(unix))]
+        Ok(StopSignals {})
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    tracing::info!("stopping");
-    Ok(())
+
+    /// Waits for the first of them.
+    pub async fn requested(mut self) -> Result<(), Failure> {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await?;
+        tracing::info!("stopping");
+        Ok(())
+    }
 }
 
 #[cfg(test)]

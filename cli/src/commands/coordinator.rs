@@ -7,7 +7,7 @@ use crate::arguments::SqlRulesArguments;
 use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
 use crate::merging::MergingArguments;
-use crate::server::{self, ListenArguments};
+use crate::server::{self, ListenArguments, StopSignals};
 
 /// Flags of `coordinator`.
 #[derive(Debug, Args)]
@@ -59,8 +59,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let coordinator = Coordinator::start(options)
         .await
         .map_err(|error| server::start_failure("coordinator", arguments.port, &error))?;
+    let stop = StopSignals::listen()?;
     server::announce_ready("coordinator", &server::url(&listen.host, coordinator.port()))?;
-    server::stop_requested().await?;
+    stop.requested().await?;
     coordinator.shutdown().await;
     Ok(())
 }

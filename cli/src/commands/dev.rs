@@ -13,7 +13,7 @@ use crate::data_directory;
 use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
 use crate::merging::MergingArguments;
-use crate::server;
+use crate::server::{self, StopSignals};
 
 /// Flags of `dev`.
 #[derive(Debug, Args)]
@@ -58,10 +58,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start(&arguments.log)?;
     let folder = data_folder(&arguments)?;
     let cluster = Cluster::start(&arguments, &folder.path).await?;
+    let stop = StopSignals::listen()?;
     server::announce_ready("dev", &cluster.url)?;
     print!("{}", hints(&cluster.url, &folder, &program()));
     std::io::Write::flush(&mut std::io::stdout())?;
-    server::stop_requested().await?;
+    stop.requested().await?;
     cluster.stop().await;
     match folder.temporary {
         Some(temporary) => Ok(temporary.close()?),

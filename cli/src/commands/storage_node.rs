@@ -6,7 +6,7 @@ use storage_node::{StorageNode, StorageNodeOptions};
 
 use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
-use crate::server::{self, ListenArguments};
+use crate::server::{self, ListenArguments, StopSignals};
 
 /// Flags of `storage-node`.
 #[derive(Debug, Args)]
@@ -56,8 +56,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let node = StorageNode::start(options)
         .await
         .map_err(|error| server::start_failure("storage node", arguments.port, &error))?;
+    let stop = StopSignals::listen()?;
     server::announce_ready("storage-node", &server::url(&listen.host, node.address().port()))?;
-    server::stop_requested().await?;
+    stop.requested().await?;
     node.shutdown().await;
     Ok(())
 }
