@@ -2,7 +2,7 @@
 //! `cargo run --release -p query --example pushdown_speed [rows]`. Partitions are read one after the other here,
 //! so what several cores or machines would gain is not in the figures.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/integration/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};

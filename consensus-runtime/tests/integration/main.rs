@@ -1,0 +1,8 @@
+//! What the crate promises, tested from outside. One program, because linking one for each file would take longer than running them.
+
+mod failing_disk;
+mod failover;
+mod reads;
+mod shared_log;
+mod snapshots;
+mod support;

@@ -1,0 +1,167 @@
+//! Documents: by id, by filter, with versions.
+
+use crate::support::{Cluster, moment};
+use common::{ErrorCode, Value};
+use query::documents::{self, Precondition};
+use serde_json::{Value as Json, json};
+
+const NOW: u64 = 1_700_000_000_000;
+
+async fn insert(cluster: &Cluster, documents: Vec<Json>) -> Vec<Json> {
+    documents::insert(&cluster.planner(), cluster, "people", documents, moment(NOW)).await.unwrap()
+}
+
+async fn find(cluster: &Cluster, request: Json) -> Vec<Json> {
+    documents::find(&cluster.planner(), cluster, "people", &request).await.unwrap()
+}
+
+async fn people(buckets: u32) -> Cluster {
+    let cluster = Cluster::hashed(buckets, None);
+    let documents = (1..=30)
+        .map(|id| json!({"_id": id, "name": format!("n{id}"), "age": 20 + id % 5, "home": {"city": if id % 2 == 0 { "Rom" } else { "Ulm" }}}))
+        .collect();
+    insert(&cluster, documents).await;
+    cluster
+}
+
+#[tokio::test]
+async fn a_document_lives_under_its_id() {
+    for buckets in [1, 4] {
+        let cluster = Cluster::hashed(buckets, None);
+        let ids =
+            insert(&cluster, vec![json!({"z": 1, "a": 9_007_199_254_740_993_i64}), json!({"_id": "x"})])
+                .await;
+        assert_eq!(ids[0].as_str().unwrap().len(), 26);
+        assert_eq!(ids[1], "x");
+        let planner = cluster.planner();
+        let found = documents::get(&planner, &cluster, "people", ids[0].as_str().unwrap()).await.unwrap();
+        assert_eq!(found.version, 1);
+        assert_eq!(
+            found.json.to_string(),
+            format!(
+                "{{\"_id\":{},\"z\":1,\"a\":9007199254740993,\"_version\":1,\
+                 \"_created_at\":\"2023-11-14T22:13:20.000Z\",\"_updated_at\":\"2023-11-14T22:13:20.000Z\"}}",
+                ids[0]
+            )
+        );
+        let error = documents::get(&planner, &cluster, "people", "nobody").await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::DocumentNotFound);
+        let error = documents::get(&planner, &cluster, "nowhere", "1").await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::CollectionNotFound);
+        let again = documents::insert(
+            &planner,
+            &cluster,
+            "people",
+            vec![json!({}), json!({"_id": "x"})],
+            moment(NOW + 1),
+        );
+        assert_eq!(again.await.unwrap_err().code, ErrorCode::UniqueViolation);
+        assert_eq!(documents::count(&planner, &cluster, "people", &json!({})).await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn put_patch_and_delete_check_versions() {
+    let cluster = people(4).await;
+    let planner = cluster.planner();
+    let put = |id: &'static str, document: Json, precondition: Precondition| {
+        documents::put(&planner, &cluster, "people", id, document, precondition, moment(NOW + 5))
+    };
+    let (document, created) = put("100", json!({"a": 1}), Precondition::None).await.unwrap();
+    assert!(created && document.version == 1);
+    let (document, created) = put("100", json!({"a": 2}), Precondition::Version(vec![1])).await.unwrap();
+    assert!(!created && document.version == 2);
+    for refused in [Precondition::Version(vec![1]), Precondition::Absent] {
+        let error = put("100", json!({"a": 3}), refused).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::PreconditionFailed);
+    }
+    assert_eq!(
+        put("101", json!({}), Precondition::Exists).await.unwrap_err().code,
+        ErrorCode::PreconditionFailed
+    );
+    let (document, created) = put("100", json!({"a": {"b": 1, "c": 2}}), Precondition::None).await.unwrap();
+    assert!(!created && document.version == 3);
+    let patch = |patch: Json| {
+        documents::patch(&planner, &cluster, "people", "100", patch, Precondition::None, moment(NOW + 6))
+    };
+    assert_eq!(patch(json!({"a": {"b": null, "d": 3}})).await.unwrap().json["a"], json!({"c": 2, "d": 3}));
+    let patched = patch(json!({"$inc": {"a.c": 5}, "$unset": {"a.d": 1}})).await.unwrap();
+    assert_eq!(patched.json["a"], json!({"c": 7}));
+    assert_eq!(patched.version, 5);
+    let delete =
+        |precondition: Precondition| documents::delete(&planner, &cluster, "people", "100", precondition);
+    assert_eq!(delete(Precondition::Version(vec![4])).await.unwrap_err().code, ErrorCode::PreconditionFailed);
+    delete(Precondition::Version(vec![5])).await.unwrap();
+    assert_eq!(delete(Precondition::None).await.unwrap_err().code, ErrorCode::DocumentNotFound);
+}
+
+#[tokio::test]
+async fn filters_sort_and_project() {
+    for buckets in [1, 3] {
+        let cluster = people(buckets).await;
+        let ids =
+            |documents: Vec<Json>| documents.iter().map(|d| d["_id"].as_i64().unwrap()).collect::<Vec<_>>();
+        assert_eq!(
+            ids(find(&cluster, json!({"filter": {"age": {"$gte": 23}, "home.city": "Rom"}, "sort": {"age": -1, "_id": 1}, "limit": 3, "skip": 1})).await),
+            [14, 24, 8]
+        );
+        assert_eq!(ids(find(&cluster, json!({"filter": {"_id": {"$in": [3, 5, "x"]}}})).await), [3, 5]);
+        assert_eq!(
+            ids(find(&cluster, json!({"filter": {"$or": [{"name": "n1"}, {"_id": 2}]}})).await),
+            [1, 2]
+        );
+        assert_eq!(find(&cluster, json!({"filter": {"age": {"$nin": [20, 21, 22]}}})).await.len(), 12);
+        assert_eq!(find(&cluster, json!({"filter": {"age": "23"}})).await.len(), 0);
+        assert_eq!(
+            find(&cluster, json!({"filter": {"gone": {"$exists": false}, "age": {"$ne": 20}}})).await.len(),
+            24
+        );
+        assert_eq!(
+            find(&cluster, json!({"filter": {"_id": 4}, "projection": {"home.city": 1}})).await,
+            [json!({"_id": 4, "home": {"city": "Rom"}})]
+        );
+        let planner = cluster.planner();
+        let bad =
+            documents::find(&planner, &cluster, "people", &json!({"filter": {"a": {"$regex": "x"}}})).await;
+        assert_eq!(bad.unwrap_err().code, ErrorCode::NotSupported);
+        let text = documents::find(&planner, &cluster, "people", &json!({"filter": "a == 1"})).await;
+        assert_eq!(text.unwrap_err().code, ErrorCode::NotSupported);
+        assert_eq!(
+            cluster.rows("SELECT doc ->> '$.name' FROM people WHERE _id = 7").await,
+            [[Value::from("n7")]]
+        );
+    }
+}
+
+#[tokio::test]
+async fn updates_and_deletes_follow_filters() {
+    let cluster = people(4).await;
+    let planner = cluster.planner();
+    let update = |request: Json| {
+        let (planner, cluster) = (&planner, &cluster);
+        async move { documents::update(planner, cluster, "people", &request, moment(NOW + 9)).await }
+    };
+    let done = update(json!({"filter": {"age": 21}, "update": {"$inc": {"age": 100}}})).await.unwrap();
+    assert_eq!((done.matched, done.modified), (6, 6));
+    let done = update(json!({"filter": {"age": 121}, "update": {"$set": {"age": 121}}})).await.unwrap();
+    assert_eq!((done.matched, done.modified), (6, 0));
+    let done =
+        update(json!({"filter": {"age": 121}, "update": {"$set": {"x": 1}}, "multi": false})).await.unwrap();
+    assert_eq!((done.matched, done.modified), (1, 1));
+    let done =
+        update(json!({"filter": {"_id": "new", "k": 2}, "update": {"$set": {"x": 1}}, "upsert": true}))
+            .await
+            .unwrap();
+    assert_eq!(done.upserted_id, Some(json!("new")));
+    assert_eq!(
+        find(&cluster, json!({"filter": {"k": 2}, "projection": ["x"]})).await,
+        [json!({"_id": "new", "x": 1})]
+    );
+    let delete = |request: Json| {
+        let (planner, cluster) = (&planner, &cluster);
+        async move { documents::delete_many(planner, cluster, "people", &request).await.unwrap() }
+    };
+    assert_eq!(delete(json!({"filter": {"age": 121}, "multi": false})).await, 1);
+    assert_eq!(delete(json!({"filter": {"age": 121}})).await, 5);
+    assert_eq!(delete(json!({})).await, 25);
+}

@@ -1,0 +1,189 @@
+//! Joins whose rows lie together run on the partitions, and answer as on one file.
+
+use crate::support::Cluster;
+use crate::support::compare::same;
+use query::schema::declare_tables;
+use query::{PartitionAccess as _, Rule, Rules};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+
+/// Seeds that run always; more with `POLYLITE_SEEDS=<count>`.
+const SEEDS: u64 = 4;
+
+/// Orders lie with their customers; levels are everywhere; notes lie by ids of their own.
+async fn shop(buckets: u32) -> Cluster {
+    let cluster = Cluster::hashed(buckets, None);
+    let tables = json!([
+        {"name": "customers", "columns": [
+            {"name": "id", "data_type": "INTEGER", "primary_key": true},
+            {"name": "name", "data_type": "TEXT"}, {"name": "level", "data_type": "INTEGER"}]},
+        {"name": "orders", "partition_key": "customer", "columns": [
+            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"},
+            {"name": "amount", "data_type": "REAL"}, {"name": "any", "data_type": ""}]},
+        {"name": "levels", "reference": true, "columns": [
+            {"name": "id", "data_type": "INTEGER", "primary_key": true},
+            {"name": "title", "data_type": "TEXT"}]},
+        {"name": "notes", "columns": [
+            {"name": "id", "data_type": "INTEGER", "primary_key": true},
+            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"}]}
+    ]);
+    let change = declare_tables(&cluster.database(), &tables).unwrap();
+    cluster.change_schema(change).await.unwrap();
+    cluster
+}
+
+struct Generator {
+    random: SmallRng,
+}
+
+impl Generator {
+    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.random.random_range(0..choices.len())]
+    }
+
+    fn number(&mut self, below: i64) -> i64 {
+        self.random.random_range(0..below)
+    }
+
+    fn insert(&mut self) -> String {
+        let value = self.pick(&["NULL", "1", "1.0", "'1'", "'x'", "2.5", "x'31'", "7"]);
+        match self.number(6) {
+            0 | 1 => format!(
+                "INSERT OR IGNORE INTO customers VALUES ({}, '{}', {})",
+                self.number(25),
+                self.pick(&["a", "b", "C", "c"]),
+                self.pick(&["1", "2", "3", "9", "NULL", "'2'"])
+            ),
+            2 => format!(
+                "INSERT OR IGNORE INTO levels VALUES ({}, 'level {}')",
+                self.number(4),
+                self.number(3)
+            ),
+            3 => format!("INSERT INTO notes (customer, n) VALUES ({}, {})", self.number(25), self.number(9)),
+            _ => format!(
+                "INSERT INTO orders VALUES ({}, {}, {}, {value})",
+                self.pick(&["NULL", "'x'", "2.5", "'7'", "8.0", "3", "11", "12", "20", "21"]),
+                self.number(9),
+                self.pick(&["0.1", "2.5", "1e15", "NULL", "-0.3"]),
+            ),
+        }
+    }
+
+    fn from(&mut self) -> &'static str {
+        self.pick(&[
+            "orders o JOIN customers c ON o.customer = c.id",
+            "customers c JOIN orders o ON c.id = o.customer AND o.n > 2",
+            "orders o LEFT JOIN customers c ON o.customer = c.id",
+            "orders o LEFT JOIN customers c ON c.id = o.customer AND c.name > 'a'",
+            "orders o, customers c",
+            "customers c LEFT JOIN orders o ON o.customer = c.id",
+            "orders o JOIN customers c ON o.customer = c.id LEFT JOIN levels l ON l.id = c.level",
+            "orders o JOIN customers c ON o.customer = c.id JOIN levels l ON l.id = c.level",
+            "levels l JOIN customers c ON l.id = c.level JOIN orders o ON o.customer = c.rowid",
+            "levels l LEFT JOIN customers c ON l.id = c.level JOIN orders o ON o.customer = c.id",
+            "orders o JOIN customers c ON o.n = c.id",
+            "notes o JOIN customers c ON o.customer = c.id",
+            "notes o JOIN customers c ON o.id = c.id",
+        ])
+    }
+
+    fn condition(&mut self) -> String {
+        match self.number(7) {
+            0 => format!("o.n > {}", self.number(9)),
+            1 => format!("c.name {} '{}'", self.pick(&["=", "<", "IS NOT"]), self.pick(&["a", "b", "c"])),
+            2 => format!("o.customer IN ({}, {}, 3, 11)", self.number(25), self.number(25)),
+            3 => format!("(c.level = 2 OR o.n < {})", self.number(9)),
+            4 => "c.id IS NULL".to_owned(),
+            5 => format!("o.customer = {}", self.pick(&["3", "11", "'11'", "7"])),
+            _ => "1".to_owned(),
+        }
+    }
+
+    fn select(&mut self) -> String {
+        let from = self.from();
+        let mut filter = format!("{} AND {}", self.condition(), self.condition());
+        if from == "orders o, customers c" {
+            filter = format!("o.customer = c.id AND {filter}");
+        }
+        let group = self.pick(&["c.name", "c.id", "o.customer", "o.n, c.name", "c.level", "o.n % 3"]);
+        let aggregate = self.pick(&[
+            "count(*)",
+            "count(c.name), sum(o.n)",
+            "min(o.n), max(o.n), avg(o.n)",
+            "total(o.n)",
+            "count(DISTINCT o.n)",
+            "sum(o.n) FILTER (WHERE c.level = 2)",
+        ]);
+        match self.number(6) {
+            0 => format!("SELECT * FROM {from} WHERE {filter}"),
+            1 => format!("SELECT o.n, c.name AS nick, o.rowid + c.id FROM {from} WHERE {filter}"),
+            2 => format!("SELECT {aggregate} FROM {from} WHERE {filter}"),
+            3 => format!("SELECT {group}, {aggregate} FROM {from} WHERE {filter} GROUP BY {group}"),
+            4 => format!(
+                "SELECT {group}, {aggregate} FROM {from} WHERE {filter} GROUP BY {group} HAVING count(*) > 1 ORDER BY {group} LIMIT {}",
+                self.number(5)
+            ),
+            _ => format!(
+                "SELECT c.name AS who, {aggregate} FROM {from} WHERE {filter} GROUP BY who ORDER BY who DESC"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn local_joins_answer_as_one_file() {
+    let seeds = std::env::var("POLYLITE_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
+    let (mut differences, mut pushed) = (Vec::new(), 0);
+    for seed in 0..seeds {
+        let (single, partitioned) = (shop(1).await, shop(3).await);
+        let mut generator = Generator { random: SmallRng::seed_from_u64(seed) };
+        for _ in 0..70 {
+            let sql = generator.insert();
+            same(&sql, &single.sql(&sql).await, &partitioned.sql(&sql).await).unwrap();
+        }
+        for _ in 0..120 {
+            let sql = generator.select();
+            let plan = partitioned.plan(&sql).join("\n");
+            pushed += u32::from(plan.contains("(SELECT"));
+            let (expected, found) = (single.sql(&sql).await, partitioned.sql(&sql).await);
+            if let Err(difference) = same(&sql, &expected, &found) {
+                differences.push(format!("seed {seed}: {sql}\n{difference}\n{plan}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n\n"));
+    assert!(u64::from(pushed) > seeds * 30, "only {pushed} joins ran on the partitions");
+}
+
+#[tokio::test]
+async fn only_joins_whose_rows_lie_together_run_on_the_partitions() {
+    let mut cluster = shop(4).await;
+    let is_local = |cluster: &Cluster, from: &str| {
+        cluster.plan(&format!("SELECT count(*) FROM {from}")).iter().any(|line| line.contains("(SELECT"))
+    };
+    for from in [
+        "orders o JOIN customers c ON c.id = o.customer",
+        "orders o LEFT JOIN customers c ON c.id = o.customer",
+        "orders o, customers c WHERE o.customer = c.id",
+        "notes n JOIN customers c ON n.id = c.id",
+        "notes n JOIN levels l ON l.id = n.n",
+        "orders o JOIN customers c ON c.id = o.customer JOIN levels l ON l.id = c.level",
+    ] {
+        assert!(is_local(&cluster, from), "{from}");
+    }
+    for from in [
+        "notes n JOIN customers c ON c.id = n.customer",
+        "orders o JOIN customers c ON c.id = o.n",
+        "orders o RIGHT JOIN customers c ON c.id = o.customer",
+        "customers c LEFT JOIN orders o ON c.id = o.customer",
+        "levels l LEFT JOIN notes n ON l.id = n.id",
+        "notes n JOIN levels l ON l.title = n.n",
+        "orders a JOIN orders b ON a.customer = b.customer",
+    ] {
+        assert!(!is_local(&cluster, from), "{from}");
+    }
+    let from = "orders o JOIN customers c ON c.id = o.customer";
+    cluster.set_rules(Rules::default().without(Rule::CoLocatedJoins));
+    assert!(!is_local(&cluster, from));
+}

@@ -1,0 +1,11 @@
+//! What the crate promises, tested from outside. One program, because linking one for each file would take longer than running them.
+
+mod hostile;
+mod planning;
+mod power_cuts;
+mod random_changes;
+mod reading;
+mod replication;
+mod spilling;
+mod support;
+mod trial;
