@@ -126,6 +126,13 @@ async fn disturb(cluster: Arc<Cluster>, stop: Arc<AtomicBool>, writer: i64) {
     }
 }
 
+/// Runs a statement whose reads others disturb: it tries again by itself, a bounded number of times, then it is refused.
+async fn applied_beside_others(cluster: &Cluster, sql: &str) {
+    while let Err(error) = cluster.sql(sql).await {
+        assert_eq!(error.code, ErrorCode::SerializationFailure, "{error:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn no_duplicate_slips_in_while_an_index_is_built() {
     let cluster = Arc::new(Cluster::hashed(3, None));
@@ -142,7 +149,7 @@ async fn no_duplicate_slips_in_while_an_index_is_built() {
             "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 399) \
              INSERT INTO t (a) SELECT i FROM c WHERE i % 6 = {round} AND i NOT IN (SELECT a FROM t WHERE a IS NOT NULL)"
         );
-        cluster.ok(&refill).await;
+        applied_beside_others(&cluster, &refill).await;
         match cluster.sql("CREATE UNIQUE INDEX ta ON t (a)").await {
             Ok(_) => {
                 made += 1;
@@ -158,10 +165,7 @@ async fn no_duplicate_slips_in_while_an_index_is_built() {
             }
         }
         let keep_first = "DELETE FROM t WHERE a IS NOT NULL AND id NOT IN (SELECT min(id) FROM t GROUP BY a)";
-        // Others change rows that it has read; it tries again by itself, a bounded number of times.
-        while let Err(error) = cluster.sql(keep_first).await {
-            assert_eq!(error.code, ErrorCode::SerializationFailure, "{error:?}");
-        }
+        applied_beside_others(&cluster, keep_first).await;
     }
     stop.store(true, Ordering::SeqCst);
     while let Some(ended) = writers.join_next().await {
