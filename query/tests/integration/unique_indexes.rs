@@ -7,6 +7,7 @@ use crate::support::Cluster;
 use common::{ErrorCode, Value};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::RwLock;
 
 /// The hidden tables of `t`'s global indexes, with whether they are under construction.
 fn hidden(cluster: &Cluster) -> Vec<(String, bool)> {
@@ -106,10 +107,12 @@ async fn one_request_makes_tables_and_their_indexes() {
 }
 
 /// Inserts, changes and deletes rows until it is told to stop; sometimes a value that is there.
-async fn disturb(cluster: Arc<Cluster>, stop: Arc<AtomicBool>, writer: i64) {
+/// Whoever holds the write half of `writing` has the table for itself.
+async fn disturb(cluster: Arc<Cluster>, stop: Arc<AtomicBool>, writing: Arc<RwLock<()>>, writer: i64) {
     let mut random = SmallRng::seed_from_u64(writer.unsigned_abs());
     let mut fresh = writer * 1_000_000;
     while !stop.load(Ordering::SeqCst) {
+        let _writing = writing.read().await;
         fresh += 1;
         let some = random.random_range(0..400);
         let sql = match random.random_range(0..12) {
@@ -126,30 +129,27 @@ async fn disturb(cluster: Arc<Cluster>, stop: Arc<AtomicBool>, writer: i64) {
     }
 }
 
-/// Runs a statement whose reads others disturb: it tries again by itself, a bounded number of times, then it is refused.
-async fn applied_beside_others(cluster: &Cluster, sql: &str) {
-    while let Err(error) = cluster.sql(sql).await {
-        assert_eq!(error.code, ErrorCode::SerializationFailure, "{error:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn no_duplicate_slips_in_while_an_index_is_built() {
     let cluster = Arc::new(Cluster::hashed(3, None));
     cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT)").await;
     let stop = Arc::new(AtomicBool::new(false));
+    let writing = Arc::new(RwLock::new(()));
     let duplicates = "SELECT a FROM t WHERE a IS NOT NULL GROUP BY a HAVING count(*) > 1";
     let (mut made, mut refused) = (0, 0);
     let mut writers = tokio::task::JoinSet::new();
     for writer in 1..=2 {
-        writers.spawn(disturb(Arc::clone(&cluster), Arc::clone(&stop), writer));
+        writers.spawn(disturb(Arc::clone(&cluster), Arc::clone(&stop), Arc::clone(&writing), writer));
     }
     for round in 0..6 {
         let refill = format!(
             "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 399) \
              INSERT INTO t (a) SELECT i FROM c WHERE i % 6 = {round} AND i NOT IN (SELECT a FROM t WHERE a IS NOT NULL)"
         );
-        applied_beside_others(&cluster, &refill).await;
+        // A statement that reads the whole table could be refused time and again beside writers that never rest.
+        let at_rest = writing.write().await;
+        cluster.ok(&refill).await;
+        drop(at_rest);
         match cluster.sql("CREATE UNIQUE INDEX ta ON t (a)").await {
             Ok(_) => {
                 made += 1;
@@ -165,7 +165,9 @@ async fn no_duplicate_slips_in_while_an_index_is_built() {
             }
         }
         let keep_first = "DELETE FROM t WHERE a IS NOT NULL AND id NOT IN (SELECT min(id) FROM t GROUP BY a)";
-        applied_beside_others(&cluster, keep_first).await;
+        let at_rest = writing.write().await;
+        cluster.ok(keep_first).await;
+        drop(at_rest);
     }
     stop.store(true, Ordering::SeqCst);
     while let Some(ended) = writers.join_next().await {
