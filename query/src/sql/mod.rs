@@ -168,14 +168,16 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Runs one statement by itself.
+/// Runs one statement by itself; there is no batch in which an error could tell its place.
 pub(crate) async fn run_one(
     planner: &Planner,
     access: &impl PartitionAccess,
     statement: &Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
-    Session::new(planner).run(access, statement, Limits { max_rows, read_only: false }).await
+    let limits = Limits { max_rows, read_only: false };
+    let result = Session::new(planner).run(access, statement, limits).await;
+    result.map_err(|error| Error { statement: None, ..error })
 }
 
 /// Runs a statement that only reads, twice if answers are to be checked.

@@ -33,6 +33,7 @@ async fn tables_are_asked_by_objects() {
             .unwrap_err();
         assert_eq!(error.message, "UNIQUE constraint failed: users.name");
         assert_eq!(error.sqlite_code, Some(2_067), "a unique column, whatever keeps it unique");
+        assert_eq!(error.statement, None, "a query object is no batch");
         let answer = ask(&cluster, json!({"operation": "query", "table": "users", "columns": ["id"], "where": {"age": null, "id": {"$gt": 2, "$lte": 5}}, "order_by": "id DESC", "limit": 2})).await.unwrap();
         assert_eq!(answer.data, Some(json!([{"id": 5}, {"id": 4}])));
         assert_eq!(answer.affected_rows, None);
