@@ -88,6 +88,16 @@ pub enum EntryBody {
         /// What the partition owns from here on.
         range: BucketRange,
     },
+    /// In the decider's log: the transaction commits, unless another decision came first, and the answer to its
+    /// request is kept.
+    KeyedDecision {
+        /// The transaction.
+        transaction: TransactionId,
+        /// Who carries it out; the decider need not have prepared anything.
+        participants: Vec<PartitionId>,
+        /// The kept answer, as rows.
+        effects: Effects,
+    },
 }
 
 impl EntryBody {

@@ -101,6 +101,8 @@ error_codes! {
     SerializationFailure = "serialization_failure", 409, true;
     /// The transaction is no longer there.
     TransactionGone = "transaction_gone", 410, false;
+    /// The idempotency key is older than those of its session that are remembered.
+    IdempotencyKeyGone = "idempotency_key_gone", 410, false;
     /// `If-Match` or `If-None-Match` did not hold.
     PreconditionFailed = "precondition_failed", 412, false;
     /// The request body is larger than the route takes.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod hash;
 pub mod hlc;
 pub mod host_rule;
+pub mod idempotency;
 pub mod ids;
 pub mod json;
 pub mod limits;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::NodeStatus;
 use crate::entry::Effects;
+use crate::idempotency::Keyed;
 use crate::partition_map::BucketRange;
 use crate::row::RowBlock;
 use crate::schema::{DatabaseKind, PartitionType};
@@ -90,6 +91,9 @@ pub enum WorkItem {
     /// Rows that the request was computed from: they must still be what they were, else
     /// `serialization_failure`.
     Proof(Proof),
+    /// The request's idempotency key, always the first item. Where something is kept under it already, that is
+    /// the only result (one row, one blob: [`crate::idempotency::Kept`]), and the other items are not run.
+    Key(Keyed),
 }
 
 /// What a read found, so that the partition can tell later whether it would find the same again.
@@ -232,6 +236,20 @@ pub enum StorageRequest {
     },
     /// Who are you. → [`StorageReply::Identity`]
     Identify,
+    /// Commit, at the decider, a transaction whose request has an idempotency key: the answer is kept together
+    /// with the decision. Aborts if one is kept already. → [`StorageReply::Decided`], with what the log says.
+    DecideKeyed {
+        /// The decider.
+        partition: PartitionId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// Who carries the decision out; nothing need be prepared at the decider itself.
+        participants: Vec<PartitionId>,
+        /// The key and the answer.
+        keyed: Keyed,
+        /// How long the sender waits.
+        timeout_ms: u64,
+    },
 }
 
 /// Replies of a storage node; an error in place of one is [`Error`].

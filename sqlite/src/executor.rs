@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use common::digest::RowsDigest;
 use common::entry::{Change, Effects};
+use common::idempotency::{Keeps, Kept, KeptResults, Keyed};
 use common::protocol::{Proof, Statement, StatementResult, WorkItem};
-use common::{Error, ErrorCode, Value};
+use common::row::RowBlock;
+use common::{Error, ErrorCode, Hlc, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 
@@ -15,6 +17,7 @@ use crate::budget::{Budget, Watch};
 use crate::capture::{Capture, Mark};
 use crate::connection::{Connection, ours};
 use crate::error::{Failure, Result};
+use crate::keys::Keys;
 use crate::layout::{Layouts, SEQUENCES, schema_cookie};
 use crate::query::{self, Access, Flow, answer};
 use crate::recipe::{self, Location};
@@ -34,6 +37,16 @@ pub struct Executor {
     open: bool,
     /// Whether this partition has all rows that foreign keys relate.
     enforces_foreign_keys: bool,
+    place: BatchPlace,
+}
+
+/// Where and when a batch is expected to take effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchPlace {
+    /// The clock that its entry will carry.
+    pub clock: Hlc,
+    /// The log index that its entry will have, if no other comes in between.
+    pub index: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +61,14 @@ impl Executor {
     pub fn open(location: &Location) -> Result<Executor> {
         let connection = recipe::executor(location)?;
         let capture = Capture::install(connection.raw(), false);
-        Ok(Executor { capture, connection, sequences: Vec::new(), open: false, enforces_foreign_keys: true })
+        Ok(Executor {
+            capture,
+            connection,
+            sequences: Vec::new(),
+            open: false,
+            enforces_foreign_keys: true,
+            place: BatchPlace::default(),
+        })
     }
 
     /// Whether changes carry the columns that the row had, for change feeds and digests.
@@ -81,6 +101,11 @@ impl Executor {
             self.rollback();
         }
         prepared
+    }
+
+    /// Says where the batch that is open, or the next one, is expected to take effect.
+    pub fn expect_at(&mut self, place: BatchPlace) {
+        self.place = place;
     }
 
     fn follow_schema(&mut self) -> Result<()> {
@@ -176,8 +201,16 @@ impl Executor {
 
     fn run_items(&mut self, work: &[WorkItem], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
         let mut results = Vec::with_capacity(work.len());
+        let keyed = key_of(work);
+        if let Some(keyed) = keyed
+            && let Some(kept) = self.begin_keyed(keyed)?
+        {
+            return Ok(vec![kept]);
+        }
         for (index, item) in work.iter().enumerate() {
             let result = match item {
+                WorkItem::Key(_) if index == 0 => Ok(StatementResult::default()),
+                WorkItem::Key(_) => Err(Error::internal("an idempotency key is not the first item").into()),
                 WorkItem::Statement(statement) => {
                     answer_captured(&self.connection, &mut self.capture, statement, budget)
                 }
@@ -186,7 +219,38 @@ impl Executor {
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
+        if let Some(keyed) = keyed {
+            self.end_keyed(keyed, &results)?;
+        }
         Ok(results)
+    }
+
+    /// Answers what is kept under a key; else keeps what can be kept before the work is done.
+    fn begin_keyed(&self, keyed: &Keyed) -> Result<Option<StatementResult>> {
+        let keys = Keys::at(self.connection.raw(), self.place.clock);
+        let request = &keyed.request;
+        match (keys.recall(request)?, &keyed.keeps) {
+            (None, Keeps::Claim(partition)) => keys.keep(request, &Kept::Elsewhere(*partition))?,
+            (None | Some(Kept::Elsewhere(_)), Keeps::Answer(answer)) => {
+                keys.keep(request, &Kept::Answer(answer.clone()))?;
+            }
+            (Some(Kept::Elsewhere(_)), Keeps::Release) => keys.release(&request.key)?,
+            (None, _) | (Some(Kept::Elsewhere(_)), Keeps::Results(_)) | (Some(_), Keeps::Release) => {}
+            (Some(kept), _) => return Ok(Some(kept_result(&kept))),
+        }
+        Ok(None)
+    }
+
+    /// Keeps the results of the work.
+    fn end_keyed(&self, keyed: &Keyed, results: &[StatementResult]) -> Result<()> {
+        let Keeps::Results(context) = &keyed.keeps else { return Ok(()) };
+        let kept = KeptResults {
+            context: context.clone(),
+            index: self.place.index,
+            results: results.get(1..).unwrap_or_default().to_vec(),
+        };
+        let keys = Keys::at(self.connection.raw(), self.place.clock);
+        keys.keep(&keyed.request, &Kept::Results(kept))
     }
 
     /// Fails if a read that the request was computed from would find other rows now.
@@ -324,6 +388,21 @@ impl Executor {
         // SAFETY: the handle is open while the connection is borrowed.
         unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.raw().handle(), 0) };
     }
+}
+
+/// The idempotency key that work begins with.
+fn key_of(work: &[WorkItem]) -> Option<&Keyed> {
+    match work.first() {
+        Some(WorkItem::Key(keyed)) => Some(keyed),
+        _ => None,
+    }
+}
+
+/// What is kept as a result: one row, one blob.
+fn kept_result(kept: &Kept) -> StatementResult {
+    let bytes = common::protocol::encode(kept).to_vec();
+    let rows = RowBlock::from_values(1, &[vec![Value::Blob(bytes)]]);
+    StatementResult { is_read: true, columns: vec!["kept".to_owned()], rows, ..StatementResult::default() }
 }
 
 /// Lands effects that must fit, unguarded.

@@ -202,6 +202,13 @@ impl Maintenance {
         Ok(if found == ["ok"] { Vec::new() } else { found })
     }
 
+    /// How many idempotency keys are remembered.
+    pub fn count_keys(&self) -> Result<u64> {
+        let sql = ours!("SELECT count(*) FROM _keys");
+        let count: i64 = self.connection.raw().query_row(sql, [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Rows of each of the client's tables. Reads every table: count once, then follow with
     /// [`rows_added`].
     pub fn count_rows(&self) -> Result<Vec<(String, u64)>> {

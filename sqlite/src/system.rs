@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::ours;
 use crate::error::{Failure, Result};
+use crate::keys;
 
 /// Tables that a replica keeps for itself; changes of them are not effects. Other `_…` tables (global
-/// indexes) are replicated as the client's are.
+/// indexes, idempotency keys) are replicated as the client's are.
 const LOCAL_TABLES: [&str; 3] = ["_sys", "_prepared", "_decisions"];
 
 const CREATE: &str = ours!(
@@ -130,6 +131,7 @@ impl<'c> System<'c> {
     /// Makes the tables and writes the first state. To be called in a transaction.
     pub(crate) fn create(raw: &Connection, state: &SystemState) -> Result<()> {
         raw.execute_batch(CREATE)?;
+        raw.execute_batch(keys::CREATE)?;
         let system = System { raw };
         system.set_position(state.position)?;
         system.put("identity", &state.identity)?;
@@ -291,7 +293,7 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     postcard::to_stdvec(value).map_err(|error| Failure::refused(Error::internal(error.to_string())))
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     postcard::from_bytes(bytes)
         .map_err(|error| Failure::diverged(format!("a system table is damaged: {error}")))
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use common::{NodeId, PartitionId};
 
 /// Version of the layout that this program writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const FORMAT_FILE: &str = "format";
 const INSTANCE_FILE: &str = "instance";

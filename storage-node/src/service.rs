@@ -91,6 +91,11 @@ impl Service {
                 let decide = Job::Decide { transaction, commit, decides };
                 self.submit(partition, decide, timeout, Caller::local()).await
             }
+            StorageRequest::DecideKeyed { partition, transaction, participants, keyed, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                let decide = Job::DecideKeyed { transaction, participants, keyed };
+                self.submit(partition, decide, timeout, Caller::local()).await
+            }
             StorageRequest::Resolve { partition, transaction } => {
                 let job = Job::Decide { transaction, commit: false, decides: true };
                 self.submit(partition, job, CONTROL_TIMEOUT, Caller::local()).await

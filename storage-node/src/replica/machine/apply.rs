@@ -163,7 +163,12 @@ impl Machine {
             EntryBody::Prepare { transaction, decider, participants, effects } => {
                 self.prepare(index, header, (transaction, decider, participants), effects)
             }
-            EntryBody::Decision { transaction, commit } => self.decide(index, header, transaction, commit),
+            EntryBody::Decision { transaction, commit } => {
+                self.decide(index, header, transaction, commit, None)
+            }
+            EntryBody::KeyedDecision { transaction, participants, effects } => {
+                self.decide(index, header, transaction, true, Some((participants, effects)))
+            }
             EntryBody::Forget { transactions } => {
                 for transaction in transactions {
                     self.store.applier()?.system().remove_decision(transaction)?;

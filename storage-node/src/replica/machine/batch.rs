@@ -58,6 +58,9 @@ impl Machine {
             Job::Decide { transaction, commit, decides } => {
                 self.run_decision(next, transaction, commit, decides, turn)?;
             }
+            Job::DecideKeyed { transaction, participants, keyed } => {
+                self.run_keyed_decision(next, transaction, participants, keyed, turn)?;
+            }
             Job::Schema { version, .. } if version <= self.state.schema_version => self.confirm_done(next),
             Job::Schema { version, statements } => {
                 self.propose(EntryBody::Schema { version, statements }, next.held(Ok(Reply::Done)), turn);
@@ -118,7 +121,7 @@ impl Machine {
         let start = (turn.clock_us)();
         let alone = first.alone;
         let (mut ran, mut held, mut overran) = (Vec::new(), Vec::new(), Vec::new());
-        self.store.begin(&self.state)?;
+        self.store.begin(&self.state, turn.hlc)?;
         let mut next = Some(first);
         while let Some(mut queued) = next.take() {
             let Job::Write(write) = &queued.pending.job else { unreachable!("only writes share a batch") };
@@ -232,7 +235,7 @@ impl Machine {
         deadline_ms: u64,
         turn: &Turn<'_>,
     ) -> Result<(Result<Reply, Error>, common::entry::Effects), Fault> {
-        self.store.begin(&self.state)?;
+        self.store.begin(&self.state, turn.hlc)?;
         let ran = self.run_request(write, true, deadline_ms, turn)?;
         let effects = self.store.take_effects();
         self.store.rollback()?;

@@ -1,5 +1,6 @@
 //! What is asked of a partition, and what it answers.
 
+use common::idempotency::Keyed;
 use common::partition_map::BucketRange;
 use common::protocol::{PartitionTarget, WriteReply, WriteRequest};
 use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, TransactionId};
@@ -43,6 +44,15 @@ pub enum Job {
         commit: bool,
         /// Whether this partition decides; else it carries out what the decider said.
         decides: bool,
+    },
+    /// The commit of a transaction whose request has an idempotency key, at the decider.
+    DecideKeyed {
+        /// The transaction.
+        transaction: TransactionId,
+        /// Who carries the decision out.
+        participants: Vec<PartitionId>,
+        /// The key and the answer.
+        keyed: Keyed,
     },
     /// Another schema.
     Schema {

@@ -5,12 +5,14 @@ use std::mem;
 use bytes::Bytes;
 use common::entry::{DecodeError, Effects};
 use common::protocol::{StatementResult, WorkItem};
-use common::{Error, PartitionId, TransactionId};
+use common::{Error, Hlc, PartitionId, TransactionId};
 use consensus_runtime::AppliedConfiguration;
 use sqlite::applier::FileContents;
 use sqlite::maintenance::RowCounts;
 use sqlite::system::{Decision, Identity};
-use sqlite::{Applier, Budget, Executor, Failure, Location, Maintenance, Prepared, System, SystemState};
+use sqlite::{
+    Applier, BatchPlace, Budget, Executor, Failure, Location, Maintenance, Prepared, System, SystemState,
+};
 
 #[cfg(feature = "planted-bugs")]
 use super::PlantedBug;
@@ -107,8 +109,10 @@ impl Store {
         self.planted_bug = Some(bug);
     }
 
-    /// Opens the executor's transaction. Foreign keys are checked where the partition owns every row.
-    pub(super) fn begin(&mut self, state: &SystemState) -> Result<(), Fault> {
+    /// Opens the executor's transaction, whose entry will carry this clock. Foreign keys are checked where the
+    /// partition owns every row.
+    pub(super) fn begin(&mut self, state: &SystemState, clock: Hlc) -> Result<(), Fault> {
+        self.executor.expect_at(BatchPlace { clock, index: state.position.index + 1 });
         let owns_all = state.ownership.as_ref().is_none_or(|ownership| ownership.range.is_everything());
         self.executor.enforce_foreign_keys(owns_all)?;
         Ok(self.executor.begin()?)

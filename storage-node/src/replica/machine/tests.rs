@@ -1,6 +1,7 @@
 //! Replicas on real files under a log that the tests hold in their hands.
 
 mod group;
+mod keys;
 #[cfg(feature = "planted-bugs")]
 mod planted_bugs;
 mod transactions;

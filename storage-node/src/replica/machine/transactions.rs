@@ -6,10 +6,11 @@
 //! ever.
 
 use common::entry::{Effects, EntryBody, EntryHeader};
-use common::protocol::WriteRequest;
+use common::idempotency::Keyed;
+use common::protocol::{WorkItem, WriteRequest};
 use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
-use sqlite::Prepared;
 use sqlite::system::Decision;
+use sqlite::{Budget, Prepared};
 
 use super::batch::Turn;
 use super::job::Reply;
@@ -112,13 +113,52 @@ impl Machine {
         Ok(())
     }
 
-    /// Lands a decision. The first one stays.
+    /// On the decider's leader: proposes to commit and to keep the answer, or to abort if an answer is kept.
+    pub(super) fn run_keyed_decision(
+        &mut self,
+        queued: Queued,
+        transaction: TransactionId,
+        participants: Vec<PartitionId>,
+        keyed: Keyed,
+        turn: &Turn<'_>,
+    ) -> Result<(), Fault> {
+        if let Some(decision) = self.store.decision(transaction)? {
+            self.confirm(queued.held(Ok(Reply::Decided { commit: decision.commit })));
+            return Ok(());
+        }
+        if turn.hlc > transaction.deadline {
+            let held = queued.held(Ok(Reply::Decided { commit: false }));
+            self.propose(EntryBody::Decision { transaction, commit: false }, held, turn);
+            return Ok(());
+        }
+        self.store.begin(&self.state, turn.hlc)?;
+        let kept = self.store.run(&[WorkItem::Key(keyed)], &Budget::default())?;
+        let effects = self.store.take_effects();
+        self.store.rollback()?;
+        match kept {
+            Err(refusal) => self.confirm(queued.held(Err(refusal))),
+            Ok(_) if effects.rows.is_empty() => {
+                // Another attempt at the same request came first, and its answer is the one that counts.
+                let held = queued.held(Ok(Reply::Decided { commit: false }));
+                self.propose(EntryBody::Decision { transaction, commit: false }, held, turn);
+            }
+            Ok(_) => {
+                let held = queued.held(Ok(Reply::Decided { commit: true }));
+                self.propose(EntryBody::KeyedDecision { transaction, participants, effects }, held, turn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lands a decision. The first one stays. One with an answer to keep brings along who carries it out, and the
+    /// answer: its decider need not be prepared.
     pub(super) fn decide(
         &mut self,
         index: u64,
         header: EntryHeader,
         transaction: TransactionId,
         commit: bool,
+        keyed: Option<(Vec<PartitionId>, Effects)>,
     ) -> Result<Option<Result<Reply, Error>>, Fault> {
         let decided = |commit| Ok(Some(Ok(Reply::Decided { commit })));
         if let Some(decision) = self.store.decision(transaction)? {
@@ -137,6 +177,13 @@ impl Machine {
                 self.rows.add(&sqlite::maintenance::rows_added(&prepared.effects));
             }
             applier.system().remove_prepared(transaction)?;
+        }
+        if let Some((participants, effects)) = keyed {
+            decision.commit = header.hlc <= transaction.deadline;
+            if decision.commit {
+                decision.participants = participants;
+                self.store.applier()?.apply(&effects)?;
+            }
         }
         self.forget_before(header.hlc)?;
         let commit = decision.commit;

@@ -167,6 +167,11 @@ impl TestGroup {
         }
     }
 
+    /// How many idempotency keys a replica's file holds.
+    pub(super) fn keys(&self, number: usize) -> u64 {
+        Maintenance::open(&location(&self.folder, number)).unwrap().count_keys().unwrap()
+    }
+
     /// Rows of each of the client's tables in a replica's file.
     pub(super) fn tables(&self, number: usize) -> Vec<(String, u64)> {
         Maintenance::open(&location(&self.folder, number)).unwrap().count_rows().unwrap()
