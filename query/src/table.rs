@@ -30,10 +30,19 @@ pub(crate) struct Table {
     pub(crate) global_indexes: Vec<GlobalIndex>,
     /// What lies in which column group, the anchor's part first; more than one if the table is split.
     pub(crate) parts: Vec<Part>,
-    /// The subquery that makes its rows on a partition, if it stands for a join.
-    pub(crate) joined: Option<String>,
+    /// What makes its rows on a partition, if it stands for a join.
+    pub(crate) joined: Option<Subquery>,
     /// Whether a constraint says by itself what becomes of rows that violate it (ON CONFLICT REPLACE).
     pub(crate) resolves_conflicts: bool,
+}
+
+/// A query that stands in place of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Subquery {
+    /// In brackets.
+    pub(crate) text: String,
+    /// The greatest number of a parameter in it.
+    pub(crate) parameters: usize,
 }
 
 impl Deref for Table {
@@ -60,13 +69,21 @@ impl Table {
     }
 
     /// Joined rows, which lie in the bucket that a key of theirs chooses, as a table.
-    pub(crate) fn of_join(definition: Definition, key: Key, subquery: String) -> Table {
+    pub(crate) fn of_join(definition: Definition, key: Key, subquery: Subquery) -> Table {
         Table { key, joined: Some(subquery), ..Table::new(definition, None) }
     }
 
     /// What a FROM clause on a partition calls it.
     pub(crate) fn source_text(&self) -> String {
-        self.joined.clone().unwrap_or_else(|| quote_identifier(&self.name))
+        match &self.joined {
+            Some(subquery) => subquery.text.clone(),
+            None => quote_identifier(&self.name),
+        }
+    }
+
+    /// Parameters that what it is made of uses.
+    pub(crate) fn parameters(&self) -> usize {
+        self.joined.as_ref().map_or(0, |subquery| subquery.parameters)
     }
 
     /// Whether its columns lie in several column groups.

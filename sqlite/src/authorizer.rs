@@ -5,6 +5,8 @@ use common::names::is_internal_table;
 use common::{Error, ErrorCode};
 use rusqlite::hooks::AuthAction;
 
+use crate::shipped_rows::SHIPPED_ROWS;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -99,7 +101,8 @@ fn read_denial(role: Role, table: &str) -> Option<Error> {
     }
     let open = is_statistics_table(table)
         || table.eq_ignore_ascii_case("sqlite_sequence")
-        || is_unique_index_table(table);
+        || is_unique_index_table(table)
+        || role == Role::Reader && table == SHIPPED_ROWS;
     if open || !is_internal_table(table) { None } else { internal_table(table) }
 }
 

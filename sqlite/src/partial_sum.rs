@@ -36,7 +36,7 @@ const NOT_PROVEN: &CStr = c"the sum may depend on the order of the rows";
 /// What is known of the sum of some values. All zeros, as SQLite provides it, is that of none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
-struct Part {
+pub(crate) struct Part {
     /// Values that are not NULL.
     count: i64,
     /// The integers among them, added up; of use while `magnitude` is below 2^63.
@@ -55,7 +55,7 @@ struct Part {
 }
 
 impl Part {
-    fn add_integer(&mut self, value: i64) {
+    pub(crate) fn add_integer(&mut self, value: i64) {
         self.count += 1;
         self.integers = self.integers.wrapping_add(value);
         self.magnitude = self.magnitude.saturating_add(value.unsigned_abs());
@@ -64,7 +64,7 @@ impl Part {
         self.absolute += absolute;
     }
 
-    fn add_real(&mut self, value: f64) {
+    pub(crate) fn add_real(&mut self, value: f64) {
         self.count += 1;
         self.has_reals = true;
         let sum = self.sum + value;
@@ -91,6 +91,11 @@ impl Part {
         }
         bytes[PART_BYTES - 1] = u8::from(self.has_reals);
         bytes
+    }
+
+    /// It as bytes; `None` if there was no value.
+    pub(crate) fn encoded(&self) -> Option<[u8; PART_BYTES]> {
+        (self.count > 0).then(|| self.encode())
     }
 
     fn decode(bytes: &[u8]) -> Option<Part> {
@@ -281,13 +286,12 @@ unsafe extern "C" fn part_step(
 unsafe extern "C" fn part_final(context: *mut ffi::sqlite3_context) {
     // SAFETY: as in `part_step`; SQLite copies the bytes.
     unsafe {
-        match state::<Part>(context, 0) {
-            Some(part) if part.count > 0 => {
-                let bytes = part.encode();
+        match state::<Part>(context, 0).and_then(|part| part.encoded()) {
+            Some(bytes) => {
                 let length = c_int::try_from(bytes.len()).unwrap_or(c_int::MAX);
                 ffi::sqlite3_result_blob(context, bytes.as_ptr().cast(), length, ffi::SQLITE_TRANSIENT());
             }
-            _ => ffi::sqlite3_result_null(context),
+            None => ffi::sqlite3_result_null(context),
         }
     }
 }

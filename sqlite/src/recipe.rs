@@ -11,7 +11,9 @@ use rusqlite::limits::Limit;
 use crate::authorizer::Role;
 use crate::connection::Connection;
 use crate::error::{Failure, Result};
+use crate::grouping;
 use crate::partial_sum;
+use crate::shipped_rows;
 
 /// Milliseconds that a connection waits for a lock of another one. Writers of one partition take turns by
 /// design, so a wait is short or a fault.
@@ -80,6 +82,8 @@ pub(crate) fn reader(location: &Location) -> Result<Connection> {
     pragmas(&raw, &["query_only=ON", "cache_size=-4096"])?;
     hostile_safe(&raw)?;
     partial_sum::load_part(&raw)?;
+    grouping::load(&raw)?;
+    shipped_rows::load_module(&raw)?;
     Connection::new(raw, Role::Reader)
 }
 
@@ -89,6 +93,7 @@ pub(crate) fn executor(location: &Location) -> Result<Connection> {
     write_ahead(&raw)?;
     hostile_safe(&raw)?;
     partial_sum::load_part(&raw)?;
+    grouping::load(&raw)?;
     Connection::new(raw, Role::Executor)
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::join::{self, LocalJoin, Objects, Reference, Step};
+use super::join::{self, LocalJoin, Objects, Reference, Sending, Step};
 use super::push::{self, Pushed};
 use super::{PlanNode, Rule, Rules, Shipment, Source, describe, groups};
-use crate::ast::Select;
+use crate::ast::{OneSelect, ResultColumn, Select};
 use crate::filter::Filter;
 use crate::route::Route;
 use crate::shadow::{Checked, Usage};
@@ -28,6 +28,10 @@ pub(crate) struct Read {
     pub(crate) steps: Vec<Step>,
     /// What partitions can do of it, if the statement is of one table; or why they cannot.
     pub(crate) pushed: Result<Pushed, push::Why>,
+    /// Sources whose rows are sent to the partitions for that, in the order of the parameters that hold them.
+    pub(crate) sent: Vec<usize>,
+    /// Parameters of the client.
+    parameters: usize,
 }
 
 impl Read {
@@ -60,7 +64,12 @@ impl Read {
 
     /// The same without what partitions could answer by themselves.
     pub(crate) fn gathered(self) -> Read {
-        Read { routes: Vec::new(), pushed: Err("the columns lie in several groups"), ..self }
+        Read {
+            routes: Vec::new(),
+            pushed: Err("the columns lie in several groups"),
+            sent: Vec::new(),
+            ..self
+        }
     }
 
     /// Whether the client's text meets rows in the order of an index: it runs on one partition, whose tables
@@ -68,6 +77,12 @@ impl Read {
     pub(crate) fn follows_indexes(&self, database: &Database, params: &[Value]) -> bool {
         self.single(database, params).is_some()
             && self.routes.iter().any(|(table, _)| !table.indexes.is_empty())
+    }
+
+    /// The parameters of a pushed plan: the client's and behind them the rows that are sent, by source.
+    pub(crate) fn with_sent(&self, params: &[Value], rows: impl FnMut(usize) -> Value) -> Vec<Value> {
+        let own = params.iter().take(self.parameters).cloned();
+        own.chain(self.sent.iter().copied().map(rows)).collect()
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
@@ -80,10 +95,22 @@ impl Read {
             "not one partition: no condition on the partition key leaves a single one"
         };
         let node = match &self.pushed {
-            Ok(pushed) => match pushed.describe(database, self.group, params) {
-                Some(node) => node,
-                None => self.describe_gather(database, params, "LIMIT is no integer"),
-            },
+            Ok(pushed) => {
+                match pushed.describe(database, self.group, &self.with_sent(params, |_| Value::Null)) {
+                    Some(node) => node.over(self.sent.iter().map(|&source| {
+                        PlanNode::new(
+                            "SEND",
+                            format!("{} to the partitions", self.sources[source].table.name),
+                        )
+                        .over([PlanNode::fragment(
+                            &self.sources[source],
+                            database,
+                            params,
+                        )])
+                    })),
+                    None => self.describe_gather(database, params, "LIMIT is no integer"),
+                }
+            }
             Err(why) => self.describe_gather(database, params, why),
         };
         node.over([PlanNode::why(why_not_single)])
@@ -140,22 +167,47 @@ pub(crate) fn plan_read<'a>(
     }
     let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
+    let parameters = checked.parameters.len();
+    let mut sent = Vec::new();
     let pushed = match select {
-        Some(select) => push::plan_push(select, rules, objects.table)
-            .or_else(|why| push_join(select, rules, objects).map_err(|other| other.unwrap_or(why))),
+        Some(select) => push::plan_push(select, rules, objects.table).or_else(|why| {
+            // Keys that are sent the other way may leave few rows to be gathered, but do not make groups of them.
+            let is_allowed = rules.has(Rule::Broadcast) && (steps.is_empty() || makes_groups(select));
+            let sending = Sending { is_allowed, sources: &sources, parameters };
+            let (pushed, found) =
+                push_join(select, rules, objects, sending).map_err(|other| other.unwrap_or(why))?;
+            sent = found;
+            Ok(pushed)
+        }),
         None => Err("only SQLite understands the whole statement"),
     };
-    Read { sources, routes, group: 0, steps, pushed }
+    Read { sources, routes, group: 0, steps, pushed, sent, parameters }
 }
 
-/// What partitions can do of a SELECT over a join whose rows each lie in one partition. Without a reason the
-/// statement does not join.
-fn push_join(select: &Select, rules: Rules, objects: Objects<'_>) -> Result<Pushed, Option<push::Why>> {
+/// Whether a SELECT answers groups of rows, of which there may be much fewer.
+fn makes_groups(select: &Select) -> bool {
+    let OneSelect::Select { columns, group_by, distinctness, .. } = &select.body.select else { return false };
+    let is_aggregate = |column: &ResultColumn| match column {
+        ResultColumn::Expr(expression, _) => push::is_aggregate(expression),
+        ResultColumn::Star | ResultColumn::TableStar(_) => false,
+    };
+    group_by.is_some() || distinctness.is_some() || columns.iter().any(is_aggregate)
+}
+
+/// What partitions can do of a SELECT over a join whose rows each lie in one partition, and the sources that are
+/// sent for it. Without a reason the statement does not join.
+fn push_join(
+    select: &Select,
+    rules: Rules,
+    objects: Objects<'_>,
+    sending: Sending<'_>,
+) -> Result<(Pushed, Vec<usize>), Option<push::Why>> {
     if !rules.has(Rule::CoLocatedJoins) {
         return Err(None);
     }
-    let join = LocalJoin::of(select, objects)?;
-    Ok(push::plan_push(&join.select, rules, &|_| Some(Arc::clone(&join.table)))?)
+    let join = LocalJoin::of(select, objects, sending)?;
+    let pushed = push::plan_push(&join.select, rules, &|_| Some(Arc::clone(&join.table)))?;
+    Ok((pushed, join.sent))
 }
 
 /// What is gathered of a table, given all places that name it.

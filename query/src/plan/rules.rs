@@ -17,6 +17,8 @@ pub enum Rule {
     TopK,
     /// Aggregates are computed per partition and merged.
     PartialAggregates,
+    /// Partitions find groups by hashing where SQLite would sort all rows.
+    HashedGroups,
     /// Groups that lie in one partition each are computed there, whatever they are made of.
     LocalGroups,
     /// DISTINCT: partitions send each row once.
@@ -33,11 +35,12 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 10] = [
+    pub const ALL: [Rule; 11] = [
         Rule::Scatter,
         Rule::Limit,
         Rule::TopK,
         Rule::PartialAggregates,
+        Rule::HashedGroups,
         Rule::LocalGroups,
         Rule::Distinct,
         Rule::CoLocatedJoins,
@@ -54,6 +57,7 @@ impl Rule {
             Rule::Limit => "limit",
             Rule::TopK => "top-k",
             Rule::PartialAggregates => "partial-aggregates",
+            Rule::HashedGroups => "hashed-groups",
             Rule::LocalGroups => "local-groups",
             Rule::Distinct => "distinct",
             Rule::CoLocatedJoins => "co-located-joins",

@@ -54,6 +54,7 @@ pub(super) fn relations(
             table: std::sync::Arc::clone(&source.table),
             columns: source.columns.clone(),
             fragments,
+            packed: false,
             joints,
             rows_expected,
             fetched: None,

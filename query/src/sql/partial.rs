@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use common::protocol::StatementResult;
+use common::protocol::{Statement, StatementResult};
 use common::row::{MalformedRow, RowBlock, ValueRef};
 use common::{Error, ErrorCode, Result};
+use sqlite::grouping::REFUSED;
 
 use super::gather;
 use super::relations::{Purpose, Relation, Relations};
@@ -27,22 +28,37 @@ pub(super) async fn run(
     run: PartialRun,
     max_rows: u32,
 ) -> Result<StatementResult> {
+    let PartialRun { fragment, hashed, merge } = run;
+    if let Some(hashed) = hashed {
+        let relations = relations(partitions, partial, &hashed, true, &merge);
+        match gather::answer(access, relations, merge.clone(), max_rows).await {
+            Err(error) if error.message.contains(REFUSED) => partial.refuse_hashing(),
+            answer => return answer,
+        }
+    }
+    let relations = relations(partitions, partial, &fragment, false, &merge);
+    gather::answer(access, relations, merge, max_rows).await
+}
+
+/// The parts as the relation that they are merged from.
+fn relations(
+    partitions: &[usize],
+    partial: &Partial,
+    fragment: &Statement,
+    packed: bool,
+    merge: &Statement,
+) -> Relations {
     let parts = Relation {
         table: Arc::clone(&partial.parts),
         columns: (0..partial.parts.columns.len()).collect(),
-        fragments: partitions.iter().map(|&partition| (partition, run.fragment.clone())).collect(),
+        fragments: partitions.iter().map(|&partition| (partition, fragment.clone())).collect(),
+        packed,
         joints: Vec::new(),
         fetched: None,
         rows_expected: None,
         refuses: Some(refuse_doubtful),
     };
-    let relations = Relations {
-        tables: vec![parts],
-        views: Vec::new(),
-        text: run.merge.sql.clone(),
-        purpose: Purpose::Read,
-    };
-    gather::answer(access, relations, run.merge, max_rows).await
+    Relations { tables: vec![parts], views: Vec::new(), text: merge.sql.clone(), purpose: Purpose::Read }
 }
 
 fn refuse_doubtful(block: &RowBlock) -> Result<()> {

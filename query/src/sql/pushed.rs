@@ -4,7 +4,7 @@ use common::protocol::{RowsHeader, StatementResult};
 use common::{ErrorCode, Result, Value};
 
 use super::gather::{blocks_of, bytes_max};
-use super::{ordered, partial};
+use super::{ordered, partial, ship};
 use crate::Planner;
 use crate::access::{PartitionAccess, RowStream};
 use crate::plan::{Planned, Pushed, Read};
@@ -22,6 +22,9 @@ pub(super) async fn stream(
     let Ok(pushed) = &read.pushed else { return Ok(None) };
     match pushed {
         Pushed::Ordered(plan) => {
+            let Some(values) = &ship::with_sent(planner, access, read, values).await? else {
+                return Ok(None);
+            };
             let Some(run) = plan.bind(values) else { return Ok(None) };
             let partitions = pushed.partitions(planner.database(), read.group, values);
             let rows =
@@ -47,6 +50,7 @@ pub(super) async fn run(
     max_rows: u32,
 ) -> Result<Option<StatementResult>> {
     if let Ok(pushed @ Pushed::Partial(plan)) = &read.pushed {
+        let Some(values) = &ship::with_sent(planner, access, read, values).await? else { return Ok(None) };
         let Some(run) = plan.bind(values) else { return Ok(None) };
         let partitions = pushed.partitions(planner.database(), read.group, values);
         return unless_sqlite_fails(partial::run(access, &partitions, plan, run, max_rows).await);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::protocol::Statement;
 use common::row::RowBlock;
-use common::{Error, Result};
+use common::{Error, Result, Value};
 use futures_util::future::{self, Either};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlite::{Gathered, MergeDatabase, RowSource, Workspace};
@@ -44,6 +44,8 @@ pub(crate) struct Relation {
     pub(crate) columns: Vec<usize>,
     /// What each partition is asked; each answers its rows in the order of their keys.
     pub(crate) fragments: Vec<(usize, Statement)>,
+    /// Whether each answers all rows as one value, see [`sqlite::grouping`].
+    pub(crate) packed: bool,
     /// What is put together of several column groups, bucket by bucket, in place of fragments.
     pub(crate) joints: Vec<Joint>,
     /// How many rows are expected.
@@ -66,6 +68,20 @@ impl Relation {
     fn admit(&self, block: RowBlock) -> Result<RowBlock> {
         self.refuses.map_or(Ok(()), |refuses| refuses(&block))?;
         Ok(block)
+    }
+
+    /// The rows that a partition answers.
+    async fn open(
+        &self,
+        access: &impl PartitionAccess,
+        partition: usize,
+        statement: &Statement,
+    ) -> Result<RowBlocks> {
+        let blocks = access.stream(partition, statement.clone()).await?.blocks;
+        if !self.packed {
+            return Ok(blocks);
+        }
+        Ok(blocks.map(|block| unpacked(&block?)).try_filter(|block| future::ready(block.rows > 0)).boxed())
     }
 
     /// Whether its rows can be put into one order as they arrive.
@@ -203,9 +219,8 @@ async fn load(
     for (index, relation) in relations.tables.iter().enumerate() {
         if !streamed.contains(&index) {
             fragments.extend(relation.fragments.iter().map(|(partition, statement)| {
-                let opened = access.stream(*partition, statement.clone());
-                let blocks =
-                    async move { Ok::<_, Error>(opened.await?.blocks.map_ok(move |block| (index, block))) };
+                let opened = relation.open(access, *partition, statement);
+                let blocks = async move { Ok::<_, Error>(opened.await?.map_ok(move |block| (index, block))) };
                 stream::once(blocks).try_flatten().boxed()
             }));
             fragments.extend(relation.joints.iter().map(|joint| {
@@ -244,9 +259,8 @@ async fn open_stream(
     waiting: &mut Waiting,
 ) -> Result<RowSource> {
     let watch = waiting.watch();
-    let opened = relation.fragments.iter().map(|(partition, statement)| async move {
-        Ok::<RowBlocks, Error>(access.stream(*partition, statement.clone()).await?.blocks)
-    });
+    let opened =
+        relation.fragments.iter().map(|(partition, statement)| relation.open(access, *partition, statement));
     let streams = future::try_join_all(opened).await?;
     let (mut blocks, handle) = stream::abortable(merge_ordered(streams, 1, 0));
     waiting.also_ends(handle);
@@ -256,4 +270,19 @@ async fn open_stream(
         None if blocks.is_aborted() => Err(Error::internal("nobody waits for the answer any more")),
         None => Ok(None),
     }))
+}
+
+/// The rows that a partition sent as one value; none if it has none.
+fn unpacked(block: &RowBlock) -> Result<RowBlock> {
+    let rows = block.to_values().map_err(|error| Error::internal(error.to_string()))?;
+    match rows.as_slice() {
+        [row] => match row.as_slice() {
+            [Value::Null] => Ok(RowBlock::default()),
+            [Value::Blob(packed)] => {
+                sqlite::packed::unpack(packed).ok_or_else(|| Error::internal("groups are cut short"))
+            }
+            _ => Err(Error::internal("groups are no value of bytes")),
+        },
+        _ => Err(Error::internal("groups are not one value")),
+    }
 }

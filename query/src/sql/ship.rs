@@ -1,5 +1,6 @@
 //! Gathers in an order: tables that conditions make small are fetched first, and the values of their columns are
-//! sent to the partitions of the tables that are joined with them, which then answer only rows that match.
+//! sent to the partitions of the tables that are joined with them, which then answer only rows that match. Or the
+//! rows of a small table themselves are sent, and the partitions join them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -20,6 +21,12 @@ use crate::route::{KeyColumn, Operand, Route};
 
 /// Most bytes of rows that are fetched before others; a table with more is gathered with the others.
 const ROWS_MAX: usize = 4 << 20;
+
+/// Most bytes of a table's rows that are sent to the partitions of those that it is joined with.
+const SENT_MAX: usize = 2 << 20;
+
+/// A table of so many rows is sent whatever it is joined with.
+const ROWS_SMALL: u64 = 1_000;
 
 /// Most values that are sent.
 const KEYS_MAX: usize = 10_000;
@@ -44,13 +51,7 @@ pub(super) async fn relations(
         if !relation.joints.is_empty() {
             break;
         }
-        let rows = pin!(fetch(access, &relation));
-        let late = pin!(access.deadline_passed());
-        let rows = match future::select(rows, late).await {
-            Either::Left((rows, _)) => rows?,
-            Either::Right(_) => return Err(time_is_up()),
-        };
-        let Some(rows) = rows else { break };
+        let Some(rows) = fetch_in_time(access, &relation, ROWS_MAX).await? else { break };
         for shipment in &step.shipments {
             if let Some(keys) = keys(&source, shipment.from_column, &rows)? {
                 narrow(&mut sources[shipment.to], shipment, keys);
@@ -66,8 +67,62 @@ pub(super) async fn relations(
     Ok(relations)
 }
 
-/// All rows of a table; `None` if they are too many.
-async fn fetch(access: &impl PartitionAccess, relation: &Relation) -> Result<Option<Vec<RowBlock>>> {
+/// The parameters of a pushed plan: the client's and the rows that are sent to the partitions; `None` if they are
+/// too many, and the rest is better gathered too.
+pub(super) async fn with_sent(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    read: &Read,
+    values: &[Value],
+) -> Result<Option<Vec<Value>>> {
+    let mut packed = BTreeMap::new();
+    for &index in &read.sent {
+        let from = std::slice::from_ref(&read.sources[index]);
+        let relation = gather::relations(planner, from, values, "", Purpose::Read).tables.remove(0);
+        let others = read.sources.iter().enumerate().filter(|(other, _)| !read.sent.contains(other));
+        let joined_with = others.filter_map(|(_, source)| {
+            let buckets = source.route.buckets(planner.database(), &source.table, values);
+            planner.statistics().rows(&source.table.name, &buckets)
+        });
+        let is_small =
+            |rows: u64| rows <= ROWS_SMALL || joined_with.max().is_none_or(|most| rows <= most / 2);
+        if !relation.joints.is_empty() || !relation.rows_expected.is_none_or(is_small) {
+            return Ok(None);
+        }
+        let Some(blocks) = fetch_in_time(access, &relation, SENT_MAX).await? else { return Ok(None) };
+        packed.insert(index, Value::Blob(sqlite::packed::pack(&one_block(&blocks))));
+    }
+    Ok(Some(read.with_sent(values, |index| packed.get(&index).cloned().unwrap_or_default())))
+}
+
+fn one_block(blocks: &[RowBlock]) -> RowBlock {
+    RowBlock {
+        columns: blocks.iter().map(|block| block.columns).max().unwrap_or(0),
+        rows: blocks.iter().map(|block| block.rows).sum(),
+        data: blocks.iter().flat_map(|block| block.data.iter().copied()).collect(),
+    }
+}
+
+/// As [`fetch`], as long as the request lasts.
+async fn fetch_in_time(
+    access: &impl PartitionAccess,
+    relation: &Relation,
+    most: usize,
+) -> Result<Option<Vec<RowBlock>>> {
+    let rows = pin!(fetch(access, relation, most));
+    let late = pin!(access.deadline_passed());
+    match future::select(rows, late).await {
+        Either::Left((rows, _)) => rows,
+        Either::Right(_) => Err(time_is_up()),
+    }
+}
+
+/// All rows of a table; `None` if they are more than `most` bytes.
+async fn fetch(
+    access: &impl PartitionAccess,
+    relation: &Relation,
+    most: usize,
+) -> Result<Option<Vec<RowBlock>>> {
     let opened =
         relation.fragments.iter().map(|(partition, statement)| access.stream(*partition, statement.clone()));
     let streams = future::try_join_all(opened).await?;
@@ -76,7 +131,7 @@ async fn fetch(access: &impl PartitionAccess, relation: &Relation) -> Result<Opt
     while let Some(block) = arriving.next().await {
         let block = block?;
         bytes += block.data.len();
-        if bytes > ROWS_MAX {
+        if bytes > most {
             return Ok(None);
         }
         blocks.push(block);

@@ -2,6 +2,8 @@
 
 use crate::support::Cluster;
 use crate::support::compare::same;
+use common::Value;
+use common::protocol::Params;
 use query::schema::declare_tables;
 use query::{PartitionAccess as _, Rule, Rules};
 use rand::rngs::SmallRng;
@@ -159,6 +161,7 @@ async fn local_joins_answer_as_one_file() {
 #[tokio::test]
 async fn only_joins_whose_rows_lie_together_run_on_the_partitions() {
     let mut cluster = shop(4).await;
+    cluster.set_rules(Rules::default().without(Rule::Broadcast));
     let is_local = |cluster: &Cluster, from: &str| {
         cluster.plan(&format!("SELECT count(*) FROM {from}")).iter().any(|line| line.contains("(SELECT"))
     };
@@ -186,4 +189,48 @@ async fn only_joins_whose_rows_lie_together_run_on_the_partitions() {
     let from = "orders o JOIN customers c ON c.id = o.customer";
     cluster.set_rules(Rules::default().without(Rule::CoLocatedJoins));
     assert!(!is_local(&cluster, from));
+}
+
+#[tokio::test]
+async fn a_small_table_is_sent_to_the_partitions_of_the_others() {
+    let mut cluster = shop(4).await;
+    for row in 0..40 {
+        cluster.ok(&format!("INSERT INTO notes (customer, n) VALUES ({}, {row})", row % 7)).await;
+        cluster.ok(&format!("INSERT OR IGNORE INTO customers VALUES ({row}, 'c{}', 2)", row % 5)).await;
+    }
+    let sends = |cluster: &Cluster, sql: &str| cluster.plan(sql).iter().any(|line| line.contains("SEND"));
+    let grouped =
+        "SELECT c.name, count(*), sum(o.n) FROM notes o JOIN customers c ON c.id = o.customer AND o.n < 30
+         GROUP BY c.name ORDER BY c.name";
+    assert!(sends(&cluster, grouped), "{:#?}", cluster.plan(grouped));
+    *cluster.rows_streamed.lock().unwrap() = 0;
+    cluster.set_rules(Rules::default());
+    assert_eq!(cluster.rows(grouped).await.len(), 5);
+    // The customers, and an answer of each partition.
+    assert_eq!(*cluster.rows_streamed.lock().unwrap(), 40 + 4);
+    for (sql, sent) in [
+        ("SELECT count(*) FROM notes o LEFT JOIN customers c ON c.id = o.customer AND c.level = 2", true),
+        ("SELECT o.n, c.name FROM orders o JOIN customers c ON c.id = o.n", true),
+        // The other way keys are sent, and few rows come back.
+        ("SELECT o.n, c.name FROM orders o JOIN customers c ON c.id = o.n WHERE c.name = 'c1'", false),
+        // A row of the leading table may have several others.
+        ("SELECT count(*) FROM customers c LEFT JOIN orders o ON c.id = o.customer", false),
+        ("SELECT count(*) FROM orders a JOIN orders b ON a.customer = b.n", false),
+    ] {
+        assert_eq!(sends(&cluster, sql), sent, "{sql}");
+    }
+    cluster.set_rules(Rules::default().without(Rule::Broadcast));
+    assert!(!sends(&cluster, grouped));
+}
+
+#[tokio::test]
+async fn a_sent_table_has_the_parameters_of_its_conditions() {
+    let cluster = shop(3).await;
+    cluster.ok("INSERT INTO customers VALUES (1, 'a', 2), (2, 'B', 3)").await;
+    cluster.ok("INSERT INTO notes (customer, n) VALUES (1, 5), (2, 6), (1, 7), (3, 8)").await;
+    let sql = "SELECT c.name, count(*) FROM notes o JOIN customers c ON c.id = o.customer AND o.n > ?2
+         WHERE c.level < ?1 GROUP BY c.name ORDER BY 1 LIMIT ?3";
+    let answer = cluster.with(sql, Params::Positional(vec![9.into(), 5.into(), 10.into()])).await.unwrap();
+    let expected: [[Value; 2]; 2] = [["B".into(), 1.into()], ["a".into(), 1.into()]];
+    assert_eq!(answer.rows.to_values().unwrap(), expected);
 }

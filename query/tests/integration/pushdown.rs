@@ -2,6 +2,7 @@
 
 use crate::support::Cluster;
 use crate::support::compare::same;
+use common::Value;
 use query::{Rule, Rules};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -289,6 +290,11 @@ async fn each_rule_can_be_turned_off() {
         cluster.set_rules(Rules::default().without(rule));
         assert!(cluster.plan(sql)[0].starts_with(without), "{sql}: {:?}", cluster.plan(sql));
     }
+    let grouped = "SELECT a, count(*) FROM t GROUP BY a";
+    cluster.set_rules(Rules::default());
+    assert!(cluster.plan(grouped)[1].contains("_groups("));
+    cluster.set_rules(Rules::default().without(Rule::HashedGroups));
+    assert!(!cluster.plan(grouped)[1].contains("_groups("));
     cluster.set_rules(Rules::default().without(Rule::Limit));
     assert!(!cluster.plan("SELECT a FROM t LIMIT 3")[1].contains("LIMIT"));
 }
@@ -311,4 +317,19 @@ async fn partitions_send_no_more_than_is_asked_for() {
         assert_eq!(cluster.rows(sql).await.len(), rows, "{sql}");
         assert!(*cluster.rows_streamed.lock().unwrap() <= most, "{sql}");
     }
+}
+
+#[tokio::test]
+async fn groups_that_hashing_does_not_find_are_found_by_sqlite() {
+    let mut cluster = Cluster::hashed(3, None);
+    cluster.set_rules(Rules::default());
+    cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b)").await;
+    cluster.ok("INSERT INTO t (a, b) VALUES ('x', '1.5'), ('x', 2), ('y', '7z')").await;
+    let sql = "SELECT a, sum(b) FROM t GROUP BY a ORDER BY a";
+    let is_hashed = |cluster: &Cluster| cluster.plan(sql).iter().any(|line| line.contains("_groups("));
+    assert!(is_hashed(&cluster));
+    let expected: [[Value; 2]; 2] = [["x".into(), 3.5.into()], ["y".into(), 7.0.into()]];
+    assert_eq!(cluster.rows(sql).await, expected);
+    // It is not tried again.
+    assert!(!is_hashed(&cluster));
 }

@@ -8,9 +8,11 @@
 mod core;
 mod equality;
 mod from;
+mod joined_rows;
 mod local;
 mod names;
 mod output;
+mod sent;
 mod shipping;
 mod walk;
 
@@ -23,7 +25,7 @@ use crate::shadow::Checked;
 use crate::table::Table;
 
 pub(crate) use equality::Equality;
-pub(crate) use local::LocalJoin;
+pub(crate) use local::{LocalJoin, Sending};
 pub(crate) use names::Place;
 pub(crate) use shipping::{Shipment, Step, shown, steps};
 use walk::Walk;

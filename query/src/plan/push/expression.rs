@@ -131,7 +131,7 @@ pub(super) fn is_constant(expression: &Expr) -> bool {
 }
 
 /// The greatest number of a parameter in it; 0 if it has none.
-pub(super) fn parameters(expression: &Expr) -> usize {
+pub(crate) fn parameters(expression: &Expr) -> usize {
     let own = match expression {
         Expr::Variable(variable) => variable.index.get() as usize,
         _ => 0,
@@ -150,7 +150,7 @@ pub(super) fn column(expression: &Expr, table: &Table) -> Option<Option<usize>> 
 }
 
 /// How a column converts what it is compared with.
-pub(super) fn affinity(position: usize, table: &Table) -> Affinity {
+pub(crate) fn affinity(position: usize, table: &Table) -> Affinity {
     let column = &table.columns[position];
     // In a strict table ANY converts nothing.
     let is_any = table.strict && column.declared_type.eq_ignore_ascii_case("ANY");

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::expression::parameters;
 use super::one_table::{OneTable, Term};
 use crate::ast::{self, Expr, NullsOrder};
 use crate::table::Table;
@@ -18,6 +19,8 @@ pub(super) struct Fragment {
     /// Whether rows must be visited in the order of their keys, whatever indexes offer.
     pub(super) in_row_order: bool,
     has_indexes: bool,
+    /// Parameters that the FROM clause uses.
+    parameters: usize,
 }
 
 impl Fragment {
@@ -32,18 +35,34 @@ impl Fragment {
             from: one.table.source_text(),
             condition: one.condition.clone(),
             has_indexes,
+            parameters: one.table.parameters(),
             ..Fragment::default()
         }
     }
 
-    /// All that may hold parameters.
-    pub(super) fn expressions(&self) -> impl Iterator<Item = &Expr> {
-        self.columns
+    /// The client's parameters that it uses: the greatest number of one.
+    pub(super) fn parameters(&self) -> usize {
+        let expressions = self
+            .columns
             .iter()
-            .chain(&self.condition)
             .chain(&self.groups)
             .chain(&self.having)
-            .chain(self.order.iter().map(|term| &term.expression))
+            .chain(self.order.iter().map(|term| &term.expression));
+        expressions.map(parameters).max().unwrap_or(0).max(self.source_parameters())
+    }
+
+    /// The same of [`Fragment::source`].
+    pub(super) fn source_parameters(&self) -> usize {
+        self.condition.as_ref().map_or(0, parameters).max(self.parameters)
+    }
+
+    fn filter(&self) -> String {
+        self.condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default()
+    }
+
+    /// FROM and WHERE, for rows in any order.
+    pub(super) fn source(&self) -> String {
+        format!(" FROM {}{}", self.from, self.filter())
     }
 
     pub(super) fn text(&self) -> String {
@@ -54,14 +73,10 @@ impl Fragment {
             && same(&self.columns, &self.groups)
             && same(&self.groups, &self.columns);
         let word = if distinct { "DISTINCT " } else { "" };
-        let mut sql = format!("SELECT {word}{} FROM {}", list(&self.columns), self.from);
-        if self.in_row_order && self.has_indexes {
-            sql.push_str(" NOT INDEXED");
-        }
+        let in_row_order = if self.in_row_order && self.has_indexes { " NOT INDEXED" } else { "" };
+        let mut sql =
+            format!("SELECT {word}{} FROM {}{in_row_order}{}", list(&self.columns), self.from, self.filter());
         // Writing to a string cannot fail.
-        if let Some(condition) = &self.condition {
-            let _ = write!(sql, " WHERE {condition}");
-        }
         if !self.groups.is_empty() && !distinct {
             let _ = write!(sql, " GROUP BY {}", list(&self.groups));
         }

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
+pub(crate) use expression::{affinity, parameters};
 pub(crate) use ordered::{Ordered, OrderedRun, SortKey};
 pub(crate) use partial::{Partial, PartialRun};
 
 use self::one_table::OneTable;
 use super::describe::{Partitions, PlanNode};
-use crate::ast::{Expr, Select};
+use crate::ast::{self, Expr, Select};
 use crate::plan::rules::Rules;
 use crate::table::Table;
 
@@ -45,7 +46,7 @@ impl Pushed {
             }
             Pushed::Partial(partial) => {
                 let run = partial.bind(params)?;
-                (PlanNode::new("MERGE", run.merge.sql), run.fragment)
+                (PlanNode::new("MERGE", run.merge.sql), run.hashed.unwrap_or(run.fragment))
             }
         };
         let asked = Partitions::of_group(database, group, &self.buckets(database, params));
@@ -71,6 +72,11 @@ impl Pushed {
 /// Whether partitions may evaluate an expression on a row.
 pub(crate) fn check_row(expression: &Expr) -> Result<(), Why> {
     expression::check(expression, false)
+}
+
+/// Whether a value is computed from groups of rows.
+pub(crate) fn is_aggregate(expression: &Expr) -> bool {
+    ast::any(expression, &|part| expression::Call::of(part).is_some())
 }
 
 /// Plans a SELECT of one table.

@@ -8,7 +8,7 @@ use common::hash::Collation;
 use common::protocol::{Params, Statement};
 
 use super::Why;
-use super::expression::{Call, calls, collation, column, is_ambiguous, parameters};
+use super::expression::{Call, calls, collation, column, is_ambiguous};
 use super::fragment::{Fragment, row_order};
 use super::one_table::{Limit, OneTable, Term};
 use crate::ast::{Expr, NullsOrder};
@@ -125,7 +125,7 @@ impl Ordered {
         Ok(Ordered {
             table: Arc::clone(&one.table),
             route: one.route.clone(),
-            parameters: fragment.expressions().map(parameters).max().unwrap_or(0),
+            parameters: fragment.parameters(),
             fragment: fragment.text(),
             keys,
             hidden: shift,
