@@ -222,6 +222,25 @@ pub(crate) fn literal(expression: &Expr) -> Option<Value> {
     }
 }
 
+/// The value of an expression's text, where it is a literal beyond doubt.
+pub(crate) fn constant(text: &str) -> Option<Value> {
+    let Cmd::Stmt(Stmt::Select(select)) = parse(&format!("SELECT {text}"))? else { return None };
+    if select.limit.is_some() || !select.order_by.is_empty() {
+        return None;
+    }
+    match (&select.body.select, select.body.compounds.is_empty()) {
+        (OneSelect::Select { columns, from: None, where_clause: None, .. }, true) => match columns.as_slice()
+        {
+            // SQLite has no minus zero, and says what other reals are.
+            [ResultColumn::Expr(expression, alias)] if !alias.as_ref().is_some_and(As::is_explicit) => {
+                literal(expression).filter(|value| !matches!(value, Value::Real(_)))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn number(text: &str) -> Option<Value> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         // A literal beyond 64 bits is a real, whose value SQLite should say.
@@ -252,6 +271,15 @@ pub(crate) fn parameter(number: usize) -> Expr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_a_constant_only_if_it_is_a_literal() {
+        assert_eq!(constant("-7"), Some(Value::Integer(-7)));
+        assert_eq!(constant("('it''s')"), Some(Value::Text("it's".into())));
+        for other in ["random()", "1 + 1", "0.5", "\"a\"", "1, 2", "1 FROM t", "1 LIMIT 1", "current_time"] {
+            assert_eq!(constant(other), None, "{other}");
+        }
+    }
 
     fn expression(text: &str) -> Expr {
         let Some(Cmd::Stmt(Stmt::Select(select))) = parse(&format!("SELECT 1 WHERE {text}")) else {

@@ -8,6 +8,7 @@ pub mod documents;
 mod expansion;
 mod filter;
 mod functions;
+mod idle_databases;
 pub mod moment;
 mod nesting;
 pub mod objects;

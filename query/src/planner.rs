@@ -10,6 +10,7 @@ use sqlite::Consequences;
 use sqlite::schema::ForeignKey;
 
 use crate::ast::{self, Cmd, Stmt};
+use crate::idle_databases::IdleDatabases;
 use crate::nesting;
 use crate::plan::{
     Action, Footprint, Insert, InsertSource, Objects, PlanNode, Planned, Rules, Source, View, plan_change,
@@ -34,6 +35,7 @@ pub struct Planner {
     /// Views whose texts the parser understands, by name in lower case.
     views: BTreeMap<String, View>,
     plans: PlanCache,
+    idle_databases: Arc<IdleDatabases>,
     statistics: Mutex<Arc<Statistics>>,
     rules: Rules,
     /// Plans without rules, if answers are checked.
@@ -65,6 +67,7 @@ impl Planner {
             tables,
             views,
             plans: PlanCache::default(),
+            idle_databases: Arc::default(),
             statistics: Mutex::default(),
             rules,
             reference,
@@ -95,6 +98,11 @@ impl Planner {
 
     pub(crate) fn shadow(&self) -> &Shadow {
         &self.shadow
+    }
+
+    /// Databases of this schema's tables that are kept for the next statement.
+    pub(crate) fn idle_databases(&self) -> &Arc<IdleDatabases> {
+        &self.idle_databases
     }
 
     /// The table of that name, in any letter case.

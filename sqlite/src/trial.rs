@@ -61,27 +61,52 @@ pub struct TrialDatabase {
     _vfs: SpillVfs,
     /// Rows that stand in for those with the greatest rowids, by table.
     stand_ins: HashMap<String, i64>,
+    /// Whether tables were made since the layouts were read.
+    is_changed: bool,
 }
 
 impl TrialDatabase {
     /// An empty one within a workspace's limits.
     pub fn new(workspace: &Workspace) -> Result<TrialDatabase> {
-        let share = workspace.share();
+        TrialDatabase::within(workspace.share())
+    }
+
+    /// An empty one that is to be kept after its use: small, and of no weight while it rests.
+    pub fn to_be_kept(workspace: &Workspace) -> Result<TrialDatabase> {
+        TrialDatabase::within(workspace.least_share())
+    }
+
+    fn within(share: Arc<Share>) -> Result<TrialDatabase> {
         let vfs = SpillVfs::new(Arc::clone(&share));
         let connection = recipe::temporary(Role::Merge, vfs.name(), share.memory)?;
         let capture = Capture::install(connection.raw(), true);
-        let database = TrialDatabase { capture, connection, share, _vfs: vfs, stand_ins: HashMap::new() };
+        let stand_ins = HashMap::new();
+        let database = TrialDatabase { capture, connection, share, _vfs: vfs, stand_ins, is_changed: true };
         database.enforce(false)?;
         Ok(database)
     }
 
+    /// Puts it to rest until [`TrialDatabase::wake`]; `false` if it holds too much to be kept.
+    #[must_use]
+    pub fn rest(&self) -> bool {
+        self.share.rest();
+        self.share.is_small() && self.connection.raw().is_autocommit()
+    }
+
+    /// To be called before a database that rested is used.
+    pub fn wake(&self) {
+        self.share.wake();
+    }
+
     /// Runs checked DDL. To be called before rows are added.
     pub fn create(&mut self, sql: &str) -> Result<()> {
+        self.is_changed = true;
         Ok(self.connection.raw().execute_batch(sql)?)
     }
 
     /// Makes a table that is only read: without constraints, as its other columns are not there.
     pub fn create_relation(&mut self, gathered: &Gathered<'_>) -> Result<()> {
+        self.is_changed = true;
         Ok(self.connection.raw().execute_batch(&relation_ddl(gathered))?)
     }
 
@@ -171,7 +196,9 @@ impl TrialDatabase {
         foreign_keys: ForeignKeys,
         budget: &Budget<'_>,
     ) -> Result<Trial> {
-        self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
+        if std::mem::take(&mut self.is_changed) {
+            self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
+        }
         self.enforce(foreign_keys != ForeignKeys::Ignored)?;
         self.connection.run(ours!("BEGIN"))?;
         if foreign_keys == ForeignKeys::Unchecked {

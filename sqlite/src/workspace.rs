@@ -112,11 +112,23 @@ impl Workspace {
             Some(taken.saturating_add(granted))
         });
         self.shared.databases.fetch_add(1, Ordering::Relaxed);
+        self.new_share(granted)
+    }
+
+    /// The least share, for a database that needs little and is kept for others of its kind.
+    pub(crate) fn least_share(&self) -> Arc<Share> {
+        let share = self.new_share(self.shared.limits.memory / LEAST_SHARE);
+        share.count();
+        share
+    }
+
+    fn new_share(&self, memory: usize) -> Arc<Share> {
         Arc::new(Share {
             workspace: self.clone(),
-            memory: granted,
+            memory,
             disk: AtomicU64::new(0),
             exhausted: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
         })
     }
 }
@@ -129,9 +141,40 @@ pub(crate) struct Share {
     pub(crate) memory: usize,
     disk: AtomicU64,
     exhausted: AtomicBool,
+    /// Whether nobody uses its database, which counts for nothing then.
+    idle: AtomicBool,
 }
 
 impl Share {
+    /// Whether it has never needed disk space, so that its database has all that it holds in memory.
+    pub(crate) fn is_small(&self) -> bool {
+        self.disk.load(Ordering::Relaxed) == 0 && self.exhausted().is_none()
+    }
+
+    /// Gives the memory back while its database is not used.
+    pub(crate) fn rest(&self) {
+        if !self.idle.swap(true, Ordering::Relaxed) {
+            self.discount();
+        }
+    }
+
+    /// Takes the memory again.
+    pub(crate) fn wake(&self) {
+        if self.idle.swap(false, Ordering::Relaxed) {
+            self.count();
+        }
+    }
+
+    fn count(&self) {
+        self.workspace.shared.memory.fetch_add(self.memory, Ordering::Relaxed);
+        self.workspace.shared.databases.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn discount(&self) {
+        self.workspace.shared.memory.fetch_sub(self.memory, Ordering::Relaxed);
+        self.workspace.shared.databases.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// The error of a full workspace in place of SQLite's that the disk is full.
     pub(crate) fn explain(&self, failure: Failure, what: &str) -> Failure {
         let Some(limit) = self.exhausted() else { return failure };
@@ -187,10 +230,8 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let shared = &self.workspace.shared;
-        shared.memory.fetch_sub(self.memory, Ordering::Relaxed);
-        shared.databases.fetch_sub(1, Ordering::Relaxed);
-        shared.disk.fetch_sub(self.disk.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.rest();
+        self.workspace.shared.disk.fetch_sub(self.disk.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -207,6 +248,23 @@ mod tests {
         assert_eq!(memory, [64, 36, 4]);
         assert_eq!(workspace.used().databases, 3);
         drop(shares);
+        assert_eq!(workspace.used(), WorkspaceUse::default());
+    }
+
+    #[test]
+    fn a_share_that_rests_counts_for_nothing() {
+        let limits = WorkspaceLimits { memory: 64, memory_of_all: 100, ..WorkspaceLimits::default() };
+        let workspace = Workspace::new(limits);
+        let share = workspace.least_share();
+        let in_use = WorkspaceUse { databases: 1, memory: 4, ..WorkspaceUse::default() };
+        assert_eq!(workspace.used(), in_use);
+        share.rest();
+        share.rest();
+        assert_eq!(workspace.used(), WorkspaceUse::default());
+        share.wake();
+        assert_eq!(workspace.used(), in_use);
+        share.rest();
+        drop(share);
         assert_eq!(workspace.used(), WorkspaceUse::default());
     }
 

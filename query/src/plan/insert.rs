@@ -1,6 +1,7 @@
 //! Plans of INSERT.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use common::catalog::Database;
 use common::{Error, Result, Value};
@@ -13,8 +14,11 @@ use crate::route::Operand;
 use crate::scope::result_expressions;
 use crate::table::Table;
 
+/// Most texts that are kept of one plan: a batch comes to a few numbers of rows.
+const TEXTS_MAX: usize = 8;
+
 /// Where a value of an inserted row goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// The rowid, where no column shows it.
     Rowid,
@@ -31,6 +35,8 @@ pub(crate) struct Insert {
     pub(crate) source: InsertSource,
     /// The statement, of which everything but columns and values is kept.
     statement: Stmt,
+    /// Texts of it that were made, by places and number of rows.
+    texts: Arc<Mutex<HashMap<(Vec<Place>, usize), String>>>,
     /// Whether it answers rows.
     pub(crate) returns_rows: bool,
     /// What it needs if it is computed together with others, or because of what it sets off.
@@ -102,6 +108,7 @@ pub(crate) fn plan_insert(
         places: if select.is_none() { Vec::new() } else { places },
         source,
         statement: statement.clone(),
+        texts: Arc::default(),
         returns_rows: !returning.is_empty()
             || matches!(statement, Stmt::Insert { returning, .. } if !returning.is_empty()),
     }))
@@ -179,6 +186,18 @@ fn constant_rows(select: &Select) -> Option<Vec<Vec<Operand>>> {
 impl Insert {
     /// The statement with other columns and `rows` rows of parameters. Everything else is the client's.
     pub(crate) fn statement(&self, places: &[Place], rows: usize) -> String {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (places.to_vec(), rows);
+        if let Some(text) = texts.get(&key) {
+            return text.clone();
+        }
+        if texts.len() >= TEXTS_MAX {
+            texts.clear();
+        }
+        texts.entry(key).or_insert(self.text(places, rows)).clone()
+    }
+
+    fn text(&self, places: &[Place], rows: usize) -> String {
         let mut statement = self.statement.clone();
         let Stmt::Insert { with, columns, body, .. } = &mut statement else {
             unreachable!("the plan of an INSERT holds one");

@@ -10,6 +10,7 @@ use super::whole_rows;
 use super::write::{Combine, Pending};
 use crate::Planner;
 use crate::access::PartitionAccess;
+use crate::ast;
 use crate::plan::{Insert, InsertSource, Place, Planned};
 use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
 
@@ -203,6 +204,10 @@ async fn add_defaults(access: &impl PartitionAccess, table: &Table, rows: &mut R
             continue;
         };
         rows.places.push(Place::Column(position));
+        if let Some(value) = ast::constant(default) {
+            rows.rows.iter_mut().for_each(|row| row.push(value.clone()));
+            continue;
+        }
         // Each row has a random number of its own, and all have the same time.
         let sql = format!(
             "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?) SELECT ({default}) FROM c"

@@ -2,9 +2,11 @@
 //! made and checked here, by the client's own DDL, and sent as images. What other rows say about them (what is
 //! unique) the partitions decide.
 
+use std::sync::Arc;
+
 use common::protocol::{Statement, StatementResult, WorkItem};
 use common::{Error, Result};
-use sqlite::{ForeignKeys, TrialDatabase};
+use sqlite::ForeignKeys;
 
 use super::gather::budget;
 use super::images;
@@ -52,27 +54,25 @@ async fn make(
             _ => None,
         })
         .collect();
-    let (workspace, ddl) = (access.workspace(), table.sql.clone());
+    let (workspace, ddl, name) = (access.workspace(), table.sql.clone(), table.name.clone());
+    let idle = Arc::clone(planner.idle_databases());
     let waiting = Waiting::new(workspace.clone(), access.deadline());
     let watch = waiting.watch();
     let uniques: Vec<String> = table.indexes.iter().filter_map(|index| index.sql.clone()).collect();
     let made = access
         .compute(move || {
-            let mut database = TrialDatabase::new(&workspace)?;
-            database.create(&ddl)?;
-            for sql in &uniques {
-                database.create(sql)?;
-            }
+            let ddl = std::iter::once(&ddl).chain(&uniques).map(String::as_str);
+            let mut database = idle.take(&name, &workspace, ddl)?;
             // Tables with foreign keys that matter are computed with their relations.
             let interrupted = || watch.is_over();
             let budget = budget(u32::MAX, &interrupted);
             let trial = database.attempt(&statements, ForeignKeys::Ignored, &budget)?;
+            idle.keep(&name, database);
             Ok((trial.outcome?, trial.effects))
         })
         .await;
     waiting.answered();
-    let (results, effects) =
-        made.map_err(|failure: sqlite::Failure| Error { statement: None, ..Error::from(failure) })?;
+    let (results, effects) = made.map_err(|error: Error| Error { statement: None, ..error })?;
     let routed = images::route(planner, effects)?;
     let result = combined(Combine::default(), results, u32::MAX);
     Ok((result, routed.images.into_work().collect()))
