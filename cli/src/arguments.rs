@@ -47,6 +47,8 @@ pub enum Command {
     Partitions(commands::partitions::Arguments),
     /// Show the state of the cluster.
     Status(commands::status::Arguments),
+    /// Show what the coordinator's cache has done, or empty it.
+    Cache(commands::cache::Arguments),
     /// Measure throughput and latency against a baseline.
     Bench(commands::bench::Arguments),
     /// Print a completion script for a shell.
@@ -162,6 +164,8 @@ mod tests {
             "nodes",
             "partitions",
             "status",
+            "cache",
+            "cache clear",
         ] {
             for form in ["table", "json", "csv"] {
                 let flags =

@@ -250,6 +250,14 @@ pub enum StorageRequest {
         /// How long the sender waits.
         timeout_ms: u64,
     },
+    /// Has the state of a partition stayed as it was at a log index? Confirmed as a linearizable read is, by its
+    /// leader. → [`StorageReply::Unchanged`]
+    Unchanged {
+        /// The partition.
+        target: PartitionTarget,
+        /// The log index.
+        since: u64,
+    },
 }
 
 /// Replies of a storage node; an error in place of one is [`Error`].
@@ -282,6 +290,13 @@ pub enum StorageReply {
     },
     /// Done.
     Done,
+    /// Whether a state has stayed as it was.
+    Unchanged {
+        /// Nothing has changed it, and nothing is prepared that may.
+        unchanged: bool,
+        /// Log index up to which that holds.
+        index: u64,
+    },
 }
 
 /// Requests to a storage node that are answered by a stream.

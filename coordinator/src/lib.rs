@@ -2,7 +2,8 @@
 //! the gateway that carries requests to the storage nodes.
 //!
 //! - [`catalog`] replicates what the cluster agrees on; [`operations`] and [`placement`] act on it.
-//! - [`gateway`] routes requests to partitions and keeps promises across failures.
+//! - [`gateway`] routes requests to partitions and keeps promises across failures; [`result_cache`] holds what it has
+//!   answered before.
 //! - [`http`] is the interface itself, the only place that knows axum.
 
 pub mod catalog;
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod operations;
 pub mod peer_service;
 pub mod placement;
+pub mod result_cache;
 mod running;
 mod serving;
 

@@ -146,6 +146,16 @@ impl Planner {
         Ok(self.plan(sql)?.is_read)
     }
 
+    /// Whether a text only reads rows and answers the same whenever it reads the same ones.
+    #[must_use]
+    pub fn is_repeatable(&self, sql: &str) -> bool {
+        self.plan(sql).is_ok_and(|planned| {
+            let reads_rows =
+                !matches!(planned.action, Action::Explain(_) | Action::Schema | Action::Evaluate);
+            planned.is_read && planned.is_deterministic && reads_rows
+        })
+    }
+
     /// Checks and plans a text.
     pub(crate) fn plan(&self, sql: &str) -> Result<Arc<Planned>> {
         if let Some(found) = self.plans.get(sql) {

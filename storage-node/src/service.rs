@@ -112,6 +112,11 @@ impl Service {
                     }
                 }
             }
+            StorageRequest::Unchanged { target, since } => {
+                let replica = self.registry.get(target.partition)?;
+                let (unchanged, index) = replica.is_unchanged(target, since).await?;
+                Ok(StorageReply::Unchanged { unchanged, index })
+            }
             StorageRequest::ChangeSchema { partition, version, statements } => {
                 let change = Job::Schema { version, statements };
                 self.submit(partition, change, SCHEMA_TIMEOUT, Caller::local()).await

@@ -22,9 +22,10 @@ fn find() -> PathBuf {
     if let Some(path) = std::env::var_os("POLYLITE_BINARY") {
         return PathBuf::from(path);
     }
-    // <target>/<profile>/deps/<this test>
-    let test = std::env::current_exe().expect("this program has a path");
-    let profile = test.parent().and_then(Path::parent).expect("a test lies in <profile>/deps");
+    // <target>/<profile>/deps/<this test>, or <target>/<profile>/<this program>
+    let program = std::env::current_exe().expect("this program has a path");
+    let folder = program.parent().expect("a program lies in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent().expect("<profile>/deps") } else { folder };
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--quiet", "--package", "polylite-cli"]).current_dir(workspace());
     build.env("CARGO_TARGET_DIR", profile.parent().expect("a profile lies in the target folder"));

@@ -2,6 +2,7 @@
 //! thread, and checkers of histories.
 
 pub mod binary;
+pub mod graded;
 pub mod http_engine;
 pub mod linearizability;
 pub mod process_cluster;

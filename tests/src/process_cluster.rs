@@ -216,6 +216,8 @@ struct Member {
 
 /// Coordinators and storage nodes as processes of their own.
 pub struct ProcessCluster {
+    /// The host that servers are told to listen on.
+    host: &'static str,
     folder: TempDir,
     coordinators: Vec<Member>,
     nodes: Vec<Member>,
@@ -225,8 +227,14 @@ impl ProcessCluster {
     /// Starts a cluster and waits until all of its storage nodes are active.
     #[must_use]
     pub fn start(coordinators: usize, nodes: usize) -> ProcessCluster {
+        ProcessCluster::start_at("127.0.0.1", coordinators, nodes)
+    }
+
+    /// As [`ProcessCluster::start`], with another name of this machine that the servers are given as their host.
+    #[must_use]
+    pub fn start_at(host: &'static str, coordinators: usize, nodes: usize) -> ProcessCluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut cluster = ProcessCluster { folder, coordinators: Vec::new(), nodes: Vec::new() };
+        let mut cluster = ProcessCluster { host, folder, coordinators: Vec::new(), nodes: Vec::new() };
         for _ in 0..coordinators {
             cluster.add_coordinator();
         }
@@ -273,7 +281,7 @@ impl ProcessCluster {
 
     /// Starts a coordinator that was killed or stopped, on its old directory and port.
     pub fn restart_coordinator(&mut self, number: usize) {
-        let started = start_member(self.folder.path(), &self.coordinators[number], &[]);
+        let started = start_member(self.folder.path(), self.host, &self.coordinators[number], &[]);
         let member = &mut self.coordinators[number];
         member.port = started.port();
         member.process = Some(started);
@@ -283,7 +291,7 @@ impl ProcessCluster {
     pub fn restart_node(&mut self, number: usize) {
         let urls: Vec<String> = self.coordinators.iter().map(Member::url).collect();
         let flags: Vec<&str> = urls.iter().flat_map(|url| ["--coordinator", url]).collect();
-        let started = start_member(self.folder.path(), &self.nodes[number], &flags);
+        let started = start_member(self.folder.path(), self.host, &self.nodes[number], &flags);
         let member = &mut self.nodes[number];
         member.port = started.port();
         member.process = Some(started);
@@ -371,6 +379,13 @@ impl ProcessCluster {
         }
     }
 
+    /// Removes everything that a storage node that does not run has written.
+    pub fn wipe_node(&mut self, number: usize) {
+        assert!(!self.node_runs(number), "a node that runs keeps its files");
+        let folder = self.folder.path().join(&self.nodes[number].name);
+        std::fs::remove_dir_all(folder).expect("the node's files are removed");
+    }
+
     /// Gives up the port of a storage node that does not run: it will come back at another address.
     pub fn forget_node_port(&mut self, number: usize) {
         assert!(!self.node_runs(number), "a node that runs keeps its port");
@@ -415,12 +430,12 @@ impl Member {
     }
 }
 
-fn start_member(folder: &Path, member: &Member, flags: &[&str]) -> ServerProcess {
+fn start_member(folder: &Path, host: &str, member: &Member, flags: &[&str]) -> ServerProcess {
     assert!(member.process.is_none(), "{} runs already", member.name);
     let port = member.port.to_string();
     let data = folder.join(&member.name);
     let data = data.to_str().expect("temporary folders have names in UTF-8");
-    let mut all = vec!["--host", "127.0.0.1", "--port", &port, "--data-dir", data, "--log-level", "info"];
+    let mut all = vec!["--host", host, "--port", &port, "--data-dir", data, "--log-level", "info"];
     all.extend(member.flags.iter().map(String::as_str).chain(flags.iter().copied()));
     let log = folder.join(format!("{}.log", member.name));
     ServerProcess::start(folder, member.role, &all, &log)

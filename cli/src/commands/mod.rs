@@ -1,6 +1,7 @@
 //! The commands, one file each: its flags, and `run`.
 
 pub mod bench;
+pub mod cache;
 pub mod completions;
 pub mod coordinator;
 pub mod create_database;
@@ -39,6 +40,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Nodes(arguments) => nodes::run(arguments).await,
         Command::Partitions(arguments) => partitions::run(arguments).await,
         Command::Status(arguments) => status::run(arguments).await,
+        Command::Cache(arguments) => cache::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Completions(arguments) => completions::run(&arguments),
     }

@@ -31,7 +31,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         let order = |field: &str| partition[field].to_string();
         (order("database_name"), first_slot(&partition["partition_value"]), order("partition_value"))
     });
-    let columns = [
+    let mut columns = vec![
         "id",
         "database_name",
         "partition_type",
@@ -42,6 +42,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         "rows",
         "bytes",
     ];
+    // Only a database that is divided by columns has any to tell.
+    if partitions.iter().any(|partition| !partition["columns"].is_null()) {
+        columns.push("columns");
+    }
     Ok(print_objects(&columns, partitions, arguments.client.rows_form())?)
 }
 

@@ -12,6 +12,7 @@
 
 mod access;
 mod bookmark;
+mod cached;
 mod partition_call;
 mod planners;
 mod replica_search;
@@ -34,10 +35,12 @@ use tokio::time::Instant;
 
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
+pub use cached::{CacheUse, Found};
 pub use replica_search::Leaders;
 
 use crate::catalog::{CatalogStore, database_not_found};
 use crate::operations::Operations;
+use crate::result_cache::ResultCache;
 use planners::Planners;
 use rowids::RowidQueues;
 
@@ -50,6 +53,8 @@ pub struct RequestOptions {
     pub deadline: Instant,
     /// What its client has seen.
     pub bookmark: Bookmark,
+    /// Whether its answer may come from the cache.
+    pub cache: bool,
 }
 
 impl Default for RequestOptions {
@@ -58,6 +63,7 @@ impl Default for RequestOptions {
             level: ReadLevel::default(),
             deadline: Instant::now() + Duration::from_millis(STATEMENT_TIMEOUT_MS),
             bookmark: Bookmark::default(),
+            cache: true,
         }
     }
 }
@@ -104,6 +110,7 @@ struct Shared {
     planners: Planners,
     rowids: RowidQueues,
     workspace: Workspace,
+    cache: ResultCache,
     /// Spreads reads that any replica may answer.
     turn: AtomicUsize,
 }
@@ -128,6 +135,7 @@ impl Gateway {
             planners: Planners::new(rules),
             rowids: RowidQueues::default(),
             workspace,
+            cache: ResultCache::default(),
             turn: AtomicUsize::default(),
         };
         Gateway { shared: Arc::new(shared) }
@@ -234,6 +242,7 @@ impl Gateway {
         let catalog = self.shared.catalog.view();
         self.shared.leaders.retain(&catalog);
         self.shared.planners.retain(&catalog);
+        self.shared.cache.retain(|database| catalog.databases.contains_key(database));
     }
 
     /// The planners of the databases in use.

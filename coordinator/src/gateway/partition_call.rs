@@ -213,6 +213,7 @@ fn set_time_left(request: &mut StorageRequest, left: Duration) {
             write.target.timeout_ms = left
         }
         StorageRequest::Read(read) => read.target.timeout_ms = left,
+        StorageRequest::Unchanged { target, .. } => target.timeout_ms = left,
         StorageRequest::Decide { timeout_ms, .. } => *timeout_ms = left,
         // The others have no deadline of their own.
         _ => {}

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value as Json;
 
 use super::failure::write_error_fields;
-use crate::gateway::Bookmark;
+use crate::gateway::{Bookmark, CacheUse};
 
 /// What a client has seen with this answer.
 pub const X_BOOKMARK: HeaderName = HeaderName::from_static("x-bookmark");
@@ -59,9 +59,9 @@ pub fn with_bookmark(mut response: Response, bookmark: &Bookmark) -> Response {
     response
 }
 
-/// Marks a read that may be cached one day.
-pub fn uncached(mut response: Response) -> Response {
-    response.headers_mut().insert(X_CACHE, HeaderValue::from_static("bypass"));
+/// Says of a read what the cache had to do with it.
+pub fn with_cache_use(mut response: Response, cache: CacheUse) -> Response {
+    response.headers_mut().insert(X_CACHE, HeaderValue::from_static(cache.as_str()));
     response
 }
 

@@ -1,9 +1,9 @@
-//! `/cache`. Nothing is cached yet, so every number is truly zero; the limits that a client sets are kept in the
-//! catalog.
+//! `/cache`: the answers that this coordinator keeps. The limits that a client sets are kept in the catalog and
+//! hold for every coordinator.
 
 use axum::extract::State;
 use common::catalog::CacheLimits;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::answer::success_seen;
 use super::app::App;
@@ -11,13 +11,26 @@ use super::body::{JsonBody, OptionalJsonBody};
 use super::databases::seen_catalog;
 use super::failure::Answer;
 use crate::catalog::Command;
+use crate::result_cache::CacheCounts;
 
 /// Counters of the cache.
 #[utoipa::path(get, path = "/cache/stats", tag = "Cache",
-    responses((status = 200, description = "`{\"stats\":{\"hits\":…,\"misses\":…,\"size\":…,\"max_size\":…}}`")))]
+    responses((status = 200, description = "`{\"stats\":{\"hits\":…,\"misses\":…,\"evictions\":…,\"expirations\":…,\
+        \"size\":…,\"max_size\":…,\"bytes\":…,\"databases\":{\"<name>\":{\"hits\":…,\"misses\":…}}}}`")))]
 pub async fn stats(State(app): State<App>) -> Answer {
+    let found = app.gateway.cache_stats();
+    let of_database = |counts: &CacheCounts| json!({ "hits": counts.hits, "misses": counts.misses });
+    let databases: Map<String, Json> =
+        found.databases.iter().map(|(name, counts)| (name.clone(), of_database(counts))).collect();
     let mut stats = json!({
-        "hits": 0, "misses": 0, "evictions": 0, "expirations": 0, "size": 0, "bytes": 0,
+        "hits": found.total.hits,
+        "misses": found.total.misses,
+        "evictions": found.evictions,
+        "expirations": found.expirations,
+        "invalidations": found.invalidations,
+        "size": found.entries,
+        "bytes": found.bytes,
+        "databases": databases,
     });
     if let (Json::Object(stats), Json::Object(limits)) = (&mut stats, shown(app.catalog.view().cache)) {
         stats.extend(limits);
@@ -29,6 +42,7 @@ pub async fn stats(State(app): State<App>) -> Answer {
 #[utoipa::path(post, path = "/cache/clear", tag = "Cache",
     responses((status = 200, description = "It is empty; the counters keep their values")))]
 pub async fn clear(State(app): State<App>, _body: OptionalJsonBody) -> Answer {
+    app.gateway.cache().clear();
     Ok(success_seen(json!({ "message": "Cache cleared successfully" }), &seen_catalog(&app)))
 }
 

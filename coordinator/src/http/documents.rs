@@ -11,13 +11,14 @@ use http::{HeaderMap, HeaderValue};
 use query::documents::{self, Document, Precondition};
 use serde_json::{Value as Json, json};
 
-use super::answer::{success_seen, uncached};
+use super::answer::{success_seen, with_cache_use};
 use super::app::{App, moment};
 use super::body::DocumentBody;
 use super::failure::{Answer, Failure};
 use super::fields::{Fields, wrong_type};
 use super::request::{Query, Segments};
-use crate::gateway::{Bookmark, RequestOptions, Session};
+use crate::gateway::{Bookmark, Found, RequestOptions, Session};
+use crate::result_cache::{Question, Weighed};
 
 /// Checks what every request to a collection has in common.
 fn check(database: &str, collection: &str, query: &Query) -> Result<RequestOptions> {
@@ -64,6 +65,29 @@ impl Chosen {
     {
         self.app.gateway.run(&self.database, &self.options, work).await
     }
+
+    /// As [`Chosen::run`], for an operation that only reads.
+    async fn read<T, F>(&self, operation: &str, work: impl Fn(Arc<Session>) -> F) -> Result<Found<T>>
+    where
+        T: Weighed + Send + Sync + 'static,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let text = self.body.to_string();
+        let asked = is_repeatable(&text).then_some((&self.collection, &text));
+        let question = |_| {
+            std::future::ready(
+                asked.as_ref().and_then(|asked| Question::new(operation, &self.database, asked)),
+            )
+        };
+        self.app.gateway.read(&self.database, &self.options, question, work).await
+    }
+}
+
+/// Whether a read answers the same whenever the documents are the same: it must not ask for time or chance.
+fn is_repeatable(body: &str) -> bool {
+    !["$$NOW", "$$CLUSTER_TIME", "$rand", "$sample", "$where", "$function"]
+        .iter()
+        .any(|word| body.contains(word))
 }
 
 /// Inserts a document, or several: all or none.
@@ -122,8 +146,10 @@ pub async fn get(
     let get = |session: Arc<Session>| async move {
         documents::get(&session.planner, &session.access, collection, id).await
     };
-    let (document, bookmark) = app.gateway.run(&database, &options, get).await?;
-    Ok(uncached(shown(document, &bookmark)))
+    let asked = (collection, id);
+    let question = |_| std::future::ready(Question::new("document", &database, &asked));
+    let Found { answer, bookmark, cache } = app.gateway.read(&database, &options, question, get).await?;
+    Ok(with_cache_use(shown(&answer, &bookmark), cache))
 }
 
 /// Replaces a document, or creates it.
@@ -149,7 +175,7 @@ pub async fn put(
         documents::put(planner, access, collection, id, body.clone(), precondition.clone(), moment).await
     };
     let ((document, _created), bookmark) = app.gateway.run(&database, &options, put).await?;
-    Ok(shown(document, &bookmark))
+    Ok(shown(&document, &bookmark))
 }
 
 /// Changes a document by JSON Merge Patch, or by an update object with operators.
@@ -175,7 +201,7 @@ pub async fn patch(
         documents::patch(planner, access, collection, id, body.clone(), precondition.clone(), moment).await
     };
     let (document, bookmark) = app.gateway.run(&database, &options, patch).await?;
-    Ok(shown(document, &bookmark))
+    Ok(shown(&document, &bookmark))
 }
 
 /// Deletes a document.
@@ -208,8 +234,8 @@ pub async fn find(chosen: Chosen) -> Answer {
     let find = |session: Arc<Session>| async move {
         documents::find(&session.planner, &session.access, collection, body).await
     };
-    let (found, bookmark) = chosen.run(find).await?;
-    Ok(uncached(success_seen(json!({ "documents": found }), &bookmark)))
+    let Found { answer, bookmark, cache } = chosen.read("find", find).await?;
+    Ok(with_cache_use(success_seen(json!({ "documents": *answer }), &bookmark), cache))
 }
 
 /// How many documents a filter matches.
@@ -222,8 +248,8 @@ pub async fn count(chosen: Chosen) -> Answer {
     let count = |session: Arc<Session>| async move {
         documents::count(&session.planner, &session.access, collection, body).await
     };
-    let (count, bookmark) = chosen.run(count).await?;
-    Ok(uncached(success_seen(json!({ "count": count }), &bookmark)))
+    let Found { answer, bookmark, cache } = chosen.read("count", count).await?;
+    Ok(with_cache_use(success_seen(json!({ "count": *answer }), &bookmark), cache))
 }
 
 /// Changes documents that a filter matches.
@@ -260,7 +286,7 @@ pub async fn delete_many(chosen: Chosen) -> Answer {
 }
 
 /// A document with its version as `ETag`.
-fn shown(document: Document, bookmark: &Bookmark) -> Response {
+fn shown(document: &Document, bookmark: &Bookmark) -> Response {
     let mut response = success_seen(json!({ "document": document.json }), bookmark);
     let tag = HeaderValue::try_from(format!("\"{}\"", document.version)).expect("a quoted number");
     response.headers_mut().insert(ETAG, tag);

@@ -10,14 +10,15 @@ use common::query_object::QueryObject;
 use common::{Error, ErrorCode, Outcome};
 use serde_json::{Map, Value as Json};
 
-use super::answer::{success_seen, uncached};
+use super::answer::{success_seen, with_cache_use};
 use super::app::{App, moment};
 use super::body::DocumentBody;
 use super::failure::Answer;
 use super::fields::{Fields, missing};
 use super::request::{Query, Segments};
 use super::sql;
-use crate::gateway::Session;
+use crate::gateway::{CacheUse, Session};
+use crate::result_cache::Question;
 
 /// The reference client gives up after 5 s, so it must have its answer before.
 const TIME_LIMIT: Duration = Duration::from_secs(4);
@@ -43,6 +44,7 @@ pub async fn post(
         return sql::as_operation(&app, &database, fields, &options, query.row_shape()?).await;
     }
     let options = query.options_within(TIME_LIMIT)?;
+    let is_read = is_read(&operation);
     let Json::Object(mut object) = fields.rest() else { unreachable!("fields are an object") };
     object.insert("operation".to_owned(), Json::String(operation));
     let (object, moment) = (&Json::Object(object), moment());
@@ -50,9 +52,16 @@ pub async fn post(
         let object = QueryObject::parse(object.clone(), session.planner.database().kind)?;
         query::objects::run(&session.planner, &session.access, object, moment).await
     };
-    let (answer, bookmark) = app.gateway.run(&database, &options, run).await?;
+    let text = is_read.then(|| object.to_string());
+    let question =
+        |_| std::future::ready(text.as_ref().and_then(|text| Question::new("object", &database, text)));
+    let found = app.gateway.read(&database, &options, question, run).await?;
+    let (answer, bookmark) = (found.answer, found.bookmark);
     let mut fields = Map::new();
-    fields.insert("data".to_owned(), answer.data.unwrap_or_default());
+    fields.insert("data".to_owned(), answer.data.clone().unwrap_or_default());
+    if found.cache == CacheUse::Hit {
+        fields.insert("cached".to_owned(), Json::Bool(true));
+    }
     if let Some(affected_rows) = answer.affected_rows {
         fields.insert("affected_rows".to_owned(), affected_rows.into());
     }
@@ -64,5 +73,10 @@ pub async fn post(
         let outcome = if answer.is_read { Outcome::NotApplied } else { Outcome::Applied };
         return Err(error.with_outcome(outcome).into());
     }
-    Ok(if answer.is_read { uncached(response) } else { response })
+    Ok(if answer.is_read { with_cache_use(response, found.cache) } else { response })
+}
+
+/// Whether an operation reads and nothing else: rows by equality and order, without any function.
+fn is_read(operation: &str) -> bool {
+    matches!(operation, "get" | "query")
 }

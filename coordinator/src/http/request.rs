@@ -120,18 +120,28 @@ impl Query {
             Some(timeout_ms) => timeout_ms,
             None => self.timeout_ms()?.unwrap_or(STATEMENT_TIMEOUT_MS),
         };
-        Ok(self.options_with(level, Duration::from_millis(timeout_ms)))
+        self.options_with(level, Duration::from_millis(timeout_ms))
     }
 
     /// How the request wants to be served, with a time limit that the query string may lower or raise.
     pub fn options_within(&self, limit: Duration) -> Result<RequestOptions> {
         let limit = self.timeout_ms()?.map_or(limit, Duration::from_millis);
         let staleness = self.whole("max_staleness_ms", 0, STALENESS_MS_MAX)?;
-        Ok(self.options_with(bounded(self.level()?, staleness), limit))
+        self.options_with(bounded(self.level()?, staleness), limit)
     }
 
-    fn options_with(&self, level: ReadLevel, limit: Duration) -> RequestOptions {
-        RequestOptions { level, deadline: Instant::now() + limit, bookmark: self.bookmark.clone() }
+    fn options_with(&self, level: ReadLevel, limit: Duration) -> Result<RequestOptions> {
+        let (deadline, bookmark) = (Instant::now() + limit, self.bookmark.clone());
+        Ok(RequestOptions { level, deadline, bookmark, cache: self.cache()? })
+    }
+
+    /// `cache=bypass` asks the data, whatever the cache has.
+    fn cache(&self) -> Result<bool> {
+        match self.text("cache") {
+            None => Ok(true),
+            Some("bypass") => Ok(false),
+            Some(_) => Err(Error::bad_request("'cache' can only be 'bypass'")),
+        }
     }
 
     fn level(&self) -> Result<ReadLevel> {

@@ -11,12 +11,12 @@ use http::header::CONTENT_TYPE;
 use query::access::RowStream;
 use query::sql::SqlRequest;
 
-use super::answer::{RowShape, RowWriter, malformed, uncached, with_bookmark, write_columns};
+use super::answer::{RowShape, RowWriter, malformed, with_bookmark, with_cache_use, write_columns};
 use super::app::App;
 use super::document_csv::Members;
 use super::failure::{Answer, write_error_fields};
 use super::request::Form;
-use crate::gateway::RequestOptions;
+use crate::gateway::{CacheUse, RequestOptions};
 
 /// Streams the answer of one reading statement.
 pub async fn sql(
@@ -42,7 +42,8 @@ pub async fn sql(
         Form::Csv => Encoder::csv(&rows),
         _ => Encoder::ndjson(&rows, NdJson::Rows),
     };
-    Ok(uncached(with_bookmark(respond(rows, encoder, session), &bookmark)))
+    // A stream of any length is not kept.
+    Ok(with_cache_use(with_bookmark(respond(rows, encoder, session), &bookmark), CacheUse::Bypass))
 }
 
 /// The response that carries a stream. `keep` lives as long as the stream does.

@@ -48,6 +48,7 @@ pub async fn metrics(State(app): State<App>) -> Response {
     let active =
         catalog.nodes.values().filter(|node| node.status == common::catalog::NodeStatus::Active).count();
     let merging = app.gateway.workspace().used();
+    let cache = app.gateway.cache_stats();
     #[allow(clippy::cast_precision_loss)]
     for (name, help, value) in [
         (
@@ -73,6 +74,17 @@ pub async fn metrics(State(app): State<App>) -> Response {
             "Merged statements whose client went away before the answer's end.",
             merging.cancelled as f64,
         ),
+        ("polylite_cache_hits_total", "Reads answered from the cache.", cache.total.hits as f64),
+        ("polylite_cache_misses_total", "Reads that it had no true answer for.", cache.total.misses as f64),
+        ("polylite_cache_evictions_total", "Answers dropped for lack of room.", cache.evictions as f64),
+        ("polylite_cache_expirations_total", "Answers dropped for their age.", cache.expirations as f64),
+        (
+            "polylite_cache_invalidations_total",
+            "Answers dropped because the data had changed.",
+            cache.invalidations as f64,
+        ),
+        ("polylite_cache_entries", "Answers in the cache.", cache.entries as f64),
+        ("polylite_cache_bytes", "What these take.", cache.bytes as f64),
         ("polylite_nodes_active", "Storage nodes that report as they should.", active as f64),
     ] {
         app.metrics.set(name, help, value);

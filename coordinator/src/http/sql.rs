@@ -12,14 +12,15 @@ use common::{Error, ErrorCode, Result};
 use query::sql::{SqlAnswer, SqlRequest};
 use serde_json::Value as Json;
 
-use super::answer::{RowShape, json_text, uncached, with_bookmark, write_results};
+use super::answer::{RowShape, json_text, with_bookmark, with_cache_use, write_results};
 use super::app::App;
 use super::body::JsonBody;
 use super::failure::Answer;
 use super::fields::{Fields, missing, wrong_type};
 use super::request::{Form, Query, Segments};
 use super::row_stream;
-use crate::gateway::{Bookmark, RequestOptions};
+use crate::gateway::{Found, RequestOptions, Session};
+use crate::result_cache::Question;
 
 /// Runs SQL statements.
 #[utoipa::path(post, path = "/databases/{db}/sql", tag = "Queries", params(("db" = String, Path)),
@@ -71,8 +72,8 @@ async fn answer(
         return row_stream::sql(app, database, request, options, form).await;
     }
     let started = Instant::now();
-    let (answer, bookmark) = run(app, database, request, options).await?;
-    Ok(respond(&answer, &bookmark, shape, started)?)
+    let found = run(app, database, request, options).await?;
+    Ok(respond(&found, shape, started)?)
 }
 
 /// Runs the statements; those that are not atomic may fail one by one.
@@ -81,26 +82,31 @@ pub async fn run(
     database: &str,
     request: SqlRequest,
     options: &RequestOptions,
-) -> Result<(SqlAnswer, Bookmark)> {
+) -> Result<Found<SqlAnswer>> {
     // Planned a second time only if the schema has changed meanwhile; the statements are shared until then.
-    let request = Arc::new(request);
-    app.gateway
-        .run(database, options, move |session| {
-            let request = request.clone();
-            async move {
-                session.prepare(&request.statements).await;
-                query::sql::run(&session.planner, &session.access, (*request).clone()).await
-            }
-        })
-        .await
+    let request = &Arc::new(request);
+    let question = |session: Arc<Session>| {
+        let request = request.clone();
+        async move {
+            session.prepare(&request.statements).await;
+            let is_repeatable = |statement: &Statement| session.planner.is_repeatable(&statement.sql);
+            let SqlRequest { statements, atomic, max_rows, read_only: _ } = &*request;
+            let kept = statements.iter().all(is_repeatable);
+            kept.then(|| Question::new("sql", database, &(statements, atomic, max_rows))).flatten()
+        }
+    };
+    let work = |session: Arc<Session>| {
+        let request = request.clone();
+        async move {
+            session.prepare(&request.statements).await;
+            query::sql::run(&session.planner, &session.access, (*request).clone()).await
+        }
+    };
+    app.gateway.read(database, options, question, work).await
 }
 
-fn respond(
-    answer: &SqlAnswer,
-    bookmark: &Bookmark,
-    shape: RowShape,
-    started: Instant,
-) -> Result<axum::response::Response> {
+fn respond(found: &Found<SqlAnswer>, shape: RowShape, started: Instant) -> Result<axum::response::Response> {
+    let Found { answer, bookmark, cache } = found;
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"{\"success\":true,");
     write_results(&mut out, &answer.results, shape)?;
@@ -109,7 +115,7 @@ fn respond(
     out.extend_from_slice(tail.as_bytes());
     let response = with_bookmark(json_text(out), bookmark);
     let reads = answer.results.iter().all(|result| result.as_ref().is_ok_and(|result| result.is_read));
-    Ok(if reads { uncached(response) } else { response })
+    Ok(if reads { with_cache_use(response, *cache) } else { response })
 }
 
 /// The statements of a body: `statements`, or `sql` with `params`.

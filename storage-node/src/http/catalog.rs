@@ -202,6 +202,7 @@ fn describe(_state: &AppState, replica: &Replica) -> Value {
     let nodes: Vec<&str> = assignment.peers.values().map(|peer| peer.node.as_str()).collect();
     let mut partition = json!({
         "id": assignment.uuid,
+        "replica": report.replica.0,
         "database_name": assignment.database,
         "partition_type": assignment.partition_type.as_str(),
         "partition_key": assignment.partition_key,

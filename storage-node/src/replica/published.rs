@@ -16,6 +16,7 @@ pub struct Published {
     received: watch::Sender<u64>,
     /// Applied index.
     applied: AtomicU64,
+    base: AtomicU64,
     epoch: AtomicU64,
     schema_version: AtomicU64,
     rows: AtomicU64,
@@ -34,6 +35,7 @@ impl Published {
         Published {
             received: watch::Sender::new(0),
             applied: AtomicU64::new(0),
+            base: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             schema_version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
@@ -61,6 +63,7 @@ impl Published {
     pub fn update(&self, machine: &Machine) {
         let state = machine.state();
         self.applied.store(state.position.index, Ordering::Release);
+        self.base.store(state.position.base, Ordering::Release);
         self.epoch.store(state.ownership.as_ref().map_or(0, |owned| owned.epoch), Ordering::Release);
         self.schema_version.store(state.schema_version, Ordering::Release);
         self.rows.store(machine.rows(), Ordering::Release);
@@ -95,6 +98,12 @@ impl Published {
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
+    }
+
+    /// Log index of the last entry that changed the state.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base.load(Ordering::Acquire)
     }
 
     /// Version of the partition's place in the map.

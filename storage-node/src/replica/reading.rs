@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::RESULT_MAX;
-use common::protocol::{PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode};
+use common::protocol::{
+    PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, encode,
+};
 use common::{Error, ErrorCode, Result};
 use consensus_runtime::{ReadError, Role};
 use polylite_client::peer::{StreamCancelled, StreamSink};
@@ -98,6 +100,24 @@ impl Replica {
             Ok(Err(error)) => sink.fail(encode(&error)).await,
             Err(panic) => sink.fail(encode(&Error::internal(panic.to_string()))).await,
         }
+    }
+
+    /// Whether nothing has changed the state since a log index, as a linearizable read would find it; and the log
+    /// index up to which that holds. A prepared transaction may be decided already where it began, so that
+    /// nothing is certain while there is one.
+    pub async fn is_unchanged(&self, target: PartitionTarget, since: u64) -> Result<(bool, u64)> {
+        let deadline = Deadline::after(target.timeout_ms);
+        let (level, statement) = (ReadLevel::Linearizable, Statement::default());
+        let request = ReadRequest { target, level, at_least: 0, statement, max_rows: Some(0) };
+        self.prepare_read(&request, deadline).await?;
+        let (published, target) = (self.published(), &request.target);
+        // Each of these was published before the log index that was waited for.
+        let version = published.schema_version();
+        if version != target.schema_version {
+            return Err(stale_schema(version.max(target.schema_version)));
+        }
+        let index = published.applied();
+        Ok((published.base() <= since && published.in_doubt() == 0, index))
     }
 
     /// Waits until this replica's file is as fresh as the request wants it.

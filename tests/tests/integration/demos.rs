@@ -39,3 +39,36 @@ fn failover() {
     let shown = demo("failover.sh");
     assert!(shown.contains("lost: 0"), "{shown}");
 }
+
+#[test]
+fn partitioning() {
+    let shown = demo("partitioning.sh");
+    assert!(shown.contains("all six orders changed"), "{shown}");
+}
+
+#[test]
+fn cached_answers() {
+    let shown = demo("cache.sh");
+    assert!(shown.matches("X-Cache: hit").count() >= 4, "{shown}");
+}
+
+#[test]
+fn what_a_demo_leaves_behind_is_removed_unless_it_still_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let left = |name: &str, pid: u32| {
+        let demo = folder.path().join(name);
+        std::fs::create_dir(&demo).expect("the folder is made");
+        std::fs::write(demo.join("demo.pid"), pid.to_string()).expect("the file is written");
+        demo
+    };
+    let mut ended = Command::new("true").spawn().expect("a process");
+    let of_ended = left("polylite-demo.ended", ended.id());
+    ended.wait().expect("the process ends");
+    let of_running = left("polylite-demo.running", std::process::id());
+    let other = left("somebody-elses", 1);
+    let output =
+        Command::new(workspace().join("demo").join("cleanup.sh")).env("TMPDIR", folder.path()).output();
+    let shown = String::from_utf8(output.expect("the script runs").stdout).expect("UTF-8");
+    assert!(shown.ends_with("removed: 1\n"), "{shown}");
+    assert!(!of_ended.exists() && of_running.exists() && other.exists(), "{shown}");
+}

@@ -1,0 +1,159 @@
+//! Reads whose answers are kept, and given again when nothing that they depend on has changed.
+//!
+//! An answer is kept with the partitions that were read for it and the log index of the oldest snapshot of
+//! each. Before it is given again, the leader of each of these partitions says whether any entry has changed
+//! its state since then, and has a majority confirm that it leads, just as for a read. So an answer out of the
+//! cache is as fresh as a linearizable read, whoever wrote, through whichever coordinator, and by whatever
+//! way; and it asks nothing of clocks. What it saves is the work: no row is looked for, sent or merged.
+//!
+//! All snapshots were taken before the first of these confirmations began. When every partition has stayed as
+//! it was from its snapshot to its confirmation, there is a moment, within the request that asks, at which all
+//! of them were so together: the answer is that moment's.
+//!
+//! A partition with a transaction in doubt confirms nothing; a read decides then what is to be seen of it.
+
+use std::sync::Arc;
+
+use common::catalog::Database;
+use common::protocol::{ReadLevel, StorageReply, StorageRequest};
+use common::{PartitionId, Result};
+use futures_util::future::join_all;
+
+use super::partition_call::{From, Repeat};
+use super::{Bookmark, Gateway, RequestAccess, RequestOptions, Session};
+use crate::result_cache::{CacheStats, Kept, Question, ResultCache, Weighed};
+
+/// What the cache had to do with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// The answer comes from it.
+    Hit,
+    /// It had no answer that was still true.
+    Miss,
+    /// It was not asked.
+    Bypass,
+}
+
+impl CacheUse {
+    /// As the header `X-Cache` says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheUse::Hit => "hit",
+            CacheUse::Miss => "miss",
+            CacheUse::Bypass => "bypass",
+        }
+    }
+}
+
+/// An answer, what its client has seen with it, and where it comes from.
+pub struct Found<T> {
+    /// The answer.
+    pub answer: Arc<T>,
+    /// What its client has seen then.
+    pub bookmark: Bookmark,
+    /// Where it comes from.
+    pub cache: CacheUse,
+}
+
+impl Gateway {
+    /// As [`Gateway::run`], for what may be a read whose answer can be kept. `question` says what is asked, or
+    /// `None` if the answer may not be kept: because something is written, or because it may differ each time.
+    pub async fn read<T, Q, F>(
+        &self,
+        database: &str,
+        options: &RequestOptions,
+        question: impl Fn(Arc<Session>) -> Q,
+        work: impl Fn(Arc<Session>) -> F,
+    ) -> Result<Found<T>>
+    where
+        T: Weighed + Send + Sync + 'static,
+        Q: Future<Output = Option<Question>> + Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let cache = &self.shared.cache;
+        let may_use = options.cache
+            && options.level == ReadLevel::Linearizable
+            && cache.obey(self.shared.catalog.view().cache);
+        loop {
+            let session = self.begin(database, options).await?;
+            let question = if may_use { question(session.clone()).await } else { None };
+            let known = question.as_ref().and_then(|question| cache.get(question));
+            if let Some(kept) = known {
+                if let Some(answer) = self.confirmed(&session.access, &kept).await {
+                    cache.count(database, true);
+                    return Ok(Found { answer, bookmark: session.access.bookmark(), cache: CacheUse::Hit });
+                }
+                question.iter().for_each(|question| cache.forget(question));
+            }
+            match work(session.clone()).await {
+                Ok(answer) => {
+                    let answer = Arc::new(answer);
+                    let bookmark = session.access.bookmark();
+                    let Some(question) = question else {
+                        return Ok(Found { answer, bookmark, cache: CacheUse::Bypass });
+                    };
+                    cache.count(database, false);
+                    if let Some(read) = session.access.snapshots_read() {
+                        let planned = session.planner.database().clone();
+                        cache.put(question, Kept::new(answer.clone(), planned, read));
+                    }
+                    return Ok(Found { answer, bookmark, cache: CacheUse::Miss });
+                }
+                Err(error) => self.may_start_again(&session, error).await?,
+            }
+        }
+    }
+
+    /// The answer that is kept, if it is still true.
+    async fn confirmed<T: Send + Sync + 'static>(
+        &self,
+        access: &RequestAccess,
+        kept: &Kept,
+    ) -> Option<Arc<T>> {
+        if !is_same(&kept.database, &access.database()) {
+            return None;
+        }
+        let answer = kept.answer.clone().downcast().ok()?;
+        let confirmations =
+            kept.read.iter().map(|(partition, index)| self.is_unchanged(access, *partition, *index));
+        join_all(confirmations).await.into_iter().all(|unchanged| unchanged).then_some(answer)
+    }
+
+    /// Whether a partition's state is the one of a log index still. Any error means no: the read that follows
+    /// meets it again, and says more about it.
+    async fn is_unchanged(&self, access: &RequestAccess, partition: PartitionId, since: u64) -> bool {
+        let Ok(target) = access.target_of(partition) else { return false };
+        let mut request = StorageRequest::Unchanged { target, since };
+        let asked = self.ask(partition, From::Leader, Repeat::Freely, access.deadline, &mut request).await;
+        match asked {
+            Ok(StorageReply::Unchanged { unchanged, index }) => {
+                access.see(partition, index);
+                unchanged
+            }
+            _ => false,
+        }
+    }
+
+    /// The answers that this coordinator keeps.
+    #[must_use]
+    pub fn cache(&self) -> &ResultCache {
+        &self.shared.cache
+    }
+
+    /// What has become of them so far.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.shared.cache.obey(self.shared.catalog.view().cache);
+        self.shared.cache.stats()
+    }
+}
+
+/// Whether a plan for one is a plan for the other.
+fn is_same(kept: &Arc<Database>, now: &Arc<Database>) -> bool {
+    Arc::ptr_eq(kept, now)
+        || (kept.name == now.name
+            && kept.schema.version == now.schema.version
+            && kept.buckets == now.buckets
+            && kept.column_groups == now.column_groups)
+}

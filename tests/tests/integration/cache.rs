@@ -1,0 +1,390 @@
+//! The cache of answers: used where the data have stayed the same, through whichever coordinator and by
+//! whatever way they are written, and never older than a write that was acknowledged.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use polylite_client::{Client, Database, Request};
+use serde_json::{Value as Json, json};
+use tests::process_cluster::ProcessCluster;
+use tokio::runtime::Runtime;
+
+const DATABASE: &str = "shop";
+
+/// One request over a connection of its own: what `X-Cache` says, and the body.
+fn send(url: &str, method: &str, path: &str, body: &Json) -> (Option<String>, Json) {
+    let address = url.strip_prefix("http://").expect("an address");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let mut stream = TcpStream::connect(address).expect("a coordinator listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("the head is sent");
+    stream.write_all(body.as_bytes()).expect("the body is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let cache = head.lines().find_map(|line| line.strip_prefix("x-cache: ")).map(str::to_owned);
+    (cache, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+}
+
+/// A question, asked in a way that tells where the answer comes from.
+#[derive(Clone, Debug)]
+struct Question {
+    method: &'static str,
+    path: String,
+    body: Json,
+    /// Where in the answer its data are.
+    data: &'static str,
+}
+
+impl Question {
+    fn sql(text: &str) -> Question {
+        let path = format!("/databases/{DATABASE}/sql");
+        Question { method: "POST", path, body: json!({ "sql": text }), data: "/results/0/rows" }
+    }
+
+    fn sql_with(text: &str, params: Json) -> Question {
+        let body = json!({"sql": text, "params": params});
+        Question { body, ..Question::sql(text) }
+    }
+
+    fn object(body: Json) -> Question {
+        Question { method: "POST", path: format!("/query/{DATABASE}"), body, data: "/data" }
+    }
+
+    fn documents(method: &'static str, rest: &str, body: Json, data: &'static str) -> Question {
+        let path = format!("/databases/{DATABASE}/collections/people{rest}");
+        Question { method, path, body, data }
+    }
+
+    /// Where the answer comes from, and its data.
+    fn ask(&self, url: &str) -> (String, Json) {
+        let (cache, answer) = send(url, self.method, &self.path, &self.body);
+        let data = answer.pointer(self.data).unwrap_or_else(|| panic!("{self:?}: {answer}")).clone();
+        (cache.unwrap_or_else(|| panic!("{self:?} says nothing of the cache")), data)
+    }
+}
+
+/// A cluster with a table of ten rows over four partitions, and a collection of two documents.
+struct Shop {
+    cluster: ProcessCluster,
+    runtime: Runtime,
+}
+
+impl Shop {
+    fn open(coordinators: usize, nodes: usize) -> Shop {
+        let cluster = ProcessCluster::start(coordinators, nodes);
+        cluster.run(&["create-database", "--name", DATABASE]).succeeded();
+        let shop = Shop { cluster, runtime: Runtime::new().expect("a runtime starts") };
+        shop.sql(0, "CREATE TABLE t (id INTEGER PRIMARY KEY, x INTEGER NOT NULL)");
+        shop.sql(0, "INSERT INTO t VALUES (1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0)");
+        for id in ["ann", "bob"] {
+            shop.post(0, "/collections/people/documents", json!({"_id": id, "x": 0}));
+        }
+        shop
+    }
+
+    fn url(&self, coordinator: usize) -> String {
+        self.cluster.coordinator_url(coordinator)
+    }
+
+    fn database(&self, coordinator: usize) -> Database {
+        Client::new([self.url(coordinator)]).expect("an address").database(DATABASE)
+    }
+
+    fn sql(&self, coordinator: usize, text: &str) {
+        self.runtime.block_on(self.database(coordinator).sql(text).execute()).expect(text);
+    }
+
+    /// Posts to a route of the database.
+    fn post(&self, coordinator: usize, path: &str, body: Json) {
+        self.send(coordinator, http_post(&format!("/databases/{DATABASE}{path}"), &body));
+    }
+
+    fn send(&self, coordinator: usize, request: Request) {
+        let client = Client::new([self.url(coordinator)]).expect("an address");
+        let answer: Json = self.runtime.block_on(client.send(&request)).expect("it is done");
+        assert_eq!(answer["success"], true, "{answer}");
+    }
+
+    /// Asks until the answer comes from the cache, which the second answer does unless a node has just had to
+    /// learn who leads.
+    fn warm(&self, coordinator: usize, question: &Question) -> Json {
+        for _ in 0..10 {
+            let (cache, data) = question.ask(&self.url(coordinator));
+            if cache == "hit" {
+                return data;
+            }
+        }
+        panic!("{question:?} is never answered from the cache")
+    }
+}
+
+fn http_post(path: &str, body: &Json) -> Request {
+    Request::post(path, body).expect("JSON")
+}
+
+#[test]
+fn every_kind_of_read_is_answered_from_the_cache_and_can_pass_it_by() {
+    let shop = Shop::open(1, 1);
+    let url = shop.url(0);
+    let questions = [
+        Question::sql("SELECT x FROM t WHERE id = 3"),
+        Question::sql_with("SELECT x FROM t WHERE id = ?", json!([3])),
+        Question::sql_with("SELECT x FROM t WHERE id = ?", json!([4])),
+        Question::sql("SELECT count(*), sum(x) FROM t"),
+        Question::sql("SELECT a.id FROM t AS a JOIN t AS b ON b.id = a.x ORDER BY a.id LIMIT 3"),
+        Question::object(json!({"operation": "query", "table": "t", "where": {"id": 3}})),
+        Question::object(json!({"operation": "query", "table": "t", "order_by": "id", "limit": 2})),
+        Question::object(json!({"operation": "get", "collection": "people", "id": "ann"})),
+        Question::documents("GET", "/documents/ann", Json::Null, "/document"),
+        Question::documents("POST", "/find", json!({"filter": {"x": 0}, "sort": {"_id": 1}}), "/documents"),
+        Question::documents("POST", "/count", json!({"filter": {}}), "/count"),
+    ];
+    for question in &questions {
+        let (cache, first) = question.ask(&url);
+        assert_eq!(cache, "miss", "{question:?}");
+        let (cache, second) = question.ask(&url);
+        assert_eq!((cache.as_str(), &second), ("hit", &first), "{question:?}");
+        let separator = if question.path.contains('?') { '&' } else { '?' };
+        let past = Question { path: format!("{}{separator}cache=bypass", question.path), ..question.clone() };
+        assert_eq!(past.ask(&url), ("bypass".to_owned(), first), "{question:?}");
+    }
+    let (_, refused) = send(&url, "POST", &format!("/query/{DATABASE}?cache=only"), &questions[5].body);
+    assert_eq!(refused["code"], "bad_request");
+    let (_, stats) = send(&url, "GET", "/cache/stats", &Json::Null);
+    let counts = json!({"hits": questions.len(), "misses": questions.len()});
+    assert_eq!(
+        (&stats["stats"]["databases"][DATABASE], &stats["stats"]["size"]),
+        (&counts, &json!(questions.len()))
+    );
+    let (_, hit) = send(&url, "POST", &questions[5].path, &questions[5].body);
+    assert_eq!(hit["cached"], true);
+}
+
+#[test]
+fn what_may_differ_each_time_is_not_kept() {
+    let shop = Shop::open(1, 1);
+    let url = shop.url(0);
+    shop.sql(0, "CREATE VIEW chance AS SELECT id, random() AS r FROM t");
+    for text in [
+        "SELECT random() FROM t",
+        "SELECT id FROM t ORDER BY random() LIMIT 1",
+        "SELECT id, CURRENT_TIMESTAMP FROM t",
+        "SELECT id FROM t WHERE datetime('now') > '2000-01-01'",
+        "SELECT r FROM chance",
+        "SELECT 1 + 1",
+        "SELECT name FROM sqlite_schema",
+    ] {
+        for _ in 0..2 {
+            assert_eq!(Question::sql(text).ask(&url).0, "bypass", "{text}");
+        }
+    }
+    let stale = Question::sql("SELECT x FROM t WHERE id = 3");
+    let stale = Question { path: format!("{}?level=stale", stale.path), ..stale };
+    for _ in 0..2 {
+        assert_eq!(stale.ask(&url).0, "bypass", "another level promises less");
+    }
+    let (_, stats) = send(&url, "GET", "/cache/stats", &Json::Null);
+    assert_eq!((&stats["stats"]["size"], &stats["stats"]["misses"]), (&json!(0), &json!(0)));
+}
+
+#[test]
+fn an_answer_is_not_given_again_after_a_change_by_any_way_through_another_coordinator() {
+    let shop = Shop::open(2, 1);
+    let rows = Question::sql("SELECT * FROM t ORDER BY id");
+    let people = Question::documents("POST", "/find", json!({"sort": {"_id": 1}}), "/documents");
+    let of_table = |path: &str, body: Json| (rows.clone(), http_post(path, &body));
+    let of_people = |request: Request| (people.clone(), request);
+    let sql = format!("/databases/{DATABASE}/sql");
+    let object = format!("/query/{DATABASE}");
+    let collection = format!("/databases/{DATABASE}/collections/people");
+    let one = |method: &str, body: Json| {
+        let method = method.parse().expect("a method");
+        let request = Request::new(method, format!("{collection}/documents/ann"));
+        if body.is_null() { request } else { request.json(&body).expect("JSON") }
+    };
+    let import = |query: &str, line: &str| {
+        let path = format!("/databases/{DATABASE}/import?{query}&format=ndjson");
+        Request::post(path, &serde_json::from_str::<Json>(line).expect("JSON")).expect("JSON")
+    };
+    let changes = [
+        of_table(&sql, json!({"sql": "UPDATE t SET x = 1 WHERE id = 3"})),
+        of_table(&sql, json!({"sql": "UPDATE t SET x = x + 1"})),
+        of_table(&sql, json!({"sql": "INSERT INTO t VALUES (11, 0)"})),
+        of_table(&sql, json!({"sql": "INSERT INTO t SELECT id + 100, x FROM t"})),
+        of_table(&sql, json!({"sql": "DELETE FROM t WHERE id > 100"})),
+        of_table(
+            &sql,
+            json!({"statements": ["UPDATE t SET x = 7 WHERE id = 1", "UPDATE t SET x = 7 WHERE id = 2"]}),
+        ),
+        of_table(&object, json!({"operation": "insert", "table": "t", "values": {"id": 12, "x": 0}})),
+        of_table(
+            &object,
+            json!({"operation": "update", "table": "t", "values": {"x": 5}, "where": {"id": 12}}),
+        ),
+        of_table(&object, json!({"operation": "delete", "table": "t", "where": {"id": 12}})),
+        (rows.clone(), import("table=t", r#"{"id": 13, "x": 13}"#)),
+        of_table(&sql, json!({"sql": "ALTER TABLE t ADD COLUMN y DEFAULT 'new'"})),
+        of_people(http_post(&format!("{collection}/documents"), &json!({"_id": "cleo", "x": 1}))),
+        of_people(one("PUT", json!({"x": 2}))),
+        of_people(one("PATCH", json!({"x": 3}))),
+        of_people(http_post(
+            &format!("{collection}/update"),
+            &json!({"filter": {}, "update": {"$inc": {"x": 1}}}),
+        )),
+        of_people(one("DELETE", Json::Null)),
+        of_people(http_post(&format!("{collection}/delete"), &json!({"filter": {"_id": "bob"}}))),
+        of_people(http_post(
+            &object,
+            &json!({"operation": "insert", "collection": "people", "document": {"x": 9}}),
+        )),
+        of_people(import("collection=people", r#"{"_id": "dan", "x": 4}"#)),
+        of_people(http_post(&sql, &json!({"sql": "DELETE FROM people"}))),
+    ];
+    for (question, change) in changes {
+        let before = shop.warm(0, &question);
+        let described = format!("{change:?}");
+        shop.send(1, change);
+        let (cache, after) = question.ask(&shop.url(0));
+        assert_ne!(after, before, "the answer is older than {described}");
+        assert_eq!(cache, "miss", "{described}");
+        assert_eq!(after, question.ask(&shop.url(1)).1, "{described}");
+    }
+    // A database of the same name is another database.
+    let before = shop.warm(0, &rows);
+    shop.runtime.block_on(shop.database(1).drop_database()).expect("the database is dropped");
+    shop.cluster.run(&["create-database", "--name", DATABASE]).succeeded();
+    shop.sql(1, "CREATE TABLE t (id INTEGER PRIMARY KEY, x INTEGER NOT NULL)");
+    let (cache, after) = rows.ask(&shop.url(0));
+    assert_eq!((cache.as_str(), after), ("miss", json!([])), "before it was {before}");
+}
+
+#[test]
+fn answers_stay_true_when_their_leader_dies() {
+    let mut shop = Shop::open(1, 3);
+    let question = Question::sql("SELECT id, x FROM t ORDER BY id");
+    for dead in 0..3 {
+        let before = shop.warm(0, &question);
+        shop.cluster.kill_node(dead);
+        let (_, after) = question.ask(&shop.url(0));
+        assert_eq!(after, before);
+        shop.sql(0, "UPDATE t SET x = x + 1");
+        let (cache, after) = question.ask(&shop.url(0));
+        assert_eq!(cache, "miss");
+        assert_ne!(after, before);
+        shop.cluster.restart_node(dead);
+        tests::replica_files::await_equal_positions(&shop.cluster, DATABASE, 3);
+    }
+}
+
+/// Rows that writers of their own count up, each in the ways of its turn.
+const WRITERS: i64 = 4;
+
+/// What was acknowledged last, by row.
+struct Acknowledged([AtomicI64; WRITERS as usize + 1]);
+
+impl Acknowledged {
+    fn of(&self, id: i64) -> i64 {
+        self.0[usize::try_from(id).expect("a small number")].load(Ordering::SeqCst)
+    }
+}
+
+/// Counts a row and a document of the same number up, until told to stop.
+async fn write(database: Database, id: i64, acknowledged: Arc<Acknowledged>, stop: Arc<AtomicBool>) {
+    let mut version = 0;
+    while !stop.load(Ordering::SeqCst) {
+        version += 1;
+        let done = match version % 4 {
+            0 => database
+                .sql("UPDATE t SET x = ? WHERE id = ?")
+                .bind(version)
+                .bind(id)
+                .execute()
+                .await
+                .map(drop),
+            1 => database.sql_update("t", json!({"x": version}), Some(json!({"id": id}))).await.map(drop),
+            2 => {
+                let upsert = "INSERT INTO t VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET x = excluded.x";
+                database.sql(upsert).bind(id).bind(version).execute().await.map(drop)
+            }
+            // Two rows of two partitions at once; the second one is nobody else's.
+            _ => {
+                let both = database.batch().sql("UPDATE t SET x = ? WHERE id = ?").bind(version).bind(id);
+                both.sql("UPDATE t SET x = x + 1 WHERE id = ?").bind(id + WRITERS).run().await.map(drop)
+            }
+        };
+        match done {
+            Ok(()) => {
+                acknowledged.0[usize::try_from(id).expect("a small number")].store(version, Ordering::SeqCst)
+            }
+            // Whether it was applied is not known; the next version is greater in any case.
+            Err(error) => assert!(error.retryable, "{error:?}"),
+        }
+    }
+}
+
+/// Asks both coordinators until a number of answers has come, each in two ways, and compares each answer with
+/// what was acknowledged before it was asked for.
+fn read(urls: &[String], number: u64, acknowledged: &Acknowledged, hits: &AtomicU64) {
+    for round in 0..number {
+        let url = &urls[usize::try_from(round % urls.len() as u64).expect("a small number")];
+        let id = i64::try_from(round).expect("a small number") / 3 % WRITERS + 1;
+        let known: Vec<i64> = (1..=WRITERS).map(|id| acknowledged.of(id)).collect();
+        let least = known[usize::try_from(id - 1).expect("a small number")];
+        let one = Question::object(json!({"operation": "query", "table": "t", "where": {"id": id}}));
+        let all = Question::sql(&format!("SELECT sum(x) FROM t WHERE id <= {WRITERS}"));
+        for (question, path, least) in [(one, "/0/x", least), (all, "/0/0", known.iter().sum())] {
+            let (cache, data) = question.ask(url);
+            let found =
+                data.pointer(path).and_then(Json::as_i64).unwrap_or_else(|| panic!("{question:?}: {data}"));
+            assert!(found >= least, "{cache}: {question:?} answered {found}, after {least} was acknowledged");
+            hits.fetch_add(u64::from(cache == "hit"), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Readers of two coordinators while writers write through both. `POLYLITE_CACHE_READS` sets the number of reads.
+#[test]
+fn no_answer_is_older_than_an_acknowledged_write() {
+    let reads =
+        std::env::var("POLYLITE_CACHE_READS").ok().and_then(|reads| reads.parse().ok()).unwrap_or(1_200);
+    let shop = Shop::open(2, 3);
+    let acknowledged = Arc::new(Acknowledged(Default::default()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let hits = Arc::new(AtomicU64::new(0));
+    let writers: Vec<_> = (1..=WRITERS)
+        .map(|id| {
+            let database = shop.database(usize::try_from(id % 2).expect("0 or 1"));
+            shop.runtime.spawn(write(database, id, acknowledged.clone(), stop.clone()))
+        })
+        .collect();
+    let urls = shop.cluster.coordinator_urls();
+    const READERS: u64 = 3;
+    let begin = Barrier::new(READERS as usize);
+    std::thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| {
+                begin.wait();
+                read(&urls, reads / 2 / READERS, &acknowledged, &hits);
+            });
+        }
+    });
+    stop.store(true, Ordering::SeqCst);
+    for writer in writers {
+        shop.runtime.block_on(writer).expect("the writer ends well");
+    }
+    let written: i64 = (1..=WRITERS).map(|id| acknowledged.of(id)).sum();
+    assert!(written > 0);
+    eprintln!("{written} writes, {reads} reads, {} of them from the cache", hits.load(Ordering::Relaxed));
+    // When all is quiet, the cache is used.
+    let question = Question::sql("SELECT sum(x) FROM t");
+    assert_eq!(shop.warm(0, &question), shop.warm(1, &question));
+}
