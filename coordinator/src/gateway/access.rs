@@ -36,8 +36,8 @@ pub struct RequestAccess {
     pub(super) deadline: Instant,
     /// What the client has seen, and what this request has shown it.
     seen: Mutex<Bookmark>,
-    /// What it was read from.
-    snapshots: Mutex<Snapshots>,
+    /// Log index of the oldest state of each partition that this request has shown it.
+    pub(super) oldest: Mutex<BTreeMap<PartitionId, u64>>,
     /// Whether something may have been written: then the request cannot be planned anew.
     wrote: AtomicBool,
 }
@@ -50,7 +50,7 @@ impl RequestAccess {
             level: options.level,
             deadline: options.deadline,
             seen: Mutex::new(options.bookmark.clone()),
-            snapshots: Mutex::default(),
+            oldest: Mutex::default(),
             wrote: AtomicBool::new(false),
         }
     }
@@ -73,29 +73,11 @@ impl RequestAccess {
 
     pub(super) fn see(&self, partition: PartitionId, index: u64) {
         self.seen.lock().see(partition, index);
-    }
-
-    /// A snapshot of a partition is being read.
-    fn note_read(&self, partition: PartitionId, index: u64) {
-        self.see(partition, index);
-        self.snapshots.lock().opened(partition, index);
-    }
-
-    /// The partitions that were read, each with the log index of the oldest snapshot of it. `None` if the answer
-    /// depends on anything else: on no partition, on a read that came to nothing, or on what the request wrote.
-    pub(super) fn snapshots_read(&self) -> Option<Vec<(PartitionId, u64)>> {
-        if self.wrote() {
-            return None;
-        }
-        self.snapshots.lock().all()
-    }
-
-    /// What a request to a partition carries.
-    pub(super) fn target_of(&self, partition: PartitionId) -> Result<PartitionTarget> {
-        let index = self.database.read().partitions().position(|(_, _, id)| id == partition);
-        self.target(
-            index.ok_or_else(|| Error::internal(format!("partition {partition} is of another database")))?,
-        )
+        self.oldest
+            .lock()
+            .entry(partition)
+            .and_modify(|oldest| *oldest = index.min(*oldest))
+            .or_insert(index);
     }
 
     /// What a request to the partition at an index carries.
@@ -120,7 +102,6 @@ impl RequestAccess {
     ) -> Result<ReadRequest> {
         let target = self.target(bucket)?;
         let at_least = self.seen.lock().of(target.partition);
-        self.snapshots.lock().begun += 1;
         Ok(ReadRequest { target, level: self.level, at_least, statement, max_rows })
     }
 
@@ -143,6 +124,10 @@ impl RequestAccess {
             StorageReply::Write(reply) => {
                 self.wrote.store(true, Ordering::Relaxed);
                 self.see(partition, reply.index);
+                // A write without effects made no entry, and its index is none of a change.
+                if reply.results.iter().any(|result| result.affected_rows > 0) {
+                    self.gateway.cache().note_change(partition, reply.index);
+                }
                 Ok(reply.results)
             }
             _ => Err(self.wrong_reply()),
@@ -194,7 +179,7 @@ impl RequestAccess {
                     if from == From::Leader {
                         self.gateway.shared.leaders.set(partition, candidate.replica);
                     }
-                    self.note_read(partition, opened.0.index);
+                    self.see(partition, opened.0.index);
                     return Ok(opened);
                 }
                 Err(PeerError::Failed(error)) => refusal_of(decode(&error).unwrap_or_else(|error| error))?,
@@ -205,31 +190,6 @@ impl RequestAccess {
                 tokio::time::sleep_until(self.deadline.min(Instant::now() + pause)).await;
             }
         }
-    }
-}
-
-/// The snapshots that a request reads.
-#[derive(Default)]
-struct Snapshots {
-    /// Reads that were asked for.
-    begun: usize,
-    /// Reads that were answered from a snapshot.
-    opened: usize,
-    /// Log index of the oldest one of each partition.
-    oldest: BTreeMap<PartitionId, u64>,
-}
-
-impl Snapshots {
-    fn opened(&mut self, partition: PartitionId, index: u64) {
-        self.opened += 1;
-        let oldest = self.oldest.entry(partition).or_insert(index);
-        *oldest = index.min(*oldest);
-    }
-
-    /// All of them, if each read that was asked for is among them.
-    fn all(&self) -> Option<Vec<(PartitionId, u64)>> {
-        let is_all = self.begun == self.opened && !self.oldest.is_empty();
-        is_all.then(|| self.oldest.iter().map(|(partition, index)| (*partition, *index)).collect())
     }
 }
 
@@ -287,7 +247,7 @@ impl PartitionAccess for RequestAccess {
             |(Unanswered::Refused(error) | Unanswered::Stale(error))| error.with_outcome(Outcome::NotApplied);
         match asked.map_err(nothing_written)? {
             StorageReply::Rows { result, index } => {
-                self.note_read(partition, index);
+                self.see(partition, index);
                 Ok(result)
             }
             _ => Err(Error::internal("a storage node sent a reply of another kind")),

@@ -1,10 +1,11 @@
 //! Reads whose answers are kept, and given again when nothing that they depend on has changed.
 //!
-//! An answer is kept with the partitions that were read for it and the log index of the oldest snapshot of
-//! each. Before it is given again, the leader of each of these partitions says whether any entry has changed
-//! its state since then, and has a majority confirm that it leads, just as for a read. So an answer out of the
-//! cache is as fresh as a linearizable read, whoever wrote, through whichever coordinator, and by whatever
-//! way; and it asks nothing of clocks. What it saves is the work: no row is looked for, sent or merged.
+//! An answer is kept with the partitions that were read for it and the log index of the oldest state that was
+//! seen of each, which is what bookmarks are made of. Before it is given again, the leader of each of these
+//! partitions says whether any entry has changed its state since then, and has a majority confirm that it
+//! leads, just as for a read. So an answer out of the cache is as fresh as a linearizable read, whoever wrote,
+//! through whichever coordinator, and by whatever way; and it asks nothing of clocks. What it saves is the
+//! work: no row is looked for, sent or merged.
 //!
 //! All snapshots were taken before the first of these confirmations began. When every partition has stayed as
 //! it was from its snapshot to its confirmation, there is a moment, within the request that asks, at which all
@@ -15,8 +16,8 @@
 use std::sync::Arc;
 
 use common::catalog::Database;
-use common::protocol::{ReadLevel, StorageReply, StorageRequest};
-use common::{PartitionId, Result};
+use common::protocol::{PartitionTarget, ReadLevel, StorageReply, StorageRequest};
+use common::{Error, PartitionId, Result};
 use futures_util::future::join_all;
 
 use super::partition_call::{From, Repeat};
@@ -80,7 +81,10 @@ impl Gateway {
             let question = if may_use { question(session.clone()).await } else { None };
             let known = question.as_ref().and_then(|question| cache.get(question));
             if let Some(kept) = known {
-                if let Some(answer) = self.confirmed(&session.access, &kept).await {
+                // What was written through this coordinator need not be asked about.
+                if !cache.is_outdated(&kept)
+                    && let Some(answer) = self.confirmed(&session.access, &kept).await
+                {
                     cache.count(database, true);
                     return Ok(Found { answer, bookmark: session.access.bookmark(), cache: CacheUse::Hit });
                 }
@@ -94,7 +98,7 @@ impl Gateway {
                         return Ok(Found { answer, bookmark, cache: CacheUse::Bypass });
                     };
                     cache.count(database, false);
-                    if let Some(read) = session.access.snapshots_read() {
+                    if let Some(read) = session.access.states_read() {
                         let planned = session.planner.database().clone();
                         cache.put(question, Kept::new(answer.clone(), planned, read));
                     }
@@ -146,6 +150,23 @@ impl Gateway {
     pub fn cache_stats(&self) -> CacheStats {
         self.shared.cache.obey(self.shared.catalog.view().cache);
         self.shared.cache.stats()
+    }
+}
+
+impl RequestAccess {
+    /// The partitions that were read, each with the log index of the oldest state that was seen of it. `None` if the
+    /// answer depends on anything else: on no partition, or on what the request itself wrote.
+    fn states_read(&self) -> Option<Vec<(PartitionId, u64)>> {
+        let oldest = self.oldest.lock();
+        let depends_on_them = !self.wrote() && !oldest.is_empty();
+        depends_on_them.then(|| oldest.iter().map(|(partition, index)| (*partition, *index)).collect())
+    }
+
+    /// What a request to a partition carries.
+    fn target_of(&self, partition: PartitionId) -> Result<PartitionTarget> {
+        let index = self.database().partitions().position(|(_, _, id)| id == partition);
+        let missing = || Error::internal(format!("partition {partition} is of another database"));
+        self.target(index.ok_or_else(missing)?)
     }
 }
 

@@ -242,7 +242,7 @@ impl Gateway {
         let catalog = self.shared.catalog.view();
         self.shared.leaders.retain(&catalog);
         self.shared.planners.retain(&catalog);
-        self.shared.cache.retain(|database| catalog.databases.contains_key(database));
+        self.shared.cache.retain(&catalog);
     }
 
     /// The planners of the databases in use.

@@ -111,6 +111,7 @@ impl RequestAccess {
         match asked {
             Ok(StorageReply::Write(reply)) => {
                 self.see(partition, reply.index);
+                self.gateway.cache().note_change(partition, reply.index);
                 Ok(reply.results)
             }
             Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")),

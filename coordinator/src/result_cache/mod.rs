@@ -8,6 +8,7 @@
 //! for (Einziger, Friedman, Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", 2017): many questions
 //! that are asked once do not drive out the few that are asked often.
 
+mod changes;
 mod counters;
 mod weight;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::PartitionId;
-use common::catalog::{CacheLimits, Database};
+use common::catalog::{CacheLimits, Catalog, Database};
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use parking_lot::RwLock;
@@ -24,6 +25,7 @@ use parking_lot::RwLock;
 pub use counters::{CacheCounts, CacheStats};
 pub use weight::Weighed;
 
+use changes::Changes;
 use counters::Counters;
 use weight::Scale;
 
@@ -50,7 +52,7 @@ pub struct Kept {
     pub answer: Arc<dyn Any + Send + Sync>,
     /// The database as the question was planned on.
     pub database: Arc<Database>,
-    /// The partitions that were read, each with the log index of the oldest snapshot of it.
+    /// The partitions that were read, each with the log index of the oldest state that was seen.
     pub read: Vec<(PartitionId, u64)>,
     bytes: usize,
 }
@@ -73,6 +75,7 @@ impl Kept {
 pub struct ResultCache {
     state: RwLock<Option<State>>,
     counters: Arc<Counters>,
+    changes: Changes,
 }
 
 /// The answers under one set of limits.
@@ -138,6 +141,17 @@ impl ResultCache {
         }
     }
 
+    /// A partition was written, at a log index, through this coordinator.
+    pub fn note_change(&self, partition: PartitionId, index: u64) {
+        self.changes.note(partition, index);
+    }
+
+    /// Whether an answer is known to be older than a write. That it is not known says nothing.
+    #[must_use]
+    pub fn is_outdated(&self, kept: &Kept) -> bool {
+        self.changes.since(&kept.read)
+    }
+
     /// A question about a database was answered, from what is kept or not.
     pub fn count(&self, database: &str, hit: bool) {
         self.counters.asked(database, hit);
@@ -151,9 +165,10 @@ impl ResultCache {
         }
     }
 
-    /// Drops counters of databases that are gone.
-    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
-        self.counters.retain(exists);
+    /// Forgets what concerns databases and partitions that are gone.
+    pub fn retain(&self, catalog: &Catalog) {
+        self.counters.retain(|database| catalog.databases.contains_key(database));
+        self.changes.retain(|partition| catalog.partitions.contains_key(&partition));
     }
 
     /// What has happened so far, and what is kept now.

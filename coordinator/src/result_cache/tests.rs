@@ -140,6 +140,10 @@ fn hits_and_misses_are_counted_by_database() {
     let stats = cache.stats();
     assert_eq!(stats.total, CacheCounts { hits: 2, misses: 1 });
     assert_eq!(stats.databases["a"], CacheCounts { hits: 1, misses: 1 });
-    cache.retain(|database| database == "b");
+    let mut catalog = Catalog::default();
+    let mut other = (*database()).clone();
+    other.name = "b".into();
+    catalog.databases.insert("b".into(), other);
+    cache.retain(&catalog);
     assert_eq!(cache.stats().databases.keys().collect::<Vec<_>>(), ["b"]);
 }
