@@ -128,6 +128,7 @@ fn pushable_children(expression: &mut Expr) -> Vec<&mut Expr> {
         Expr::Like { lhs, rhs, escape, .. } => {
             [lhs.as_mut(), rhs.as_mut()].into_iter().chain(escape.iter_mut().map(AsMut::as_mut)).collect()
         }
+        Expr::InSelect { lhs, .. } => vec![lhs],
         Expr::Parenthesized(items) => items.iter_mut().map(AsMut::as_mut).collect(),
         _ => Vec::new(),
     }

@@ -236,7 +236,7 @@ impl Planner {
                 _ => None,
             };
             let objects = Objects { table: &find, view: &|name| self.views.get(&name.to_ascii_lowercase()) };
-            let read = plan_read(select, checked, objects, self.rules);
+            let read = plan_read(select, checked, objects, self.rules, &|sql| self.plan(sql));
             let views_are_there = self.database.column_groups.len() == 1 || self.views.is_empty();
             return Ok(Action::Read(if views_are_there {
                 read.within_a_group(select)

@@ -102,7 +102,7 @@ fn read_denial(role: Role, table: &str) -> Option<Error> {
     let open = is_statistics_table(table)
         || table.eq_ignore_ascii_case("sqlite_sequence")
         || is_unique_index_table(table)
-        || role == Role::Reader && table == SHIPPED_ROWS;
+        || matches!(role, Role::Reader | Role::Merge) && table == SHIPPED_ROWS;
     if open || !is_internal_table(table) { None } else { internal_table(table) }
 }
 

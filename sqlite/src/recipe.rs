@@ -137,6 +137,7 @@ pub(crate) fn temporary(role: Role, vfs: &str, memory: usize) -> Result<Connecti
     // An empty name is SQLite's word for a private temporary database.
     let raw = Location::with_vfs(Path::new(""), vfs).open(flags)?;
     hostile_safe(&raw)?;
+    shipped_rows::load_module(&raw)?;
     // The plan that was asked about is the plan that runs, whatever the parameters are.
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     pragmas(

@@ -28,8 +28,8 @@ pub(crate) use footprint::Footprint;
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
 pub(crate) use join::{Objects, Shipment, View};
 pub(crate) use piece::Piece;
-pub(crate) use push::{OrderedRun, Partial, PartialRun, Pushed, SortKey};
-pub(crate) use read::{Read, plan_read};
+pub(crate) use push::{Answer, OrderedRun, Partial, PartialRun, Pushed, SortKey};
+pub(crate) use read::{Read, Sent, plan_read};
 pub use rules::{Rule, Rules};
 
 use crate::filter::Filter;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use common::Value;
 use common::catalog::Database;
+use common::{Result, Value};
 
 use super::join::{self, LocalJoin, Objects, Reference, Sending, Step};
 use super::push::{self, Pushed};
-use super::{PlanNode, Rule, Rules, Shipment, Source, describe, groups};
+use super::{PlanNode, Planned, Rule, Rules, Shipment, Source, describe, groups};
 use crate::ast::{OneSelect, ResultColumn, Select};
 use crate::filter::Filter;
 use crate::route::Route;
@@ -28,10 +28,19 @@ pub(crate) struct Read {
     pub(crate) steps: Vec<Step>,
     /// What partitions can do of it, if the statement is of one table; or why they cannot.
     pub(crate) pushed: Result<Pushed, push::Why>,
-    /// Sources whose rows are sent to the partitions for that, in the order of the parameters that hold them.
-    pub(crate) sent: Vec<usize>,
+    /// What is sent to the partitions for that, in the order of the parameters that hold it.
+    pub(crate) sent: Vec<Sent>,
     /// Parameters of the client.
     parameters: usize,
+}
+
+/// Rows that are sent to partitions along with a text.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    /// Of a source, by its number.
+    Table(usize),
+    /// What a subquery answers.
+    Answer(push::Answer),
 }
 
 impl Read {
@@ -80,9 +89,22 @@ impl Read {
     }
 
     /// The parameters of a pushed plan: the client's and behind them the rows that are sent, by source.
-    pub(crate) fn with_sent(&self, params: &[Value], rows: impl FnMut(usize) -> Value) -> Vec<Value> {
-        let own = params.iter().take(self.parameters).cloned();
-        own.chain(self.sent.iter().copied().map(rows)).collect()
+    pub(crate) fn with_sent(&self, params: &[Value], sent: impl IntoIterator<Item = Value>) -> Vec<Value> {
+        params.iter().take(self.parameters).cloned().chain(sent).collect()
+    }
+
+    fn describe_sent(&self, sent: &Sent, database: &Database, params: &[Value]) -> PlanNode {
+        let (what, how) = match sent {
+            Sent::Table(source) => {
+                let source = &self.sources[*source];
+                (source.table.name.as_str(), PlanNode::fragment(source, database, params))
+            }
+            Sent::Answer(answer) => {
+                let own = &params[..answer.planned.parameters.len().min(params.len())];
+                ("a subquery's answer", answer.planned.describe(database, own))
+            }
+        };
+        PlanNode::new("SEND", format!("{what} to the partitions")).over([how])
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
@@ -96,18 +118,14 @@ impl Read {
         };
         let node = match &self.pushed {
             Ok(pushed) => {
-                match pushed.describe(database, self.group, &self.with_sent(params, |_| Value::Null)) {
-                    Some(node) => node.over(self.sent.iter().map(|&source| {
-                        PlanNode::new(
-                            "SEND",
-                            format!("{} to the partitions", self.sources[source].table.name),
-                        )
-                        .over([PlanNode::fragment(
-                            &self.sources[source],
-                            database,
-                            params,
-                        )])
-                    })),
+                match pushed.describe(
+                    database,
+                    self.group,
+                    &self.with_sent(params, self.sent.iter().map(|_| Value::Null)),
+                ) {
+                    Some(node) => {
+                        node.over(self.sent.iter().map(|sent| self.describe_sent(sent, database, params)))
+                    }
                     None => self.describe_gather(database, params, "LIMIT is no integer"),
                 }
             }
@@ -141,6 +159,7 @@ pub(crate) fn plan_read<'a>(
     checked: &Checked,
     objects: Objects<'a>,
     rules: Rules,
+    prepare: &dyn Fn(&str) -> Result<Arc<Planned>>,
 ) -> Read {
     let references = select.and_then(|select| join::references(select, checked, objects));
     let mut references = references.unwrap_or_default();
@@ -170,15 +189,27 @@ pub(crate) fn plan_read<'a>(
     let parameters = checked.parameters.len();
     let mut sent = Vec::new();
     let pushed = match select {
-        Some(select) => push::plan_push(select, rules, objects.table).or_else(|why| {
+        Some(select) => {
             // Keys that are sent the other way may leave few rows to be gathered, but do not make groups of them.
-            let is_allowed = rules.has(Rule::Broadcast) && (steps.is_empty() || makes_groups(select));
-            let sending = Sending { is_allowed, sources: &sources, parameters };
-            let (pushed, found) =
-                push_join(select, rules, objects, sending).map_err(|other| other.unwrap_or(why))?;
-            sent = found;
-            Ok(pushed)
-        }),
+            let may_send = |rule| rules.has(rule) && (steps.is_empty() || makes_groups(select));
+            let answered = match may_send(Rule::Subqueries) {
+                true => push::answered_first(select, parameters, prepare),
+                false => None,
+            };
+            let (select, answers) = match &answered {
+                Some((select, answers)) => (select, answers.as_slice()),
+                None => (select, [].as_slice()),
+            };
+            sent.extend(answers.iter().cloned().map(Sent::Answer));
+            push::plan_push(select, rules, objects.table).or_else(|why| {
+                let is_allowed = may_send(Rule::Broadcast);
+                let sending = Sending { is_allowed, sources: &sources, parameters: parameters + sent.len() };
+                let (pushed, tables) =
+                    push_join(select, rules, objects, sending).map_err(|other| other.unwrap_or(why))?;
+                sent.extend(tables.into_iter().map(Sent::Table));
+                Ok(pushed)
+            })
+        }
         None => Err("only SQLite understands the whole statement"),
     };
     Read { sources, routes, group: 0, steps, pushed, sent, parameters }

@@ -25,6 +25,8 @@ pub enum Rule {
     Distinct,
     /// Joins of rows that lie in one partition run there.
     CoLocatedJoins,
+    /// Subqueries that mean the same wherever they stand are answered first, and the answers sent.
+    Subqueries,
     /// The rows of a small table are sent to where they are joined.
     Broadcast,
     /// The values that one side of a join asks for are sent to the other side's partitions.
@@ -35,7 +37,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 11] = [
+    pub const ALL: [Rule; 12] = [
         Rule::Scatter,
         Rule::Limit,
         Rule::TopK,
@@ -44,6 +46,7 @@ impl Rule {
         Rule::LocalGroups,
         Rule::Distinct,
         Rule::CoLocatedJoins,
+        Rule::Subqueries,
         Rule::Broadcast,
         Rule::KeyShipping,
         Rule::Filters,
@@ -61,6 +64,7 @@ impl Rule {
             Rule::LocalGroups => "local-groups",
             Rule::Distinct => "distinct",
             Rule::CoLocatedJoins => "co-located-joins",
+            Rule::Subqueries => "subqueries",
             Rule::Broadcast => "broadcast",
             Rule::KeyShipping => "key-shipping",
             Rule::Filters => "filters",

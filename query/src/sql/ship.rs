@@ -5,18 +5,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
+use common::protocol::{Params, Statement};
 use common::row::{RowBlock, ValueRef, read_value, write_value};
-use common::{Error, Result, Value};
+use common::{Error, ErrorCode, Result, Value};
 use futures_util::future::{self, Either};
 use futures_util::{StreamExt as _, stream};
 
+use super::Limits;
 use super::gather;
 use super::relations::{Purpose, Relation, Relations};
 use super::waiting::time_is_up;
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::filter::Filter;
-use crate::plan::{Read, Shipment, Source};
+use crate::plan::{Answer, Read, Sent, Shipment, Source};
 use crate::route::{KeyColumn, Operand, Route};
 
 /// Most bytes of rows that are fetched before others; a table with more is gathered with the others.
@@ -24,6 +26,9 @@ const ROWS_MAX: usize = 4 << 20;
 
 /// Most bytes of a table's rows that are sent to the partitions of those that it is joined with.
 const SENT_MAX: usize = 2 << 20;
+
+/// Most rows of a subquery's answer that are sent.
+const ROWS_SENT_MAX: u32 = 100_000;
 
 /// A table of so many rows is sent whatever it is joined with.
 const ROWS_SMALL: u64 = 1_000;
@@ -75,24 +80,64 @@ pub(super) async fn with_sent(
     read: &Read,
     values: &[Value],
 ) -> Result<Option<Vec<Value>>> {
-    let mut packed = BTreeMap::new();
-    for &index in &read.sent {
-        let from = std::slice::from_ref(&read.sources[index]);
-        let relation = gather::relations(planner, from, values, "", Purpose::Read).tables.remove(0);
-        let others = read.sources.iter().enumerate().filter(|(other, _)| !read.sent.contains(other));
-        let joined_with = others.filter_map(|(_, source)| {
-            let buckets = source.route.buckets(planner.database(), &source.table, values);
-            planner.statistics().rows(&source.table.name, &buckets)
-        });
-        let is_small =
-            |rows: u64| rows <= ROWS_SMALL || joined_with.max().is_none_or(|most| rows <= most / 2);
-        if !relation.joints.is_empty() || !relation.rows_expected.is_none_or(is_small) {
-            return Ok(None);
-        }
-        let Some(blocks) = fetch_in_time(access, &relation, SENT_MAX).await? else { return Ok(None) };
-        packed.insert(index, Value::Blob(sqlite::packed::pack(&one_block(&blocks))));
+    let mut packed = Vec::with_capacity(read.sent.len());
+    for sent in &read.sent {
+        let rows = match sent {
+            Sent::Table(source) => small_table(planner, access, read, *source, values).await?,
+            // The boxed future breaks the cycle of a statement within a statement.
+            Sent::Answer(answer) => Box::pin(answer_first(planner, access, answer, values)).await?,
+        };
+        let Some(rows) = rows else { return Ok(None) };
+        packed.push(Value::Blob(sqlite::packed::pack(&rows)));
     }
-    Ok(Some(read.with_sent(values, |index| packed.get(&index).cloned().unwrap_or_default())))
+    Ok(Some(read.with_sent(values, packed)))
+}
+
+/// What a subquery answers; `None` if that is too much, or SQLite has to judge whether it fails.
+async fn answer_first(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    answer: &Answer,
+    values: &[Value],
+) -> Result<Option<RowBlock>> {
+    let planned = &answer.planned;
+    let values = &values[..planned.parameters.len().min(values.len())];
+    let params = if values.is_empty() { Params::None } else { Params::Positional(values.to_vec()) };
+    let statement = Statement { sql: planned.text.clone(), params };
+    let max_rows = if answer.one_row { 1 } else { ROWS_SENT_MAX };
+    let limits = Limits { max_rows, read_only: true };
+    match super::read(planner, access, planned, values, &statement, limits).await {
+        Ok(found) if answer.one_row || !found.truncated && found.rows.data.len() <= SENT_MAX => {
+            Ok(Some(found.rows))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.code == ErrorCode::SqlError => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The rows of a source; `None` if they are not few beside those that they are joined with.
+async fn small_table(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    read: &Read,
+    index: usize,
+    values: &[Value],
+) -> Result<Option<RowBlock>> {
+    let from = std::slice::from_ref(&read.sources[index]);
+    let relation = gather::relations(planner, from, values, "", Purpose::Read).tables.remove(0);
+    let is_sent =
+        |other: usize| read.sent.iter().any(|sent| matches!(sent, Sent::Table(sent) if *sent == other));
+    let others = read.sources.iter().enumerate().filter(|(other, _)| !is_sent(*other));
+    let joined_with = others.filter_map(|(_, source)| {
+        let buckets = source.route.buckets(planner.database(), &source.table, values);
+        planner.statistics().rows(&source.table.name, &buckets)
+    });
+    let is_small = |rows: u64| rows <= ROWS_SMALL || joined_with.max().is_none_or(|most| rows <= most / 2);
+    if !relation.joints.is_empty() || !relation.rows_expected.is_none_or(is_small) {
+        return Ok(None);
+    }
+    Ok(fetch_in_time(access, &relation, SENT_MAX).await?.map(|blocks| one_block(&blocks)))
 }
 
 fn one_block(blocks: &[RowBlock]) -> RowBlock {

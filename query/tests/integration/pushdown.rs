@@ -3,6 +3,7 @@
 use crate::support::Cluster;
 use crate::support::compare::same;
 use common::Value;
+use common::protocol::Params;
 use query::{Rule, Rules};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -96,8 +97,27 @@ impl Generator {
         }
     }
 
+    /// A subquery that means the same wherever it stands.
+    fn subquery(&mut self) -> String {
+        let table = self.tables[self.random.random_range(0..self.tables.len())];
+        let value = match self.random.random_range(0..4) {
+            0 => self.column(),
+            1 => format!("{} || ''", self.column()),
+            2 => "count(*)".to_owned(),
+            _ => format!("{}({})", self.pick(&["min", "max"]), self.pick(&["a", "c", "e"])),
+        };
+        let (condition, order) =
+            (self.condition(), if value.contains('(') { "" } else { " ORDER BY a, e, c" });
+        format!("(SELECT {value} FROM {table} WHERE {condition}{order})")
+    }
+
     fn condition(&mut self) -> String {
-        match self.random.random_range(0..8) {
+        match self.random.random_range(0..9) {
+            8 if self.chance(0.3) => match self.random.random_range(0..4) {
+                0 => format!("{}EXISTS {}", self.pick(&["", "NOT "]), self.subquery()),
+                1 => format!("{} {}IN {}", self.column(), self.pick(&["", "NOT "]), self.subquery()),
+                _ => format!("{} {} {}", self.column(), self.pick(&["=", "<", ">="]), self.subquery()),
+            },
             0 => format!("{} IS NULL", self.column()),
             1 => format!("{} IN ({}, {})", self.column(), self.value(), self.value()),
             2 => format!("{} BETWEEN {} AND {}", self.column(), self.value(), self.value()),
@@ -332,4 +352,33 @@ async fn groups_that_hashing_does_not_find_are_found_by_sqlite() {
     assert_eq!(cluster.rows(sql).await, expected);
     // It is not tried again.
     assert!(!is_hashed(&cluster));
+}
+
+#[tokio::test]
+async fn a_subquery_is_answered_once_and_keeps_its_type() {
+    let mut cluster = Cluster::hashed(3, None);
+    cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, n INT)").await;
+    cluster.ok("CREATE TABLE u (id INTEGER PRIMARY KEY, i INT, s TEXT, untyped)").await;
+    cluster.ok("INSERT INTO t (a, n) VALUES ('1', 1), ('2', 2), ('3', 3), ('3', 4)").await;
+    cluster.ok("INSERT INTO u (i, s, untyped) VALUES (3, '2', 3), (1, '1', 1)").await;
+    let sends = |cluster: &Cluster, sql: &str| cluster.plan(sql).iter().any(|line| line.contains("SEND"));
+    for (sql, count, sent) in [
+        ("SELECT count(*) FROM t WHERE a = (SELECT i FROM u WHERE i = 3)", 2, true),
+        ("SELECT count(*) FROM t WHERE a = (SELECT max(i) FROM u)", 2, true),
+        ("SELECT count(*) FROM t WHERE n > (SELECT s FROM u WHERE id = ?1 OR s = '2')", 2, true),
+        ("SELECT count(*) FROM t WHERE n IN (SELECT s FROM u)", 2, true),
+        ("SELECT count(*) FROM t WHERE EXISTS (SELECT 1 FROM u WHERE i > 7)", 0, true),
+        ("SELECT count(*) FROM t WHERE a = (SELECT untyped FROM u WHERE i = 3)", 0, false),
+        ("SELECT count(*) FROM t WHERE n = (SELECT i FROM u WHERE u.s = t.a AND u.i < 2)", 1, false),
+    ] {
+        assert_eq!(sends(&cluster, &sql.replace("?1", "9")), sent, "{sql}: {:#?}", cluster.plan(sql));
+        let params = if sql.contains('?') { Params::Positional(vec![9.into()]) } else { Params::None };
+        let answer = cluster.with(sql, params).await.unwrap();
+        assert_eq!(answer.rows.to_values().unwrap(), [[Value::from(count)]], "{sql}");
+    }
+    let grouped = "SELECT a, sum(n) FROM t GROUP BY a HAVING sum(n) > (SELECT avg(i) FROM u) ORDER BY a";
+    assert!(sends(&cluster, grouped));
+    assert_eq!(cluster.rows(grouped).await, [[Value::from("3"), Value::from(7)]]);
+    cluster.set_rules(Rules::default().without(Rule::Subqueries));
+    assert!(!sends(&cluster, grouped));
 }

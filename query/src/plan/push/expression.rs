@@ -3,7 +3,7 @@
 use common::hash::Collation;
 use common::value::Affinity;
 
-use super::Why;
+use super::{Why, answers};
 use crate::ast::{self, Expr, LIKE_OPERATORS, Literal, Operator, UnaryOperator};
 use crate::functions::{self, Aggregate};
 use crate::table::Table;
@@ -104,6 +104,7 @@ pub(super) fn check(expression: &Expr, aggregates: bool) -> Result<(), Why> {
             }
             inner &= check_function(expression, aggregates)?;
         }
+        _ if answers::parameter(expression).is_some() => {}
         _ if ast::is_subquery(expression) => return Err("there is a subquery"),
         _ => return Err("an expression is not known to mean the same everywhere"),
     }
@@ -134,7 +135,7 @@ pub(super) fn is_constant(expression: &Expr) -> bool {
 pub(crate) fn parameters(expression: &Expr) -> usize {
     let own = match expression {
         Expr::Variable(variable) => variable.index.get() as usize,
-        _ => 0,
+        _ => answers::parameter(expression).unwrap_or(0),
     };
     ast::children(expression).into_iter().map(parameters).max().unwrap_or(0).max(own)
 }

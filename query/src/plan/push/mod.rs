@@ -4,6 +4,7 @@
 //! nothing but their own partition ([`ordered`]), groups and sets of which each partition computes a part
 //! ([`partial`]). Where none applies the statement is gathered.
 
+mod answers;
 mod expression;
 mod fragment;
 mod one_table;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
+pub(crate) use answers::{Answer, answered_first};
 pub(crate) use expression::{affinity, parameters};
 pub(crate) use ordered::{Ordered, OrderedRun, SortKey};
 pub(crate) use partial::{Partial, PartialRun};
