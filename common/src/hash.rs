@@ -91,15 +91,13 @@ impl Collation {
 
     /// How two texts compare, as SQLite's collating functions say.
     #[must_use]
-    pub fn compare(self, left: &str, right: &str) -> Ordering {
+    pub fn compare(self, left: &[u8], right: &[u8]) -> Ordering {
         match self {
-            Collation::Binary => left.as_bytes().cmp(right.as_bytes()),
-            Collation::RTrim => {
-                left.trim_end_matches(' ').as_bytes().cmp(right.trim_end_matches(' ').as_bytes())
-            }
+            Collation::Binary => left.cmp(right),
+            Collation::RTrim => without_spaces(left).cmp(without_spaces(right)),
             Collation::NoCase => {
                 // SQLite compares up to a NUL that both have, and then by length.
-                let pairs = left.bytes().zip(right.bytes()).take_while(|(a, b)| (*a, *b) != (0, 0));
+                let pairs = left.iter().zip(right).take_while(|(a, b)| (**a, **b) != (0, 0));
                 let different = pairs
                     .map(|(a, b)| a.to_ascii_lowercase().cmp(&b.to_ascii_lowercase()))
                     .find(|order| order.is_ne());
@@ -117,6 +115,11 @@ impl Collation {
             (_, value) => value,
         }
     }
+}
+
+fn without_spaces(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    &text[..end]
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
             out.extend_from_slice(b"\"}");
         }
         ValueRef::Text(text) => write_string(out, text),
+        ValueRef::RawText(bytes) => write_string(out, &String::from_utf8_lossy(bytes)),
         ValueRef::Blob(bytes) => {
             out.extend_from_slice(b"{\"$blob\":\"");
             out.extend_from_slice(BASE64.encode(bytes).as_bytes());

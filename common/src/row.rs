@@ -30,6 +30,9 @@ pub enum ValueRef<'a> {
     Real(f64),
     /// Text.
     Text(&'a str),
+    /// Text that is not UTF-8, as a CAST of bytes can make it. It stays as it is on its way between nodes;
+    /// clients get replacement characters.
+    RawText(&'a [u8]),
     /// Bytes.
     Blob(&'a [u8]),
 }
@@ -43,21 +46,33 @@ impl ValueRef<'_> {
             ValueRef::Integer(number) => Value::Integer(number),
             ValueRef::Real(number) => Value::from(number),
             ValueRef::Text(text) => Value::Text(text.to_owned()),
+            ValueRef::RawText(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
             ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        }
+    }
+
+    /// The bytes of a text.
+    fn text(&self) -> Option<&[u8]> {
+        match self {
+            ValueRef::Text(text) => Some(text.as_bytes()),
+            ValueRef::RawText(bytes) => Some(bytes),
+            _ => None,
         }
     }
 
     /// SQLite's order: NULL, then numbers, text under a collation, blobs. Total.
     #[must_use]
     pub fn compare(self, other: ValueRef<'_>, collation: Collation) -> Ordering {
-        use ValueRef::{Blob, Integer, Null, Real, Text};
+        use ValueRef::{Blob, Integer, Null, Real};
+        if let (Some(a), Some(b)) = (self.text(), other.text()) {
+            return collation.compare(a, b);
+        }
         match (self, other) {
             (Null, Null) => Ordering::Equal,
             (Integer(a), Integer(b)) => a.cmp(&b),
             (Real(a), Real(b)) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
             (Integer(a), Real(b)) => compare_integer_real(a, b),
             (Real(a), Integer(b)) => compare_integer_real(b, a).reverse(),
-            (Text(a), Text(b)) => collation.compare(a, b),
             (Blob(a), Blob(b)) => a.cmp(b),
             _ => self.class_rank().cmp(&other.class_rank()),
         }
@@ -67,7 +82,7 @@ impl ValueRef<'_> {
         match self {
             ValueRef::Null => 0,
             ValueRef::Integer(_) | ValueRef::Real(_) => 1,
-            ValueRef::Text(_) => 2,
+            ValueRef::Text(_) | ValueRef::RawText(_) => 2,
             ValueRef::Blob(_) => 3,
         }
     }
@@ -98,17 +113,16 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
             out.push(REAL);
             out.extend_from_slice(&number.to_bits().to_le_bytes());
         }
-        ValueRef::Text(text) => {
-            out.push(TEXT);
-            write_varint(out, text.len() as u64);
-            out.extend_from_slice(text.as_bytes());
-        }
-        ValueRef::Blob(bytes) => {
-            out.push(BLOB);
-            write_varint(out, bytes.len() as u64);
-            out.extend_from_slice(bytes);
-        }
+        ValueRef::Text(text) => write_bytes(out, TEXT, text.as_bytes()),
+        ValueRef::RawText(bytes) => write_bytes(out, TEXT, bytes),
+        ValueRef::Blob(bytes) => write_bytes(out, BLOB, bytes),
     }
+}
+
+fn write_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    write_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 fn write_varint(out: &mut Vec<u8>, mut number: u64) {
@@ -142,7 +156,7 @@ pub fn read_value<'a>(input: &mut &'a [u8]) -> Result<ValueRef<'a>, MalformedRow
         }
         TEXT => {
             let bytes = take_prefixed(input)?;
-            Ok(ValueRef::Text(std::str::from_utf8(bytes).map_err(|_| MalformedRow)?))
+            Ok(std::str::from_utf8(bytes).map_or(ValueRef::RawText(bytes), ValueRef::Text))
         }
         BLOB => Ok(ValueRef::Blob(take_prefixed(input)?)),
         _ => Err(MalformedRow),
@@ -299,6 +313,17 @@ mod tests {
         let block = RowBlock::from_values(3, &rows);
         assert_eq!(block.rows, 2);
         assert_eq!(block.to_values().unwrap(), rows);
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_stays_as_it_is_until_it_reaches_a_client() {
+        let mut builder = RowBlockBuilder::new(1);
+        builder.push([ValueRef::RawText(b"a\xff")]);
+        let block = builder.finish();
+        assert_eq!(read_value(&mut &block.data[..]), Ok(ValueRef::RawText(b"a\xff")));
+        assert_eq!(block.to_values().unwrap(), [[Value::Text("a\u{fffd}".into())]]);
+        let order = ValueRef::RawText(b"B\xff").compare(ValueRef::Text("a"), Collation::NoCase);
+        assert_eq!(order, Ordering::Greater);
     }
 
     #[test]

@@ -63,15 +63,6 @@ impl Answer {
     }
 }
 
-impl Refusal {
-    /// Whether a row was refused for its values.
-    #[must_use]
-    pub fn is_of_a_row(&self) -> bool {
-        ["unique_violation", "check_violation", "not_null_violation"].contains(&self.code.as_str())
-            || self.message == "datatype mismatch"
-    }
-}
-
 impl From<common::Error> for Refusal {
     fn from(error: common::Error) -> Refusal {
         Refusal { code: error.code.as_str().to_owned(), message: error.message }

@@ -6,6 +6,7 @@
 //! [`minimise`]d and printed as a script. [`script`] reads logic tests, [`script_run`] runs them.
 
 pub mod answer;
+pub mod batch;
 pub mod compare;
 pub mod generator;
 pub mod layout;

@@ -3,6 +3,7 @@
 use sqlite::single_file::SingleFile;
 
 use crate::answer::{Answer, Answered, Engine};
+use crate::batch;
 
 /// One SQLite file in memory.
 pub struct Reference {
@@ -36,6 +37,9 @@ impl Default for Reference {
 
 impl Engine for Reference {
     fn run(&mut self, sql: &str) -> Answered {
+        if let Some(statements) = batch::statements(sql) {
+            return batch::answered(self.file.execute_all(&statements));
+        }
         Ok(Answer::of(self.file.execute(sql)?))
     }
 

@@ -28,5 +28,5 @@ pub use access::{PartitionAccess, RowStream};
 pub use moment::Moment;
 pub use plan::{Partitions, PlanNode, PlanRow, Rule, Rules};
 pub use planner::Planner;
-pub use sql::Measured;
+pub use sql::{Measured, greatest_rowid};
 pub use statistics::Statistics;

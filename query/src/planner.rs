@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::catalog::Database;
+use common::names::quote_identifier;
 use common::schema::{ObjectKind, SchemaObject};
 use common::{Error, ErrorCode, Result};
 use sqlite::Consequences;
@@ -216,7 +217,11 @@ impl Planner {
         let names_objects = checked.reads_view || !checked.mentions.is_empty();
         let reads_schema = checked.reads_schema || is_pragma;
         if checked.tables.is_empty() && checked.is_read && (reads_schema || !names_objects) {
-            return Ok(if reads_schema { Action::Schema } else { Action::Evaluate });
+            return Ok(match (checked.reads_sequences, reads_schema) {
+                (true, _) => Action::Sequences,
+                (false, true) => Action::Schema,
+                (false, false) => Action::Evaluate,
+            });
         }
         if checked.reads_schema {
             return Err(Error::not_supported(
@@ -331,6 +336,21 @@ impl Planner {
                 child.foreign_keys.iter().filter(refers).map(|key| (Arc::clone(child), key.clone()))
             })
             .collect()
+    }
+
+    /// What deleting all rows of a table touches, if foreign keys refer to it.
+    pub(crate) fn footprint_of_emptying(&self, table: &Arc<Table>) -> Option<Footprint> {
+        if self.references_to(&table.name).is_empty() {
+            return None;
+        }
+        let sql = format!("DELETE FROM {}", quote_identifier(&table.name));
+        let find = |name: &str| self.table(name);
+        Some(match self.shadow.check(&sql) {
+            Ok(checked) => Footprint::of_write(&checked, vec![Source::whole(table)], false, &find),
+            // A foreign key that fits no key of its parent, or whose parent is gone, stops a DELETE. DROP TABLE
+            // passes over it.
+            Err(_) => Footprint::of_everything(self.tables.values()),
+        })
     }
 
     fn explain(&self, sql: &str) -> Result<Action> {

@@ -31,6 +31,9 @@ const NOT_DETERMINISTIC: [&str; 16] = [
     "sqlite_offset",
 ];
 
+/// Where SQLite keeps AUTOINCREMENT's counters.
+const SEQUENCES: &str = "sqlite_sequence";
+
 /// A shadow database, shared by requests.
 pub(crate) struct Shadow {
     inner: Mutex<sqlite::Shadow>,
@@ -48,7 +51,7 @@ pub(crate) struct Checked {
     pub(crate) changes_schema: bool,
     /// Base tables that it names, by their names as written, also through views.
     pub(crate) tables: BTreeMap<String, Usage>,
-    /// Tables of which it may hold the name, and reads and writes nothing.
+    /// Tables and views of which it may hold the name, and reads and writes nothing.
     pub(crate) mentions: Vec<String>,
     /// Base tables that it changes, what triggers and foreign keys change included.
     pub(crate) writes: BTreeSet<String>,
@@ -56,6 +59,8 @@ pub(crate) struct Checked {
     pub(crate) consequences: Consequences,
     /// Whether it reads the schema itself.
     pub(crate) reads_schema: bool,
+    /// Whether it reads AUTOINCREMENT's counters, which count as a part of the schema.
+    pub(crate) reads_sequences: bool,
     /// Whether it reads a view, be it one over no table.
     pub(crate) reads_view: bool,
     functions: Vec<String>,
@@ -116,12 +121,13 @@ impl Shadow {
         let (description, schema) =
             self.with(|shadow| shadow.prepare(sql).map(|found| (found, shadow.schema().clone())))?;
         let mut tables: BTreeMap<String, Usage> = BTreeMap::new();
-        let (mut reads_schema, mut reads_view) = (false, false);
+        let (mut reads_schema, mut reads_sequences, mut reads_view) = (false, false, false);
         for access in description.reads.iter().chain(&description.writes) {
             if let Some(table) = schema.table(&access.table) {
                 tables.entry(table.name.clone()).or_default().columns.extend(access.columns.clone());
             } else if is_schema_source(&access.table) {
                 reads_schema = true;
+                reads_sequences |= access.table.eq_ignore_ascii_case(SEQUENCES);
             } else {
                 reads_view |= schema.views.iter().any(|view| view.name.eq_ignore_ascii_case(&access.table));
             }
@@ -138,6 +144,7 @@ impl Shadow {
             changes_schema: description.changes_schema,
             tables,
             reads_schema,
+            reads_sequences,
             reads_view,
             functions: description.functions,
         })
@@ -147,6 +154,17 @@ impl Shadow {
     pub(crate) fn query(&self, statement: &Statement, max_rows: u32) -> Result<StatementResult> {
         let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
         Ok(self.with(|shadow| shadow.query(statement, &budget))?)
+    }
+
+    /// The same with AUTOINCREMENT's counters: tables and the greatest rowid that each has had.
+    pub(crate) fn query_with_sequences(
+        &self,
+        statement: &Statement,
+        sequences: &[(String, i64)],
+        max_rows: u32,
+    ) -> Result<StatementResult> {
+        let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
+        Ok(self.with(|shadow| shadow.query_with_sequences(statement, sequences, &budget))?)
     }
 
     /// The objects after a statement of DDL, which is tried and undone.

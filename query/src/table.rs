@@ -133,6 +133,14 @@ impl Table {
         named == self.primary_key || named.as_slice() == self.rowid_alias.as_slice()
     }
 
+    /// What names a row, as SQL: the rowid, or the columns of the primary key.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        match self.rowid_name {
+            Some(rowid) => vec![rowid.to_owned()],
+            None => self.primary_key.iter().map(|at| quote_identifier(&self.columns[*at].name)).collect(),
+        }
+    }
+
     /// The columns that choose the bucket, with the rowid as its alias where it has one.
     pub(crate) fn key_columns(&self) -> Vec<usize> {
         match &self.key {

@@ -18,6 +18,7 @@ impl ToSql for Bound<'_> {
             ValueRef::Integer(number) => SqliteRef::Integer(number),
             ValueRef::Real(number) => SqliteRef::Real(number),
             ValueRef::Text(text) => SqliteRef::Text(text.as_bytes()),
+            ValueRef::RawText(bytes) => SqliteRef::Text(bytes),
             ValueRef::Blob(bytes) => SqliteRef::Blob(bytes),
         }))
     }
@@ -102,18 +103,11 @@ pub(crate) fn push_row(builder: &mut RowBlockBuilder, row: &Row<'_>, columns: us
             SqliteRef::Integer(number) => ValueRef::Integer(number),
             SqliteRef::Real(number) => ValueRef::Real(number),
             SqliteRef::Blob(bytes) => ValueRef::Blob(bytes),
-            SqliteRef::Text(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => ValueRef::Text(text),
-                Err(_) => return push_lossy(builder, row, columns),
-            },
+            SqliteRef::Text(bytes) => {
+                std::str::from_utf8(bytes).map_or(ValueRef::RawText(bytes), ValueRef::Text)
+            }
         });
     }
     builder.push(borrowed);
-    Ok(())
-}
-
-fn push_lossy(builder: &mut RowBlockBuilder, row: &Row<'_>, columns: usize) -> rusqlite::Result<()> {
-    let values = values_of(row, 0..columns)?;
-    builder.push(values.iter().map(ValueRef::from));
     Ok(())
 }

@@ -116,8 +116,9 @@ impl MergeDatabase {
     }
 
     /// The streams that SQLite's plan of a text scans exactly once. The others must be settled, after which
-    /// the plan may be another one: ask again until all that are left are scanned once.
-    pub fn scanned_once(&self, sql: &str) -> Result<Vec<String>> {
+    /// the plan may be another one: ask again until all that are left are scanned once. `surely`: none, if the
+    /// plan has queries within queries, of which it does not tell all that happens.
+    pub fn scanned_once(&self, sql: &str, surely: bool) -> Result<Vec<String>> {
         let explained = format!("EXPLAIN QUERY PLAN {sql}");
         let plan = self.connection.as_client(|raw| {
             let mut statement = ClientStatement::prepare_once(raw, &explained)?;
@@ -127,6 +128,9 @@ impl MergeDatabase {
                 .mapped(|row| Ok(PlanLine { id: row.get(0)?, parent: row.get(1)?, detail: row.get(3)? }));
             Ok(lines.collect::<rusqlite::Result<Vec<_>>>()?)
         })?;
+        if surely && !scan_plan::is_flat(&plan) {
+            return Ok(Vec::new());
+        }
         let streams = self.streams.lock();
         let names = scan_plan::scanned_once(&plan).into_iter().filter_map(|number| streams.name(number));
         Ok(names.map(str::to_owned).collect())

@@ -52,6 +52,13 @@ pub(crate) fn scanned_once(plan: &[PlanLine]) -> Vec<i32> {
     scans.into_iter().filter(|(_, (count, once))| *count == 1 && *once).map(|(number, _)| number).collect()
 }
 
+/// Whether a plan is one query without inner ones: its loops stand one within the other, and the outermost is
+/// run once.
+pub(crate) fn is_flat(plan: &[PlanLine]) -> bool {
+    let known = ["SCAN ", "SEARCH ", "USE TEMP B-TREE", "BLOOM FILTER"];
+    plan.iter().all(|line| line.parent == 0 && known.iter().any(|word| line.detail.starts_with(word)))
+}
+
 /// The number in `SCAN t VIRTUAL TABLE INDEX 3:gathered_stream`; other virtual tables have other words there.
 fn stream_number(detail: &str) -> Option<i32> {
     let (_, rest) = detail.split_once(" VIRTUAL TABLE INDEX ")?;

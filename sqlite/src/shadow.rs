@@ -42,8 +42,8 @@ pub struct Description {
     pub reads: Vec<TableAccess>,
     /// Tables it changes, with the columns that an UPDATE sets. What foreign keys make it change is here too.
     pub writes: Vec<TableAccess>,
-    /// Tables of which it may hold the name, and reads and writes nothing: what SQLite leaves out as unused
-    /// must exist all the same.
+    /// Tables and views of which it may hold the name, and reads and writes nothing: what SQLite leaves out as
+    /// unused must exist all the same.
     pub mentions: Vec<String>,
     /// Functions it calls, in lower case.
     pub functions: Vec<String>,
@@ -162,7 +162,11 @@ impl Shadow {
         joined.add(sql);
         let mut views: Vec<_> = self.schema.views.iter().collect();
         while let Some(next) = views.iter().position(|view| joined.mentions(&view.name)) {
-            joined.add(&views.swap_remove(next).sql);
+            let view = views.swap_remove(next);
+            joined.add(&view.sql);
+            if !description.reads.iter().any(|access| access.table.eq_ignore_ascii_case(&view.name)) {
+                description.mentions.push(view.name.clone());
+            }
         }
         for table in self.schema.tables.iter().filter(|table| joined.mentions(&table.name)) {
             let mut known = description.reads.iter().chain(&description.writes);
@@ -190,6 +194,30 @@ impl Shadow {
     /// an allowed PRAGMA. Tables are empty here.
     pub fn query(&self, statement: &Statement, budget: &Budget<'_>) -> Result<StatementResult> {
         answer(&self.connection, statement, Access::Read, budget)
+    }
+
+    /// As [`Shadow::query`], where AUTOINCREMENT's counters are these: tables, and the greatest rowid that each
+    /// has had.
+    pub fn query_with_sequences(
+        &self,
+        statement: &Statement,
+        sequences: &[(String, i64)],
+        budget: &Budget<'_>,
+    ) -> Result<StatementResult> {
+        self.connection.run(ours!("SAVEPOINT counters"))?;
+        let answered =
+            self.set_sequences(sequences).and_then(|()| answer(&self.connection, statement, Access::Read, budget));
+        self.connection.run(ours!("ROLLBACK TO counters"))?;
+        self.connection.run(ours!("RELEASE counters"))?;
+        answered
+    }
+
+    fn set_sequences(&self, sequences: &[(String, i64)]) -> Result<()> {
+        let sql = ours!("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)");
+        for sequence in sequences {
+            self.connection.raw().prepare_cached(sql)?.execute((&sequence.0, sequence.1))?;
+        }
+        Ok(())
     }
 
     /// The objects in order of creation.

@@ -40,10 +40,20 @@ impl SingleFile {
     /// Runs any one statement as a request of its own: an error leaves nothing, whatever its ON CONFLICT
     /// clause says.
     pub fn execute(&self, sql: &str) -> Result<StatementResult, Error> {
+        Ok(self.execute_all(&[sql])?.pop().unwrap_or_default())
+    }
+
+    /// Runs statements as one request, all or none. The error names the one that failed.
+    pub fn execute_all(&self, statements: &[&str]) -> Result<Vec<StatementResult>, Error> {
         self.connection.execute_batch("SAVEPOINT request").map_err(Failure::from)?;
-        let answered = self.answer(sql).and_then(|result| {
+        let answer = |(index, sql): (usize, &&str)| {
+            self.answer(sql).map_err(|failure| failure.at_statement(index))
+        };
+        let answered: crate::error::Result<Vec<StatementResult>> =
+            statements.iter().enumerate().map(answer).collect();
+        let answered = answered.and_then(|results| {
             self.connection.execute_batch("RELEASE request")?;
-            Ok(result)
+            Ok(results)
         });
         // ON CONFLICT ROLLBACK has ended the transaction already.
         if answered.is_err() && !self.connection.is_autocommit() {

@@ -50,6 +50,8 @@ pub struct Trial {
     pub outcome: Result<Vec<StatementResult>>,
     /// The rows that they changed, old rows included; after an error those that they had changed before it.
     pub effects: Effects,
+    /// AUTOINCREMENT's counters then, by table.
+    pub counters: HashMap<String, i64>,
 }
 
 /// A temporary database in which writes are tried.
@@ -141,11 +143,11 @@ impl TrialDatabase {
     /// of no meaning stands in for them, see [`TrialDatabase::stand_in`].
     pub fn begin_rowids(&mut self, table: &Table, next: i64) -> Result<bool> {
         self.end_rowids(table)?;
-        let Some(last) = next.checked_sub(1).filter(|last| *last > 0) else { return Ok(true) };
         if table.autoincrement {
-            self.set_sequence(&table.name, last)?;
+            self.set_sequence(&table.name, next.saturating_sub(1))?;
             return Ok(true);
         }
+        let Some(last) = next.checked_sub(1).filter(|last| *last > 0) else { return Ok(true) };
         let rowid = table.rowid_name.unwrap_or("rowid");
         let (names, values) = stand_in(table);
         let names: Vec<String> = std::iter::once(rowid.to_owned()).chain(names).collect();
@@ -196,39 +198,75 @@ impl TrialDatabase {
         foreign_keys: ForeignKeys,
         budget: &Budget<'_>,
     ) -> Result<Trial> {
+        self.undone(foreign_keys, |database| database.run(statements, budget))
+    }
+
+    /// Drops a table and undoes it: foreign keys act as if its rows were deleted before, and its own triggers
+    /// do not.
+    pub fn attempt_drop(&mut self, table: &str, foreign_keys: ForeignKeys) -> Result<Trial> {
+        let sql = format!("{}DROP TABLE {}", ours!(""), quote_identifier(table));
+        self.undone(foreign_keys, |database| database.define(&sql))
+    }
+
+    /// Runs checked DDL over the rows that are here and undoes it.
+    pub fn attempt_definition(&mut self, sql: &str) -> Result<Trial> {
+        self.undone(ForeignKeys::Checked, |database| database.define(sql))
+    }
+
+    fn define(&mut self, sql: &str) -> Result<Vec<StatementResult>> {
+        self.connection.raw().execute_batch(sql)?;
+        self.capture.check()?;
+        Ok(Vec::new())
+    }
+
+    /// Does work as one transaction, and undoes it.
+    fn undone(
+        &mut self,
+        foreign_keys: ForeignKeys,
+        work: impl FnOnce(&mut TrialDatabase) -> Result<Vec<StatementResult>>,
+    ) -> Result<Trial> {
         if std::mem::take(&mut self.is_changed) {
             self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
         }
+        let has_counters = self.capture.layouts().has_sequences;
         self.enforce(foreign_keys != ForeignKeys::Ignored)?;
         self.connection.run(ours!("BEGIN"))?;
         if foreign_keys == ForeignKeys::Unchecked {
             self.connection.run(ours!("PRAGMA defer_foreign_keys=ON"))?;
         }
-        let outcome = self.run(statements, foreign_keys, budget);
+        let outcome = work(self).and_then(|results| {
+            if foreign_keys == ForeignKeys::Checked {
+                check_deferred_violations(self.connection.raw())?;
+            }
+            Ok(results)
+        });
         let effects = self.capture.take();
+        let mut counters = HashMap::new();
         if !self.connection.raw().is_autocommit() {
+            if has_counters {
+                counters = self.counters()?;
+            }
             self.connection.run(ours!("ROLLBACK"))?;
         }
         self.capture.take();
         self.enforce(false)?;
-        Ok(Trial { outcome, effects })
+        Ok(Trial { outcome, effects, counters })
     }
 
-    fn run(
-        &mut self,
-        statements: &[Statement],
-        foreign_keys: ForeignKeys,
-        budget: &Budget<'_>,
-    ) -> Result<Vec<StatementResult>> {
+    fn run(&mut self, statements: &[Statement], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
         let mut results = Vec::with_capacity(statements.len());
         for (index, statement) in statements.iter().enumerate() {
             let result = answer_captured(&self.connection, &mut self.capture, statement, budget);
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
-        if foreign_keys == ForeignKeys::Checked {
-            check_deferred_violations(self.connection.raw())?;
-        }
         Ok(results)
+    }
+
+    fn counters(&self) -> Result<HashMap<String, i64>> {
+        let sql = ours!("SELECT name, seq FROM sqlite_sequence WHERE typeof(seq) = 'integer'");
+        let mut statement = self.connection.raw().prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Foreign keys and triggers act only on what the client's statements do.

@@ -6,12 +6,8 @@
 
 use std::collections::HashMap;
 
-use common::names::quote_identifier;
-use common::protocol::{Params, Statement};
-use common::row::MalformedRow;
-use common::{Error, Outcome, Result, Value};
+use common::{Error, Outcome, Result};
 use parking_lot::Mutex;
-use query::access::PartitionAccess as _;
 use tokio::sync::oneshot;
 
 use super::Gateway;
@@ -110,7 +106,8 @@ impl Gateway {
         };
         let mut answer = self.shared.catalog.propose(command(None)).await.map_err(nothing_written)?;
         if answer == Answer::NeedsGreatest {
-            let greatest = greatest_rowid(access, table).await?;
+            let planner = self.shared.planners.of(&access.database()).await?;
+            let greatest = query::greatest_rowid(&planner, access, table).await?;
             answer = self.shared.catalog.propose(command(Some(greatest))).await.map_err(nothing_written)?;
         }
         match answer {
@@ -145,20 +142,4 @@ impl Gateway {
 /// Whatever became of the allocation, no row has been written.
 fn nothing_written(error: Error) -> Error {
     error.with_outcome(Outcome::NotApplied)
-}
-
-/// The greatest rowid of a table over all partitions; 0 if it is empty.
-async fn greatest_rowid(access: &RequestAccess, table: &str) -> Result<i64> {
-    let sql = format!("SELECT max(rowid) FROM {}", quote_identifier(table));
-    let buckets = access.database().buckets.len();
-    let reads = (0..buckets)
-        .map(|bucket| access.read(bucket, Statement { sql: sql.clone(), params: Params::None }, 1));
-    let mut greatest = None;
-    for result in futures_util::future::try_join_all(reads).await? {
-        let rows = result.rows.to_values().map_err(|MalformedRow| Error::internal("malformed row"))?;
-        if let Some([Value::Integer(rowid)]) = rows.first().map(Vec::as_slice) {
-            greatest = greatest.max(Some(*rowid));
-        }
-    }
-    Ok(greatest.unwrap_or(0))
 }

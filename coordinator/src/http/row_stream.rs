@@ -221,6 +221,7 @@ pub(super) fn write_csv_line<'a>(out: &mut Vec<u8>, row: impl Iterator<Item = Va
         match value {
             ValueRef::Null => {}
             ValueRef::Text(text) => write_csv_text(out, text.as_bytes()),
+            ValueRef::RawText(bytes) => write_csv_text(out, String::from_utf8_lossy(bytes).as_bytes()),
             ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => {
                 let mut json = Vec::new();
                 common::json::write_value(&mut json, value);

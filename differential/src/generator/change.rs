@@ -2,7 +2,7 @@
 
 use super::expression::Scope;
 use super::select::relation_of;
-use super::{Class, Column, Generator, Statement, Table};
+use super::{Class, Column, Generator, Relation, Statement, Table};
 use crate::compare::Order;
 
 const CLAUSES: [&str; 8] = ["", "", "", "", " OR IGNORE", " OR REPLACE", " OR ABORT", " OR FAIL"];
@@ -11,6 +11,9 @@ impl Generator {
     /// A statement that changes rows.
     pub(super) fn change(&mut self) -> Statement {
         let table = self.table();
+        if !self.schema.written_views.is_empty() && self.chance(8) {
+            return Statement { sql: self.view_change(), order: Order::Any, is_change: true };
+        }
         let sql = match self.below(20) {
             0 | 1 => self.delete(&table),
             2..6 => self.update(&table),
@@ -21,6 +24,26 @@ impl Generator {
             _ => self.insert(&table),
         };
         Statement { sql, order: Order::Any, is_change: true }
+    }
+
+    /// A change of a view's rows.
+    fn view_change(&mut self) -> String {
+        let (view, event) = self.schema.written_views[0];
+        let (name, columns) = self.schema.views[view].clone();
+        let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        let relation = Relation { name: name.clone(), columns: columns.clone(), has_rowid: false };
+        let scope = Scope::of(vec![relation], 0);
+        match event {
+            "INSERT" => {
+                let values: Vec<String> = columns.iter().map(|(_, class)| self.literal(*class)).collect();
+                format!("INSERT INTO {name} ({}) VALUES ({})", names.join(", "), values.join(", "))
+            }
+            "DELETE" => format!("DELETE FROM {name} WHERE {}", self.condition(&scope, 1)),
+            _ => {
+                let value = self.literal(columns[0].1);
+                format!("UPDATE {name} SET k0 = {value} WHERE {}", self.condition(&scope, 1))
+            }
+        }
     }
 
     /// The table's own columns, without an alias.

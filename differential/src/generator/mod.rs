@@ -5,6 +5,7 @@
 //! the statement is written so that it does not matter, or matters seldom.
 
 mod change;
+mod definition;
 mod expression;
 mod schema;
 mod select;
@@ -13,6 +14,7 @@ mod value;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::batch;
 use crate::compare::Order;
 pub use schema::{Column, Schema, Table};
 pub use value::Class;
@@ -37,11 +39,16 @@ pub struct Features {
     pub triggers: bool,
     /// AUTOINCREMENT.
     pub autoincrement: bool,
+    /// Changes of the schema among the statements.
+    pub definitions: bool,
+    /// Several statements in one request.
+    pub batches: bool,
 }
 
 /// Makes statements over one schema.
 pub struct Generator {
     random: SmallRng,
+    features: Features,
     schema: Schema,
     /// Number of the next alias.
     next_alias: usize,
@@ -63,6 +70,7 @@ impl Generator {
     pub fn new(seed: u64, features: Features) -> Generator {
         let mut generator = Generator {
             random: SmallRng::seed_from_u64(seed),
+            features,
             schema: Schema::default(),
             next_alias: 0,
             with: Vec::new(),
@@ -81,7 +89,25 @@ impl Generator {
     pub fn statement(&mut self, changes: u32) -> Statement {
         self.next_alias = 0;
         self.with.clear();
+        if self.features.definitions && self.below(60) == 0 {
+            return self.definition();
+        }
+        if self.features.batches && self.chance(6) {
+            return self.batch();
+        }
         if self.chance(changes) { self.change() } else { self.query() }
+    }
+
+    /// Some statements as one request.
+    fn batch(&mut self) -> Statement {
+        let statements: Vec<String> = (0..2 + self.below(4))
+            .map(|_| {
+                self.next_alias = 0;
+                self.with.clear();
+                if self.chance(75) { self.change().sql } else { self.query().sql }
+            })
+            .collect();
+        Statement { sql: batch::text(&statements), order: Order::Any, is_change: true }
     }
 
     fn below(&mut self, end: usize) -> usize {

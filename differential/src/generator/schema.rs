@@ -13,6 +13,8 @@ pub struct Schema {
     pub tables: Vec<Table>,
     /// Views, each with its columns.
     pub views: Vec<(String, Vec<(String, Class)>)>,
+    /// Positions of views that triggers make writable, with the event.
+    pub written_views: Vec<(usize, &'static str)>,
     /// The column by which a database with a partition key of its own divides those tables that have it.
     pub partition_key: Option<String>,
 }
@@ -92,7 +94,7 @@ impl Generator {
             self.make_view(number);
         }
         if features.triggers {
-            self.make_trigger();
+            self.make_triggers();
         }
     }
 
@@ -274,38 +276,78 @@ impl Generator {
         self.schema.views.push((name, columns));
     }
 
-    fn make_trigger(&mut self) {
-        let tables = self.schema.tables.clone();
-        let (on, into) = (&tables[self.below(tables.len())], &tables[self.below(tables.len())]);
+    /// Triggers, of which no two have the same table, event and time: which of them fires first is not defined.
+    fn make_triggers(&mut self) {
         self.schema.ddl.push("CREATE TABLE log (what, old, new)".into());
-        let source = on.columns[self.below(on.columns.len())].name.clone();
-        let (event, old, new) = match self.below(3) {
-            0 => ("INSERT", "NULL".to_owned(), format!("NEW.{source}")),
-            1 => ("DELETE", format!("OLD.{source}"), "NULL".to_owned()),
-            _ => ("UPDATE", format!("OLD.{source}"), format!("NEW.{source}")),
-        };
-        let body = match self.below(4) {
-            0 => {
-                let target = self.writable(into).name;
-                format!(
-                    "UPDATE {} SET {target} = {target} WHERE {target} IS {}",
-                    into.name,
-                    if event == "DELETE" { &old } else { &new }
-                )
+        let mut taken = Vec::new();
+        for number in 0..1 + self.below(3) {
+            let on = self.below(self.schema.tables.len());
+            let (when, event) = (self.pick(&["BEFORE", "AFTER"]), self.pick(&["INSERT", "DELETE", "UPDATE"]));
+            if !taken.contains(&(on, when, event)) {
+                taken.push((on, when, event));
+                self.make_trigger(number, on, when, event);
             }
-            1 => format!("DELETE FROM {} WHERE {} = 5", into.name, self.writable(into).name),
+        }
+        if !self.schema.views.is_empty() && self.chance(60) {
+            let (view, event) = (self.below(self.schema.views.len()), self.pick(&["INSERT", "DELETE", "UPDATE"]));
+            self.make_view_trigger(view, event);
+        }
+    }
+
+    fn make_trigger(&mut self, number: usize, on: usize, when: &str, event: &str) {
+        let tables = self.schema.tables.clone();
+        let (on, into) = (&tables[on], &tables[self.below(tables.len())]);
+        let source = on.columns[self.below(on.columns.len())].name.clone();
+        let (old, new) = match event {
+            "INSERT" => ("NULL".to_owned(), format!("NEW.{source}")),
+            "DELETE" => (format!("OLD.{source}"), "NULL".to_owned()),
+            _ => (format!("OLD.{source}"), format!("NEW.{source}")),
+        };
+        let value = if event == "DELETE" { &old } else { &new };
+        let target = self.writable(into).name;
+        let body = match self.below(9) {
+            0 => format!("UPDATE {} SET {target} = {target} WHERE {target} IS {value}", into.name),
+            1 => format!("DELETE FROM {} WHERE {target} = 5", into.name),
+            2 => format!("INSERT OR IGNORE INTO {} ({target}) VALUES ({value})", into.name),
+            3 => format!("SELECT RAISE(IGNORE) WHERE {value} IS 3"),
+            4 => format!("SELECT RAISE(ABORT, 'not 4') WHERE {value} IS 4"),
+            5 => format!(
+                "INSERT INTO log SELECT 'counted', count(*), max({target}) FROM {} WHERE {target} IS NOT {value}",
+                into.name
+            ),
             _ => format!("INSERT INTO log VALUES ('{event}', {old}, {new})"),
         };
-        let when = self.pick(&["BEFORE", "AFTER"]);
-        let condition = if self.chance(30) {
-            format!(" WHEN {} IS NOT 2", if event == "DELETE" { old } else { new })
+        let more = if self.chance(25) {
+            format!(" INSERT INTO log VALUES ('{when}', {old}, {new});")
         } else {
             String::new()
         };
+        let columns = if event == "UPDATE" && self.chance(40) {
+            format!(" OF {}", self.writable(on).name)
+        } else {
+            String::new()
+        };
+        let condition =
+            if self.chance(30) { format!(" WHEN {value} IS NOT 2") } else { String::new() };
         self.schema.ddl.push(format!(
-            "CREATE TRIGGER r {when} {event} ON {} FOR EACH ROW{condition} BEGIN {body}; END",
+            "CREATE TRIGGER r{number} {when} {event}{columns} ON {} FOR EACH ROW{condition} BEGIN {body};{more} END",
             on.name
         ));
+    }
+
+    /// A trigger that says what a change of a view's rows is.
+    fn make_view_trigger(&mut self, view: usize, event: &'static str) {
+        let (name, into) = (self.schema.views[view].0.clone(), self.table());
+        let target = self.writable(&into).name;
+        let body = match event {
+            "INSERT" => format!("INSERT OR IGNORE INTO {} ({target}) VALUES (NEW.k0)", into.name),
+            "DELETE" => format!("DELETE FROM {} WHERE {target} = OLD.k0", into.name),
+            _ => format!("UPDATE OR IGNORE {} SET {target} = NEW.k0 WHERE {target} IS OLD.k0", into.name),
+        };
+        self.schema
+            .ddl
+            .push(format!("CREATE TRIGGER rv INSTEAD OF {event} ON {name} BEGIN {body}; END"));
+        self.schema.written_views.push((view, event));
     }
 
     /// A column that can be written.

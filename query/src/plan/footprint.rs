@@ -74,6 +74,33 @@ impl Footprint {
         }
     }
 
+    /// Of a change of a table's definition that all of its rows must bear.
+    pub(crate) fn of_definition(table: &Arc<Table>) -> Footprint {
+        Footprint {
+            scans: vec![Source::whole(table)],
+            tables: vec![Arc::clone(table)],
+            writes: BTreeSet::from([table.name.clone()]),
+            ..Footprint::default()
+        }
+    }
+
+    /// Of what may read and change anything.
+    pub(crate) fn of_everything<'t>(tables: impl Iterator<Item = &'t Arc<Table>> + Clone) -> Footprint {
+        Footprint {
+            scans: tables.clone().map(Source::whole).collect(),
+            writes: tables.clone().map(|table| table.name.clone()).collect(),
+            tables: tables.map(Arc::clone).collect(),
+            inserts: BTreeSet::new(),
+            meets_rows: true,
+            checks_foreign_keys: true,
+        }
+    }
+
+    /// The same with all rows that its rows are in conflict with.
+    pub(crate) fn meeting_rows(self) -> Footprint {
+        Footprint { meets_rows: true, ..self }
+    }
+
     /// Of a statement that reads what is gathered from `sources`.
     pub(crate) fn of_read(sources: &[Source]) -> Footprint {
         Footprint {

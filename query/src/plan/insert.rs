@@ -123,11 +123,22 @@ fn routable(target: &Table, conflict: Option<ResolveType>, upsert: Option<&Upser
         (None, None) => true,
         (Some(ResolveType::Fail | ResolveType::Rollback), _) => false,
         _ if !target.global_indexes.is_empty() || target.is_split() => false,
+        (Some(ResolveType::Replace), _) if replaces_nulls_that_decide(target) => false,
         (_, None) => true,
         // What it sets might come out differently for each copy.
         (_, Some(_)) if target.reference => false,
         (_, Some(upsert)) => upsert_is_local(target, upsert),
     }
+}
+
+/// Whether OR REPLACE puts defaults in the place of NULLs on which it depends where a row goes, or in which its
+/// copies must not differ.
+fn replaces_nulls_that_decide(target: &Table) -> bool {
+    let has_default = |column: &usize| {
+        let column = &target.columns[*column];
+        column.not_null && column.default.is_some()
+    };
+    target.key_columns().iter().any(has_default) || target.reference && target.stored().any(|at| has_default(&at))
 }
 
 fn upsert_is_local(target: &Table, upsert: &Upsert) -> bool {

@@ -64,6 +64,8 @@ pub(crate) enum Action {
     Evaluate,
     /// The schema answers.
     Schema,
+    /// The schema answers, with AUTOINCREMENT's counters, which the partitions hold.
+    Sequences,
     /// It tells how another statement would be run.
     Explain(Arc<Planned>),
     /// There is only one bucket: the text goes there as it is.
@@ -128,6 +130,22 @@ impl Planned {
         }
     }
 
+    /// What it touches if it is computed at the coordinator; `None` if it cannot be.
+    pub(crate) fn footprint(&self) -> Option<Footprint> {
+        Some(match &self.action {
+            Action::Evaluate => Footprint::default(),
+            Action::Read(read) => Footprint::of_read(&read.sources),
+            Action::Change(change) => change.footprint.clone(),
+            Action::Compute(footprint) => footprint.as_ref().clone(),
+            Action::Insert(insert) => insert.footprint.clone(),
+            Action::Schema
+            | Action::Sequences
+            | Action::Explain(_)
+            | Action::OneBucket
+            | Action::Definition => return None,
+        })
+    }
+
     /// Names and types of its columns as one file shows them; relations that are gathered may show the rowid
     /// otherwise.
     pub(crate) fn names(&self) -> (Vec<String>, Vec<String>) {
@@ -139,6 +157,7 @@ impl Planned {
         match &self.action {
             Action::Evaluate => PlanNode::new("EVALUATE", "at the coordinator"),
             Action::Schema => PlanNode::new("SCHEMA", "of the catalog"),
+            Action::Sequences => PlanNode::new("SCHEMA", "of the catalog, with the counters of AUTOINCREMENT"),
             Action::Explain(other) => PlanNode::new("EXPLAIN", "").over([other.describe(database, params)]),
             Action::OneBucket => PlanNode::single(database, 0),
             Action::Definition => PlanNode::new("CHANGE SCHEMA", "on every partition"),

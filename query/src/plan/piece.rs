@@ -69,7 +69,7 @@ impl Source {
 impl Piece {
     /// How many values each row has before its columns.
     pub(crate) fn lead(&self, table: &Table) -> usize {
-        if self.joins { key_columns(table).len() + self.stamps.len() } else { 0 }
+        if self.joins { table.key_names().len() + self.stamps.len() } else { 0 }
     }
 
     /// Reads all rows that pass the filters, in the order of their keys.
@@ -90,7 +90,7 @@ impl Piece {
 
     /// Reads the rows with some keys, in the order of their keys.
     pub(crate) fn by_keys(&self, table: &Table, keys: &[Vec<Value>]) -> Statement {
-        let names = key_columns(table);
+        let names = table.key_names();
         let one = vec!["?"; names.len()].join(", ");
         let condition = match names.as_slice() {
             [name] => format!("{name} IN ({})", vec!["?"; keys.len()].join(", ")),
@@ -104,7 +104,7 @@ impl Piece {
     }
 
     fn select(&self, table: &Table, condition: &str, given: Vec<Value>) -> Statement {
-        let key = key_columns(table);
+        let key = table.key_names();
         let mut columns: Vec<String> =
             if self.joins { key.clone() } else { table.rowid_name.map(str::to_owned).into_iter().collect() };
         columns.extend(self.stamps.iter().map(|&group| quote_identifier(&stamp_column(group))));
@@ -121,17 +121,5 @@ impl Piece {
         }
         let params = if given.is_empty() { Params::None } else { Params::Positional(given) };
         Statement { sql, params }
-    }
-}
-
-/// The columns that name a row, as SQL: the rowid, or the primary key of a WITHOUT ROWID table.
-fn key_columns(table: &Table) -> Vec<String> {
-    match table.rowid_name {
-        Some(rowid) => vec![rowid.to_owned()],
-        None => table
-            .primary_key
-            .iter()
-            .map(|&position| quote_identifier(&table.columns[position].name))
-            .collect(),
     }
 }

@@ -14,7 +14,7 @@ use sqlite::schema::{Column, Generated, Index, IndexOrigin, Table as Definition}
 
 use super::group_ddl::create_part;
 use super::statement::Kind;
-use crate::ast::{AlterTableBody, ColumnConstraint, Stmt};
+use crate::ast::Stmt;
 use crate::shadow::Shadow;
 use crate::table::{Part, STAMP_PREFIX, Table, repeated_columns};
 
@@ -35,22 +35,6 @@ pub(super) fn of_new_table(
         }
         Some(groups) => declared(database, table, partition_key, groups),
         None => Ok(automatic(database, table, partition_key)),
-    }
-}
-
-/// Foreign keys are checked where both tables lie whole.
-pub(super) fn check_references(database: &Database, table: &Definition) -> Result<()> {
-    let is_split =
-        |name: &str| database.schema.table(name).is_some_and(|spec| !spec.column_groups.is_empty());
-    match table.foreign_keys.iter().find(|key| is_split(&key.parent)) {
-        None => Ok(()),
-        Some(key) => Err(Error::not_supported(
-            format!(
-                "a foreign key cannot refer to table {}, which lies in several column groups",
-                key.parent
-            ),
-            "leave the clause out, or put all columns of both tables into one group",
-        )),
     }
 }
 
@@ -124,7 +108,7 @@ fn whole_if_alone(assigned: Vec<Vec<String>>) -> Vec<Vec<String>> {
     if assigned.iter().skip(1).all(Vec::is_empty) { Vec::new() } else { assigned }
 }
 
-/// Whether foreign keys may concern the table: they are checked where both tables lie whole.
+/// Whether foreign keys may concern the table: rows are looked up in a table that lies whole with fewer reads.
 fn has_references(database: &Database, table: &Definition) -> bool {
     // One that refers to this table may have been made before it.
     let refers = |sql: &str| sql.to_ascii_uppercase().contains("REFERENCES");
@@ -141,9 +125,6 @@ fn can_be_split(table: &Definition) -> Result<()> {
     }
     if table.autoincrement {
         return refused("AUTOINCREMENT does not work", "leave the word out: rowids rise anyway");
-    }
-    if !table.foreign_keys.is_empty() {
-        return refused("foreign keys are not checked", "put all columns into one group");
     }
     if let Some(column) = table.columns.iter().find(|column| is_ours(&column.name)) {
         return refused(&format!("the column name {} is taken", column.name), "choose another name");
@@ -204,9 +185,6 @@ pub(super) fn statements(
         groups[0].push(text.to_owned());
         return Ok(groups);
     }
-    if let Stmt::AlterTable(alter) = statement {
-        check_added_column(&alter.body)?;
-    }
     tables.changes(kind, &mut groups)?;
     Ok(groups)
 }
@@ -248,26 +226,6 @@ fn table_of(before: &Schema, statement: &Stmt) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Constraints of a new column would have to be checked on rows whose other columns lie elsewhere.
-fn check_added_column(body: &AlterTableBody) -> Result<()> {
-    let AlterTableBody::AddColumn(column) = body else { return Ok(()) };
-    let concerns_rows = |constraint: &ColumnConstraint| {
-        matches!(
-            constraint,
-            ColumnConstraint::Check { .. }
-                | ColumnConstraint::ForeignKey { .. }
-                | ColumnConstraint::Generated { .. }
-        )
-    };
-    if column.constraints.iter().any(|constraint| concerns_rows(&constraint.constraint)) {
-        return Err(Error::not_supported(
-            "a column with CHECK, REFERENCES or GENERATED cannot be added to a table in several column groups",
-            "name the constraint when the table is made",
-        ));
-    }
-    Ok(())
 }
 
 /// A table before and after a change, at least one of them there.

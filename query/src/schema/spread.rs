@@ -109,17 +109,11 @@ pub(super) fn global_indexes(
     for index in table.indexes.iter().filter(|index| index.unique) {
         if let Some(columns) = indexed_globally(table, index, &key, placing)? {
             let name = (index.origin == IndexOrigin::Statement).then(|| index.name.clone());
-            wanted.push((name, columns));
+            // An INTEGER PRIMARY KEY may be declared UNIQUE as well.
+            if !wanted.contains(&(name.clone(), columns.clone())) {
+                wanted.push((name, columns));
+            }
         }
-    }
-    if table.without_rowid && !wanted.is_empty() {
-        return Err(Error::not_supported(
-            format!(
-                "uniqueness without the partition key does not work in a WITHOUT ROWID table ({})",
-                table.name
-            ),
-            "leave WITHOUT ROWID out, or make the partition key part of the constraint",
-        ));
     }
     Ok(wanted
         .into_iter()

@@ -333,7 +333,6 @@ fn spread_tables(
                 spread::new_spec(&table, key, reference, groups, said.declared.get(&lower).cloned())
             }
         };
-        column_groups::check_references(database, &table)?;
         let parts = parts_of(&table, Some(&spec));
         if database.buckets.len() > 1 || parts.len() > 1 {
             check_key_is_there(&table, &spec)?;
@@ -344,15 +343,6 @@ fn spread_tables(
                 let ddl = spread::index_table_ddl(&table, index);
                 if is_new {
                     statements.push(ddl);
-                } else if parts.len() > 1 {
-                    return Err(Error::not_supported(
-                        format!(
-                            "a UNIQUE index over several column groups or without the partition key cannot be \
-                             added to table {}, whose columns lie in several groups",
-                            table.name
-                        ),
-                        "declare it UNIQUE when the table is made",
-                    ));
                 } else {
                     builds.push(Build { table: table.name.clone(), index: index.clone(), ddl });
                 }

@@ -14,7 +14,7 @@ use super::write::{self, Pending, send};
 use super::{ATTEMPTS_MAX, Limits, define, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
-use crate::plan::{Action, Footprint, Planned, Source};
+use crate::plan::{Action, Planned, Source};
 use crate::planner::is_definition;
 
 /// A statement of the batch with its plan and its parameters.
@@ -36,7 +36,7 @@ pub(super) async fn run(
         if limits.read_only {
             return Err(only_reads().at_statement(0));
         }
-        return define::run_all(planner, access, statements).await;
+        return define::run_all(planner, access, statements, limits).await;
     }
     let mut members = Vec::with_capacity(statements.len());
     let mut definitions = 0;
@@ -49,7 +49,10 @@ pub(super) async fn run(
             }
             // A table that an earlier statement makes is not known yet.
             Err(_) if definitions > 0 => return Err(mixed()),
-            Err(error) => return Err(error.at_statement(index)),
+            Err(error) => {
+                let earlier = failure_of(planner, access, &members, limits).await;
+                return Err(earlier.unwrap_or_else(|| error.at_statement(index)));
+            }
         }
     }
     if limits.read_only
@@ -60,14 +63,22 @@ pub(super) async fn run(
     if definitions > 0 {
         return Err(mixed());
     }
-    let mut attempt = 0;
+    let (mut attempt, mut exactly) = (0, false);
+    let can_be_computed = members.iter().all(|member| member.planned.footprint().is_some());
     loop {
         attempt += 1;
-        let (mut results, pendings, places) = if must_be_computed(planner, &members) {
-            let (results, pending) = compute(planner, access, &members, limits).await?;
-            (results, vec![pending], Vec::new())
+        let prepared = if exactly || must_be_computed(planner, &members) {
+            let computed = compute(planner, access, &members, limits, exactly).await;
+            computed.map(|(results, pending)| (results, vec![pending], Vec::new()))
         } else {
-            prepare(planner, access, &members, limits).await?
+            prepare(planner, access, &members, limits).await
+        };
+        let (mut results, pendings, places) = match prepared {
+            Err(error) if !exactly && can_be_computed && write::is_of_a_row(&error) => {
+                exactly = true;
+                continue;
+            }
+            prepared => prepared?,
         };
         match send(planner, access, pendings, limits.max_rows).await {
             Ok(answers) => {
@@ -80,12 +91,32 @@ pub(super) async fn run(
                 refusal.clear_the_way(planner, access).await?;
                 access.back_off(attempt).await;
             }
+            Err(refusal) if refusal.names_one_of_several && !exactly && can_be_computed => exactly = true,
             Err(mut refusal) => {
                 let place =
                     |index: u32| places.get(index as usize).and_then(|&place| u32::try_from(place).ok());
                 refusal.error.statement = refusal.error.statement.and_then(place);
                 return Err(refusal.error);
             }
+        }
+    }
+}
+
+/// The error of one of some statements, where a later one has no plan: in one file they would have run before it.
+async fn failure_of(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    members: &[Member<'_>],
+    limits: Limits,
+) -> Option<Error> {
+    if limits.read_only || members.iter().any(|member| member.planned.footprint().is_none()) {
+        return None;
+    }
+    match compute(planner, access, members, limits, true).await {
+        Err(error) => write::is_of_a_row(&error).then_some(error),
+        Ok((_, pending)) => {
+            release(access, &[pending]).await;
+            None
         }
     }
 }
@@ -120,16 +151,11 @@ async fn compute(
     access: &impl PartitionAccess,
     members: &[Member<'_>],
     limits: Limits,
+    exactly: bool,
 ) -> Result<(Vec<StatementResult>, Pending)> {
     let part = |member: &Member<'_>| {
-        let footprint = match &member.planned.action {
-            Action::Evaluate => Footprint::default(),
-            Action::Read(read) => Footprint::of_read(&read.sources),
-            Action::Change(change) => change.footprint.clone(),
-            Action::Compute(footprint) => footprint.as_ref().clone(),
-            Action::Insert(insert) => insert.footprint.clone(),
-            Action::Schema | Action::Explain(_) | Action::OneBucket | Action::Definition => return None,
-        };
+        let footprint = member.planned.footprint()?;
+        let footprint = if exactly { footprint.meeting_rows() } else { footprint };
         Some(Part { statement: member.statement.clone(), footprint, values: member.values.clone() })
     };
     let parts = members.iter().map(part).collect::<Option<Vec<Part>>>().ok_or_else(|| {

@@ -7,13 +7,15 @@ use common::catalog::Database;
 use common::protocol::{Params, Statement, StatementResult};
 use common::row::RowBlock;
 use common::schema::Schema;
-use common::{Outcome, Result, Value};
+use common::{Error, Outcome, Result, Value};
 
-use super::{Limits, index_build, run_one};
+use super::{ATTEMPTS_MAX, Limits, computed, index_build, run_one, send};
 use crate::Planner;
 use crate::access::PartitionAccess;
+use crate::ast::{self, AlterTableBody, Cmd, ColumnConstraint, Stmt};
 use crate::plan::Planned;
 use crate::schema::{Definition, define, define_all};
+use crate::table::Table;
 
 /// The part of a request's time that an index may be built for; the rest is for taking it back.
 const BUILD_SHARE: (u32, u32) = (3, 4);
@@ -29,7 +31,9 @@ pub(super) async fn run(
         return Ok((StatementResult::default(), None));
     };
     let fill = definition.fill.clone();
-    let newer = carry_out(planner, access, definition).await?;
+    try_on_rows(planner, access, &[sql], limits).await?;
+    let released = drop_rows(planner, access, &[sql], limits).await?;
+    let newer = carry_out(planner, access, definition).await.map_err(|error| told(error, released))?;
     let mut result = StatementResult::default();
     if let Some(sql) = fill {
         let insert = Statement { sql, params: Params::None };
@@ -50,12 +54,110 @@ pub(super) async fn run_all(
     planner: &Planner,
     access: &impl PartitionAccess,
     statements: &[Statement],
+    limits: Limits,
 ) -> Result<Vec<StatementResult>> {
     let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
     if let Some(definition) = define_all(planner.database(), &texts)? {
-        carry_out(planner, access, definition).await?;
+        try_on_rows(planner, access, &texts, limits).await?;
+        let released = drop_rows(planner, access, &texts, limits).await?;
+        carry_out(planner, access, definition).await.map_err(|error| told(error, released))?;
     }
     Ok(vec![StatementResult::default(); statements.len()])
+}
+
+/// A new column with a CHECK concerns rows that no partition has as a whole, if the table is split.
+async fn try_on_rows(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    statements: &[&str],
+    limits: Limits,
+) -> Result<()> {
+    for (index, sql) in statements.iter().enumerate() {
+        let Some(table) = checked_column(sql).and_then(|name| planner.table(&name)) else { continue };
+        if table.is_split() {
+            let tried = computed::try_definition(planner, access, &table, sql, limits).await;
+            tried.map_err(|error| error.at_statement(index))?;
+        }
+    }
+    Ok(())
+}
+
+/// The table to which a statement adds a column that rows must bear.
+fn checked_column(sql: &str) -> Option<String> {
+    let Some(Cmd::Stmt(Stmt::AlterTable(alter))) = ast::parse(sql) else { return None };
+    let AlterTableBody::AddColumn(column) = &alter.body else { return None };
+    let is_check = |constraint: &ColumnConstraint| matches!(constraint, ColumnConstraint::Check { .. });
+    let has_check = column.constraints.iter().any(|constraint| is_check(&constraint.constraint));
+    has_check.then(|| alter.name.name.as_str().to_owned())
+}
+
+/// Does what foreign keys do to the rows of other tables before a table goes, or refuses to let it go. Says
+/// whether rows were changed.
+async fn drop_rows(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    statements: &[&str],
+    limits: Limits,
+) -> Result<bool> {
+    let (mut changed, mut dropped) = (false, Vec::new());
+    for (index, sql) in statements.iter().enumerate() {
+        let Some(table) = dropped_table(sql).and_then(|name| planner.table(&name)) else { continue };
+        let is_gone = |child: &Arc<Table>| dropped.contains(&child.name);
+        let children = planner.references_to(&table.name);
+        let gone = children.iter().filter(|(child, _)| is_gone(child)).count();
+        if gone < children.len() {
+            if gone > 0 {
+                return Err(Error::not_supported(
+                    format!("table {} cannot be dropped together with some tables that refer to it", table.name),
+                    "drop them in requests of their own, those that refer to others first",
+                ));
+            }
+            let done = drop_rows_of(planner, access, &table, limits).await;
+            changed |= done.map_err(|error| told(error, changed).at_statement(index))?;
+        }
+        dropped.push(table.name.clone());
+    }
+    Ok(changed)
+}
+
+async fn drop_rows_of(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Arc<Table>,
+    limits: Limits,
+) -> Result<bool> {
+    let Some(footprint) = planner.footprint_of_emptying(table) else { return Ok(false) };
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let pending = computed::prepare_drop(planner, access, table, footprint.clone(), limits).await?;
+        let changes = !pending.work.is_empty();
+        match send(planner, access, vec![pending], limits.max_rows).await {
+            Ok(_) => return Ok(changes),
+            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
+                refusal.clear_the_way(planner, access).await?;
+                access.back_off(attempt).await;
+            }
+            Err(refusal) => return Err(refusal.error),
+        }
+    }
+}
+
+/// The table that a statement drops.
+fn dropped_table(sql: &str) -> Option<String> {
+    match ast::parse(sql) {
+        Some(Cmd::Stmt(Stmt::DropTable { tbl_name, .. })) => Some(tbl_name.name.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+/// An error after rows were changed.
+fn told(mut error: Error, rows_changed: bool) -> Error {
+    if rows_changed && error.outcome == Outcome::NotApplied {
+        error.hint = Some("rows that referred to the table were changed, and it is still there".to_owned());
+        error = error.with_outcome(Outcome::Partial);
+    }
+    error
 }
 
 async fn carry_out(

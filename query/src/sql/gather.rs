@@ -132,7 +132,9 @@ pub(super) async fn stream_answer(
     relations: Relations,
     statement: Statement,
 ) -> Result<RowStream> {
-    match stream_once(access, relations.clone(), statement.clone()).await {
+    // Once the client has rows there is no second attempt.
+    let surely = Relations { purpose: Purpose::ReadSurely, ..relations.clone() };
+    match stream_once(access, surely, statement.clone()).await {
         Err(error) if was_read_twice(&error) => {
             let relations = Relations { purpose: Purpose::ReadLoaded, ..relations };
             stream_once(access, relations, statement).await

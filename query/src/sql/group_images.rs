@@ -11,7 +11,7 @@ use common::entry::Change as RowChange;
 use common::hash::stamp;
 use common::value::Affinity;
 
-use super::images::Images;
+use super::images::{Image, Images};
 use crate::table::{Part, Table};
 
 /// Appends a change of a whole row in a bucket, by column group. Groups whose part stays as it is are left out.
@@ -41,6 +41,25 @@ pub(super) fn push(
             }
         };
         images.push(database.partition_index(part.group, bucket), &table.name, change);
+    }
+}
+
+/// Appends a change of a row to what it is already, which only holds if it is: of a row in several column groups
+/// the anchor's part tells about the others.
+pub(super) fn push_unchanged(database: &Database, table: &Table, bucket: usize, row: &Image, images: &mut Images) {
+    let (key, values) = row.clone();
+    let unchanged = |row: Vec<Value>| RowChange::Update {
+        old_key: key.clone(),
+        key: key.clone(),
+        old_row: Some(row.clone()),
+        row,
+    };
+    match table.parts.first().filter(|_| table.is_split()) {
+        None => images.push(bucket, &table.name, unchanged(values)),
+        Some(anchor) => {
+            let index = database.partition_index(anchor.group, bucket);
+            images.push(index, &table.name, unchanged(part_image(table, anchor, &values)));
+        }
     }
 }
 

@@ -38,8 +38,8 @@ impl Images {
     }
 }
 
-/// A row under its rowid in a bucket.
-pub(super) type Place = (usize, Value);
+/// A row under its key in a bucket.
+pub(super) type Place = (usize, Vec<Value>);
 
 /// What became of captured changes.
 #[derive(Debug, Default)]
@@ -92,7 +92,7 @@ impl RoutedTable {
             |image: &Option<Image>| image.as_ref().map(|image| home(planner, &table, image)).transpose();
         let (from, to) = (place(&old)?, place(&new)?);
         if let (Some(from), Some((key, _))) = (from, &old) {
-            self.changed.extend(key.first().map(|rowid| (from, rowid.clone())));
+            self.changed.push((from, key.clone()));
         }
         match (from, to) {
             (Some(from), Some(to)) if from != to => {
@@ -124,7 +124,7 @@ impl RoutedTable {
 /// A row's key and its stored columns.
 pub(super) type Image = (Vec<Value>, Vec<Value>);
 
-/// Indexed values, the same folded, and the row's rowid.
+/// Indexed values, the same folded, and the row's rowid, NULL if it has none.
 type IndexEntry = (Vec<Value>, Vec<Value>, Value);
 
 fn kept(old_row: &Option<Vec<Value>>) -> Result<Vec<Value>> {
@@ -174,7 +174,8 @@ pub(super) fn index_entry(table: &Table, index: &GlobalIndex, image: &Image) -> 
         return Ok(None);
     }
     let folded = folded(table, &columns, &values)?;
-    Ok(Some((values, folded, image.0.first().cloned().unwrap_or_default())))
+    let rowid = image.0.first().filter(|_| !table.without_rowid);
+    Ok(Some((values, folded, rowid.cloned().unwrap_or_default())))
 }
 
 fn route_index_rows(

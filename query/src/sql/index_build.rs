@@ -4,6 +4,7 @@
 //! writer removes the entry together with the row. So at any time an entry has its row, and the index is
 //! whole when each row was visited once.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use common::entry::Change as RowChange;
@@ -11,8 +12,8 @@ use common::names::quote_identifier;
 use common::protocol::{Params, Statement, StatementResult};
 use common::{Error, ErrorCode, Outcome, Result, Value};
 
-use super::ATTEMPTS_MAX;
-use super::images::{Image, Images, Place, index_entry, index_row};
+use super::images::{Image, Images, Place, columns_of, index_entry, index_row};
+use super::{ATTEMPTS_MAX, group_images, lookups};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::schema::Build;
@@ -38,9 +39,10 @@ pub(super) async fn fill(
                 if until.is_some_and(|until| Instant::now() >= until) {
                     return Err(too_long());
                 }
-                let page = target.read(access, bucket, Scan::After(after)).await?;
-                let Some((key, _)) = page.last() else { break };
-                after = key.first().cloned();
+                let keys = target.keys(access, bucket, after).await?;
+                let Some(last) = keys.last() else { break };
+                after = Some(last.clone());
+                let page = target.rows(access, bucket, &keys).await?;
                 target.enter_page(access, bucket, &page).await?;
             }
         }
@@ -61,51 +63,63 @@ fn too_long() -> Error {
 pub(super) async fn enter_before_change(
     planner: &Planner,
     access: &impl PartitionAccess,
-    table: &Table,
+    table: &Arc<Table>,
     places: &[Place],
 ) -> Result<()> {
     for index in table.global_indexes.iter().filter(|index| index.building) {
         let target = Target { planner, table, index };
-        for (bucket, rowid) in places {
-            target.enter_row(access, *bucket, rowid).await?;
+        for (bucket, key) in places {
+            target.enter_row(access, *bucket, key).await?;
         }
     }
     Ok(())
 }
 
-/// Which rows of a bucket are read.
-enum Scan<'a> {
-    After(Option<Value>),
-    Only(&'a Value),
-}
-
 struct Target<'a> {
     planner: &'a Planner,
-    table: &'a Table,
+    table: &'a Arc<Table>,
     index: &'a GlobalIndex,
 }
 
 impl Target<'_> {
-    async fn read(&self, access: &impl PartitionAccess, bucket: usize, scan: Scan<'_>) -> Result<Vec<Image>> {
-        let rowid = self.table.rowid_name.ok_or_else(|| Error::internal("an indexed table has no rowid"))?;
-        let mut columns = vec![rowid.to_owned()];
-        let names = self.table.stored().map(|position| quote_identifier(&self.table.columns[position].name));
-        columns.extend(names);
-        let (condition, given) = match scan {
-            Scan::After(None) => (String::new(), None),
-            Scan::After(Some(last)) => (format!(" WHERE {rowid} > ?"), Some(last)),
-            Scan::Only(key) => (format!(" WHERE {rowid} = ?"), Some(key.clone())),
-        };
-        let name = quote_identifier(&self.table.name);
-        let sql =
-            format!("SELECT {} FROM {name}{condition} ORDER BY {rowid} LIMIT {PAGE}", columns.join(", "));
-        let params = given.map_or(Params::None, |value| Params::Positional(vec![value]));
+    /// The keys of the next rows of a bucket after some key. The anchor has a part of each row.
+    async fn keys(
+        &self,
+        access: &impl PartitionAccess,
+        bucket: usize,
+        after: Option<Vec<Value>>,
+    ) -> Result<Vec<Vec<Value>>> {
+        let names = self.table.key_names();
+        let (list, table) = (names.join(", "), quote_identifier(&self.table.name));
+        let condition = after.as_ref().map_or_else(String::new, |key| {
+            format!(" WHERE ({list}) > ({})", vec!["?"; key.len()].join(", "))
+        });
+        let sql = format!("SELECT {list} FROM {table}{condition} ORDER BY {list} LIMIT {PAGE}");
+        let params = after.map_or(Params::None, Params::Positional);
         let result = access.read(bucket, Statement { sql, params }, PAGE).await?;
-        let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
-        if rows.is_empty() && result.truncated {
+        let keys = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+        if keys.is_empty() && result.truncated {
             return Err(Error::new(ErrorCode::ResultTooBig, "a row is too large to be indexed"));
         }
-        Ok(rows.into_iter().map(|mut row| (vec![row.remove(0)], row)).collect())
+        Ok(keys)
+    }
+
+    /// The rows of some keys, as far as they are still there.
+    async fn rows(
+        &self,
+        access: &impl PartitionAccess,
+        bucket: usize,
+        keys: &[Vec<Value>],
+    ) -> Result<Vec<Image>> {
+        let rows = lookups::rows_with_keys(self.planner, access, self.table, bucket, keys).await?;
+        let image = |mut row: Vec<Value>| {
+            if self.table.rowid_name.is_some() {
+                return Ok((vec![row.remove(0)], row));
+            }
+            let image = (Vec::new(), row);
+            Ok((columns_of(self.table, &image, &self.table.primary_key)?, image.1))
+        };
+        rows.into_iter().map(image).collect()
     }
 
     async fn enter_page(&self, access: &impl PartitionAccess, bucket: usize, page: &[Image]) -> Result<()> {
@@ -116,7 +130,7 @@ impl Target<'_> {
         match write(access, images).await {
             Err(refused) if is_about_a_row(&refused) => {
                 for (key, _) in page {
-                    self.enter_row(access, bucket, &key[0]).await?;
+                    self.enter_row(access, bucket, key).await?;
                 }
                 Ok(())
             }
@@ -125,11 +139,12 @@ impl Target<'_> {
     }
 
     /// Enters one row, as it is now, if it is there and not entered already.
-    async fn enter_row(&self, access: &impl PartitionAccess, bucket: usize, rowid: &Value) -> Result<()> {
+    async fn enter_row(&self, access: &impl PartitionAccess, bucket: usize, key: &[Value]) -> Result<()> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let Some(row) = self.read(access, bucket, Scan::Only(rowid)).await?.pop() else { return Ok(()) };
+            let rows = self.rows(access, bucket, &[key.to_vec()]).await?;
+            let Some(row) = rows.into_iter().find(|(found, _)| found == key) else { return Ok(()) };
             let mut images = Images::default();
             self.push_entry(bucket, &row, &mut images)?;
             let refused = match write(access, images).await {
@@ -153,7 +168,7 @@ impl Target<'_> {
     /// The row, which must still be this one, and its entry, which must not be there.
     fn push_entry(&self, bucket: usize, row: &Image, images: &mut Images) -> Result<()> {
         let Some((place, values, rowid)) = self.entry(row)? else { return Ok(()) };
-        images.push(bucket, &self.table.name, unchanged(row.0.clone(), row.1.clone()));
+        group_images::push_unchanged(self.planner.database(), self.table, bucket, row, images);
         images.push(place, &self.index.table, index_row(values, rowid));
         Ok(())
     }
@@ -161,10 +176,12 @@ impl Target<'_> {
     /// The row and its entry, which must both be there.
     fn push_proof(&self, bucket: usize, row: &Image, images: &mut Images) -> Result<()> {
         let Some((place, values, rowid)) = self.entry(row)? else { return Ok(()) };
-        images.push(bucket, &self.table.name, unchanged(row.0.clone(), row.1.clone()));
+        group_images::push_unchanged(self.planner.database(), self.table, bucket, row, images);
         let mut entry = values.clone();
         entry.push(rowid);
-        images.push(place, &self.index.table, unchanged(values, entry));
+        let old_row = Some(entry.clone());
+        let unchanged = RowChange::Update { old_key: values.clone(), key: values, old_row, row: entry };
+        images.push(place, &self.index.table, unchanged);
         Ok(())
     }
 
@@ -175,11 +192,6 @@ impl Target<'_> {
         };
         Ok(Some((bucket_of_index_row(self.planner.database(), &folded), values, rowid)))
     }
-}
-
-/// A change to what the row is already: it only holds if it is.
-fn unchanged(key: Vec<Value>, row: Vec<Value>) -> RowChange {
-    RowChange::Update { old_key: key.clone(), key, old_row: Some(row.clone()), row }
 }
 
 async fn write(access: &impl PartitionAccess, images: Images) -> Result<Vec<Vec<StatementResult>>> {

@@ -5,6 +5,7 @@
 //! - Parents of new values of foreign keys, and children of rows that go or whose referenced key changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use common::entry::{Change, Effects};
@@ -22,8 +23,9 @@ use super::proven::{self, Asks, Fragment, Proofs};
 use super::rejoin::Joint;
 use crate::Planner;
 use crate::access::PartitionAccess;
+use crate::filter::Filter;
 use crate::plan::{Footprint, Source};
-use crate::route::Route;
+use crate::route::{KeyColumn, Operand, Route};
 use crate::table::{Key, Table, bucket_of, bucket_of_index_row, bucket_of_reference};
 
 /// Keys asked for in one statement.
@@ -70,10 +72,6 @@ impl Lookups {
         if known.whole.contains(&table.name) || values.iter().any(Value::is_null) {
             return;
         }
-        if table.is_split() {
-            // No partition has the whole rows of a key.
-            return self.add_whole(&table.name, known);
-        }
         let mut encoded = Vec::new();
         values.iter().for_each(|value| write_value(&mut encoded, value.into()));
         if known.keys.insert((table.name.clone(), by.clone(), encoded)) {
@@ -86,8 +84,8 @@ impl Lookups {
 pub(super) struct Finder<'a> {
     pub(super) planner: &'a Planner,
     pub(super) footprint: &'a Footprint,
-    /// Rowids from here on were generated, so no row has them.
-    pub(super) generated: i64,
+    /// By table, rowids that were generated, so that no row has them.
+    pub(super) generated: BTreeMap<String, Range<i64>>,
 }
 
 impl Finder<'_> {
@@ -143,14 +141,15 @@ impl Finder<'_> {
             match values(new) {
                 None => lookups.add_whole(&table.name, known),
                 Some(key) if old.and_then(values).as_ref() == Some(&key) => {}
-                Some(key) if by == By::Rowid && self.is_generated(&key) => {}
+                Some(key) if by == By::Rowid && self.is_generated(&table.name, &key) => {}
                 Some(key) => lookups.add(table, by, key, known),
             }
         }
     }
 
-    fn is_generated(&self, key: &[Value]) -> bool {
-        matches!(key, [Value::Integer(rowid)] if *rowid >= self.generated)
+    fn is_generated(&self, table: &str, key: &[Value]) -> bool {
+        let generated = self.generated.get(table);
+        matches!((key, generated), ([Value::Integer(rowid)], Some(generated)) if generated.contains(rowid))
     }
 
     fn parents(&self, table: &Table, new: &Image, lookups: &mut Lookups, known: &mut Known) {
@@ -168,7 +167,7 @@ impl Finder<'_> {
                 .flatten()
                 .filter(|value| matches!(value, Value::Integer(_)));
             match rowid {
-                Some(rowid) if self.is_generated(std::slice::from_ref(&rowid)) => {}
+                Some(rowid) if self.is_generated(&parent.name, std::slice::from_ref(&rowid)) => {}
                 Some(rowid) => lookups.add(&parent, By::Rowid, vec![rowid], known),
                 None => lookups.add(&parent, By::Columns(columns), key, known),
             }
@@ -274,23 +273,25 @@ pub(super) async fn fetch(
 pub(super) fn fragments_of(planner: &Planner, source: &Source, values: &[Value]) -> Vec<Fragment> {
     let database = planner.database();
     let columns: Arc<[usize]> = source.columns.clone().into();
-    let asks = |bucket| match source.pieces().as_slice() {
+    let buckets = source.route.buckets(database, &source.table, values);
+    let fragment = |bucket| Fragment {
+        table: Arc::clone(&source.table),
+        columns: Arc::clone(&columns),
+        asks: asks(planner, source, bucket, values),
+    };
+    buckets.into_iter().map(fragment).collect()
+}
+
+/// What a source comes to in one bucket.
+fn asks(planner: &Planner, source: &Source, bucket: usize, values: &[Value]) -> Asks {
+    let database = planner.database();
+    match source.pieces().as_slice() {
         [piece] => Asks::One {
             partition: database.partition_index(piece.group, bucket),
             statement: piece.statement(&source.table, values),
         },
         _ => Asks::Several(Arc::new(Joint::new(database, source, bucket, values))),
-    };
-    source
-        .route
-        .buckets(database, &source.table, values)
-        .into_iter()
-        .map(|bucket| Fragment {
-            table: Arc::clone(&source.table),
-            columns: Arc::clone(&columns),
-            asks: asks(bucket),
-        })
-        .collect()
+    }
 }
 
 /// All columns of a table that is not split, as what stands before conditions, and what behind them.
@@ -380,7 +381,8 @@ async fn by_keys(
     let mut fragments = Vec::new();
     for (by, by_bucket) in [(by, by_bucket), (&By::Rowid, rowids)] {
         for (bucket, keys) in by_bucket {
-            fragments.extend(keys.chunks(KEYS_PER_STATEMENT).map(|keys| fragment(table, by, bucket, keys)));
+            let fragment = |keys| fragment(planner, table, by, bucket, keys);
+            fragments.extend(keys.chunks(KEYS_PER_STATEMENT).map(fragment));
         }
     }
     Ok(fragments)
@@ -410,7 +412,9 @@ fn home<'t>(planner: &Planner, table: &'t Table, by: &By, key: &[Value]) -> Home
     {
         return Home::Bucket(bucket_of(planner.database(), &values));
     }
-    let covers = |index: &&GlobalIndex| !index.building && table.index_columns(index) == columns;
+    let covers = |index: &&GlobalIndex| {
+        !index.building && !table.without_rowid && table.index_columns(index) == columns
+    };
     if let Some(index) = table.global_indexes.iter().find(covers)
         && let Some(values) = columns.iter().map(|position| folded(*position)).collect::<Option<Vec<Value>>>()
     {
@@ -419,15 +423,55 @@ fn home<'t>(planner: &Planner, table: &'t Table, by: &By, key: &[Value]) -> Home
     Home::Anywhere
 }
 
-fn fragment(table: &Arc<Table>, by: &By, partition: usize, keys: &[Vec<Value>]) -> Fragment {
-    let names: Vec<String> = match by {
-        By::Rowid => vec![table.rowid_name.unwrap_or("rowid").to_owned()],
-        By::Columns(columns) => names_of(table, columns),
+fn fragment(
+    planner: &Planner,
+    table: &Arc<Table>,
+    by: &By,
+    bucket: usize,
+    keys: &[Vec<Value>],
+) -> Fragment {
+    let asks = if table.is_split() {
+        let source = Source { filters: filters_among(table, by, keys), ..Source::whole(table) };
+        asks(planner, &source, bucket, &[])
+    } else {
+        let names: Vec<String> = match by {
+            By::Rowid => vec![table.rowid_name.unwrap_or("rowid").to_owned()],
+            By::Columns(columns) => names_of(table, columns),
+        };
+        let (from, order) = whole_rows(table);
+        Asks::One { partition: bucket, statement: with_keys(&from, &names, keys, &order) }
     };
-    let (from, order) = whole_rows(table);
-    let statement = with_keys(&from, &names, keys, &order);
-    let asks = Asks::One { partition, statement };
     Fragment { table: Arc::clone(table), columns: table.stored().collect(), asks }
+}
+
+/// The rows of some keys in a bucket, all stored columns of them, after the rowid if the table has one. Others may
+/// be among them.
+pub(super) async fn rows_with_keys(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Arc<Table>,
+    bucket: usize,
+    keys: &[Vec<Value>],
+) -> Result<Vec<Vec<Value>>> {
+    let by = match table.rowid_name {
+        Some(_) => By::Rowid,
+        None => By::Columns(table.primary_key.clone()),
+    };
+    proven::rows(access, &fragment(planner, table, &by, bucket, keys)).await
+}
+
+/// Conditions that the rows of some keys pass, one for each column, which may lie in different column groups.
+/// Rows that pass all of them without having one of the keys do no harm.
+fn filters_among(table: &Table, by: &By, keys: &[Vec<Value>]) -> Vec<Filter> {
+    let columns: Vec<KeyColumn> = match by {
+        By::Rowid => vec![KeyColumn::Rowid],
+        By::Columns(columns) => columns.iter().map(|&column| KeyColumn::Position(column)).collect(),
+    };
+    let among = |(at, &column): (usize, &KeyColumn)| {
+        let values = keys.iter().filter_map(|key| key.get(at).cloned().map(Operand::Constant)).collect();
+        Filter::among(table, column, None, values)
+    };
+    columns.iter().enumerate().filter_map(among).collect()
 }
 
 /// `… WHERE names IN (keys) …`: the columns' own affinities and collations decide.

@@ -25,6 +25,7 @@ mod proven;
 mod pushed;
 mod rejoin;
 mod relations;
+mod sequences;
 mod ship;
 mod verify;
 mod waiting;
@@ -44,6 +45,7 @@ pub use explain::explain;
 pub(crate) use gather::{blocks_of, evaluate};
 pub(crate) use insert::{Rows, insert_rows};
 pub use measured::Measured;
+pub use sequences::greatest_rowid;
 pub(crate) use write::send;
 
 /// Attempts at work that other requests' changes got in the way of.
@@ -209,6 +211,7 @@ async fn read(
     let result = match &planned.action {
         Action::Evaluate => evaluate(access, statement.clone(), limits.max_rows).await?,
         Action::Schema => planner.shadow().query(statement, limits.max_rows)?,
+        Action::Sequences => sequences::answer(planner, access, statement, limits.max_rows).await?,
         Action::Explain(other) => define::explain(planner, other, values),
         Action::OneBucket => access.read(0, statement.clone(), limits.max_rows).await?,
         Action::Read(read) => match read.single(planner.database(), values) {
@@ -242,15 +245,31 @@ async fn write_one(
     statement: &Statement,
     limits: Limits,
 ) -> Result<StatementResult> {
-    let mut attempt = 0;
+    let (mut attempt, mut exactly) = (0, false);
+    let is_insert = matches!(planned.action, Action::Insert(_));
     loop {
         attempt += 1;
-        let pending = write::prepare(planner, access, planned, values, statement, limits).await?;
+        let prepared = if exactly {
+            write::prepare_exactly(planner, access, planned, values, statement, limits).await
+        } else {
+            write::prepare(planner, access, planned, values, statement, limits).await
+        };
+        let pending = match prepared {
+            // What is computed names what one file names.
+            Err(error) if !exactly && write::is_of_a_row(&error) && is_insert => {
+                exactly = true;
+                continue;
+            }
+            prepared => prepared?,
+        };
         match send(planner, access, vec![pending], limits.max_rows).await {
             Ok(mut results) => return Ok(results.remove(0)),
             Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
                 refusal.clear_the_way(planner, access).await?;
                 access.back_off(attempt).await;
+            }
+            Err(refusal) if refusal.names_one_of_several && !exactly && planned.footprint().is_some() => {
+                exactly = true;
             }
             Err(refusal) => return Err(refusal.error),
         }

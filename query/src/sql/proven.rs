@@ -87,6 +87,19 @@ pub(super) async fn load(
     Ok((database, proving.proofs()))
 }
 
+/// The rows that a fragment finds.
+pub(super) async fn rows(access: &impl PartitionAccess, fragment: &Fragment) -> Result<Vec<Vec<Value>>> {
+    let mut blocks = match &fragment.asks {
+        Asks::One { partition, statement } => access.stream(*partition, statement.clone()).await?.blocks,
+        Asks::Several(joint) => joint.open(access).await?,
+    };
+    let mut found = Vec::new();
+    while let Some(block) = blocks.next().await {
+        found.extend(block?.to_values().map_err(|error| Error::internal(error.to_string()))?);
+    }
+    Ok(found)
+}
+
 /// Reads a few rows of one partition; answers them with the proof.
 pub(super) async fn read(
     access: &impl PartitionAccess,

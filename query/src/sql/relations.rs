@@ -32,6 +32,9 @@ const STREAMED_TABLES_MAX: usize = 16;
 pub(crate) enum Purpose {
     /// To be read: without constraints, only the columns that are needed.
     Read,
+    /// As `Read`, for an answer that cannot be begun again: a table stays a stream only where SQLite's plan
+    /// leaves no doubt that it is scanned once.
+    ReadSurely,
     /// As `Read`, and none as a stream.
     ReadLoaded,
 }
@@ -148,8 +151,9 @@ async fn filled(
 fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabase, Vec<usize>)> {
     let mut merge = MergeDatabase::new(workspace)?;
     let names_indexes = relations.text.to_ascii_uppercase().contains("INDEXED");
-    let may_stream =
-        relations.purpose == Purpose::Read && !names_indexes && relations.tables.len() <= STREAMED_TABLES_MAX;
+    let may_stream = relations.purpose != Purpose::ReadLoaded
+        && !names_indexes
+        && relations.tables.len() <= STREAMED_TABLES_MAX;
     let mut streamed = Vec::new();
     for (index, relation) in relations.tables.iter().enumerate() {
         if may_stream && relation.can_stream() {
@@ -172,7 +176,7 @@ fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabas
         if streamed.is_empty() {
             break;
         }
-        let once = merge.scanned_once(&relations.text)?;
+        let once = merge.scanned_once(&relations.text, relations.purpose == Purpose::ReadSurely)?;
         let (keep, settle): (Vec<usize>, Vec<usize>) =
             streamed.into_iter().partition(|&index| once.contains(&relations.tables[index].table.name));
         streamed = keep;

@@ -77,14 +77,28 @@ struct Owner {
 pub(crate) struct Refusal {
     pub(crate) error: Error,
     pub(crate) again: bool,
+    /// Whether one file might name another row, or another constraint, since several partitions looked at rows
+    /// and none saw the others'.
+    pub(crate) names_one_of_several: bool,
     /// What to enter first, then.
     unentered: Unentered,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
-        Refusal { error, again: false, unentered: Vec::new() }
+        Refusal { error, again: false, names_one_of_several: false, unentered: Vec::new() }
     }
+}
+
+/// Whether a row was refused for its values.
+pub(super) fn is_of_a_row(error: &Error) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::UniqueViolation
+            | ErrorCode::CheckViolation
+            | ErrorCode::NotNullViolation
+            | ErrorCode::ForeignKeyViolation
+    )
 }
 
 impl Refusal {
@@ -124,6 +138,20 @@ pub(crate) async fn prepare(
     }
 }
 
+/// Turns a write into work whose refusal names what one file would name: it meets the rows that it is in
+/// conflict with.
+pub(crate) async fn prepare_exactly(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    planned: &Planned,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<Pending> {
+    let footprint = planned.footprint().ok_or_else(|| Error::internal("a statement cannot be computed"))?;
+    compute(planner, access, &footprint.meeting_rows(), values, statement, limits).await
+}
+
 async fn compute(
     planner: &Planner,
     access: &impl PartitionAccess,
@@ -150,7 +178,9 @@ pub(crate) async fn send(
     let mut rest = Vec::with_capacity(pendings.len());
     let mut unentered = Vec::new();
     let changes_rows = pendings.iter().any(|pending| !pending.work.is_empty());
+    let mut is_each_alone = true;
     for (index, mut pending) in pendings.into_iter().enumerate() {
+        is_each_alone &= pending.copies || is_of_one_statement(&pending);
         let first = pending.work.first().map(|(bucket, _)| *bucket);
         // Proofs come before all work, which they must not see. What changes nothing needs none.
         let proofs = std::mem::take(&mut pending.proofs).into_iter().filter(|_| changes_rows);
@@ -180,7 +210,8 @@ pub(crate) async fn send(
                 let meets_rows = rest.iter().any(|(_, _, (_, meets_rows))| *meets_rows);
                 let refusal =
                     refused(planner, access, error, &owners, &allocated, (computed, meets_rows)).await;
-                return Err(Refusal { unentered, ..refusal });
+                let names_one_of_several = !is_each_alone && !meets_rows && is_of_a_row(&refusal.error);
+                return Err(Refusal { unentered, names_one_of_several, ..refusal });
             }
         }
     };
@@ -205,7 +236,11 @@ pub(crate) async fn send(
             Combine::Known(_) => false,
         };
         for allocated in allocated.into_iter().filter(|(.., count)| all_allocated(*count)) {
-            release_unused(access, allocated, &parts).await;
+            // AUTOINCREMENT counts rows that a conflict clause left out, too.
+            let counts_on = planner.table(&allocated.0).is_some_and(|table| table.autoincrement);
+            if !counts_on {
+                release_unused(access, allocated, &parts).await;
+            }
         }
         results.push(combined(combine, parts, max_rows));
     }
@@ -259,7 +294,12 @@ async fn refused(
         }
     }
     planner.reword(&mut error);
-    Refusal { error, again, unentered: Vec::new() }
+    Refusal { again, ..Refusal::from(error) }
+}
+
+/// Whether it is a single statement on a single partition, which names what one file names.
+fn is_of_one_statement(pending: &Pending) -> bool {
+    matches!(pending.work.as_slice(), [] | [(_, WorkItem::Statement(_))])
 }
 
 pub(super) fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> StatementResult {

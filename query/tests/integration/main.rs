@@ -9,6 +9,7 @@ mod differential_keys;
 mod differential_relations;
 mod documents;
 mod documents_random;
+mod exactness;
 mod key_shipping;
 mod local_joins;
 mod objects;

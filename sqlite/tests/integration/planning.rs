@@ -204,7 +204,7 @@ fn a_stream_is_scanned_as_it_comes() {
     let run = |text: &str| {
         let mut merge = MergeDatabase::new(&Workspace::default()).unwrap();
         merge.create_stream(&gathered, None).unwrap();
-        let materialised = merge.scanned_once(text).unwrap().is_empty();
+        let materialised = merge.scanned_once(text, false).unwrap().is_empty();
         let mut rows = source(10);
         if materialised {
             merge.settle(&gathered).unwrap();
@@ -247,7 +247,7 @@ fn a_streams_own_error_is_told() {
     let broken = Box::new(|| Err(common::Error::new(ErrorCode::NoQuorum, "the partition is gone")));
     merge.create_stream(&Gathered { table: users, rowid: false, columns: &[3] }, None).unwrap();
     let text = "SELECT count(*) FROM users";
-    assert_eq!(merge.scanned_once(text).unwrap(), ["users"]);
+    assert_eq!(merge.scanned_once(text, false).unwrap(), ["users"]);
     merge.feed("users", broken).unwrap();
     let failure = merge.query(&statement(text), &Budget::default()).unwrap_err();
     assert_eq!(failure.code(), Some(ErrorCode::NoQuorum));
@@ -274,7 +274,7 @@ fn three_streams(rows: [u64; 3]) -> MergeDatabase {
 #[test]
 fn the_tables_that_a_plan_scans_once_are_found() {
     let once = |text: &str| {
-        let mut found = three_streams([1_000_000, 100, 100]).scanned_once(text).unwrap();
+        let mut found = three_streams([1_000_000, 100, 100]).scanned_once(text, false).unwrap();
         found.sort();
         found.join(" ")
     };

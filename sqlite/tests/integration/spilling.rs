@@ -29,7 +29,7 @@ fn a_sort_many_times_the_memory_stays_within_it() {
     let mut merge = MergeDatabase::new(&workspace).unwrap();
     merge.create_stream(&Gathered { table, rowid: true, columns: &[0, 1] }, Some(rows)).unwrap();
     let sql = "SELECT n, filler FROM t ORDER BY n";
-    assert_eq!(merge.scanned_once(sql).unwrap(), ["t"]);
+    assert_eq!(merge.scanned_once(sql, false).unwrap(), ["t"]);
     let filler = "f".repeat(TEXT);
     let mut next = 0;
     let source = move || -> common::Result<Option<RowBlock>> {

@@ -1,6 +1,6 @@
 //! Partitions in this process as an engine to be compared.
 
-use differential::{Answer, Answered, Engine};
+use differential::{Answer, Answered, Engine, batch};
 use query::{PartitionAccess as _, Rules};
 use tokio::runtime::Runtime;
 
@@ -41,6 +41,9 @@ impl Partitions {
 
 impl Engine for Partitions {
     fn run(&mut self, sql: &str) -> Answered {
+        if let Some(statements) = batch::statements(sql) {
+            return batch::answered(self.runtime.block_on(self.cluster.batch(&statements)));
+        }
         Ok(Answer::of(self.runtime.block_on(self.cluster.sql(sql))?))
     }
 

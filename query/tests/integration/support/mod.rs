@@ -377,21 +377,17 @@ impl PartitionAccess for Session<'_> {
 
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
         let full = || Error::new(ErrorCode::SqlError, "database or disk is full");
+        let planner = self.cluster.planner();
+        let greatest = query::greatest_rowid(&planner, self, table).await?;
         let mut rowids = self.cluster.rowids.lock().unwrap();
         let entry = rowids.entry(table.to_owned()).or_insert((1, false));
         if entry.1 || self.cluster.reuses_rowids {
-            let mut next = None;
-            let sql = format!("SELECT max(rowid) FROM \"{table}\"");
-            for bucket in 0..self.cluster.database().buckets.len() {
-                let statement = Statement { sql: sql.clone(), params: Params::None };
-                let found = self.read_now(bucket, &statement, 1)?.rows.to_values().unwrap();
-                if let Value::Integer(greatest) = found[0][0] {
-                    let after = greatest.checked_add(1).ok_or_else(full)?;
-                    next = next.max(Some(after));
-                }
-            }
-            let next = next.unwrap_or(1);
-            entry.0 = if self.cluster.reuses_rowids { next } else { entry.0.max(next) };
+            let next = greatest.max(0).checked_add(1).ok_or_else(full)?;
+            let counts_on = planner.database().schema.objects.iter().any(|object| {
+                object.name.eq_ignore_ascii_case(table) && object.sql.contains("AUTOINCREMENT")
+            });
+            let reuses = self.cluster.reuses_rowids && !counts_on;
+            entry.0 = if reuses { next } else { entry.0.max(next) };
             entry.1 = false;
         }
         let first = entry.0;

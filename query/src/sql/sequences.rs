@@ -1,0 +1,69 @@
+//! Which rowids tables have had: each partition knows of its own rows, and the greatest counts.
+
+use common::names::quote_identifier;
+use common::protocol::{Params, Statement, StatementResult};
+use common::{Error, Result, Value};
+use futures_util::future;
+
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::table::Table;
+
+/// Answers a statement that reads `sqlite_sequence`, where AUTOINCREMENT keeps its counters.
+pub(super) async fn answer(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    statement: &Statement,
+    max_rows: u32,
+) -> Result<StatementResult> {
+    let sql = "SELECT name, seq FROM sqlite_sequence ORDER BY rowid".to_owned();
+    let mut counters: Vec<(String, i64)> = Vec::new();
+    for row in of_all_buckets(planner, access, &Statement { sql, params: Params::None }).await? {
+        let [Value::Text(name), Value::Integer(greatest)] = row.as_slice() else { continue };
+        match counters.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = (*known).max(*greatest),
+            None => counters.push((name.clone(), *greatest)),
+        }
+    }
+    planner.shadow().query_with_sequences(statement, &counters, max_rows)
+}
+
+/// The greatest rowid that a table has, or has had if it is declared AUTOINCREMENT; 0 if it has none.
+pub async fn greatest_rowid(planner: &Planner, access: &impl PartitionAccess, table: &str) -> Result<i64> {
+    let table = planner.table(table).ok_or_else(|| Error::internal("rowids are asked for no table"))?;
+    let rows = of_all_buckets(planner, access, &greatest_in_bucket(&table)).await?;
+    let rowid = |row: &Vec<Value>| match row.first() {
+        Some(Value::Integer(rowid)) => Some(*rowid),
+        _ => None,
+    };
+    Ok(rows.iter().filter_map(rowid).max().unwrap_or(0))
+}
+
+/// What asks a bucket for the greatest rowid that it has seen.
+pub(super) fn greatest_in_bucket(table: &Table) -> Statement {
+    let rowid = table.rowid_name.unwrap_or("rowid");
+    let sql = format!("SELECT max({rowid}) FROM {}", quote_identifier(&table.name));
+    if !table.autoincrement {
+        return Statement { sql, params: Params::None };
+    }
+    Statement {
+        sql: format!(
+            "SELECT max(n) FROM (SELECT seq AS n FROM sqlite_sequence WHERE name = ? UNION ALL {sql})"
+        ),
+        params: Params::Positional(vec![table.name.as_str().into()]),
+    }
+}
+
+/// What all buckets of the anchor answer, one after the other.
+async fn of_all_buckets(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    statement: &Statement,
+) -> Result<Vec<Vec<Value>>> {
+    let reads = (0..planner.buckets()).map(|bucket| access.read(bucket, statement.clone(), u32::MAX));
+    let mut rows = Vec::new();
+    for result in future::try_join_all(reads).await? {
+        rows.extend(result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,197 @@
+//! Statements whose answer was once another one than that of one file, on databases divided in every way.
+
+use crate::support::engine::Partitions;
+use crate::support::{Cluster, MIXED, VERTICAL};
+use differential::{Engine as _, Order, Reference, difference};
+
+/// Runs the statements on one file and on partitions; every answer and every error must be the same.
+fn alike(statements: &[&str]) {
+    let divided = [
+        ("4 horizontal", Cluster::hashed(4, None)),
+        ("ranges", Cluster::ranged(&[2.into(), 5.into(), "a".into()], "a")),
+        ("3 vertical", Cluster::layout(VERTICAL, None)),
+        ("4 x 2 mixed", Cluster::layout(MIXED, None)),
+    ];
+    for (name, cluster) in divided {
+        let (mut file, mut partitions) = (Reference::new(), Partitions::new(cluster));
+        for sql in statements {
+            let (expected, found) = (file.run(sql), partitions.run(sql));
+            if let Some(difference) = difference(&expected, &found, Order::Any) {
+                panic!("{name}: {sql}: {}\n{}", difference.kind, difference.text);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_generated_rowid_that_refers_to_a_parent_finds_it() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b UNIQUE)",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, b, FOREIGN KEY (id) REFERENCES t)",
+        "CREATE TABLE w (id INTEGER PRIMARY KEY REFERENCES t (b), c)",
+        "INSERT INTO t (a, b) VALUES (3, 1)",
+        "REPLACE INTO u (b) VALUES (4)",
+        "INSERT INTO w DEFAULT VALUES",
+        "INSERT INTO u (b) VALUES (5)",
+        "SELECT * FROM u",
+    ]);
+}
+
+#[test]
+fn the_constraint_is_named_that_one_file_names() {
+    alike(&[
+        "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE t (a, b, c, d REFERENCES p, e CHECK (e < 9), PRIMARY KEY (b), UNIQUE (c), UNIQUE (a))",
+        "CREATE UNIQUE INDEX later ON t (b, e)",
+        "INSERT INTO p VALUES (4)",
+        "INSERT INTO t VALUES (1, 1, 1, 4, 1), (2, 2, 2, 4, 2)",
+        "INSERT INTO t VALUES (1, 1, 1, 6, 1)",
+        "INSERT INTO t VALUES (1, 7, 1, 4, 1)",
+        "INSERT INTO t VALUES (1, 7, 8, 6, 1)",
+        "INSERT INTO t VALUES (5, 5, 5, 5, 5), (6, 6, 6, 4, 10)",
+        "INSERT INTO t VALUES (5, 5, 1, 4, 5), (6, 6, 6, 4, 10)",
+        "INSERT INTO t VALUES (6, 6, 6, 4, 10), (5, 5, 1, 4, 5)",
+        "UPDATE t SET c = 1, a = 1, d = 5",
+        "UPDATE t SET a = 7",
+        "SELECT * FROM t",
+    ]);
+}
+
+#[test]
+fn rows_are_numbered_before_their_values_are_checked() {
+    alike(&[
+        "CREATE TABLE u (a INTEGER PRIMARY KEY CHECK (a < 8), b, c UNIQUE)",
+        "INSERT OR IGNORE INTO u (b, c) VALUES (0, 0.25) RETURNING *",
+        "INSERT INTO u (b, c) SELECT b, 'x' FROM u",
+        "CREATE TABLE log (n INTEGER PRIMARY KEY, what)",
+        "CREATE TRIGGER g AFTER INSERT ON u WHEN NEW.a < 5 BEGIN INSERT INTO log (what) VALUES (NEW.a); END",
+        "INSERT INTO u (b) VALUES (1), (2), (3), (4)",
+        "INSERT INTO u (b) VALUES (1), (2), (3), (4)",
+        "SELECT * FROM u",
+        "SELECT * FROM log",
+    ]);
+}
+
+#[test]
+fn types_of_strict_tables_are_looked_at_after_a_conflict_of_the_rowid() {
+    alike(&[
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, a INT, b BLOB, c TEXT UNIQUE) STRICT",
+        "INSERT INTO u VALUES (2, 300, NULL, 'x')",
+        "INSERT INTO u VALUES (2, 0, 'C', 'y') ON CONFLICT DO NOTHING",
+        "INSERT INTO u VALUES (2, 0, 'C', 'y') ON CONFLICT DO UPDATE SET a = 5",
+        "INSERT OR IGNORE INTO u VALUES (3, 0, 'C', 'x')",
+        "INSERT INTO u VALUES (3, 0, 'C', 'y') ON CONFLICT DO NOTHING",
+        "SELECT * FROM u",
+    ]);
+}
+
+#[test]
+fn a_default_that_replaces_null_decides_where_the_row_lies() {
+    alike(&[
+        "CREATE TABLE t (a, b DEFAULT 'c', PRIMARY KEY (b)) WITHOUT ROWID",
+        "INSERT INTO t (a) VALUES (1)",
+        "REPLACE INTO t VALUES (5, NULL)",
+        "SELECT * FROM t",
+        "CREATE TABLE u (a NOT NULL DEFAULT 'c', b, c)",
+        "REPLACE INTO u VALUES (NULL, x'41', 4.0)",
+        "UPDATE u SET a = '_'",
+        "SELECT * FROM u",
+    ]);
+}
+
+#[test]
+fn a_view_over_no_table_is_there_although_nothing_of_it_is_read() {
+    alike(&["CREATE VIEW v AS SELECT * FROM (VALUES (1.75))", "SELECT 1.75 FROM v ORDER BY 1"]);
+}
+
+#[test]
+fn a_text_that_is_not_utf_8_stays_as_it_is_while_it_is_gathered() {
+    alike(&[
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, a, computed AS (CAST(a AS TEXT)))",
+        "INSERT INTO u (a) VALUES (x'ff'), ('é'), (x'c3'), (x'6161ff')",
+        "WITH one AS (SELECT 1) SELECT a, hex(computed), length(computed), CAST(computed AS BLOB) FROM u",
+        "SELECT count(DISTINCT computed), hex(max(computed)) FROM u",
+        "SELECT hex(computed) FROM u ORDER BY computed DESC LIMIT 2",
+    ]);
+}
+
+#[test]
+fn a_rowid_may_be_declared_unique_as_well() {
+    alike(&[
+        "CREATE TABLE t (a, b INTEGER UNIQUE, c, d, e, PRIMARY KEY (b))",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, a, b, c, UNIQUE (id))",
+        "CREATE TABLE w (id INTEGER PRIMARY KEY, a, b, c)",
+        "CREATE UNIQUE INDEX i ON w (id)",
+        "INSERT INTO t VALUES (2.0, 3, 9, 1, 2)",
+        "INSERT INTO t (a) VALUES (1)",
+        "INSERT INTO t (b) VALUES (3)",
+        "INSERT INTO u (a) VALUES (5), (6)",
+        "INSERT INTO u (id) VALUES (1)",
+        "INSERT INTO w (a) VALUES (5), (6)",
+        "INSERT OR REPLACE INTO w VALUES (2, 7, 7, 7)",
+        "UPDATE u SET id = id + 10",
+        "SELECT * FROM t",
+        "SELECT * FROM u",
+        "SELECT * FROM w",
+    ]);
+}
+
+#[test]
+fn autoincrement_counts_over_partitions() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, a UNIQUE ON CONFLICT REPLACE, b)",
+        "CREATE TABLE s (n)",
+        "SELECT * FROM sqlite_sequence",
+        "INSERT INTO t (a) VALUES (1), (2)",
+        "INSERT INTO t (a, b) SELECT n, n FROM s",
+        "INSERT INTO t (a) VALUES (2)",
+        "DELETE FROM t WHERE id > 1",
+        "INSERT INTO t (a) VALUES (5)",
+        "INSERT INTO t (id, a) VALUES (70, 6)",
+        "DELETE FROM t WHERE id = 70",
+        "SELECT name, seq FROM sqlite_sequence",
+        "INSERT INTO t (a) VALUES (7) RETURNING id",
+        "INSERT OR IGNORE INTO t (id, a) VALUES (71, 7)",
+        "SELECT * FROM t",
+        "SELECT seq FROM sqlite_sequence WHERE name = 't'",
+    ]);
+}
+
+#[test]
+fn dropping_a_table_lets_foreign_keys_act() {
+    alike(&[
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT UNIQUE)",
+        "CREATE TABLE c (id INTEGER PRIMARY KEY, p INT REFERENCES p ON DELETE CASCADE)",
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, p TEXT REFERENCES p (code) ON DELETE SET NULL)",
+        "CREATE TABLE r (id INTEGER PRIMARY KEY, c INT REFERENCES c)",
+        "CREATE TABLE log (what)",
+        "CREATE TRIGGER on_p AFTER DELETE ON p BEGIN INSERT INTO log VALUES ('p'); END",
+        "CREATE TRIGGER on_c AFTER DELETE ON c BEGIN INSERT INTO log VALUES ('c'); END",
+        "INSERT INTO p VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+        "INSERT INTO c VALUES (1, 1), (2, 1), (3, 2), (4, NULL)",
+        "INSERT INTO n VALUES (1, 'a'), (2, 'b'), (3, NULL)",
+        "INSERT INTO r VALUES (1, 3)",
+        "DROP TABLE p",
+        "SELECT * FROM c",
+        "SELECT * FROM n",
+        "DELETE FROM r",
+        "DROP TABLE p",
+        "SELECT * FROM c",
+        "SELECT * FROM n",
+        "SELECT * FROM log",
+        "DROP TABLE c",
+    ]);
+}
+
+#[test]
+fn a_row_that_refers_to_itself_keeps_its_table_only_if_it_restricts() {
+    alike(&[
+        "CREATE TABLE tree (id INTEGER PRIMARY KEY, up INT REFERENCES tree)",
+        "INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2)",
+        "DROP TABLE tree",
+        "CREATE TABLE tree (id INTEGER PRIMARY KEY, up INT REFERENCES tree ON DELETE RESTRICT)",
+        "INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2)",
+        "DROP TABLE tree",
+        "SELECT * FROM tree",
+    ]);
+}
