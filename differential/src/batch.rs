@@ -21,9 +21,7 @@ pub fn statements(text: &str) -> Option<Vec<&str>> {
 }
 
 /// One answer made of those of all statements: the rows of all, counts added up.
-pub fn answered(
-    results: Result<Vec<common::protocol::StatementResult>, common::Error>,
-) -> Answered {
+pub fn answered(results: Result<Vec<common::protocol::StatementResult>, common::Error>) -> Answered {
     let results = results.map_err(|error| {
         let place = error.statement.map_or_else(|| "at the end".to_owned(), |index| format!("at {index}"));
         let refusal = Refusal::from(error);

@@ -14,6 +14,7 @@ const NOT_SUPPORTED: &[&str] = &[
     "CREATE TABLE … AS SELECT must be a request of its own",
     // Requests of several statements.
     "rows that the same request writes",
+    "cannot also read the schema",
     "cannot also make a UNIQUE index on it",
     "cannot be dropped together with some tables that refer to it",
     // Replicas could not store the same.

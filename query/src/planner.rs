@@ -184,7 +184,15 @@ impl Planner {
             _ => checked.is_read,
         };
         let is_deterministic = checked.is_deterministic() && !names_time(sql);
+        let footprint_beside_others = match action {
+            Action::OneBucket if self.database.column_groups.len() > 1 => {
+                let action = self.action_over_partitions(sql, command.as_ref(), &checked);
+                action.ok().and_then(|action| action.footprint())
+            }
+            _ => None,
+        };
         Ok(Planned {
+            footprint_beside_others,
             text: sql.to_owned(),
             parameters: checked.parameters,
             columns: checked.columns,
@@ -197,7 +205,6 @@ impl Planner {
     }
 
     fn action(&self, sql: &str, command: Option<&Cmd>, checked: &Checked) -> Result<Action> {
-        let find = |name: &str| self.table(name);
         let statement = match command {
             Some(Cmd::Stmt(statement)) => Some(statement),
             Some(Cmd::ExplainQueryPlan { .. }) => return self.explain(sql),
@@ -235,6 +242,16 @@ impl Planner {
         {
             return Ok(Action::OneBucket);
         }
+        self.action_over_partitions(sql, command, checked)
+    }
+
+    /// What is to be done where rows lie in several partitions.
+    fn action_over_partitions(&self, sql: &str, command: Option<&Cmd>, checked: &Checked) -> Result<Action> {
+        let find = |name: &str| self.table(name);
+        let statement = match command {
+            Some(Cmd::Stmt(statement)) => Some(statement),
+            _ => None,
+        };
         if checked.is_read {
             let select = match statement {
                 Some(Stmt::Select(select)) => Some(select),

@@ -195,7 +195,9 @@ impl Groups {
                     ValueRef::Null => {}
                     ValueRef::Integer(value) => part.add_integer(value),
                     ValueRef::Real(value) => part.add_real(value),
-                    ValueRef::Text(_) | ValueRef::Blob(_) => return Err("a sum is of texts"),
+                    ValueRef::Text(_) | ValueRef::RawText(_) | ValueRef::Blob(_) => {
+                        return Err("a sum is of texts");
+                    }
                 },
                 (Column::Term(_) | Column::Value, State::Value(kept)) => {
                     if stands_for_group {
@@ -265,7 +267,7 @@ fn replace(kept: &mut Value, value: ValueRef<'_>, bytes: &mut usize) {
 fn length(value: ValueRef<'_>) -> usize {
     match value {
         ValueRef::Text(text) => text.len(),
-        ValueRef::Blob(bytes) => bytes.len(),
+        ValueRef::RawText(bytes) | ValueRef::Blob(bytes) => bytes.len(),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 0,
     }
 }
@@ -303,6 +305,7 @@ fn push_term(
             Collation::NoCase if text.contains('\0') => return Err("a text holds a NUL"),
             Collation::NoCase => push(3, text.to_ascii_lowercase().as_bytes()),
         },
+        ValueRef::RawText(_) => return Err("a text is not UTF-8"),
         ValueRef::Blob(bytes) => push(4, bytes),
     }
     Ok(())

@@ -205,8 +205,9 @@ impl Shadow {
         budget: &Budget<'_>,
     ) -> Result<StatementResult> {
         self.connection.run(ours!("SAVEPOINT counters"))?;
-        let answered =
-            self.set_sequences(sequences).and_then(|()| answer(&self.connection, statement, Access::Read, budget));
+        let answered = self
+            .set_sequences(sequences)
+            .and_then(|()| answer(&self.connection, statement, Access::Read, budget));
         self.connection.run(ours!("ROLLBACK TO counters"))?;
         self.connection.run(ours!("RELEASE counters"))?;
         answered

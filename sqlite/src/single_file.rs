@@ -46,9 +46,8 @@ impl SingleFile {
     /// Runs statements as one request, all or none. The error names the one that failed.
     pub fn execute_all(&self, statements: &[&str]) -> Result<Vec<StatementResult>, Error> {
         self.connection.execute_batch("SAVEPOINT request").map_err(Failure::from)?;
-        let answer = |(index, sql): (usize, &&str)| {
-            self.answer(sql).map_err(|failure| failure.at_statement(index))
-        };
+        let answer =
+            |(index, sql): (usize, &&str)| self.answer(sql).map_err(|failure| failure.at_statement(index));
         let answered: crate::error::Result<Vec<StatementResult>> =
             statements.iter().enumerate().map(answer).collect();
         let answered = answered.and_then(|results| {

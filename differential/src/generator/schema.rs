@@ -289,7 +289,8 @@ impl Generator {
             }
         }
         if !self.schema.views.is_empty() && self.chance(60) {
-            let (view, event) = (self.below(self.schema.views.len()), self.pick(&["INSERT", "DELETE", "UPDATE"]));
+            let (view, event) =
+                (self.below(self.schema.views.len()), self.pick(&["INSERT", "DELETE", "UPDATE"]));
             self.make_view_trigger(view, event);
         }
     }
@@ -327,8 +328,7 @@ impl Generator {
         } else {
             String::new()
         };
-        let condition =
-            if self.chance(30) { format!(" WHEN {value} IS NOT 2") } else { String::new() };
+        let condition = if self.chance(30) { format!(" WHEN {value} IS NOT 2") } else { String::new() };
         self.schema.ddl.push(format!(
             "CREATE TRIGGER r{number} {when} {event}{columns} ON {} FOR EACH ROW{condition} BEGIN {body};{more} END",
             on.name
@@ -344,9 +344,7 @@ impl Generator {
             "DELETE" => format!("DELETE FROM {} WHERE {target} = OLD.k0", into.name),
             _ => format!("UPDATE OR IGNORE {} SET {target} = NEW.k0 WHERE {target} IS OLD.k0", into.name),
         };
-        self.schema
-            .ddl
-            .push(format!("CREATE TRIGGER rv INSTEAD OF {event} ON {name} BEGIN {body}; END"));
+        self.schema.ddl.push(format!("CREATE TRIGGER rv INSTEAD OF {event} ON {name} BEGIN {body}; END"));
         self.schema.written_views.push((view, event));
     }
 

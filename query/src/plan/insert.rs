@@ -138,7 +138,8 @@ fn replaces_nulls_that_decide(target: &Table) -> bool {
         let column = &target.columns[*column];
         column.not_null && column.default.is_some()
     };
-    target.key_columns().iter().any(has_default) || target.reference && target.stored().any(|at| has_default(&at))
+    target.key_columns().iter().any(has_default)
+        || target.reference && target.stored().any(|at| has_default(&at))
 }
 
 fn upsert_is_local(target: &Table, upsert: &Upsert) -> bool {

@@ -55,6 +55,9 @@ pub(crate) struct Planned {
     pub(crate) is_deterministic: bool,
     /// What is to be done.
     pub(crate) action: Action,
+    /// What it touches if it could be left to the only bucket, and is computed together with statements that
+    /// cannot.
+    pub(crate) footprint_beside_others: Option<Footprint>,
 }
 
 /// What is to be done.
@@ -104,6 +107,24 @@ impl Source {
     }
 }
 
+impl Action {
+    /// What it touches if it is computed at the coordinator; `None` if it cannot be.
+    pub(crate) fn footprint(&self) -> Option<Footprint> {
+        match self {
+            Action::Evaluate => Some(Footprint::default()),
+            Action::Read(read) => Some(Footprint::of_read(&read.sources)),
+            Action::Change(change) => Some(change.footprint.clone()),
+            Action::Compute(footprint) => Some(footprint.as_ref().clone()),
+            Action::Insert(insert) => Some(insert.footprint.clone()),
+            Action::Schema
+            | Action::Sequences
+            | Action::Explain(_)
+            | Action::OneBucket
+            | Action::Definition => None,
+        }
+    }
+}
+
 impl Planned {
     /// The request's parameters by number.
     pub(crate) fn values(&self, params: &Params) -> Result<Vec<Value>> {
@@ -132,18 +153,10 @@ impl Planned {
 
     /// What it touches if it is computed at the coordinator; `None` if it cannot be.
     pub(crate) fn footprint(&self) -> Option<Footprint> {
-        Some(match &self.action {
-            Action::Evaluate => Footprint::default(),
-            Action::Read(read) => Footprint::of_read(&read.sources),
-            Action::Change(change) => change.footprint.clone(),
-            Action::Compute(footprint) => footprint.as_ref().clone(),
-            Action::Insert(insert) => insert.footprint.clone(),
-            Action::Schema
-            | Action::Sequences
-            | Action::Explain(_)
-            | Action::OneBucket
-            | Action::Definition => return None,
-        })
+        match &self.action {
+            Action::OneBucket => self.footprint_beside_others.clone(),
+            other => other.footprint(),
+        }
     }
 
     /// Names and types of its columns as one file shows them; relations that are gathered may show the rowid
@@ -157,7 +170,9 @@ impl Planned {
         match &self.action {
             Action::Evaluate => PlanNode::new("EVALUATE", "at the coordinator"),
             Action::Schema => PlanNode::new("SCHEMA", "of the catalog"),
-            Action::Sequences => PlanNode::new("SCHEMA", "of the catalog, with the counters of AUTOINCREMENT"),
+            Action::Sequences => {
+                PlanNode::new("SCHEMA", "of the catalog, with the counters of AUTOINCREMENT")
+            }
             Action::Explain(other) => PlanNode::new("EXPLAIN", "").over([other.describe(database, params)]),
             Action::OneBucket => PlanNode::single(database, 0),
             Action::Definition => PlanNode::new("CHANGE SCHEMA", "on every partition"),

@@ -221,6 +221,12 @@ async fn prepare_one(
         return write::prepare(planner, access, planned, values, statement, limits).await.map(Step::Work);
     }
     let bucket = match &planned.action {
+        Action::Sequences if !written.is_empty() => {
+            return Err(Error::not_supported(
+                "sqlite_sequence does not count rows that the same request writes",
+                "read it with a request of its own",
+            ));
+        }
         Action::OneBucket if !written.is_empty() => Some(0),
         Action::Read(read) if depends_on(&read.sources, written) => {
             let single = read.single(planner.database(), values);

@@ -520,10 +520,12 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
 fn rowids_inserted<'e>(effects: &'e Effects, table: &str) -> impl Iterator<Item = i64> + 'e {
     let number = effects.tables.iter().position(|name| name == table);
     let inserted = move |effect: &'e Effect| match (&effect.change, number) {
-        (Change::Insert { key, .. }, Some(number)) if usize::from(effect.table) == number => match key.as_slice() {
-            [Value::Integer(rowid)] => Some(*rowid),
-            _ => None,
-        },
+        (Change::Insert { key, .. }, Some(number)) if usize::from(effect.table) == number => {
+            match key.as_slice() {
+                [Value::Integer(rowid)] => Some(*rowid),
+                _ => None,
+            }
+        }
         _ => None,
     };
     effects.rows.iter().filter_map(inserted)

@@ -108,7 +108,10 @@ async fn drop_rows(
         if gone < children.len() {
             if gone > 0 {
                 return Err(Error::not_supported(
-                    format!("table {} cannot be dropped together with some tables that refer to it", table.name),
+                    format!(
+                        "table {} cannot be dropped together with some tables that refer to it",
+                        table.name
+                    ),
                     "drop them in requests of their own, those that refer to others first",
                 ));
             }

@@ -46,7 +46,13 @@ pub(super) fn push(
 
 /// Appends a change of a row to what it is already, which only holds if it is: of a row in several column groups
 /// the anchor's part tells about the others.
-pub(super) fn push_unchanged(database: &Database, table: &Table, bucket: usize, row: &Image, images: &mut Images) {
+pub(super) fn push_unchanged(
+    database: &Database,
+    table: &Table,
+    bucket: usize,
+    row: &Image,
+    images: &mut Images,
+) {
     let (key, values) = row.clone();
     let unchanged = |row: Vec<Value>| RowChange::Update {
         old_key: key.clone(),

@@ -423,13 +423,7 @@ fn home<'t>(planner: &Planner, table: &'t Table, by: &By, key: &[Value]) -> Home
     Home::Anywhere
 }
 
-fn fragment(
-    planner: &Planner,
-    table: &Arc<Table>,
-    by: &By,
-    bucket: usize,
-    keys: &[Vec<Value>],
-) -> Fragment {
+fn fragment(planner: &Planner, table: &Arc<Table>, by: &By, bucket: usize, keys: &[Vec<Value>]) -> Fragment {
     let asks = if table.is_split() {
         let source = Source { filters: filters_among(table, by, keys), ..Source::whole(table) };
         asks(planner, &source, bucket, &[])

@@ -118,6 +118,7 @@ mod tests {
 
     fn planned(is_ordered: bool) -> Planned {
         Planned {
+            footprint_beside_others: None,
             text: String::new(),
             parameters: Vec::new(),
             columns: Vec::new(),

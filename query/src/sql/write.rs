@@ -98,8 +98,11 @@ pub(super) fn is_of_a_row(error: &Error) -> bool {
             | ErrorCode::CheckViolation
             | ErrorCode::NotNullViolation
             | ErrorCode::ForeignKeyViolation
-    )
+    ) || error.message == NO_ROWID
 }
+
+/// What SQLite says of a value that is no rowid.
+const NO_ROWID: &str = "datatype mismatch";
 
 impl Refusal {
     /// Does what must be done before the next attempt.

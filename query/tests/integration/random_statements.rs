@@ -34,7 +34,12 @@ fn partitions(seed: u64, key: Option<&str>) -> Box<dyn Engine> {
 
 #[test]
 fn random_statements_answer_as_one_file() {
-    answer_as_one_file(Features { autoincrement: true, definitions: true, batches: true, ..Features::default() });
+    answer_as_one_file(Features {
+        autoincrement: true,
+        definitions: true,
+        batches: true,
+        ..Features::default()
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 pub mod compare;
 pub mod engine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -66,6 +66,8 @@ pub struct Cluster {
 pub struct Session<'a> {
     cluster: &'a Cluster,
     schema_version: AtomicU64,
+    /// The next rowids of tables after those that the request was given.
+    next_rowids: Mutex<HashMap<String, i64>>,
 }
 
 impl Cluster {
@@ -191,7 +193,11 @@ impl Cluster {
     }
 
     fn session(&self, schema_version: u64) -> Session<'_> {
-        Session { cluster: self, schema_version: AtomicU64::new(schema_version) }
+        Session {
+            cluster: self,
+            schema_version: AtomicU64::new(schema_version),
+            next_rowids: Mutex::default(),
+        }
     }
 
     /// A request planned on the schema as it is.
@@ -240,7 +246,7 @@ impl Cluster {
     pub async fn batch(&self, statements: &[&str]) -> Result<Vec<StatementResult>> {
         let statements =
             statements.iter().map(|sql| Statement { sql: (*sql).to_owned(), params: Params::None }).collect();
-        let request = SqlRequest { statements, atomic: true, max_rows: 1_000, read_only: false };
+        let request = SqlRequest { statements, atomic: true, max_rows: 100_000, read_only: false };
         self.run(request).await?.into_iter().collect()
     }
 
@@ -387,11 +393,13 @@ impl PartitionAccess for Session<'_> {
                 object.name.eq_ignore_ascii_case(table) && object.sql.contains("AUTOINCREMENT")
             });
             let reuses = self.cluster.reuses_rowids && !counts_on;
-            entry.0 = if reuses { next } else { entry.0.max(next) };
+            let given = self.next_rowids.lock().unwrap().get(table).copied().unwrap_or(1);
+            entry.0 = if reuses { next.max(given) } else { entry.0.max(next) };
             entry.1 = false;
         }
         let first = entry.0;
         entry.0 = first.checked_add(i64::try_from(count).unwrap()).ok_or_else(full)?;
+        self.next_rowids.lock().unwrap().insert(table.to_owned(), entry.0);
         Ok(first)
     }
 
@@ -401,6 +409,7 @@ impl PartitionAccess for Session<'_> {
             && entry.0 == first + i64::try_from(count).unwrap()
         {
             entry.0 = first;
+            self.next_rowids.lock().unwrap().insert(table.to_owned(), first);
         }
     }
 
