@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod server;
 mod shell;
+mod slow_transactions;
 mod statements;
 mod transfer;
 

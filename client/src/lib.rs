@@ -39,9 +39,10 @@
 //!
 //! An [`Error`] says what became of the request ([`field@Error::outcome`]) and whether the same request may
 //! succeed later ([`field@Error::retryable`]). The library repeats requests by itself where that is safe, with
-//! growing pauses and with other coordinators; [`RetryPolicy`] says when. A write that may have been applied
-//! is never repeated: its error has [`Outcome::Unknown`], and the caller decides, or gives its requests an
-//! [idempotency key](Sql::idempotency_key).
+//! growing pauses and with other coordinators; [`RetryPolicy`] says when. Every write is sent under a name of its
+//! own, an idempotency key, so that the server knows a repetition: it takes effect once, however often it is sent.
+//! When no attempt got an answer, the error has [`Outcome::Unknown`]; a caller that wants to go on for longer, or
+//! after a restart, gives the write a [key](Sql::idempotency_key) of its own and sends it again.
 //!
 //! # Between nodes
 //!

@@ -6,18 +6,16 @@ use std::time::Duration;
 use common::Outcome;
 use common::json::to_json;
 pub use common::protocol::ReadLevel;
-use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use crate::database::Database;
 use crate::error::{Error, ErrorBody, Result};
-use crate::http::Request;
+use crate::http::{IDEMPOTENCY_KEY, Request};
 use crate::row_stream::RowStream;
 use crate::rows::{Columns, Rows};
 use crate::value::{Cell, ToValue, Value};
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The client waits this much longer than the statement's own limit, whose error says more.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -65,8 +63,8 @@ macro_rules! option_setters {
             self
         }
 
-        /// A name for the request, by which the server knows a repetition: it gets the first answer and
-        /// changes nothing.
+        /// A name for the request instead of the library's own, by which the server knows a repetition: it gets
+        /// the first answer and changes nothing. With a name that outlives the process, so can the repetition.
         pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
             self.options.idempotency_key = Some(key.into());
             self
@@ -262,6 +260,9 @@ fn build(database: &Database, body: &SqlRequest<'_>, reads: bool) -> Result<Requ
     let mut request = Request::post(database.path("/sql"), body)?;
     if reads {
         request = request.reads();
+    }
+    if !body.atomic && body.statements.len() > 1 {
+        request = request.unnamed();
     }
     if let Some(milliseconds) = body.options.timeout_ms {
         request = request.timeout(Duration::from_millis(milliseconds) + GRACE);

@@ -33,6 +33,9 @@ pub struct Catalog {
     /// Limits of every coordinator's cache.
     #[serde(default)]
     pub cache: CacheLimits,
+    /// Answers to changes of the catalog by their idempotency keys.
+    #[serde(default)]
+    pub kept_answers: BTreeMap<String, KeptAnswer>,
     /// Work that takes more than one command, by id; ended ones stay for a while.
     pub operations: BTreeMap<String, Operation>,
     /// The next partition id.
@@ -41,6 +44,21 @@ pub struct Catalog {
     pub next_replica: u64,
     /// The next number for ids of operations and nodes.
     pub next_number: u64,
+}
+
+/// The answer to a change of the catalog that has an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptAnswer {
+    /// Digest of the request, in hexadecimal digits.
+    pub digest: String,
+    /// The answer's body.
+    pub answer: String,
+    /// The session of the key, if it is `session.sequence`.
+    pub session: Option<String>,
+    /// The place in it.
+    pub sequence: i64,
+    /// When it was given, in milliseconds since the Unix epoch.
+    pub at: u64,
 }
 
 /// Limits of a cache of answers.

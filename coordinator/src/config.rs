@@ -1,10 +1,14 @@
 //! How a coordinator is started.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use common::catalog::address;
 use common::limits::REPLICATION_FACTOR_DEFAULT;
 use sqlite::WorkspaceLimits;
+
+/// What a slow transaction is, if nobody says.
+pub const SLOW_TRANSACTION: Duration = Duration::from_secs(1);
 
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct CoordinatorOptions {
     /// What statements that are merged here may take of memory and disk. Temporary files lie in the data
     /// directory unless a folder is named.
     pub workspace: WorkspaceLimits,
+    /// A transaction over partitions that takes longer is logged.
+    pub slow_transaction: Duration,
 }
 
 impl CoordinatorOptions {
@@ -45,6 +51,7 @@ impl CoordinatorOptions {
             allowed_hosts: Vec::new(),
             sql_rules: query::Rules::default(),
             workspace: WorkspaceLimits::default(),
+            slow_transaction: SLOW_TRANSACTION,
         }
     }
 

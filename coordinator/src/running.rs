@@ -14,7 +14,7 @@ use crate::catalog::{CatalogOptions, CatalogStore, OpenCatalogError};
 use crate::config::CoordinatorOptions;
 use crate::http::{Face, Listeners, serve};
 use crate::joining::{JoinDesk, Keeper};
-use crate::metrics::RequestMetrics;
+use crate::metrics::{RequestMetrics, TransactionMetrics};
 use crate::serving::{Serving, Surroundings};
 
 /// Why a coordinator cannot start.
@@ -65,6 +65,7 @@ impl Coordinator {
             }),
             identity,
             peers,
+            transactions: TransactionMetrics::new(&metrics, options.slow_transaction),
             metrics: metrics.clone(),
             joins,
         };

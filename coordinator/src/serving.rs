@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::CatalogStore;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Reach};
 use crate::health::ClusterHealth;
 use crate::http::{App, AppParts, Routes, router};
 use crate::joining::JoinDesk;
-use crate::metrics::RequestMetrics;
+use crate::metrics::{RequestMetrics, TransactionMetrics};
 use crate::operations::Operations;
 use crate::peer_service::CoordinatorService;
 
@@ -41,6 +41,8 @@ pub(crate) struct Surroundings {
     pub(crate) peers: PeerPool,
     /// Numbers about requests.
     pub(crate) metrics: RequestMetrics,
+    /// Numbers about transactions.
+    pub(crate) transactions: TransactionMetrics,
     /// Takes wishes to join another cluster.
     pub(crate) joins: JoinDesk,
 }
@@ -68,13 +70,15 @@ impl Serving {
             identity,
             peers,
             metrics,
+            transactions,
             joins,
         } = surroundings;
         let storage = StorageClient::new(peers.clone());
         let health = ClusterHealth::new(catalog.clone(), storage.clone());
         let operations = Operations::new(catalog.clone(), health.clone(), storage.clone());
         let leaders = health.leaders();
-        let gateway = Gateway::new(catalog.clone(), operations.clone(), peers, leaders, sql_rules, workspace);
+        let reach = Reach { catalog: catalog.clone(), operations: operations.clone(), peers, leaders };
+        let gateway = Gateway::new(reach, sql_rules, workspace, transactions);
         let stop = CancellationToken::new();
 
         let mut background = JoinSet::new();

@@ -47,6 +47,12 @@ pub trait PartitionAccess: Send + Sync {
         max_rows: u32,
     ) -> impl Future<Output = Result<Vec<Vec<StatementResult>>>> + Send;
 
+    /// Whether reads of the request do not see what it has written itself: then what must be seen goes along with
+    /// the write, as one atomic batch.
+    fn holds_writes_back(&self) -> bool {
+        false
+    }
+
     /// Takes `count` rowids of a table in a row; answers the first.
     fn allocate_rowids(&self, table: &str, count: u64) -> impl Future<Output = Result<i64>> + Send;
 

@@ -1,9 +1,9 @@
 //! Query objects: the JSON form of the commonest statements.
 
 use common::json::to_json;
-use common::protocol::StatementResult;
+use common::protocol::{Statement, StatementResult};
 use common::query_object::{
-    CollectionOperation, CollectionQuery, QueryObject, TableOperation, TableQuery, Which,
+    CollectionOperation, CollectionQuery, Condition, QueryObject, TableOperation, TableQuery, Which,
 };
 use common::schema::ObjectKind;
 use common::{Error, ErrorCode, Result, Value};
@@ -13,7 +13,7 @@ use crate::access::PartitionAccess;
 use crate::documents::stored;
 use crate::moment::Moment;
 use crate::planner::Planner;
-use crate::sql::run_one;
+use crate::sql::{self, SqlRequest, run_one};
 
 /// What a query object answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,30 +70,64 @@ async fn on_table(
     if !known {
         return Err(Error::new(ErrorCode::TableNotFound, format!("Table '{}' does not exist", query.table)));
     }
+    if let TableOperation::Update { conditions, .. } = &query.operation {
+        return update_table(planner, access, query, conditions).await;
+    }
     let result = whole(run_one(planner, access, &query.statement(), u32::MAX).await?)?;
     match &query.operation {
         TableOperation::Select { .. } => Ok(ObjectAnswer::read(rows_as_objects(&result)?)),
         TableOperation::Insert { .. } => {
             Ok(ObjectAnswer::write(Some(rows_as_objects(&result)?), result.affected_rows))
         }
-        TableOperation::Delete { .. } => Ok(ObjectAnswer::write(None, result.affected_rows)),
-        TableOperation::Update { conditions, .. } => {
-            let now = TableQuery {
-                table: query.table.clone(),
-                operation: TableOperation::Select {
-                    columns: Vec::new(),
-                    conditions: conditions.clone(),
-                    order_by: Vec::new(),
-                    limit: None,
-                },
-            };
-            let rows = run_one(planner, access, &now.statement(), u32::MAX).await.and_then(whole);
-            let rows = rows.and_then(|rows| rows_as_objects(&rows));
-            // The update is done, whatever becomes of reading the rows back.
-            let rows = rows.map_err(|error| error.with_outcome(common::Outcome::Applied))?;
-            Ok(ObjectAnswer::write(Some(rows), result.affected_rows))
+        TableOperation::Delete { .. } | TableOperation::Update { .. } => {
+            Ok(ObjectAnswer::write(None, result.affected_rows))
         }
     }
+}
+
+/// An update answers the rows that fulfil its conditions afterwards.
+async fn update_table(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    query: &TableQuery,
+    conditions: &[Condition],
+) -> Result<ObjectAnswer> {
+    let now = TableQuery {
+        table: query.table.clone(),
+        operation: TableOperation::Select {
+            columns: Vec::new(),
+            conditions: conditions.to_vec(),
+            order_by: Vec::new(),
+            limit: None,
+        },
+    };
+    let (affected_rows, rows) = write_and_read(planner, access, query.statement(), now.statement()).await?;
+    // The update is done, whatever becomes of its rows' writing.
+    let applied = |error: Error| error.with_outcome(common::Outcome::Applied);
+    let rows = whole(rows).and_then(|rows| rows_as_objects(&rows)).map_err(applied)?;
+    Ok(ObjectAnswer::write(Some(rows), affected_rows))
+}
+
+/// Runs a write, and a read that sees what it wrote.
+async fn write_and_read(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    write: Statement,
+    read: Statement,
+) -> Result<(u64, StatementResult)> {
+    if access.holds_writes_back() {
+        let request =
+            SqlRequest { statements: vec![write, read], atomic: true, max_rows: u32::MAX, read_only: false };
+        let mut results = sql::run(planner, access, request).await?.results.into_iter();
+        let missing = || Error::internal("a statement has no result");
+        let written = results.next().ok_or_else(missing)??;
+        return Ok((written.affected_rows, results.next().ok_or_else(missing)??));
+    }
+    let written = run_one(planner, access, &write, u32::MAX).await?;
+    let rows = run_one(planner, access, &read, u32::MAX).await;
+    // The write is done, whatever becomes of reading its rows back.
+    let rows = rows.map_err(|error| error.with_outcome(common::Outcome::Applied))?;
+    Ok((written.affected_rows, rows))
 }
 
 /// Query objects never truncate.
@@ -135,13 +169,10 @@ async fn on_collection(
             }))
         }
         CollectionOperation::Update { which, document } => {
-            let changed = stored::assign(planner, access, collection, &which, &document, moment).await?;
+            let (changed, document) =
+                stored::assign(planner, access, collection, &which, &document, moment).await?;
             let data = match which {
-                Which::Id(_) => {
-                    let found = stored::matching(planner, access, collection, &which).await;
-                    let found = found.map_err(|error| error.with_outcome(common::Outcome::Applied))?;
-                    Some(found.into_iter().next().map_or(Json::Null, stored::Stored::plain))
-                }
+                Which::Id(_) => Some(document.map_or(Json::Null, stored::Stored::plain)),
                 Which::Matching(_) => None,
             };
             Ok(ObjectAnswer::write(data, changed))

@@ -2,7 +2,9 @@
 //! thread, and checkers of histories.
 
 pub mod binary;
+pub mod counting_clients;
 pub mod graded;
+pub mod histories;
 pub mod http_engine;
 pub mod linearizability;
 pub mod process_cluster;

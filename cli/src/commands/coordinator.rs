@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
 use crate::merging::MergingArguments;
 use crate::server::{self, ListenArguments, StopSignals};
+use crate::slow_transactions::SlowTransactionArguments;
 
 /// Flags of `coordinator`.
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ pub struct Arguments {
     #[command(flatten)]
     merging: MergingArguments,
     #[command(flatten)]
+    slow: SlowTransactionArguments,
+    #[command(flatten)]
     log: LogArguments,
 }
 
@@ -55,6 +58,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         allowed_hosts: arguments.allowed_host,
         sql_rules: arguments.sql.sql_rules,
         workspace: arguments.merging.limits(),
+        slow_transaction: arguments.slow.slow_transaction(),
     };
     let coordinator = Coordinator::start(options)
         .await

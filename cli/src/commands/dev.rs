@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::logging::{self, LogArguments};
 use crate::merging::MergingArguments;
 use crate::server::{self, StopSignals};
+use crate::slow_transactions::SlowTransactionArguments;
 
 /// Flags of `dev`.
 #[derive(Debug, Args)]
@@ -43,6 +44,8 @@ pub struct Arguments {
     sql: SqlRulesArguments,
     #[command(flatten)]
     merging: MergingArguments,
+    #[command(flatten)]
+    slow: SlowTransactionArguments,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -96,6 +99,7 @@ impl Cluster {
             port: arguments.port,
             sql_rules: arguments.sql.sql_rules,
             workspace: arguments.merging.limits(),
+            slow_transaction: arguments.slow.slow_transaction(),
             ..CoordinatorOptions::new(folder.join("coordinator"))
         })
         .await

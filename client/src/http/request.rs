@@ -10,6 +10,9 @@ use serde::Serialize;
 use super::segment;
 use crate::error::{Error, Result};
 
+/// The header that names a write.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// Whether a request changes something: decides what may be repeated, and what a lost answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -28,6 +31,8 @@ pub struct Request {
     pub(super) body: Bytes,
     pub(super) effect: Effect,
     pub(super) timeout: Option<Duration>,
+    /// A write that the server would not know again, so that it is not sent under a name.
+    pub(super) once_only: bool,
 }
 
 impl Request {
@@ -42,6 +47,7 @@ impl Request {
             body: Bytes::new(),
             effect,
             timeout: None,
+            once_only: false,
         }
     }
 
@@ -85,6 +91,25 @@ impl Request {
             .map_err(|_| Error::invalid_use(format!("a header {name} cannot have the value {value:?}")))?;
         self.headers.insert(name, value);
         Ok(self)
+    }
+
+    /// Names the write, instead of a name that the library chooses: sent again under the same name, also by another
+    /// process, it changes nothing and gets the first answer.
+    pub fn idempotency_key(self, key: &str) -> Result<Request> {
+        self.header(IDEMPOTENCY_KEY, key)
+    }
+
+    /// Says that the request is several writes that stand alone: it gets no idempotency key of the library's own,
+    /// and is not repeated unless it was certainly not applied.
+    #[must_use]
+    pub fn unnamed(mut self) -> Request {
+        self.once_only = true;
+        self
+    }
+
+    /// Whether it has an idempotency key.
+    pub(super) fn is_named(&self) -> bool {
+        self.headers.contains_key(IDEMPOTENCY_KEY)
     }
 
     /// Says that the request changes nothing.

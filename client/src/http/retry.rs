@@ -11,9 +11,10 @@ use crate::error::{Error, local};
 
 /// How often and how patiently requests are repeated.
 ///
-/// A read is repeated when the server may answer better later or elsewhere. A write is repeated only when
-/// it is certain that it was not applied: the connection was never made, or the server's answer says
-/// `retryable` and `not_applied`. A write whose outcome is unknown is never repeated.
+/// A request is repeated when the server may answer better later or elsewhere. Writes are sent under a name, an
+/// idempotency key, by which the server knows a repetition: it changes nothing and gets the first answer. What has
+/// no name (the statements of a batch that is not atomic) is repeated only when it is certain that it was not applied:
+/// the connection was never made, or the server's answer says `retryable` and `not_applied`.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
     /// Attempts in all; 1 means that nothing is repeated.
@@ -45,12 +46,15 @@ impl RetryPolicy {
 }
 
 /// Whether a request may be repeated after an error.
-pub(super) fn may_repeat(effect: Effect, error: &Error) -> bool {
+pub(super) fn may_repeat(effect: Effect, is_named: bool, error: &Error) -> bool {
     let never_sent = error.code == local::UNREACHABLE;
+    let may_pass =
+        || error.retryable || error.code == local::CONNECTION_LOST || matches!(error.status, Some(502..=504));
     match effect {
         _ if never_sent => true,
-        Effect::Reads => {
-            error.retryable || error.code == local::CONNECTION_LOST || matches!(error.status, Some(503 | 504))
+        Effect::Reads => may_pass(),
+        Effect::Writes if is_named => {
+            matches!(error.outcome, Outcome::NotApplied | Outcome::Unknown) && may_pass()
         }
         Effect::Writes => error.retryable && error.outcome == Outcome::NotApplied,
     }

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::retry::{RetryPolicy, may_repeat, should_move_on};
-use super::{Effect, Request};
+use super::session::Sessions;
+use super::{Effect, IDEMPOTENCY_KEY, Request};
 use crate::error::{Error, ErrorBody, Result, local};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,6 +36,7 @@ pub(crate) struct Transport {
     preferred: AtomicUsize,
     timeout: Duration,
     retry: RetryPolicy,
+    sessions: Sessions,
 }
 
 impl Transport {
@@ -50,6 +52,7 @@ impl Transport {
             preferred: AtomicUsize::new(0),
             timeout: settings.timeout,
             retry: settings.retry,
+            sessions: Sessions::new(),
         })
     }
 
@@ -61,6 +64,8 @@ impl Transport {
 
     /// Sends a request and reads its whole answer.
     pub(crate) async fn bytes(&self, request: &Request) -> Result<Bytes> {
+        let named = self.named(request);
+        let request = named.as_ref().unwrap_or(request);
         let mut attempts = Attempts::new(self, request);
         loop {
             let endpoint = attempts.endpoint;
@@ -73,6 +78,17 @@ impl Transport {
                 Err(error) => attempts.repeat_after(error).await?,
             }
         }
+    }
+
+    /// A write under a name, so that it can be repeated; `None` if it has one, or must not have any.
+    fn named(&self, request: &Request) -> Option<Request> {
+        let wants_name = request.effect == Effect::Writes && !request.is_named() && !request.once_only;
+        wants_name.then(|| {
+            let name = HeaderValue::try_from(self.sessions.name_write()).expect("letters, digits and points");
+            let mut named = request.clone();
+            named.headers.insert(IDEMPOTENCY_KEY, name);
+            named
+        })
     }
 
     /// Sends a request and answers with the head; the body streams, and the time limit ends with the head.
@@ -130,6 +146,10 @@ impl From<Error> for Failure {
 struct Attempts<'a> {
     transport: &'a Transport,
     effect: Effect,
+    /// Whether the server knows a repetition.
+    is_named: bool,
+    /// Whether an earlier attempt may have been, or may yet be, applied.
+    in_doubt: bool,
     deadline: Instant,
     made: u32,
     endpoint: usize,
@@ -139,7 +159,8 @@ impl Attempts<'_> {
     fn new<'a>(transport: &'a Transport, request: &Request) -> Attempts<'a> {
         let deadline = Instant::now() + request.timeout.unwrap_or(transport.timeout);
         let endpoint = transport.preferred.load(Ordering::Relaxed);
-        Attempts { transport, effect: request.effect, deadline, made: 0, endpoint }
+        let (effect, is_named) = (request.effect, request.is_named());
+        Attempts { transport, effect, is_named, in_doubt: false, deadline, made: 0, endpoint }
     }
 
     async fn within_deadline<T>(
@@ -167,8 +188,11 @@ impl Attempts<'_> {
         let pause =
             if self.all_tried() || asked.is_some() { policy.pause(self.made, asked) } else { Duration::ZERO };
         let in_vain = self.made >= policy.attempts_max || Instant::now() + pause >= self.deadline;
-        if in_vain || !may_repeat(self.effect, &error) {
-            return Err(error);
+        self.in_doubt |= error.outcome == Outcome::Unknown;
+        if in_vain || !may_repeat(self.effect, self.is_named, &error) {
+            // What the last attempt says of itself says nothing of those before it.
+            let hides_doubt = self.in_doubt && error.outcome == Outcome::NotApplied;
+            return Err(if hides_doubt { error.with_outcome(Outcome::Unknown) } else { error });
         }
         tracing::debug!(%error, attempt = self.made, ?pause, "a request is repeated");
         tokio::time::sleep(pause).await;

@@ -43,8 +43,10 @@ async fn a_select_is_a_read_and_other_statements_are_writes() {
     let server = Script::start(lost()).await;
     let select = client(&[&server]).database("shop").sql("SELECT 1").execute().await;
     assert!(select.is_ok(), "{select:?}");
+    assert!(!server.seen()[0].headers.contains_key("idempotency-key"));
     let server = Script::start(lost()).await;
-    assert!(insert(&client(&[&server])).await.is_err());
+    assert!(insert(&client(&[&server])).await.is_ok());
+    assert!(server.seen()[0].headers.contains_key("idempotency-key"));
 }
 
 #[tokio::test]
@@ -70,27 +72,56 @@ async fn a_write_that_was_certainly_not_applied_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_write_whose_outcome_is_unknown_is_never_repeated() {
-    let answers = [
+async fn a_write_is_repeated_under_its_name_until_it_is_answered() {
+    let failures = [
         error(503, "leadership_lost", true, "unknown"),
         error(504, "timeout", true, "unknown"),
-        error(503, "no_quorum", true, "partial"),
-        error(503, "no_quorum", true, "applied"),
-        // Without a word on the outcome nothing is certain.
-        Answer::Status(503, Vec::new(), r#"{"error":"?","code":"no_quorum","retryable":true}"#.to_owned()),
         Answer::Status(502, Vec::new(), "a proxy lost the answer".to_owned()),
         Answer::Close,
-        // An answer that cannot be understood tells nothing about the write either.
+    ];
+    let server = Script::start(failures.into_iter().chain([written(), written()])).await;
+    let client = client(&[&server]);
+    assert_eq!(insert(&client).await, Ok(1));
+    assert_eq!(insert(&client).await, Ok(1));
+    let names: Vec<String> = server.seen().iter().map(name_of).collect();
+    assert!(names[..5].iter().all(|name| *name == names[0]), "{names:?}");
+    assert_ne!(names[5], names[0]);
+}
+
+fn name_of(request: &super::script::Seen) -> String {
+    request.headers["idempotency-key"].to_str().expect("text").to_owned()
+}
+
+#[tokio::test]
+async fn a_doubt_about_an_earlier_attempt_is_told() {
+    let answers = [
+        error(503, "leadership_lost", true, "unknown"),
+        error(409, "unique_violation", false, "not_applied"),
+    ];
+    let server = Script::start(answers).await;
+    let error = insert(&client(&[&server])).await.expect_err("a refusal");
+    assert_eq!((error.is(ErrorCode::UniqueViolation), error.outcome), (true, Outcome::Unknown));
+}
+
+#[tokio::test]
+async fn what_was_applied_or_has_no_name_is_not_repeated() {
+    let answers = [
+        error(503, "no_quorum", true, "partial"),
+        error(503, "no_quorum", true, "applied"),
+        // An answer that cannot be understood tells nothing about the write.
         ok("{}"),
     ];
     for answer in answers {
-        let told = matches!(&answer, Answer::Status(_, _, body) if body.contains("partial") || body.contains("\"applied"));
-        let (server, other) =
-            (Script::start([answer.clone(), written()]).await, Script::start([written()]).await);
-        let error = insert(&client(&[&server, &other])).await.expect_err("an error");
-        assert_eq!(server.seen().len() + other.seen().len(), 1, "{answer:?}");
-        assert!(told || error.outcome == Outcome::Unknown, "{answer:?}: {error:?}");
+        let server = Script::start([answer.clone(), written()]).await;
+        let error = insert(&client(&[&server])).await.expect_err("an error");
+        assert_eq!(server.seen().len(), 1, "{answer:?}");
+        assert_ne!(error.outcome, Outcome::NotApplied, "{answer:?}: {error:?}");
     }
+    let server = Script::start([error(503, "leadership_lost", true, "unknown"), written()]).await;
+    let batch = client(&[&server]).database("shop").batch().atomic(false);
+    let error = batch.sql("DELETE FROM t").sql("DELETE FROM u").run().await.expect_err("an error");
+    assert_eq!((server.seen().len(), error.outcome), (1, Outcome::Unknown));
+    assert!(!server.seen()[0].headers.contains_key("idempotency-key"));
 }
 
 #[tokio::test]

@@ -218,6 +218,15 @@ pub enum Command {
     LeaveCluster,
     /// It has not joined: the cluster is used again. → [`Answer::Done`]
     StayInCluster,
+    /// A change that has an idempotency key was answered. → [`Answer::Done`]
+    KeepAnswer {
+        /// The key.
+        key: String,
+        /// Digest of the request, in hexadecimal digits.
+        digest: String,
+        /// The answer's body.
+        answer: String,
+    },
 }
 
 /// A database to be made.

@@ -5,12 +5,14 @@
 
 mod apply;
 mod command;
+mod kept_answers;
 pub(crate) mod random;
 mod state;
 mod store;
 
 pub use apply::{apply, database_not_found, is_open, undone_version};
 pub use command::{Answer, Command, NewDatabase, NewPartition, Proposal};
+pub use kept_answers::{digest_text, recall};
 pub use state::CatalogState;
 pub(crate) use store::coordinator_address;
 pub use store::{CatalogOptions, CatalogStore, DirectoryError, OpenCatalogError, SnapshotError};

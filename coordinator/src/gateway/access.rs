@@ -21,7 +21,8 @@ use tokio::time::Instant;
 
 use super::partition_call::{From, Repeat, Unanswered, millis};
 use super::replica_search::Refusal;
-use super::{Bookmark, Gateway, RequestOptions};
+use super::{Bookmark, Gateway, Once, RequestOptions};
+use crate::metrics::Wait;
 
 /// Half of the longest pause before a write that others got in the way of is tried for the second time. Each
 /// further attempt waits up to twice as long, so that of many in each other's way some get through.
@@ -40,6 +41,8 @@ pub struct RequestAccess {
     pub(super) oldest: Mutex<BTreeMap<PartitionId, u64>>,
     /// Whether something may have been written: then the request cannot be planned anew.
     wrote: AtomicBool,
+    /// The attempt that it belongs to, if the request has an idempotency key.
+    once: Option<Arc<Once>>,
 }
 
 impl RequestAccess {
@@ -52,7 +55,13 @@ impl RequestAccess {
             seen: Mutex::new(options.bookmark.clone()),
             oldest: Mutex::default(),
             wrote: AtomicBool::new(false),
+            once: options.once.clone(),
         }
+    }
+
+    /// The attempt that it belongs to, if the request has an idempotency key.
+    pub(super) fn once(&self) -> Option<&Once> {
+        self.once.as_deref()
     }
 
     /// Whether something may have been written.
@@ -62,6 +71,9 @@ impl RequestAccess {
 
     /// What the client has seen once it has the answer.
     pub(super) fn bookmark(&self) -> Bookmark {
+        if let Some(bookmark) = self.once().and_then(Once::bookmark) {
+            return bookmark;
+        }
         let mut bookmark = self.seen.lock().clone();
         bookmark.catalog = bookmark.catalog.max(self.gateway.shared.catalog.view().version);
         bookmark
@@ -193,6 +205,12 @@ impl RequestAccess {
     }
 }
 
+/// The error of a request that changes none of the client's data.
+pub(super) fn nothing_written(unanswered: Unanswered) -> Error {
+    let (Unanswered::Refused(error) | Unanswered::Stale(error)) = unanswered;
+    error.with_outcome(Outcome::NotApplied)
+}
+
 /// Whether another replica may do what this one refused.
 fn refusal_of(error: Error) -> Result<Refusal> {
     match error.code {
@@ -238,13 +256,12 @@ fn blocks_within(stream: PeerStream, limit: Duration) -> RowBlocks {
 
 impl PartitionAccess for RequestAccess {
     async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
+        self.check_nothing_prepared()?;
         let request = self.read_request(bucket, statement, Some(max_rows))?;
         let partition = request.target.partition;
         let mut request = StorageRequest::Read(request);
         let from = self.reads_from();
         let asked = self.gateway.ask(partition, from, Repeat::Freely, self.deadline, &mut request).await;
-        let nothing_written =
-            |(Unanswered::Refused(error) | Unanswered::Stale(error))| error.with_outcome(Outcome::NotApplied);
         match asked.map_err(nothing_written)? {
             StorageReply::Rows { result, index } => {
                 self.see(partition, index);
@@ -255,6 +272,7 @@ impl PartitionAccess for RequestAccess {
     }
 
     async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
+        self.check_nothing_prepared()?;
         let request = self.read_request(bucket, statement, None)?;
         let limit = self.deadline.saturating_duration_since(Instant::now());
         let (header, stream) = self.open(request).await?;
@@ -266,14 +284,19 @@ impl PartitionAccess for RequestAccess {
         mut work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
-        match work.len() {
-            0 => Ok(Vec::new()),
-            1 => {
+        match (work.len(), self.once()) {
+            (0, _) => Ok(Vec::new()),
+            (_, Some(once)) => self.write_once(once, work, max_rows).await,
+            (1, None) => {
                 let (bucket, items) = work.remove(0);
                 Ok(vec![self.write_one(bucket, items, max_rows).await?])
             }
-            _ => self.write_many(work, max_rows).await,
+            (_, None) => self.write_many(work, max_rows).await,
         }
+    }
+
+    fn holds_writes_back(&self) -> bool {
+        self.once.is_some()
     }
 
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
@@ -292,6 +315,7 @@ impl PartitionAccess for RequestAccess {
         let name = self.database().name.clone();
         self.gateway.change_schema(&name, change, self.deadline).await?;
         self.note_written();
+        self.note_schema_change();
         if let Some(changed) = self.gateway.shared.catalog.view().databases.get(&name) {
             *self.database.write() = Arc::new(changed.clone());
         }
@@ -301,7 +325,9 @@ impl PartitionAccess for RequestAccess {
     async fn back_off(&self, attempts: usize) {
         let most = BACK_OFF * 2_u32.saturating_pow(u32::try_from(attempts).unwrap_or(u32::MAX).min(6));
         let pause = most.mul_f64(rand::random());
-        tokio::time::sleep_until(self.deadline.min(Instant::now() + pause)).await;
+        let begun = Instant::now();
+        tokio::time::sleep_until(self.deadline.min(begun + pause)).await;
+        self.gateway.shared.transactions.waited(Wait::Conflict, begun.elapsed());
     }
 
     fn deadline(&self) -> Option<std::time::Instant> {

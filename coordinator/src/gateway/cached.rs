@@ -90,7 +90,11 @@ impl Gateway {
                 }
                 question.iter().for_each(|question| cache.forget(question));
             }
-            match work(session.clone()).await {
+            let worked = match session.access.look_up().await {
+                Ok(()) => work(session.clone()).await,
+                Err(error) => Err(error),
+            };
+            match worked {
                 Ok(answer) => {
                     let answer = Arc::new(answer);
                     let bookmark = session.access.bookmark();

@@ -13,6 +13,7 @@
 mod access;
 mod bookmark;
 mod cached;
+mod once;
 mod partition_call;
 mod planners;
 mod replica_search;
@@ -36,9 +37,11 @@ use tokio::time::Instant;
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
 pub use cached::{CacheUse, Found};
+pub use once::Once;
 pub use replica_search::Leaders;
 
 use crate::catalog::{CatalogStore, database_not_found};
+use crate::metrics::{TransactionMetrics, Wait};
 use crate::operations::Operations;
 use crate::result_cache::ResultCache;
 use planners::Planners;
@@ -55,6 +58,8 @@ pub struct RequestOptions {
     pub bookmark: Bookmark,
     /// Whether its answer may come from the cache.
     pub cache: bool,
+    /// The attempt that it belongs to, if it has an idempotency key.
+    pub once: Option<Arc<Once>>,
 }
 
 impl Default for RequestOptions {
@@ -64,6 +69,7 @@ impl Default for RequestOptions {
             deadline: Instant::now() + Duration::from_millis(STATEMENT_TIMEOUT_MS),
             bookmark: Bookmark::default(),
             cache: true,
+            once: None,
         }
     }
 }
@@ -96,6 +102,18 @@ impl Session {
     }
 }
 
+/// What a gateway stands on.
+pub struct Reach {
+    /// What the coordinators agree on.
+    pub catalog: CatalogStore,
+    /// Schema changes.
+    pub operations: Operations,
+    /// Connections to storage nodes.
+    pub peers: PeerPool,
+    /// The leaders that are known.
+    pub leaders: Arc<Leaders>,
+}
+
 /// The way from requests to partitions. Clones share it.
 #[derive(Clone)]
 pub struct Gateway {
@@ -111,22 +129,21 @@ struct Shared {
     rowids: RowidQueues,
     workspace: Workspace,
     cache: ResultCache,
+    transactions: TransactionMetrics,
     /// Spreads reads that any replica may answer.
     turn: AtomicUsize,
 }
 
 impl Gateway {
-    /// A gateway over a catalog and connections to storage nodes, whose planners use `rules` and whose
-    /// merged statements work within `workspace`.
+    /// A gateway whose planners use `rules` and whose merged statements work within `workspace`.
     #[must_use]
     pub fn new(
-        catalog: CatalogStore,
-        operations: Operations,
-        peers: PeerPool,
-        leaders: Arc<Leaders>,
+        reach: Reach,
         rules: query::Rules,
         workspace: Workspace,
+        transactions: TransactionMetrics,
     ) -> Gateway {
+        let Reach { catalog, operations, peers, leaders } = reach;
         let shared = Shared {
             catalog,
             operations,
@@ -136,6 +153,7 @@ impl Gateway {
             rowids: RowidQueues::default(),
             workspace,
             cache: ResultCache::default(),
+            transactions,
             turn: AtomicUsize::default(),
         };
         Gateway { shared: Arc::new(shared) }
@@ -154,7 +172,11 @@ impl Gateway {
     {
         loop {
             let session = self.begin(database, options).await?;
-            match work(session.clone()).await {
+            let worked = match session.access.look_up().await {
+                Ok(()) => work(session.clone()).await,
+                Err(error) => Err(error),
+            };
+            match worked {
                 Ok(answer) => return Ok((answer, session.access.bookmark())),
                 Err(error) => self.may_start_again(&session, error).await?,
             }
@@ -226,7 +248,9 @@ impl Gateway {
 
     async fn wait_for_change(&self, since: u64, deadline: Instant) -> Result<(), ()> {
         let mut changed = self.shared.catalog.changed();
+        let begun = Instant::now();
         let newer = tokio::time::timeout_at(deadline, changed.wait_for(|version| *version > since)).await;
+        self.shared.transactions.waited(Wait::Schema, begun.elapsed());
         if matches!(newer, Ok(Ok(_))) { Ok(()) } else { Err(()) }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::replica_search::{Candidate, Refusal, Search};
+use crate::metrics::Wait;
 
 /// A storage node is waited for a little longer than it was given: its own words about what became of a
 /// request that ran out of time are better than a guess.
@@ -98,16 +99,18 @@ impl Gateway {
                         // Replicas may have moved while nobody answered.
                         search = self.refreshed(search, partition, from)?;
                     }
-                    pause
+                    pause.map(|pause| (Wait::Leader, pause))
                 }
-                Next::Wait => Some(Duration::from_millis(10)),
+                Next::Wait => Some((Wait::Schema, Duration::from_millis(10))),
                 Next::Stop(Unanswered::Refused(error)) => {
                     return Err(Unanswered::Refused(self.name_partition(partition, error)));
                 }
                 Next::Stop(stale) => return Err(stale),
             };
-            if let Some(pause) = pause {
-                tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
+            if let Some((cause, pause)) = pause {
+                let begun = Instant::now();
+                tokio::time::sleep_until(deadline.min(begun + pause)).await;
+                self.shared.transactions.waited(cause, begun.elapsed());
             }
         }
     }
@@ -214,7 +217,9 @@ fn set_time_left(request: &mut StorageRequest, left: Duration) {
         }
         StorageRequest::Read(read) => read.target.timeout_ms = left,
         StorageRequest::Unchanged { target, .. } => target.timeout_ms = left,
-        StorageRequest::Decide { timeout_ms, .. } => *timeout_ms = left,
+        StorageRequest::Decide { timeout_ms, .. } | StorageRequest::DecideKeyed { timeout_ms, .. } => {
+            *timeout_ms = left;
+        }
         // The others have no deadline of their own.
         _ => {}
     }

@@ -12,6 +12,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use common::idempotency::Keyed;
 use common::protocol::{StatementResult, StorageReply, StorageRequest, WorkItem, WriteRequest};
 use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, Result, TransactionId};
 use futures_util::future::join_all;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::access::RequestAccess;
 use super::partition_call::{From, Repeat, Unanswered, millis};
+use crate::metrics::{Conflict, Phases, Wait};
 
 /// How much later than the client's deadline a prepare or a commit is still accepted: clocks differ.
 const CLOCK_SLACK: Duration = Duration::from_secs(5);
@@ -29,16 +31,20 @@ const ABORT_TIME: Duration = Duration::from_secs(10);
 const DECISION_TIME_MIN: Duration = Duration::from_secs(2);
 
 /// A transaction under way.
-#[derive(Clone)]
-struct Transaction {
+#[derive(Clone, Debug)]
+pub(super) struct Transaction {
     id: TransactionId,
-    /// In ascending order; the first one decides.
+    /// In ascending order.
     participants: Vec<PartitionId>,
+    /// Usually the first participant.
+    decider: PartitionId,
+    phases: Phases,
 }
 
 impl Transaction {
-    fn decider(&self) -> PartitionId {
-        self.participants[0]
+    /// Everybody who is told what was decided.
+    fn others(&self) -> impl Iterator<Item = PartitionId> {
+        self.participants.iter().copied().filter(|partition| *partition != self.decider)
     }
 }
 
@@ -67,6 +73,25 @@ impl RequestAccess {
         work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
+        let (mut transaction, results) = self.prepare_all(work, max_rows, None).await?;
+        let ended = match self.decide(&mut transaction).await {
+            Ok(()) => {
+                self.note_written();
+                self.gateway.carry_out(&mut transaction, self.deadline).await
+            }
+            Err(error) => Err(error),
+        };
+        self.gateway.ended(&transaction, &ended);
+        ended.map(|()| results)
+    }
+
+    /// Prepares writes to some buckets. Nothing is decided; without a decider the first participant is the one.
+    pub(super) async fn prepare_all(
+        &self,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+        decider: Option<PartitionId>,
+    ) -> Result<(Transaction, Vec<Vec<StatementResult>>)> {
         let mut parts = Vec::with_capacity(work.len());
         let mut items_before = 0;
         for (position, (bucket, items)) in work.into_iter().enumerate() {
@@ -76,10 +101,12 @@ impl RequestAccess {
             parts.push((place, WriteRequest { target, work: items, max_rows }));
         }
         parts.sort_by_key(|(_, write)| write.target.partition);
-        let transaction = Transaction {
-            id: new_id(self.deadline),
-            participants: parts.iter().map(|(_, write)| write.target.partition).collect(),
-        };
+        let participants: Vec<PartitionId> = parts.iter().map(|(_, write)| write.target.partition).collect();
+        let decider = decider
+            .or_else(|| participants.first().copied())
+            .ok_or_else(|| Error::internal("a transaction without participants"))?;
+        let mut transaction =
+            Transaction { id: new_id(self.deadline), participants, decider, phases: Phases::default() };
         let mut results = vec![Vec::new(); parts.len()];
         for (sent, (place, write)) in parts.into_iter().enumerate() {
             match self.prepare(&transaction, write).await {
@@ -87,22 +114,32 @@ impl RequestAccess {
                 Err(error) => {
                     let error = place.name_item(error);
                     let reached = transaction.participants[..=sent].to_vec();
+                    self.refused(&mut transaction, &error);
                     self.gateway.abort_in_background(transaction, reached);
                     return Err(not_applied(error));
                 }
             }
         }
-        self.decide(&transaction).await?;
-        self.note_written();
-        self.carry_out(&transaction).await?;
-        Ok(results)
+        transaction.phases.end_of(Wait::Prepare, &self.gateway.shared.transactions);
+        Ok((transaction, results))
+    }
+
+    /// Takes note of a part that was refused.
+    fn refused(&self, transaction: &mut Transaction, error: &Error) {
+        let metrics = &self.gateway.shared.transactions;
+        transaction.phases.end_of(Wait::Prepare, metrics);
+        if error.code == ErrorCode::SerializationFailure {
+            metrics.conflict(Conflict::Prepare);
+        }
+        let refused: Result<()> = Err(not_applied(error.clone()));
+        self.gateway.ended(transaction, &refused);
     }
 
     async fn prepare(&self, transaction: &Transaction, write: WriteRequest) -> Result<Vec<StatementResult>> {
         let partition = write.target.partition;
         let mut request = StorageRequest::Prepare {
             transaction: transaction.id,
-            decider: transaction.decider(),
+            decider: transaction.decider,
             participants: transaction.participants.clone(),
             write,
         };
@@ -121,13 +158,15 @@ impl RequestAccess {
 
     /// Proposes the commit to the decider. It may be sent again: the first decision counts, and later ones
     /// are answered with it.
-    async fn decide(&self, transaction: &Transaction) -> Result<()> {
+    async fn decide(&self, transaction: &mut Transaction) -> Result<()> {
         let deadline = self.deadline.max(Instant::now() + DECISION_TIME_MIN);
-        let decider = transaction.decider();
-        match self.gateway.decision(transaction, decider, true, true, deadline).await {
+        let decided = self.gateway.decision(transaction, transaction.decider, true, true, deadline).await;
+        transaction.phases.end_of(Wait::Decision, &self.gateway.shared.transactions);
+        match decided {
             Ok(true) => Ok(()),
             Ok(false) => {
-                let others = transaction.participants[1..].to_vec();
+                self.gateway.shared.transactions.conflict(Conflict::Decision);
+                let others = transaction.others().collect();
                 self.gateway.abort_in_background(transaction.clone(), others);
                 Err(Error::new(
                     ErrorCode::SerializationFailure,
@@ -146,22 +185,79 @@ impl RequestAccess {
             }
         }
     }
+}
+
+impl Gateway {
+    /// Proposes the commit to the decider, with the answer that is to be kept.
+    pub(super) async fn decide_keyed(
+        &self,
+        transaction: &mut Transaction,
+        keyed: Keyed,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let deadline = deadline.max(Instant::now() + DECISION_TIME_MIN);
+        let mut request = StorageRequest::DecideKeyed {
+            partition: transaction.decider,
+            transaction: transaction.id,
+            participants: transaction.participants.clone(),
+            keyed,
+            timeout_ms: 0,
+        };
+        let asked = self.ask(transaction.decider, From::Leader, Repeat::Freely, deadline, &mut request).await;
+        transaction.phases.end_of(Wait::Decision, &self.shared.transactions);
+        match asked {
+            Ok(StorageReply::Decided { commit }) => {
+                if !commit {
+                    self.shared.transactions.conflict(Conflict::Decision);
+                    let others = transaction.others().collect();
+                    self.abort_in_background(transaction.clone(), others);
+                }
+                Ok(commit)
+            }
+            Ok(_) => {
+                Err(Error::internal("a storage node sent a reply of another kind")
+                    .with_outcome(Outcome::Unknown))
+            }
+            Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => {
+                if error.outcome == Outcome::NotApplied {
+                    self.abort(transaction.clone());
+                }
+                Err(error)
+            }
+        }
+    }
 
     /// Tells the others that the transaction has committed, and waits until all know.
-    async fn carry_out(&self, transaction: &Transaction) -> Result<()> {
-        let deadline = self.deadline.max(Instant::now() + DECISION_TIME_MIN);
-        let told = transaction.participants[1..]
-            .iter()
-            .map(|&partition| self.gateway.decision(transaction, partition, true, false, deadline));
-        match join_all(told).await.into_iter().find_map(Result::err) {
+    pub(super) async fn carry_out(&self, transaction: &mut Transaction, deadline: Instant) -> Result<()> {
+        let deadline = deadline.max(Instant::now() + DECISION_TIME_MIN);
+        let told = {
+            let transaction = &*transaction;
+            let tell = |partition| self.decision(transaction, partition, true, false, deadline);
+            join_all(transaction.others().map(tell)).await
+        };
+        transaction.phases.end_of(Wait::CarryOut, &self.shared.transactions);
+        match told.into_iter().find_map(Result::err) {
             None => Ok(()),
             // The decision is in the decider's log: whoever has not confirmed will ask there.
             Some(error) => Err(error.with_outcome(Outcome::Applied)),
         }
     }
-}
 
-impl Gateway {
+    /// Counts a transaction that has ended, and logs it if it was slow.
+    pub(super) fn ended<T>(&self, transaction: &Transaction, result: &Result<T>) {
+        let Transaction { id, participants, phases, .. } = transaction;
+        self.shared.transactions.ended(*id, participants, phases, result);
+    }
+
+    /// Frees everybody who may hold a prepare. Nobody need wait for it.
+    pub(super) fn abort(&self, transaction: Transaction) {
+        let mut reached = transaction.participants.clone();
+        if !reached.contains(&transaction.decider) {
+            reached.push(transaction.decider);
+        }
+        self.abort_in_background(transaction, reached);
+    }
+
     /// Tells a participant the decision, or proposes it to the decider; answers what the log says.
     async fn decision(
         &self,
@@ -190,7 +286,7 @@ impl Gateway {
         tokio::spawn(async move {
             let deadline = Instant::now() + ABORT_TIME;
             let told = reached.iter().map(|&partition| {
-                let decides = partition == transaction.decider();
+                let decides = partition == transaction.decider;
                 gateway.decision(&transaction, partition, false, decides, deadline)
             });
             for error in join_all(told).await.into_iter().filter_map(Result::err) {

@@ -129,7 +129,7 @@ fn too_large(limit: usize) -> Error {
         .with_hint("send less at a time, or use import, which takes any size")
 }
 
-async fn collect(body: &mut Body, limit: usize) -> Result<Bytes> {
+pub(super) async fn collect(body: &mut Body, limit: usize) -> Result<Bytes> {
     let Some(first) = next_piece(body).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() && first.len() <= limit {
         return Ok(first);

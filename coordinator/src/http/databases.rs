@@ -19,7 +19,7 @@ use super::body::JsonBody;
 use super::column_groups;
 use super::failure::Answer;
 use super::fields::Fields;
-use super::request::{Query, Segments};
+use super::request::Segments;
 use super::table_description::describe_tables;
 use crate::gateway::{Bookmark, ready};
 use crate::operations::DatabaseSpec;
@@ -45,8 +45,7 @@ pub async fn list(State(app): State<App>) -> Answer {
         `name`*, `columns`*, `indexes`, `partition_key`, `reference`, `column_groups`)"),
     responses((status = 200, description = "The database is there"),
         (status = 409, description = "`database_exists`"), (status = 503, description = "`no_storage_nodes`")))]
-pub async fn create(State(app): State<App>, query: Query, JsonBody(body): JsonBody) -> Answer {
-    query.refuse_idempotency_key()?;
+pub async fn create(State(app): State<App>, JsonBody(body): JsonBody) -> Answer {
     let automatic_groups = column_groups::automatic_count(&app.catalog.view());
     let spec = read_spec(body, app.replication_factor, automatic_groups)?;
     let name = spec.name.clone();
@@ -79,8 +78,7 @@ pub async fn get(State(app): State<App>, Segments(name): Segments<String>) -> An
 /// Drops a database with all its data.
 #[utoipa::path(delete, path = "/databases/{db}", tag = "Databases", params(("db" = String, Path)),
     responses((status = 200, description = "It is gone"), (status = 404, description = "`database_not_found`")))]
-pub async fn drop(State(app): State<App>, query: Query, Segments(name): Segments<String>) -> Answer {
-    query.refuse_idempotency_key()?;
+pub async fn drop(State(app): State<App>, Segments(name): Segments<String>) -> Answer {
     check_database_name("database", &name)?;
     app.operations.drop_database(&name, CREATE_TIME).await?;
     let message = format!("Database '{name}' deleted successfully");

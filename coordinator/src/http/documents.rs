@@ -22,7 +22,6 @@ use crate::result_cache::{Question, Weighed};
 
 /// Checks what every request to a collection has in common.
 fn check(database: &str, collection: &str, query: &Query) -> Result<RequestOptions> {
-    query.refuse_idempotency_key()?;
     check_database_name("database", database)?;
     check_database_name("collection", collection)?;
     query.options(&mut Fields::default())

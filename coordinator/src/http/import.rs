@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use bytes::Bytes;
+use common::idempotency::{IdempotencyKey, KeyedRequest};
 use common::names::check_database_name;
 use common::{Error, ErrorCode, Outcome, Result};
 use http::HeaderMap;
@@ -22,8 +23,9 @@ use super::app::{App, moment};
 use super::body::next_piece;
 use super::failure::{Answer, Failure};
 use super::import_batches::{BadInput, Batch, Content, Format, Source, read_batches};
+use super::once::{self, Attempt, Done};
 use super::request::{Query, Segments};
-use crate::gateway::{Bookmark, RequestOptions, Session};
+use crate::gateway::{Bookmark, Once, RequestOptions, Session};
 
 /// Pieces of the body that may wait for the reader.
 const PIECES_MAX: usize = 16;
@@ -47,7 +49,7 @@ pub async fn post(
     query: Query,
     request: Request,
 ) -> Answer {
-    query.refuse_idempotency_key()?;
+    let key = once::key_of(request.headers())?;
     check_database_name("database", &database)?;
     let target = target(&query)?;
     let source = Source {
@@ -55,16 +57,18 @@ pub async fn post(
         null: query.text("null").map(str::to_owned),
         into_collection: matches!(target, Target::Collection(_)),
     };
-    let import = Import { app: &app, database: &database, target: &target, query: &query };
+    let import = Import { app: &app, database: &database, target: &target, query: &query, key };
     let mut bookmark = import.check_target().await?;
     let mut batches = start_reading(request.into_body(), source);
     let mut rows = 0;
+    let mut number = 0;
     while let Some(batch) = batches.recv().await {
         let batch = batch.map_err(|bad| failed(rows, bad.line, bad.error))?;
         let (written, seen) = import
-            .write(&batch)
+            .write(number, &batch)
             .await
             .map_err(|error| failed(rows, batch.first_line, in_lines(&batch, error)))?;
+        number += 1;
         rows += written;
         bookmark = seen;
     }
@@ -107,6 +111,8 @@ struct Import<'a> {
     database: &'a str,
     target: &'a Target,
     query: &'a Query,
+    /// The request's idempotency key, of which each batch has a part.
+    key: Option<IdempotencyKey>,
 }
 
 impl Import<'_> {
@@ -120,10 +126,14 @@ impl Import<'_> {
         self.app.gateway.run(self.database, &self.options()?, check).await.map(|((), bookmark)| bookmark)
     }
 
-    async fn write(&self, batch: &Batch) -> Result<(u64, Bookmark)> {
+    async fn write(&self, number: usize, batch: &Batch) -> Result<(u64, Bookmark)> {
         let mut attempt = 1;
         loop {
-            match self.write_once(batch).await {
+            let written = match &self.key {
+                None => self.write_once(batch, None).await,
+                Some(key) => self.write_with_key(key.part(number), batch).await,
+            };
+            match written {
                 Err(error)
                     if error.code.retryable()
                         && error.outcome == Outcome::NotApplied
@@ -137,7 +147,26 @@ impl Import<'_> {
         }
     }
 
-    async fn write_once(&self, batch: &Batch) -> Result<(u64, Bookmark)> {
+    /// Writes a batch, or finds that it was written before.
+    async fn write_with_key(&self, key: IdempotencyKey, batch: &Batch) -> Result<(u64, Bookmark)> {
+        let request = KeyedRequest { key, digest: batch.digest(self.query.target()) };
+        let attempt = |once| async move {
+            let (rows, bookmark) = self.write_once(batch, Some(once)).await?;
+            Ok(Attempt::Answered((rows, bookmark), Bytes::from(rows.to_string())))
+        };
+        match once::run_once(self.app, self.database, &request, attempt).await {
+            Ok(Done::Now(written)) => Ok(written),
+            Ok(Done::Before(kept)) => {
+                let rows = std::str::from_utf8(&kept).ok().and_then(|rows| rows.parse().ok());
+                let rows = rows.ok_or_else(|| Error::internal("a kept number of rows is none"))?;
+                Ok((rows, Bookmark::default()))
+            }
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    async fn write_once(&self, batch: &Batch, once: Option<Arc<Once>>) -> Result<(u64, Bookmark)> {
+        let options = RequestOptions { once, ..self.options()? };
         let write = |session: Arc<Session>| async move {
             let (planner, access) = (&session.planner, &session.access);
             match (&batch.content, self.target) {
@@ -152,7 +181,7 @@ impl Import<'_> {
                 _ => Err(Error::internal("rows are read for tables and documents for collections")),
             }
         };
-        self.app.gateway.run(self.database, &self.options()?, write).await
+        self.app.gateway.run(self.database, &options, write).await
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use bytes::{Buf as _, Bytes};
+use common::idempotency::request_digest;
 use common::json::from_json;
 use common::{Error, Result, Value, strict_json};
 use serde_json::{Map, Value as Json};
@@ -47,6 +48,18 @@ pub struct Batch {
     pub last_line: u64,
     /// The rows.
     pub content: Content,
+}
+
+impl Batch {
+    /// A digest of what the batch holds and of where it goes.
+    #[must_use]
+    pub fn digest(&self, target: &str) -> u128 {
+        let content = match &self.content {
+            Content::Rows { columns, rows } => common::protocol::encode(&(columns, rows)).to_vec(),
+            Content::Documents(documents) => Json::from(documents.clone()).to_string().into_bytes(),
+        };
+        request_digest([target.as_bytes(), &content])
+    }
 }
 
 /// What a batch holds.

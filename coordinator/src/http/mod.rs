@@ -23,6 +23,7 @@ mod import_batches;
 mod later_routes;
 mod listener;
 mod nodes;
+mod once;
 mod openapi;
 mod partitions;
 mod query_objects;

@@ -34,7 +34,6 @@ pub async fn post(
     query: Query,
     DocumentBody(body): DocumentBody,
 ) -> Answer {
-    query.refuse_idempotency_key()?;
     check_database_name("database", &database)?;
     let mut fields = Fields::of(body)?;
     fields.refuse("transaction", "each request is a transaction of its own")?;

@@ -1,6 +1,7 @@
 //! What requests say beside their bodies: path, query string, bookmark.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use super::answer::{RowShape, X_BOOKMARK};
 use super::failure::Failure;
 use super::fields::Fields;
-use crate::gateway::{Bookmark, RequestOptions};
+use crate::gateway::{Bookmark, Once, RequestOptions};
 
 /// Greatest bound on the staleness of a read: a day.
 const STALENESS_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
@@ -35,12 +36,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 }
 
 /// The query string and the bookmark's header.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Query {
+    target: String,
     parameters: BTreeMap<String, String>,
     bookmark: Bookmark,
-    /// Whether the client names an idempotency key.
-    idempotency_key: bool,
+    /// The attempt that the request belongs to, if it is a write with an idempotency key.
+    once: Option<Arc<Once>>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
@@ -55,8 +57,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
             None => BTreeMap::new(),
             Some(_) => parse_parameters(&parts.uri)?,
         };
-        let idempotency_key = parts.headers.contains_key("idempotency-key");
-        Ok(Query { parameters, bookmark, idempotency_key })
+        let once = parts.extensions.get::<Arc<Once>>().cloned();
+        let target = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        Ok(Query { target, parameters, bookmark, once })
     }
 }
 
@@ -99,6 +102,12 @@ fn is_utf8(encoded: &str) -> bool {
 }
 
 impl Query {
+    /// The path and the query string.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
     /// A parameter's text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -132,7 +141,7 @@ impl Query {
 
     fn options_with(&self, level: ReadLevel, limit: Duration) -> Result<RequestOptions> {
         let (deadline, bookmark) = (Instant::now() + limit, self.bookmark.clone());
-        Ok(RequestOptions { level, deadline, bookmark, cache: self.cache()? })
+        Ok(RequestOptions { level, deadline, bookmark, cache: self.cache()?, once: self.once.clone() })
     }
 
     /// `cache=bypass` asks the data, whatever the cache has.
@@ -168,17 +177,6 @@ impl Query {
             Some("objects") => Ok(RowShape::Objects),
             Some(_) => Err(Error::bad_request("'rows' must be 'arrays' or 'objects'")),
         }
-    }
-
-    /// Refuses promises that are not kept yet, rather than making them.
-    pub fn refuse_idempotency_key(&self) -> Result<()> {
-        if self.idempotency_key {
-            return Err(Error::not_supported(
-                "Idempotency-Key is not supported yet",
-                "send the request without it; the answer's 'outcome' says whether it is safe to send again",
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 use super::app::App;
 use super::failure::Answer;
 use super::{
-    cache, cluster, databases, documents, explain, export, import, later_routes, nodes, openapi, partitions,
-    query_objects, service, sql, tables,
+    cache, cluster, databases, documents, explain, export, import, later_routes, nodes, once, openapi,
+    partitions, query_objects, service, sql, tables,
 };
 
 /// Routes with all that they need to answer.
@@ -60,6 +60,7 @@ pub fn router(app: App) -> Routes {
         .merge(openapi::routes(api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(app.clone(), once::layer))
         .with_state(app)
 }
 

@@ -45,6 +45,8 @@ pub async fn version(State(app): State<App>) -> Answer {
     responses((status = 200, description = "Prometheus' text format", content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>) -> Response {
     let catalog = app.catalog.view();
+    let ids: Vec<_> = catalog.partitions.keys().copied().collect();
+    let in_doubt: u32 = app.health.ask(&ids).await.values().map(|facts| facts.in_doubt).sum();
     let active =
         catalog.nodes.values().filter(|node| node.status == common::catalog::NodeStatus::Active).count();
     let merging = app.gateway.workspace().used();
@@ -61,6 +63,11 @@ pub async fn metrics(State(app): State<App>) -> Response {
             "polylite_catalog_leader",
             "1 if this coordinator leads.",
             f64::from(u8::from(app.catalog.is_leader())),
+        ),
+        (
+            "polylite_in_doubt_transactions",
+            "Transactions that are prepared on a partition and not decided.",
+            f64::from(in_doubt),
         ),
         ("polylite_databases", "Databases in the catalog.", catalog.databases.len() as f64),
         ("polylite_partitions", "Partitions in the catalog.", catalog.partitions.len() as f64),

@@ -34,7 +34,6 @@ pub async fn post(
     form: Form,
     JsonBody(mut body): JsonBody,
 ) -> Answer {
-    query.refuse_idempotency_key()?;
     let options = query.options(&mut body)?;
     let request = read_request(&mut body)?;
     answer(&app, &database, request, &options, query.row_shape()?, form).await
@@ -73,7 +72,9 @@ async fn answer(
     }
     let started = Instant::now();
     let found = run(app, database, request, options).await?;
-    Ok(respond(&found, shape, started)?)
+    let told_ms = options.once.as_ref().and_then(|once| once.time_ms());
+    let time_ms = told_ms.unwrap_or_else(|| started.elapsed().as_secs_f64() * 1_000.0);
+    Ok(respond(&found, shape, time_ms)?)
 }
 
 /// Runs the statements; those that are not atomic may fail one by one.
@@ -85,6 +86,16 @@ pub async fn run(
 ) -> Result<Found<SqlAnswer>> {
     // Planned a second time only if the schema has changed meanwhile; the statements are shared until then.
     let request = &Arc::new(request);
+    if let Some(once) = &options.once {
+        if !request.atomic && request.statements.len() > 1 {
+            return Err(Error::not_supported(
+                "an Idempotency-Key names one write, and statements that are not atomic are several",
+                "send the statements atomically, or each with a key of its own",
+            ));
+        }
+        // Until the text is planned.
+        once.set_by_text(true);
+    }
     let question = |session: Arc<Session>| {
         let request = request.clone();
         async move {
@@ -99,18 +110,19 @@ pub async fn run(
         let request = request.clone();
         async move {
             session.prepare(&request.statements).await;
+            let by_text = query::sql::is_by_text(&session.planner, &request);
+            session.access.choose_way(by_text).await?;
             query::sql::run(&session.planner, &session.access, (*request).clone()).await
         }
     };
     app.gateway.read(database, options, question, work).await
 }
 
-fn respond(found: &Found<SqlAnswer>, shape: RowShape, started: Instant) -> Result<axum::response::Response> {
+fn respond(found: &Found<SqlAnswer>, shape: RowShape, time_ms: f64) -> Result<axum::response::Response> {
     let Found { answer, bookmark, cache } = found;
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"{\"success\":true,");
     write_results(&mut out, &answer.results, shape)?;
-    let time_ms = started.elapsed().as_secs_f64() * 1_000.0;
     let tail = format!(",\"time_ms\":{time_ms:.3},\"bookmark\":\"{}\"}}", bookmark.text());
     out.extend_from_slice(tail.as_bytes());
     let response = with_bookmark(json_text(out), bookmark);

@@ -35,7 +35,6 @@ pub async fn add(
     query: Query,
     JsonBody(mut body): JsonBody,
 ) -> Answer {
-    query.refuse_idempotency_key()?;
     check_database_name("database", &name)?;
     let options = query.options(&mut Fields::default())?;
     let tables = match body.list("tables")? {
@@ -94,7 +93,6 @@ pub async fn drop_collection(
     Segments((name, collection)): Segments<(String, String)>,
     query: Query,
 ) -> Answer {
-    query.refuse_idempotency_key()?;
     check_database_name("database", &name)?;
     check_database_name("collection", &collection)?;
     let options = query.options(&mut Fields::default())?;

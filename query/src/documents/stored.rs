@@ -301,7 +301,8 @@ pub(super) async fn select(
     Stored::all(&result)
 }
 
-/// Gives documents the fields of `values`, for each in its partition; answers how many.
+/// Gives documents the fields of `values`, for each in its partition; answers how many, and the one that is named
+/// by its id as it is then.
 pub(crate) async fn assign(
     planner: &Planner,
     access: &impl PartitionAccess,
@@ -309,12 +310,12 @@ pub(crate) async fn assign(
     which: &Which,
     values: &Map<String, Json>,
     moment: Moment,
-) -> Result<u64> {
+) -> Result<(u64, Option<Stored>)> {
     text_of(values)?;
     let values: Vec<(&String, &Json)> =
         values.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())).collect();
     let condition = condition(which)?;
-    let Some(table) = table(planner, collection)? else { return Ok(0) };
+    let Some(table) = table(planner, collection)? else { return Ok((0, None)) };
     let mut expression = "\"doc\"".to_owned();
     let mut params = Vec::new();
     // Fields are set a few at a time: a function of SQLite takes at most 127 arguments.
@@ -326,12 +327,18 @@ pub(crate) async fn assign(
     }
     params.push(milliseconds(moment));
     params.extend(condition.params.clone());
-    let sql = format!(
+    let mut sql = format!(
         "UPDATE {} SET \"doc\" = {expression}, \"_version\" = \"_version\" + 1, \"_updated_at\" = ?{}",
         quote_identifier(&table.name),
         condition.clause()
     );
-    Ok(run_one(planner, access, &statement(sql, params), 0).await?.affected_rows)
+    let is_one = matches!(which, Which::Id(_));
+    if is_one {
+        sql = format!("{sql} RETURNING {COLUMNS}");
+    }
+    let result = run_one(planner, access, &statement(sql, params), 1).await?;
+    let changed = if is_one { Stored::all(&result)?.into_iter().next() } else { None };
+    Ok((result.affected_rows, changed))
 }
 
 /// The path of a top-level field, whatever its name holds besides quotes.

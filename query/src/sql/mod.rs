@@ -8,6 +8,7 @@
 //!    sent at once.
 
 mod batch;
+mod by_text;
 mod computed;
 mod cursor;
 mod define;
@@ -41,6 +42,7 @@ use crate::Planner;
 use crate::access::{PartitionAccess, RowStream};
 use crate::plan::{Action, Planned};
 
+pub use by_text::is_by_text;
 pub use explain::explain;
 pub(crate) use gather::{blocks_of, evaluate};
 pub(crate) use insert::{Rows, insert_rows};

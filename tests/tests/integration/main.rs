@@ -10,6 +10,7 @@ mod dev_server;
 mod differential;
 mod error_codes;
 mod faults_coordinators;
+mod faults_exactly_once;
 mod faults_joining_nodes;
 mod faults_lost_nodes;
 mod faults_only_coordinator;

@@ -15,6 +15,7 @@ use common::catalog::{Catalog, Database, DatabaseState};
 use common::{Error, ErrorCode, Result};
 
 use super::command::{Answer, Command};
+use super::kept_answers;
 
 pub use operations::is_open;
 pub use schemas::undone_version;
@@ -73,6 +74,9 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
         }
         Command::LeaveCluster => coordinators::leave(catalog),
         Command::StayInCluster => coordinators::stay(catalog),
+        Command::KeepAnswer { key, digest, answer } => {
+            kept_answers::keep(catalog, at, key, digest, answer).map(|()| Answer::Done)
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The whole product in one process: a coordinator and three storage nodes, spoken to through the HTTP
 //! interface.
 
+mod exactly_once;
+
 use coordinator::{Coordinator, CoordinatorOptions};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;

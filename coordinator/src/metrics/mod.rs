@@ -1,12 +1,16 @@
 //! Numbers about this coordinator for Prometheus. The recorder belongs to the coordinator, not to the
 //! process, so that several in one process (a development cluster, tests) do not mix their numbers.
 
+mod transactions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+pub use transactions::{Conflict, Phases, TransactionMetrics, Wait};
 
 /// What requests are counted by: the subject of their route.
 const SUBJECTS: [&str; 14] = [
@@ -117,6 +121,28 @@ impl RequestMetrics {
     pub fn set(&self, name: &'static str, help: &'static str, value: f64) {
         self.recorder.describe_gauge(name.into(), None, help.into());
         self.recorder.register_gauge(&Key::from_static_name(name), &metadata()).set(value);
+    }
+
+    fn describe_counter(&self, name: &'static str, help: &'static str) {
+        self.recorder.describe_counter(name.into(), None, help.into());
+    }
+
+    fn describe_times(&self, name: &'static str, help: &'static str) {
+        self.recorder.describe_histogram(name.into(), Some(Unit::Seconds), help.into());
+    }
+
+    fn counter(&self, name: &'static str, label: &'static str, value: &'static str) -> Counter {
+        let labels = vec![Label::from_static_parts(label, value)];
+        let key = Key::from_parts(SharedString::from(name), labels);
+        self.recorder.register_counter(&key, &metadata())
+    }
+
+    fn times(&self, name: &'static str, label: Option<(&'static str, &'static str)>) -> Histogram {
+        let labels = label
+            .map(|(label, value)| Label::from_static_parts(label, value))
+            .into_iter()
+            .collect::<Vec<_>>();
+        self.recorder.register_histogram(&Key::from_parts(SharedString::from(name), labels), &metadata())
     }
 
     /// Everything in Prometheus' text format.

@@ -1,0 +1,409 @@
+//! Writes with an idempotency key: each takes effect once, however often and through whichever coordinator it is
+//! sent, and is answered the same every time.
+//!
+//! The key alone chooses its home, a partition of the request's database. There are two ways:
+//!
+//! - **By text.** A statement whose text sends it as a whole to one partition runs there, and that partition keeps
+//!   the results in the same log entry as the rows. Before that, the home is told who will know ([`Keeps::Claim`]),
+//!   so that the key is not taken for another request. The answer is made of the kept results again.
+//! - **By decision.** Any other request prepares what it writes, and nothing is decided until the whole answer has
+//!   been written down. The home is the decider: its log keeps decision and answer in one entry.
+//!
+//! Where an attempt ends in between, nothing is kept and nothing was done: the next one begins anew.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::idempotency::{Keeps, Kept, KeptResults, Keyed, KeyedRequest};
+use common::protocol::{
+    StatementResult, StorageReply, StorageRequest, WorkItem, WriteReply, WriteRequest, decode, encode,
+};
+use common::{Error, ErrorCode, Outcome, PartitionId, Result, Value};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::access::{RequestAccess, nothing_written};
+use super::partition_call::{From, Repeat};
+use super::transaction::Transaction;
+use super::{Bookmark, Gateway, RequestOptions};
+
+/// One attempt at a write with an idempotency key.
+pub struct Once {
+    request: KeyedRequest,
+    begun: Instant,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    /// Whether its text may send the request as a whole to one partition.
+    by_text: bool,
+    stage: Stage,
+}
+
+/// How far the attempt has come.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// The key was not looked up.
+    New,
+    /// Nothing is kept under the key.
+    Free,
+    /// Writes are prepared.
+    Prepared(Transaction),
+    /// A partition has kept the results.
+    Kept(Told),
+    /// The answer of an earlier attempt was found.
+    Answered(Bytes),
+}
+
+/// What an answer made of kept results says beside them, the same each time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Told {
+    bookmark: String,
+    time_ms: f64,
+    /// Whether the results are those of an earlier attempt.
+    #[serde(skip)]
+    replayed: bool,
+}
+
+impl Once {
+    /// An attempt that has not begun.
+    #[must_use]
+    pub fn new(request: KeyedRequest) -> Once {
+        let progress = Progress { by_text: false, stage: Stage::New };
+        Once { request, begun: Instant::now(), progress: Mutex::new(progress) }
+    }
+
+    /// Says whether the text of the request may send it as a whole to one partition, so that nobody else need be
+    /// asked about its key first.
+    pub fn set_by_text(&self, by_text: bool) {
+        self.progress.lock().by_text = by_text;
+    }
+
+    /// The answer that an earlier attempt was given, if it was found.
+    #[must_use]
+    pub fn answered(&self) -> Option<Bytes> {
+        match &self.progress.lock().stage {
+            Stage::Answered(answer) => Some(answer.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether the results were those of an earlier attempt.
+    #[must_use]
+    pub fn was_replayed(&self) -> bool {
+        matches!(&self.progress.lock().stage, Stage::Kept(told) if told.replayed)
+    }
+
+    /// How long the request has taken, as every answer to it says.
+    #[must_use]
+    pub fn time_ms(&self) -> Option<f64> {
+        match &self.progress.lock().stage {
+            Stage::Kept(told) => Some(told.time_ms),
+            _ => None,
+        }
+    }
+
+    /// What the client has seen, as every answer to it says.
+    pub(super) fn bookmark(&self) -> Option<Bookmark> {
+        match &self.progress.lock().stage {
+            Stage::Kept(told) => Bookmark::parse(&told.bookmark).ok(),
+            _ => None,
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        self.progress.lock().stage.clone()
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.progress.lock().stage = stage;
+    }
+
+    /// What was prepared; it is the caller's from now on.
+    fn take_prepared(&self) -> Option<Transaction> {
+        let mut progress = self.progress.lock();
+        match std::mem::replace(&mut progress.stage, Stage::Free) {
+            Stage::Prepared(transaction) => Some(transaction),
+            other => {
+                progress.stage = other;
+                None
+            }
+        }
+    }
+
+    fn keyed(&self, keeps: Keeps) -> Keyed {
+        Keyed { request: self.request.clone(), keeps }
+    }
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Once").field("key", &self.request.key).finish_non_exhaustive()
+    }
+}
+
+impl RequestAccess {
+    /// Says whether the request's text may send it as a whole to one partition; if not, its key is looked up.
+    pub async fn choose_way(&self, by_text: bool) -> Result<()> {
+        match self.once() {
+            None => Ok(()),
+            Some(once) => {
+                once.set_by_text(by_text);
+                self.look_up().await
+            }
+        }
+    }
+
+    /// The schema was changed, which is not held back: what is left to do is to keep the answer.
+    pub(super) fn note_schema_change(&self) {
+        if let Some(once) = self.once()
+            && matches!(once.stage(), Stage::New)
+        {
+            once.enter(Stage::Free);
+        }
+    }
+
+    /// Refuses to read what the request itself has prepared and not committed.
+    pub(super) fn check_nothing_prepared(&self) -> Result<()> {
+        match self.once().map(Once::stage) {
+            Some(Stage::Prepared(_)) => Err(Error::not_supported(
+                "a request with an Idempotency-Key cannot read what it has written itself",
+                "send it without the key, or read with a request of its own",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks the request's key up, if it has one. Fails if the request was answered before; [`Once::answered`] then
+    /// has the answer.
+    pub(super) async fn look_up(&self) -> Result<()> {
+        let Some(once) = self.once() else { return Ok(()) };
+        if once.progress.lock().by_text {
+            return Ok(());
+        }
+        match self.ask_home(once, Keeps::Nothing).await? {
+            None => once.enter(Stage::Free),
+            Some(kept) => self.follow(once, kept).await?,
+        }
+        Ok(())
+    }
+
+    /// What was kept ends the attempt, unless it turns out that an earlier one came to nothing.
+    async fn follow(&self, once: &Once, kept: Kept) -> Result<()> {
+        let kept = match kept {
+            Kept::Elsewhere(partition) => {
+                let index = self.database().partitions().position(|(_, _, id)| id == partition);
+                match index {
+                    Some(index) => self.ask_key(once, index, Keeps::Nothing).await?,
+                    None => None,
+                }
+            }
+            kept => Some(kept),
+        };
+        match kept {
+            None | Some(Kept::Elsewhere(_)) => {
+                once.enter(Stage::Free);
+                Ok(())
+            }
+            Some(Kept::Answer(answer)) => {
+                once.enter(Stage::Answered(answer));
+                Err(answered_before())
+            }
+            Some(Kept::Results(_)) => Err(Error::new(
+                ErrorCode::IdempotencyKeyGone,
+                "the request was answered under an earlier schema; it was applied then, and not again",
+            )
+            .with_outcome(Outcome::Applied)),
+        }
+    }
+
+    /// A write of a request with a key.
+    pub(super) async fn write_once(
+        &self,
+        once: &Once,
+        mut work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        if once.progress.lock().by_text {
+            if work.len() == 1 {
+                let (index, items) = work.remove(0);
+                return Ok(vec![self.keep_results(once, index, items, max_rows).await?]);
+            }
+            once.set_by_text(false);
+            self.look_up().await?;
+        }
+        if let Some(transaction) = once.take_prepared() {
+            self.gateway.abort(transaction);
+            return Err(disturbed());
+        }
+        let home = self.target(self.home(once))?.partition;
+        let (transaction, results) = self.prepare_all(work, max_rows, Some(home)).await?;
+        if results.iter().flatten().all(|result| result.affected_rows == 0) {
+            // Nothing has changed, so nothing need be committed.
+            self.gateway.abort(transaction);
+        } else {
+            once.enter(Stage::Prepared(transaction));
+        }
+        Ok(results)
+    }
+
+    /// Runs work on one partition, which keeps the results.
+    async fn keep_results(
+        &self,
+        once: &Once,
+        index: usize,
+        mut items: Vec<WorkItem>,
+        max_rows: u32,
+    ) -> Result<Vec<StatementResult>> {
+        let target = self.target(index)?;
+        let partition = target.partition;
+        let claims = self.home(once) != index;
+        if claims {
+            match self.ask_home(once, Keeps::Claim(partition)).await? {
+                None => {}
+                Some(Kept::Elsewhere(known)) if known == partition => {}
+                Some(kept) => self.follow(once, kept).await?,
+            }
+        }
+        let time_ms = once.begun.elapsed().as_secs_f64() * 1_000.0;
+        let told = Told { bookmark: self.bookmark().text(), time_ms, replayed: false };
+        items.insert(0, WorkItem::Key(once.keyed(Keeps::Results(encode(&told)))));
+        let mut request = StorageRequest::Write(WriteRequest { target, work: items, max_rows });
+        // The key makes it safe to send the write again.
+        let asked =
+            self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
+        match asked {
+            Ok(StorageReply::Write(reply)) => self.tell(once, partition, told, reply),
+            Ok(_) => Err(self.wrong_reply()),
+            Err(unanswered) => {
+                let mut error = self.gave_up(unanswered);
+                // The key is an item as well.
+                error.statement = error.statement.and_then(|item| item.checked_sub(1));
+                if claims && error.outcome == Outcome::NotApplied {
+                    // A claim that stays is followed, and found to be of no consequence.
+                    let _ = self.ask_home(once, Keeps::Release).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The results of a write that was kept, now or before.
+    fn tell(
+        &self,
+        once: &Once,
+        partition: PartitionId,
+        told: Told,
+        reply: WriteReply,
+    ) -> Result<Vec<StatementResult>> {
+        self.note_written();
+        self.see(partition, reply.index);
+        let (told, index, results) = match kept_of(&reply)? {
+            None => (told, reply.index, reply.results.into_iter().skip(1).collect()),
+            Some(Kept::Results(KeptResults { context, index, results })) => {
+                (Told { replayed: true, ..decode(&context)? }, index, results)
+            }
+            Some(kept) => {
+                if let Kept::Answer(answer) = kept {
+                    once.enter(Stage::Answered(answer));
+                }
+                return Err(answered_before());
+            }
+        };
+        let mut bookmark = Bookmark::parse(&told.bookmark)?;
+        bookmark.see(partition, index);
+        once.enter(Stage::Kept(Told { bookmark: bookmark.text(), ..told }));
+        Ok(results)
+    }
+
+    fn home(&self, once: &Once) -> usize {
+        once.request.key.home(self.database().buckets.len())
+    }
+
+    async fn ask_home(&self, once: &Once, keeps: Keeps) -> Result<Option<Kept>> {
+        self.ask_key(once, self.home(once), keeps).await
+    }
+
+    /// Has a partition keep something under the key; answers what was kept before. Nothing of the client's data
+    /// changes, so the outcome of a failure is known.
+    async fn ask_key(&self, once: &Once, index: usize, keeps: Keeps) -> Result<Option<Kept>> {
+        let target = self.target(index)?;
+        let partition = target.partition;
+        let work = vec![WorkItem::Key(once.keyed(keeps))];
+        let mut request = StorageRequest::Write(WriteRequest { target, work, max_rows: 1 });
+        let asked =
+            self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
+        match asked.map_err(nothing_written)? {
+            StorageReply::Write(reply) => kept_of(&reply),
+            _ => Err(Error::internal("a storage node sent a reply of another kind")),
+        }
+    }
+}
+
+impl Gateway {
+    /// Ends an attempt that has an answer: from now on the answer is kept, and what was prepared is committed. Says
+    /// no if another attempt came first; then nothing of this one stays.
+    pub async fn commit_once(
+        &self,
+        database: &str,
+        options: &RequestOptions,
+        once: &Arc<Once>,
+        answer: &Bytes,
+    ) -> Result<bool> {
+        match once.stage() {
+            Stage::New | Stage::Kept(_) | Stage::Answered(_) => Ok(true),
+            Stage::Free => {
+                let keep = |session: Arc<super::Session>| async move {
+                    session.access.ask_home(once, Keeps::Answer(answer.clone())).await
+                };
+                // The attempt is over: what follows is no part of it.
+                let options = RequestOptions { once: None, ..options.clone() };
+                Ok(self.run(database, &options, keep).await?.0.is_none())
+            }
+            Stage::Prepared(_) => {
+                let Some(mut transaction) = once.take_prepared() else { return Ok(false) };
+                let keyed = once.keyed(Keeps::Answer(answer.clone()));
+                let ended = match self.decide_keyed(&mut transaction, keyed, options.deadline).await {
+                    Ok(true) => self.carry_out(&mut transaction, options.deadline).await.map(|()| true),
+                    other => other,
+                };
+                match &ended {
+                    Ok(false) => self.ended::<()>(&transaction, &Err(disturbed())),
+                    _ => self.ended(&transaction, &ended),
+                }
+                ended
+            }
+        }
+    }
+
+    /// Ends an attempt that has no answer.
+    pub fn abandon_once(&self, once: &Once) {
+        if let Some(transaction) = once.take_prepared() {
+            self.abort(transaction);
+        }
+    }
+}
+
+/// What a reply says was kept under the key already.
+fn kept_of(reply: &WriteReply) -> Result<Option<Kept>> {
+    let malformed = |_| Error::internal("a storage node sent malformed rows");
+    let Some(result) = reply.results.first().filter(|result| result.rows.rows > 0) else { return Ok(None) };
+    match result.rows.to_values().map_err(malformed)?.first().map(Vec::as_slice) {
+        Some([Value::Blob(bytes)]) => decode(bytes).map(Some),
+        _ => Err(Error::internal("a storage node sent something else than what it keeps")),
+    }
+}
+
+/// Not told to clients, who get the answer instead.
+fn answered_before() -> Error {
+    Error::new(ErrorCode::IdempotencyKeyGone, "the request was answered before")
+        .with_outcome(Outcome::Applied)
+}
+
+/// The request has to begin anew.
+fn disturbed() -> Error {
+    Error::new(ErrorCode::SerializationFailure, "rows that the request is about were changed by another one")
+        .with_hint("send it again")
+}
