@@ -6,9 +6,10 @@ use common::Value;
 use common::names::quote_identifier;
 pub(crate) use turso_parser::ast::{
     AlterTableBody, As, Cmd, ColumnConstraint, CompoundOperator, CreateTableBody, Distinctness, Expr,
-    FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator, JoinType, LikeOperator, Literal,
-    Name, NullsOrder, OneSelect, Operator, QualifiedName, ResolveType, ResultColumn, Select, SelectBody,
-    SelectTable, SortOrder, SortedColumn, Stmt, UnaryOperator, Upsert, UpsertDo, Variable, Window, With,
+    FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator, JoinType, JoinedSelectTable,
+    LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, QualifiedName, ResolveType, ResultColumn,
+    Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt, UnaryOperator, Upsert, UpsertDo,
+    Variable, Window, With,
 };
 use turso_parser::ast::{FrameBound, Over};
 

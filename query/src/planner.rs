@@ -10,12 +10,12 @@ use common::{Error, ErrorCode, Result};
 use sqlite::Consequences;
 use sqlite::schema::ForeignKey;
 
-use crate::ast::{self, Cmd, Stmt};
+use crate::ast::{self, Cmd, Select, Stmt};
 use crate::idle_databases::IdleDatabases;
 use crate::nesting;
 use crate::plan::{
-    Action, Footprint, Insert, InsertSource, Objects, PlanNode, Planned, Rules, Source, View, plan_change,
-    plan_insert, plan_read,
+    Action, Footprint, Insert, InsertSource, Narrowed, Objects, PlanNode, Planned, Rules, Source, View,
+    narrowed, plan_change, plan_insert, plan_read,
 };
 use crate::plan_cache::PlanCache;
 use crate::shadow::{Checked, Shadow};
@@ -287,11 +287,14 @@ impl Planner {
         let (Some(statement), Some(name)) = (statement, name) else {
             let named = checked.tables.keys().filter_map(|name| self.table(name));
             let whole = named.map(|table| Source::whole(&table)).collect();
-            return Ok(Action::Compute(Box::new(footprint(whole, true))));
+            return Ok(Action::Compute(Box::new(footprint(
+                Narrowed { sources: whole, steps: Vec::new() },
+                true,
+            ))));
         };
         let Some(target) = self.table(name.name.as_str()) else {
             // A view whose triggers say what is to be done.
-            return Ok(Action::Compute(Box::new(footprint(Vec::new(), true))));
+            return Ok(Action::Compute(Box::new(footprint(Narrowed::default(), true))));
         };
         refuse_hidden_rowids(statement, &target)?;
         let Consequences { fires_triggers, checks_foreign_keys, .. } = checked.consequences;
@@ -299,7 +302,11 @@ impl Planner {
         let is_whole = self.buckets() == 1 && self.database.column_groups.len() == 1;
         let elsewhere = fires_triggers || (checks_foreign_keys && !is_whole);
         let named_once = self.is_named_once(sql, &target);
-        if let Some(change) = plan_change(statement, &target, checked, named_once, &footprint) {
+        let narrowed = |select: &Select| {
+            let objects = Objects { table: &find, view: &|name| self.views.get(&name.to_ascii_lowercase()) };
+            narrowed(select, checked, objects, self.rules)
+        };
+        if let Some(change) = plan_change(statement, &target, checked, named_once, &narrowed, &footprint) {
             return Ok(if elsewhere {
                 Action::Compute(Box::new(change.into_computed()))
             } else {
@@ -319,7 +326,7 @@ impl Planner {
                 }
             }
             Some(insert) => Action::Compute(Box::new(insert.footprint)),
-            None => Action::Compute(Box::new(footprint(Vec::new(), true))),
+            None => Action::Compute(Box::new(footprint(Narrowed::default(), true))),
         })
     }
 
@@ -363,7 +370,7 @@ impl Planner {
         let sql = format!("DELETE FROM {}", quote_identifier(&table.name));
         let find = |name: &str| self.table(name);
         Some(match self.shadow.check(&sql) {
-            Ok(checked) => Footprint::of_write(&checked, vec![Source::whole(table)], false, &find),
+            Ok(checked) => Footprint::of_write(&checked, Narrowed::to(Source::whole(table)), false, &find),
             // A foreign key that fits no key of its parent, or whose parent is gone, stops a DELETE. DROP TABLE
             // passes over it.
             Err(_) => Footprint::of_everything(self.tables.values()),

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::{Footprint, Partitions, PlanNode, Source};
-use crate::ast::{self, Expr, ResolveType, Stmt};
+use super::{Footprint, Narrowed, Partitions, PlanNode, Source};
+use crate::ast::{
+    self, As, Expr, FromClause, JoinOperator, JoinType, OneSelect, QualifiedName, ResolveType, ResultColumn,
+    Select, SelectBody, SelectTable, Stmt,
+};
 use crate::filter::Filter;
 use crate::route::Route;
 use crate::scope::{Scope, result_expressions};
@@ -63,23 +66,30 @@ impl Change {
 
 /// Plans an UPDATE or a DELETE; `None` if the statement is neither.
 /// `footprint` makes the footprint with what the statement itself needs of its table; `named_once` says that
-/// nothing but the statement itself looks through that table.
+/// nothing but the statement itself looks through that table; `narrowed` what the SELECT needs that looks for the
+/// rows of a statement over several tables.
 pub(crate) fn plan_change(
     statement: &Stmt,
     target: &Arc<Table>,
     checked: &Checked,
     named_once: bool,
-    footprint: &dyn Fn(Vec<Source>, bool) -> Footprint,
+    narrowed: &dyn Fn(&Select) -> Option<Narrowed>,
+    footprint: &dyn Fn(Narrowed, bool) -> Footprint,
 ) -> Option<Change> {
     let parts = Parts::of(statement)?;
-    if parts.other_tables || !(parts.simple || named_once) {
-        let meets_rows = meets_rows(parts.conflict);
-        return Some(Change {
-            target: Arc::clone(target),
-            in_place: InPlace::Never,
-            route: Route::default(),
-            footprint: footprint(vec![Source::whole(target)], meets_rows),
-        });
+    if parts.other_tables || !parts.simple {
+        let found = looks_for(statement).and_then(|select| narrowed(&select));
+        if found.is_some() || parts.other_tables || !named_once {
+            let mut needed = found.unwrap_or_else(|| Narrowed::to(Source::whole(target)));
+            let own = needed.sources.iter_mut().filter(|source| source.table.name == target.name);
+            own.for_each(|source| source.columns = target.stored().collect());
+            return Some(Change {
+                target: Arc::clone(target),
+                in_place: InPlace::Never,
+                route: Route::default(),
+                footprint: footprint(needed, meets_rows(parts.conflict)),
+            });
+        }
     }
     let scope = Scope::single(Arc::clone(target), parts.alias);
     let conditions = parts.condition.map(ast::conjuncts).unwrap_or_default();
@@ -91,7 +101,7 @@ pub(crate) fn plan_change(
         target: Arc::clone(target),
         in_place: if parts.simple { in_place(&parts, target, checked) } else { InPlace::Never },
         route,
-        footprint: footprint(vec![own], meets_rows(parts.conflict)),
+        footprint: footprint(Narrowed::to(own), meets_rows(parts.conflict)),
     })
 }
 
@@ -120,6 +130,62 @@ fn in_place(parts: &Parts<'_>, target: &Table, checked: &Checked) -> InPlace {
         return InPlace::Alone;
     }
     InPlace::Anywhere
+}
+
+/// The SELECT that looks for what an UPDATE or a DELETE needs; `None` if there is a doubt.
+fn looks_for(statement: &Stmt) -> Option<Select> {
+    let (with, name, indexed, condition, returning) = match statement {
+        Stmt::Update(update) => {
+            (&update.with, &update.tbl_name, &update.indexed, &update.where_clause, &update.returning)
+        }
+        Stmt::Delete { with, tbl_name, indexed, where_clause, returning } => {
+            (with, tbl_name, indexed, where_clause, returning)
+        }
+        _ => return None,
+    };
+    let table = QualifiedName { alias: None, ..name.clone() };
+    let target = SelectTable::Table(table, name.alias.clone().map(As::As), indexed.clone());
+    let mut from = FromClause { select: Box::new(target), joins: Vec::new() };
+    let result = |expression: &Expr| ResultColumn::Expr(Box::new(expression.clone()), None);
+    let mut columns: Vec<ResultColumn> = result_expressions(returning).into_iter().map(result).collect();
+    if let Stmt::Update(update) = statement {
+        columns.extend(update.sets.iter().map(|set| result(&set.expr)));
+        if let Some(others) = &update.from {
+            // A join that keeps rows of its right side would keep them of the target too.
+            let keeps_right = |operator: &JoinOperator| match operator {
+                JoinOperator::TypedJoin(Some(kind)) => kind.intersects(JoinType::RIGHT | JoinType::NATURAL),
+                JoinOperator::TypedJoin(None) | JoinOperator::Comma => false,
+            };
+            if others.joins.iter().any(|join| keeps_right(&join.operator)) {
+                return None;
+            }
+            from.joins.push(ast::JoinedSelectTable {
+                operator: JoinOperator::Comma,
+                table: others.select.clone(),
+                constraint: None,
+            });
+            from.joins.extend(others.joins.iter().cloned());
+        }
+    }
+    if columns.is_empty() {
+        columns.push(result(&ast::parameter(1)));
+    }
+    Some(Select {
+        with: with.clone(),
+        body: SelectBody {
+            select: OneSelect::Select {
+                distinctness: None,
+                columns,
+                from: Some(from),
+                where_clause: condition.clone(),
+                group_by: None,
+                window_clause: Vec::new(),
+            },
+            compounds: Vec::new(),
+        },
+        order_by: Vec::new(),
+        limit: None,
+    })
 }
 
 /// What matters of an UPDATE or a DELETE.

@@ -5,7 +5,7 @@ use common::Value;
 use common::catalog::Database;
 use common::protocol::Statement;
 
-use super::Source;
+use super::{Shipment, Source, Step, join};
 use crate::sql::Measured;
 use crate::statistics::Statistics;
 
@@ -176,6 +176,17 @@ pub struct PlanRow {
 pub(crate) fn gather(word: &str, sources: &[Source], database: &Database, params: &[Value]) -> PlanNode {
     PlanNode::new(word, "the statement over gathered rows")
         .over(sources.iter().map(|source| PlanNode::fragment(source, database, params)))
+}
+
+/// What is fetched before the rest, for the values that others are asked for.
+pub(crate) fn shipments(steps: &[Step], sources: &[Source]) -> Vec<PlanNode> {
+    let shipments = steps.iter().flat_map(|step| step.shipments.iter().map(move |to| (step, to)));
+    let node = |(step, shipment): (&Step, &Shipment)| {
+        let from = join::shown(&sources[step.from].table, shipment.from_column);
+        let to = join::shown(&sources[shipment.to].table, shipment.column);
+        PlanNode::new("KEYS", format!("of {from}, which is fetched first, ask for {to}, if they are few"))
+    };
+    shipments.map(node).collect()
 }
 
 #[cfg(test)]

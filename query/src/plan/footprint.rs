@@ -6,12 +6,27 @@ use std::sync::Arc;
 use common::Value;
 use common::catalog::Database;
 
-use super::{PlanNode, Source, describe};
+use super::{PlanNode, Source, Step, describe};
 use crate::shadow::Checked;
 use crate::table::Table;
 
 /// How a table is found by its name.
 pub(crate) type Find<'a> = dyn Fn(&str) -> Option<Arc<Table>> + 'a;
+
+/// What a statement itself needs of tables.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Narrowed {
+    pub(crate) sources: Vec<Source>,
+    /// What of it is read before the rest, for the values that the rest is compared with.
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Narrowed {
+    /// One table, of which a part is needed.
+    pub(crate) fn to(source: Source) -> Narrowed {
+        Narrowed { sources: vec![source], steps: Vec::new() }
+    }
+}
 
 /// The tables of a statement, and what of their rows must be known before it can be computed. Rows that a
 /// constraint or a foreign key is about are looked up once it is known which they are.
@@ -19,6 +34,9 @@ pub(crate) type Find<'a> = dyn Fn(&str) -> Option<Arc<Table>> + 'a;
 pub(crate) struct Footprint {
     /// Tables whose rows are looked through.
     pub(crate) scans: Vec<Source>,
+    /// What of these is read before the rest, for the values that the rest is compared with. It holds as long as
+    /// nothing but this statement's own table changes.
+    pub(crate) steps: Vec<Step>,
     /// All tables, those that foreign keys and triggers lead to included.
     pub(crate) tables: Vec<Arc<Table>>,
     /// Names of those that may change.
@@ -34,16 +52,22 @@ pub(crate) struct Footprint {
 
 impl Footprint {
     /// Of a statement that changes rows. `narrowed` says of some tables what part of their rows the
-    /// statement itself needs.
+    /// statement itself needs; what triggers look through is read as a whole.
     pub(crate) fn of_write(
         checked: &Checked,
-        narrowed: Vec<Source>,
+        narrowed: Narrowed,
         meets_rows: bool,
         find: &Find<'_>,
     ) -> Footprint {
         let scanned_inside = &checked.consequences.scans_inside;
+        let Narrowed { sources, mut steps } = narrowed;
+        let count = sources.len();
         let mut scans: Vec<Source> =
-            narrowed.into_iter().filter(|source| !scanned_inside.contains(&source.table.name)).collect();
+            sources.into_iter().filter(|source| !scanned_inside.contains(&source.table.name)).collect();
+        // What is read first must still be so when the rest is looked at.
+        if scans.len() < count || checked.consequences.fires_triggers || checked.writes.len() > 1 {
+            steps.clear();
+        }
         for name in &checked.consequences.scans {
             let known = scans.iter().any(|source| source.table.name == *name);
             let used = |table: &Arc<Table>| match checked.tables.get(name) {
@@ -62,6 +86,7 @@ impl Footprint {
         let resolves_conflicts = tables.iter().filter(written).any(|table| table.resolves_conflicts);
         Footprint {
             scans,
+            steps,
             writes: checked.writes.clone(),
             inserts: tables
                 .iter()
@@ -88,6 +113,7 @@ impl Footprint {
     pub(crate) fn of_everything<'t>(tables: impl Iterator<Item = &'t Arc<Table>> + Clone) -> Footprint {
         Footprint {
             scans: tables.clone().map(Source::whole).collect(),
+            steps: Vec::new(),
             writes: tables.clone().map(|table| table.name.clone()).collect(),
             tables: tables.map(Arc::clone).collect(),
             inserts: BTreeSet::new(),
@@ -111,7 +137,8 @@ impl Footprint {
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
-        let mut node = describe::gather("COMPUTE", &self.scans, database, params);
+        let mut node = describe::gather("COMPUTE", &self.scans, database, params)
+            .over(describe::shipments(&self.steps, &self.scans));
         if self.meets_rows {
             node = node
                 .over([PlanNode::new("LOOK UP", "rows that its rows are in conflict with, by their keys")]);

@@ -8,7 +8,7 @@ use common::{Error, Result, Value};
 use sqlite::schema::Generated;
 
 use super::change::meets_rows;
-use super::{Action, Footprint, PlanNode, Planned, Source};
+use super::{Action, Footprint, Narrowed, PlanNode, Planned};
 use crate::ast::{self, Expr, InsertBody, OneSelect, ResolveType, Select, Stmt, Upsert, UpsertDo};
 use crate::route::Operand;
 use crate::scope::result_expressions;
@@ -59,7 +59,7 @@ pub(crate) fn plan_insert(
     statement: &Stmt,
     target: &Arc<Table>,
     prepare: &dyn Fn(&str) -> Result<Arc<Planned>>,
-    footprint: &dyn Fn(Vec<Source>, bool) -> Footprint,
+    footprint: &dyn Fn(Narrowed, bool) -> Footprint,
 ) -> Result<Option<Insert>> {
     let Stmt::Insert { with, or_conflict, columns, body, returning, .. } = statement else {
         return Ok(None);
@@ -97,10 +97,12 @@ pub(crate) fn plan_insert(
     let narrowed = match &source {
         InsertSource::Query(query) => match &query.action {
             // The rows that RETURNING or a conflict clause looks at are not the query's.
-            Action::Read(read) if upsert.is_none() && returning.is_empty() => read.sources.clone(),
-            _ => Vec::new(),
+            Action::Read(read) if upsert.is_none() && returning.is_empty() => {
+                Narrowed { sources: read.sources.clone(), steps: read.steps.clone() }
+            }
+            _ => Narrowed::default(),
         },
-        _ => Vec::new(),
+        _ => Narrowed::default(),
     };
     Ok(Some(Insert {
         footprint: footprint(narrowed, meets_rows(*or_conflict) || upsert.is_some()),

@@ -24,12 +24,12 @@ use common::{Error, Result, Value};
 
 pub(crate) use change::{Change, plan_change};
 pub use describe::{Partitions, PlanNode, PlanRow};
-pub(crate) use footprint::Footprint;
+pub(crate) use footprint::{Footprint, Narrowed};
 pub(crate) use insert::{Insert, InsertSource, Place, plan_insert};
-pub(crate) use join::{Objects, Shipment, View};
+pub(crate) use join::{Objects, Shipment, Step, View};
 pub(crate) use piece::Piece;
 pub(crate) use push::{Answer, OrderedRun, Partial, PartialRun, Pushed, SortKey};
-pub(crate) use read::{Read, Sent, plan_read};
+pub(crate) use read::{Read, Sent, narrowed, plan_read};
 pub use rules::{Rule, Rules};
 
 use crate::filter::Filter;

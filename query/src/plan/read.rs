@@ -7,7 +7,7 @@ use common::{Result, Value};
 
 use super::join::{self, LocalJoin, Objects, Reference, Sending, Step};
 use super::push::{self, Pushed};
-use super::{PlanNode, Planned, Rule, Rules, Shipment, Source, describe, groups};
+use super::{Narrowed, PlanNode, Planned, Rule, Rules, Source, describe, groups};
 use crate::ast::{OneSelect, ResultColumn, Select};
 use crate::filter::Filter;
 use crate::route::Route;
@@ -138,18 +138,8 @@ impl Read {
         let why = PlanNode::why(format!("not pushed: {why_not_pushed}"));
         let of_one_table = self.sources.len() == 1;
         describe::gather("MERGE", &self.sources, database, params)
-            .over(self.describe_steps())
+            .over(describe::shipments(&self.steps, &self.sources))
             .over(of_one_table.then_some(why))
-    }
-
-    fn describe_steps(&self) -> Vec<PlanNode> {
-        let shipments = self.steps.iter().flat_map(|step| step.shipments.iter().map(move |to| (step, to)));
-        let node = |(step, shipment): (&Step, &Shipment)| {
-            let from = join::shown(&self.sources[step.from].table, shipment.from_column);
-            let to = join::shown(&self.sources[shipment.to].table, shipment.column);
-            PlanNode::new("KEYS", format!("of {from}, which is fetched first, ask for {to}, if they are few"))
-        };
-        shipments.map(node).collect()
     }
 }
 
@@ -166,24 +156,7 @@ pub(crate) fn plan_read<'a>(
     if !rules.has(Rule::Filters) {
         references.iter_mut().for_each(Reference::want_all);
     }
-    let mut sources: Vec<Source> = checked
-        .tables
-        .iter()
-        .filter_map(|(name, usage)| Some(source(&(objects.table)(name)?, usage, &references)))
-        .collect();
-    // SQLite does not report a table of which a NATURAL join compares columns and nothing else is read.
-    for reference in &references {
-        if !sources.iter().any(|source| source.table.name == reference.table.name) {
-            sources.push(source(&reference.table, &Usage::of_all(&reference.table), &references));
-        }
-    }
-    for name in &checked.mentions {
-        if let Some(table) = (objects.table)(name)
-            && !sources.iter().any(|source| source.table.name == table.name)
-        {
-            sources.push(Source { columns: Vec::new(), route: Route::nowhere(), ..Source::whole(&table) });
-        }
-    }
+    let sources = sources(checked, objects, &references);
     let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
     let parameters = checked.parameters.len();
@@ -239,6 +212,46 @@ fn push_join(
     let join = LocalJoin::of(select, objects, sending)?;
     let pushed = push::plan_push(&join.select, rules, &|_| Some(Arc::clone(&join.table)))?;
     Ok((pushed, join.sent))
+}
+
+/// What a statement that changes rows needs of each table, as the SELECT that looks for them does; `None` if that
+/// is not understood.
+pub(crate) fn narrowed<'a>(
+    select: &'a Select,
+    checked: &Checked,
+    objects: Objects<'a>,
+    rules: Rules,
+) -> Option<Narrowed> {
+    if !rules.has(Rule::Filters) {
+        return None;
+    }
+    let references = join::references(select, checked, objects)?;
+    let sources = sources(checked, objects, &references);
+    let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
+    Some(Narrowed { sources, steps })
+}
+
+/// What is gathered of each table.
+fn sources(checked: &Checked, objects: Objects<'_>, references: &[Reference]) -> Vec<Source> {
+    let mut sources: Vec<Source> = checked
+        .tables
+        .iter()
+        .filter_map(|(name, usage)| Some(source(&(objects.table)(name)?, usage, references)))
+        .collect();
+    // SQLite does not report a table of which a NATURAL join compares columns and nothing else is read.
+    for reference in references {
+        if !sources.iter().any(|source| source.table.name == reference.table.name) {
+            sources.push(source(&reference.table, &Usage::of_all(&reference.table), references));
+        }
+    }
+    for name in &checked.mentions {
+        if let Some(table) = (objects.table)(name)
+            && !sources.iter().any(|source| source.table.name == table.name)
+        {
+            sources.push(Source { columns: Vec::new(), route: Route::nowhere(), ..Source::whole(&table) });
+        }
+    }
+    sources
 }
 
 /// What is gathered of a table, given all places that name it.

@@ -17,6 +17,7 @@ use sqlite::{Failure, ForeignKeys, Trial, TrialDatabase, Workspace};
 
 use super::gather::budget;
 use super::lookups::{self, Finder, Known, Lookups};
+use super::read_first::First;
 use super::sequences::greatest_in_bucket;
 use super::waiting::Waiting;
 use super::write::{Combine, Pending, is_of_a_row};
@@ -129,7 +130,12 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
         let mut footprint = Footprint::default();
         let mut sources: Vec<(Source, Vec<Value>)> = Vec::new();
         let mut statements = Vec::with_capacity(parts.len());
+        let is_alone = parts.len() == 1;
         for part in parts {
+            // Another statement may change what is read first.
+            if is_alone {
+                footprint.steps = part.footprint.steps;
+            }
             footprint.checks_foreign_keys |= part.footprint.checks_foreign_keys;
             footprint.meets_rows |= part.footprint.meets_rows;
             footprint.writes.extend(part.footprint.writes);
@@ -144,16 +150,21 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
         let mut known = Known::default();
         let scanned: BTreeSet<String> = sources.iter().map(|(source, _)| source.table.name.clone()).collect();
         let mut fragments = Vec::new();
-        for (mut source, values) in sources {
+        for (source, _) in &mut sources {
             let declared = || source.table.stored().collect();
             source.columns = relations.get(&source.table.name).cloned().unwrap_or_else(declared);
+        }
+        let first = First::read(planner, access, &footprint.steps, &mut sources).await?;
+        for (number, (source, values)) in sources.iter().enumerate() {
             if source.filters.is_empty()
                 && source.route == Route::default()
                 && !known.whole.insert(source.table.name.clone())
             {
                 continue;
             }
-            fragments.extend(lookups::fragments_of(planner, &source, &values));
+            if !first.rows.contains_key(&number) {
+                fragments.extend(lookups::fragments_of(planner, source, values));
+            }
         }
         for table in footprint.tables.iter().filter(|table| footprint.inserts.contains(&table.name)) {
             let is_counted = table.autoincrement || table.rowid_name.is_none();
@@ -168,9 +179,17 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
         }
         let plan = Layout::of(planner, &footprint, relations);
         let bounds = access.workspace();
-        let workspace = access.compute(move || plan.workspace(&bounds)).await?;
-        let (workspace, proofs) = proven::load(access, workspace, fragments).await?;
+        let workspace = access
+            .compute(move || {
+                let mut workspace = plan.workspace(&bounds)?;
+                first.add_to(&mut workspace)?;
+                Ok::<_, Error>((workspace, first.proofs))
+            })
+            .await?;
+        let (workspace, proofs) = workspace;
         known.proofs = proofs;
+        let (workspace, proofs) = proven::load(access, workspace, fragments).await?;
+        known.proofs.extend(proofs);
         Ok(Computation {
             planner,
             access,

@@ -24,6 +24,7 @@ pub(crate) mod ordered;
 mod partial;
 mod proven;
 mod pushed;
+mod read_first;
 mod rejoin;
 mod relations;
 mod sequences;

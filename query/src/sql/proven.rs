@@ -118,7 +118,7 @@ pub(super) async fn read(
 /// Partitions whose streams leave proofs when they are read to their ends. A stream that is left before needs
 /// none: of several column groups the anchor is read to its end, and every change of a row changes its part
 /// there.
-struct Proving<'a, A> {
+pub(super) struct Proving<'a, A> {
     access: &'a A,
     found: Arc<Mutex<Proofs>>,
 }
@@ -146,11 +146,11 @@ impl Unproven {
 }
 
 impl<'a, A> Proving<'a, A> {
-    fn new(access: &'a A) -> Proving<'a, A> {
+    pub(super) fn new(access: &'a A) -> Proving<'a, A> {
         Proving { access, found: Arc::default() }
     }
 
-    fn proofs(self) -> Proofs {
+    pub(super) fn proofs(self) -> Proofs {
         std::mem::take(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -18,7 +18,7 @@ use super::waiting::time_is_up;
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::filter::Filter;
-use crate::plan::{Answer, Read, Sent, Shipment, Source};
+use crate::plan::{Answer, Read, Sent, Shipment, Source, Step};
 use crate::route::{KeyColumn, Operand, Route};
 
 /// Most bytes of rows that are fetched before others; a table with more is gathered with the others.
@@ -48,11 +48,29 @@ pub(super) async fn relations(
     text: &str,
 ) -> Result<Relations> {
     let mut sources = read.sources.clone();
-    let mut fetched: BTreeMap<usize, Vec<RowBlock>> = BTreeMap::new();
-    for step in &read.steps {
+    let fetched = first(planner, access, &mut sources, &read.steps, values).await?;
+    let mut relations = gather::relations(planner, &sources, values, text, Purpose::Read);
+    for (index, rows) in fetched {
+        relations.tables[index].fragments.clear();
+        relations.tables[index].fetched = Some(rows);
+    }
+    Ok(relations)
+}
+
+/// Fetches what is to be fetched first, and narrows the other sources to rows that match. The rows fetched are
+/// answered by number of source.
+pub(super) async fn first(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    sources: &mut [Source],
+    steps: &[Step],
+    values: &[Value],
+) -> Result<BTreeMap<usize, Vec<RowBlock>>> {
+    let mut fetched = BTreeMap::new();
+    for step in steps {
         let source = sources[step.from].clone();
         let from = std::slice::from_ref(&source);
-        let relation = gather::relations(planner, from, values, text, Purpose::Read).tables.remove(0);
+        let relation = gather::relations(planner, from, values, "", Purpose::Read).tables.remove(0);
         if !relation.joints.is_empty() {
             break;
         }
@@ -64,12 +82,7 @@ pub(super) async fn relations(
         }
         fetched.insert(step.from, rows);
     }
-    let mut relations = gather::relations(planner, &sources, values, text, Purpose::Read);
-    for (index, rows) in fetched {
-        relations.tables[index].fragments.clear();
-        relations.tables[index].fetched = Some(rows);
-    }
-    Ok(relations)
+    Ok(fetched)
 }
 
 /// The parameters of a pushed plan: the client's and the rows that are sent to the partitions; `None` if they are

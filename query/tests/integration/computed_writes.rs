@@ -186,3 +186,47 @@ async fn a_change_by_a_subquery_over_its_own_table_finds_its_rows() {
     same(&one, &many, "DELETE FROM rates WHERE n < (SELECT max(n) FROM rates) OR rates.n IS NULL", &tables)
         .await;
 }
+
+#[tokio::test]
+async fn writes_over_several_tables_read_the_rows_that_matter() {
+    let (one, many) = both(&[
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)",
+        "CREATE TABLE visits (id INTEGER PRIMARY KEY, person INT, n INT)",
+        "INSERT INTO people SELECT value, 'p' || value FROM generate_series(1, 100)",
+        "INSERT INTO visits SELECT value, value % 100 + 1, 0 FROM generate_series(1, 500)",
+    ])
+    .await;
+    for (sql, most) in [
+        ("UPDATE visits SET n = 7 WHERE person IN (SELECT id FROM people WHERE name = 'p5')", 6),
+        ("UPDATE visits SET n = people.id FROM people WHERE person = people.id AND name = 'p6'", 6),
+        (
+            "UPDATE people SET name = (SELECT count(*) FROM visits v WHERE v.person = people.id) WHERE id = 8",
+            6,
+        ),
+        ("DELETE FROM visits WHERE EXISTS (SELECT 1 FROM people p WHERE p.id = person AND p.name = 'p9')", 6),
+        ("DELETE FROM visits AS v WHERE v.n = 7 AND v.id > (SELECT max(id) FROM visits) - 300", 500),
+        (
+            "INSERT INTO visits (person, n) SELECT p.id, v.n FROM people p JOIN visits v ON v.person = p.id WHERE p.name = 'p12'",
+            6,
+        ),
+    ] {
+        *many.rows_streamed.lock().unwrap() = 0;
+        many.ok(sql).await;
+        let read = *many.rows_streamed.lock().unwrap();
+        assert!(read <= most, "{sql}: {read} rows\n{:#?}", many.plan(sql));
+        one.ok(sql).await;
+        for table in ["people", "visits"] {
+            let all = format!("SELECT * FROM {table} ORDER BY id");
+            assert_eq!(many.rows(&all).await, one.rows(&all).await, "{table} after {sql}");
+        }
+    }
+    // What an earlier statement of the request changes matters to a later one.
+    for cluster in [&one, &many] {
+        let batch = [
+            "UPDATE people SET name = 'late' WHERE id = 20",
+            "UPDATE visits SET n = 99 WHERE person IN (SELECT id FROM people WHERE name = 'late')",
+        ];
+        cluster.batch(&batch).await.unwrap();
+        assert_eq!(cluster.rows("SELECT count(*) FROM visits WHERE n = 99").await, [[Value::from(5)]]);
+    }
+}

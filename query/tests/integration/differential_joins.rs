@@ -2,11 +2,10 @@
 //! partitions: what is left out before rows are joined must not be missed.
 
 use crate::support::compare::same;
+use crate::support::random::{Random, compare, seeds};
 use crate::support::{Cluster, MIXED, VERTICAL};
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 
-/// Seeds that run always; more with `POLYLITE_SEEDS=<count>`.
+/// Seeds that run always.
 const SEEDS: u64 = 6;
 
 /// Statements per seed.
@@ -27,41 +26,33 @@ const SCHEMA: [&str; 10] = [
 ];
 
 struct Generator {
-    random: SmallRng,
+    random: Random,
 }
 
 impl Generator {
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.random.random_range(0..choices.len())]
-    }
-
-    fn number(&mut self, below: i64) -> i64 {
-        self.random.random_range(0..below)
-    }
-
     fn value(&mut self) -> String {
-        match self.number(11) {
+        match self.random.number(11) {
             0 => "NULL".into(),
-            1 => format!("{}.0", self.number(6)),
-            2 => format!("{}.5", self.number(4)),
-            3 => format!("'{}'", self.number(6)),
-            4 => format!("'{}.0'", self.number(6)),
-            5 => format!("'{}'", self.pick(&["a", "A", "b", "B ", "a ", "1e0"])),
-            6 => format!("x'3{}'", self.number(4)),
-            _ => self.number(7).to_string(),
+            1 => format!("{}.0", self.random.number(6)),
+            2 => format!("{}.5", self.random.number(4)),
+            3 => format!("'{}'", self.random.number(6)),
+            4 => format!("'{}.0'", self.random.number(6)),
+            5 => format!("'{}'", self.random.pick(&["a", "A", "b", "B ", "a ", "1e0"])),
+            6 => format!("x'3{}'", self.random.number(4)),
+            _ => self.random.number(7).to_string(),
         }
     }
 
     fn insert(&mut self) -> String {
-        let table = self.pick(&["t", "u", "w", "x"]);
+        let table = self.random.pick(&["t", "u", "w", "x"]);
         let key = if table == "x" {
-            format!("'{}'", self.pick(&["a", "A ", "2", "3", "3.0"]))
+            format!("'{}'", self.random.pick(&["a", "A ", "2", "3", "3.0"]))
         } else {
             self.value()
         };
         format!(
             "INSERT OR IGNORE INTO {table} (id, k, name, v) VALUES ({}, {key}, {}, {})",
-            self.number(30),
+            self.random.number(30),
             self.value(),
             self.value()
         )
@@ -69,18 +60,20 @@ impl Generator {
 
     /// Something to read from, whose columns are `k`, `name` and `v`, or `kk`, `nn` and `vv` (then doubled).
     fn relation(&mut self) -> (String, bool) {
-        match self.number(12) {
-            0..=6 => (self.pick(&["t", "u", "w", "x"]).into(), false),
+        match self.random.number(12) {
+            0..=6 => (self.random.pick(&["t", "u", "w", "x"]).into(), false),
             7..=8 => {
-                let view = self.pick(&["plain", "joined", "both_tables", "alike", "grouped", "first_ones"]);
+                let view =
+                    self.random.pick(&["plain", "joined", "both_tables", "alike", "grouped", "first_ones"]);
                 (view.into(), true)
             }
             9 => {
-                let (inner, condition) = (self.pick(&["t", "u", "w", "x"]), self.condition("", false));
+                let (inner, condition) = (self.random.pick(&["t", "u", "w", "x"]), self.condition("", false));
                 (format!("(SELECT k, name, v FROM {inner} WHERE {condition})"), false)
             }
             10 => {
-                let (inner, clause) = (self.pick(&["t", "u"]), self.pick(&["DISTINCT ", "", "ALL "]));
+                let (inner, clause) =
+                    (self.random.pick(&["t", "u"]), self.random.pick(&["DISTINCT ", "", "ALL "]));
                 let condition = self.condition("", false);
                 (
                     format!("(SELECT {clause}k AS kk, name AS nn, v AS vv FROM {inner} WHERE {condition})"),
@@ -92,55 +85,60 @@ impl Generator {
     }
 
     fn column(&mut self, prefix: &str, doubled: bool) -> String {
-        let name = if doubled { self.pick(&["kk", "nn", "vv"]) } else { self.pick(&["k", "name", "v"]) };
+        let name = if doubled {
+            self.random.pick(&["kk", "nn", "vv"])
+        } else {
+            self.random.pick(&["k", "name", "v"])
+        };
         format!("{prefix}{name}")
     }
 
     fn condition(&mut self, prefix: &str, doubled: bool) -> String {
         let column = self.column(prefix, doubled);
-        match self.number(9) {
+        match self.random.number(9) {
             0 => format!("{column} IS NULL"),
             1 => format!("{column} IN ({}, {}, {})", self.value(), self.value(), self.value()),
             2 => format!("{column} BETWEEN {} AND {}", self.value(), self.value()),
             3 => format!("({} OR {})", self.condition(prefix, doubled), self.condition(prefix, doubled)),
             4 => format!("coalesce({column}, 2) = 2"),
             5 => format!("{column} IS NOT {}", self.value()),
-            _ => format!("{column} {} {}", self.pick(&["=", "<", ">=", "<>", "="]), self.value()),
+            _ => format!("{column} {} {}", self.random.pick(&["=", "<", ">=", "<>", "="]), self.value()),
         }
     }
 
     fn equality(&mut self, left: (&str, bool), right: (&str, bool)) -> String {
         let (a, b) = (self.column(left.0, left.1), self.column(right.0, right.1));
-        if self.number(5) == 0 { format!("{b} = {a}") } else { format!("{a} = {b}") }
+        if self.random.number(5) == 0 { format!("{b} = {a}") } else { format!("{a} = {b}") }
     }
 
     fn join(&mut self) -> String {
         let (first, a) = self.relation();
         let (second, b) = self.relation();
-        let kind = self.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "JOIN", ","]);
+        let kind = self.random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "JOIN", ","]);
         let mut on = self.equality(("a.", a), ("b.", b));
-        while self.number(3) == 0 {
-            let side = if self.number(2) == 0 { self.condition("a.", a) } else { self.condition("b.", b) };
+        while self.random.number(3) == 0 {
+            let side =
+                if self.random.number(2) == 0 { self.condition("a.", a) } else { self.condition("b.", b) };
             on = format!("{on} AND {side}");
         }
-        let third = self.number(3) == 0;
+        let third = self.random.number(3) == 0;
         let mut from = format!("{first} a {kind} {second} b ON {on}");
         if third {
-            let kind = self.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
+            let kind = self.random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
             let on = self.equality(("b.", b), ("c.", false));
-            let table = self.pick(&["t", "u", "x"]);
+            let table = self.random.pick(&["t", "u", "x"]);
             from = format!("{from} {kind} {table} c ON {on}");
         }
-        let mut filter = match self.number(4) {
+        let mut filter = match self.random.number(4) {
             0 => self.condition("b.", b),
             1 => format!("({} OR {})", self.condition("a.", a), self.condition("b.", b)),
             _ => self.condition("a.", a),
         };
-        if self.number(3) == 0 {
+        if self.random.number(3) == 0 {
             filter = format!("{filter} AND {}", self.condition("b.", b));
         }
         let (left, right) = (self.column("a.", a), self.column("b.", b));
-        match self.number(3) {
+        match self.random.number(3) {
             0 => format!("SELECT count(*), total(typeof({right}) = 'null') FROM {from} WHERE {filter}"),
             _ => format!("SELECT {left}, {right} FROM {from} WHERE {filter}"),
         }
@@ -152,7 +150,7 @@ impl Generator {
         let (column, inside) = (self.column("a.", a), self.column("b.", b));
         let (filter, inner_filter) = (self.condition("a.", a), self.condition("b.", b));
         let correlated = self.equality(("b.", b), ("a.", a));
-        match self.number(6) {
+        match self.random.number(6) {
             0 => format!(
                 "SELECT {column} FROM {outer} a WHERE {column} IN (SELECT {inside} FROM {inner} b WHERE {inner_filter}) AND {filter}"
             ),
@@ -175,7 +173,7 @@ impl Generator {
     }
 
     fn select(&mut self) -> String {
-        let statement = match self.number(8) {
+        let statement = match self.random.number(8) {
             0..=3 => self.join(),
             4..=5 => self.subquery(),
             6 => {
@@ -184,11 +182,12 @@ impl Generator {
                 format!("SELECT {column} FROM {relation} a WHERE {filter}")
             }
             _ => {
-                let kind = self.pick(&["NATURAL JOIN", "NATURAL LEFT JOIN", "NATURAL FULL JOIN"]);
-                let (first, second) = (self.pick(&["t", "u", "w"]), self.pick(&["t", "u", "x"]));
-                let using = self.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
+                let kind = self.random.pick(&["NATURAL JOIN", "NATURAL LEFT JOIN", "NATURAL FULL JOIN"]);
+                let (first, second) =
+                    (self.random.pick(&["t", "u", "w"]), self.random.pick(&["t", "u", "x"]));
+                let using = self.random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
                 let filter = self.condition("", false);
-                if self.number(2) == 0 {
+                if self.random.number(2) == 0 {
                     format!("SELECT * FROM {first} a {kind} {second} b WHERE {filter}")
                 } else {
                     format!(
@@ -198,7 +197,7 @@ impl Generator {
                 }
             }
         };
-        let given = self.pick(&[
+        let given = self.random.pick(&[
             "given AS (SELECT k AS kk, name AS nn, v AS vv FROM t WHERE v > 0)",
             "given (kk, nn, vv) AS (SELECT u.k, t.name, t.v FROM t JOIN u ON t.k = u.k)",
             "given AS (SELECT k AS kk, name AS nn, count(*) AS vv FROM u GROUP BY 1, 2)",
@@ -210,9 +209,9 @@ impl Generator {
 }
 
 /// Runs one seed; answers what differed.
-async fn compare(seed: u64, partitioned: Cluster) -> Vec<String> {
+async fn run(seed: u64, partitioned: Cluster) -> Vec<String> {
     let single = Cluster::hashed(1, None);
-    let mut generator = Generator { random: SmallRng::seed_from_u64(seed) };
+    let mut generator = Generator { random: Random::new(seed) };
     for sql in SCHEMA {
         single.ok(sql).await;
         partitioned.ok(sql).await;
@@ -221,16 +220,8 @@ async fn compare(seed: u64, partitioned: Cluster) -> Vec<String> {
         let sql = generator.insert();
         same(&sql, &single.sql(&sql).await, &partitioned.sql(&sql).await).unwrap();
     }
-    let (mut differences, mut with_rows) = (Vec::new(), 0);
-    for _ in 0..STATEMENTS {
-        let sql = generator.select();
-        let (expected, found) = (single.sql(&sql).await, partitioned.sql(&sql).await);
-        with_rows += u32::from(expected.as_ref().is_ok_and(|result| result.rows.rows > 0));
-        if let Err(difference) = same(&sql, &expected, &found) {
-            let plan = partitioned.plan(&sql).join("\n");
-            differences.push(format!("seed {seed}: {sql}\n{difference}\n{plan}"));
-        }
-    }
+    let statement = || generator.select();
+    let (differences, with_rows) = compare(seed, STATEMENTS, (&single, &partitioned), statement).await;
     // Else the statements would show nothing.
     assert!(with_rows * 3 > STATEMENTS, "seed {seed}: only {with_rows} statements found rows");
     differences
@@ -238,9 +229,8 @@ async fn compare(seed: u64, partitioned: Cluster) -> Vec<String> {
 
 #[tokio::test]
 async fn joined_partitions_answer_as_one_file() {
-    let seeds = std::env::var("POLYLITE_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
     let mut differences = Vec::new();
-    for seed in 0..seeds {
+    for seed in 0..seeds(SEEDS) {
         let cluster = match seed % 5 {
             0 => Cluster::hashed(4, None),
             1 => Cluster::hashed(3, Some("k")),
@@ -248,7 +238,7 @@ async fn joined_partitions_answer_as_one_file() {
             3 => Cluster::layout(VERTICAL, None),
             _ => Cluster::layout(MIXED, None),
         };
-        differences.extend(compare(seed, cluster).await);
+        differences.extend(run(seed, cluster).await);
     }
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n\n"));
 }

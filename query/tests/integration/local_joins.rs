@@ -2,15 +2,14 @@
 
 use crate::support::Cluster;
 use crate::support::compare::same;
+use crate::support::random::{Random, compare, seeds};
 use common::Value;
 use common::protocol::Params;
 use query::schema::declare_tables;
 use query::{PartitionAccess as _, Rule, Rules};
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
-/// Seeds that run always; more with `POLYLITE_SEEDS=<count>`.
+/// Seeds that run always.
 const SEEDS: u64 = 4;
 
 /// Orders lie with their customers; levels are everywhere; notes lie by ids of their own.
@@ -36,44 +35,40 @@ async fn shop(buckets: u32) -> Cluster {
 }
 
 struct Generator {
-    random: SmallRng,
+    random: Random,
 }
 
 impl Generator {
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.random.random_range(0..choices.len())]
-    }
-
-    fn number(&mut self, below: i64) -> i64 {
-        self.random.random_range(0..below)
-    }
-
     fn insert(&mut self) -> String {
-        let value = self.pick(&["NULL", "1", "1.0", "'1'", "'x'", "2.5", "x'31'", "7"]);
-        match self.number(6) {
+        let value = self.random.pick(&["NULL", "1", "1.0", "'1'", "'x'", "2.5", "x'31'", "7"]);
+        match self.random.number(6) {
             0 | 1 => format!(
                 "INSERT OR IGNORE INTO customers VALUES ({}, '{}', {})",
-                self.number(25),
-                self.pick(&["a", "b", "C", "c"]),
-                self.pick(&["1", "2", "3", "9", "NULL", "'2'"])
+                self.random.number(25),
+                self.random.pick(&["a", "b", "C", "c"]),
+                self.random.pick(&["1", "2", "3", "9", "NULL", "'2'"])
             ),
             2 => format!(
                 "INSERT OR IGNORE INTO levels VALUES ({}, 'level {}')",
-                self.number(4),
-                self.number(3)
+                self.random.number(4),
+                self.random.number(3)
             ),
-            3 => format!("INSERT INTO notes (customer, n) VALUES ({}, {})", self.number(25), self.number(9)),
+            3 => format!(
+                "INSERT INTO notes (customer, n) VALUES ({}, {})",
+                self.random.number(25),
+                self.random.number(9)
+            ),
             _ => format!(
                 "INSERT INTO orders VALUES ({}, {}, {}, {value})",
-                self.pick(&["NULL", "'x'", "2.5", "'7'", "8.0", "3", "11", "12", "20", "21"]),
-                self.number(9),
-                self.pick(&["0.1", "2.5", "1e15", "NULL", "-0.3"]),
+                self.random.pick(&["NULL", "'x'", "2.5", "'7'", "8.0", "3", "11", "12", "20", "21"]),
+                self.random.number(9),
+                self.random.pick(&["0.1", "2.5", "1e15", "NULL", "-0.3"]),
             ),
         }
     }
 
     fn from(&mut self) -> &'static str {
-        self.pick(&[
+        self.random.pick(&[
             "orders o JOIN customers c ON o.customer = c.id",
             "customers c JOIN orders o ON c.id = o.customer AND o.n > 2",
             "orders o LEFT JOIN customers c ON o.customer = c.id",
@@ -91,13 +86,17 @@ impl Generator {
     }
 
     fn condition(&mut self) -> String {
-        match self.number(7) {
-            0 => format!("o.n > {}", self.number(9)),
-            1 => format!("c.name {} '{}'", self.pick(&["=", "<", "IS NOT"]), self.pick(&["a", "b", "c"])),
-            2 => format!("o.customer IN ({}, {}, 3, 11)", self.number(25), self.number(25)),
-            3 => format!("(c.level = 2 OR o.n < {})", self.number(9)),
+        match self.random.number(7) {
+            0 => format!("o.n > {}", self.random.number(9)),
+            1 => format!(
+                "c.name {} '{}'",
+                self.random.pick(&["=", "<", "IS NOT"]),
+                self.random.pick(&["a", "b", "c"])
+            ),
+            2 => format!("o.customer IN ({}, {}, 3, 11)", self.random.number(25), self.random.number(25)),
+            3 => format!("(c.level = 2 OR o.n < {})", self.random.number(9)),
             4 => "c.id IS NULL".to_owned(),
-            5 => format!("o.customer = {}", self.pick(&["3", "11", "'11'", "7"])),
+            5 => format!("o.customer = {}", self.random.pick(&["3", "11", "'11'", "7"])),
             _ => "1".to_owned(),
         }
     }
@@ -108,8 +107,8 @@ impl Generator {
         if from == "orders o, customers c" {
             filter = format!("o.customer = c.id AND {filter}");
         }
-        let group = self.pick(&["c.name", "c.id", "o.customer", "o.n, c.name", "c.level", "o.n % 3"]);
-        let aggregate = self.pick(&[
+        let group = self.random.pick(&["c.name", "c.id", "o.customer", "o.n, c.name", "c.level", "o.n % 3"]);
+        let aggregate = self.random.pick(&[
             "count(*)",
             "count(c.name), sum(o.n)",
             "min(o.n), max(o.n), avg(o.n)",
@@ -117,14 +116,14 @@ impl Generator {
             "count(DISTINCT o.n)",
             "sum(o.n) FILTER (WHERE c.level = 2)",
         ]);
-        match self.number(6) {
+        match self.random.number(6) {
             0 => format!("SELECT * FROM {from} WHERE {filter}"),
             1 => format!("SELECT o.n, c.name AS nick, o.rowid + c.id FROM {from} WHERE {filter}"),
             2 => format!("SELECT {aggregate} FROM {from} WHERE {filter}"),
             3 => format!("SELECT {group}, {aggregate} FROM {from} WHERE {filter} GROUP BY {group}"),
             4 => format!(
                 "SELECT {group}, {aggregate} FROM {from} WHERE {filter} GROUP BY {group} HAVING count(*) > 1 ORDER BY {group} LIMIT {}",
-                self.number(5)
+                self.random.number(5)
             ),
             _ => format!(
                 "SELECT c.name AS who, {aggregate} FROM {from} WHERE {filter} GROUP BY who ORDER BY who DESC"
@@ -135,24 +134,21 @@ impl Generator {
 
 #[tokio::test]
 async fn local_joins_answer_as_one_file() {
-    let seeds = std::env::var("POLYLITE_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
+    let seeds = seeds(SEEDS);
     let (mut differences, mut pushed) = (Vec::new(), 0);
     for seed in 0..seeds {
         let (single, partitioned) = (shop(1).await, shop(3).await);
-        let mut generator = Generator { random: SmallRng::seed_from_u64(seed) };
+        let mut generator = Generator { random: Random::new(seed) };
         for _ in 0..70 {
             let sql = generator.insert();
             same(&sql, &single.sql(&sql).await, &partitioned.sql(&sql).await).unwrap();
         }
-        for _ in 0..120 {
+        let statement = || {
             let sql = generator.select();
-            let plan = partitioned.plan(&sql).join("\n");
-            pushed += u32::from(plan.contains("(SELECT"));
-            let (expected, found) = (single.sql(&sql).await, partitioned.sql(&sql).await);
-            if let Err(difference) = same(&sql, &expected, &found) {
-                differences.push(format!("seed {seed}: {sql}\n{difference}\n{plan}"));
-            }
-        }
+            pushed += u32::from(partitioned.plan(&sql).iter().any(|line| line.contains("(SELECT")));
+            sql
+        };
+        differences.extend(compare(seed, 120, (&single, &partitioned), statement).await.0);
     }
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n\n"));
     assert!(u64::from(pushed) > seeds * 30, "only {pushed} joins ran on the partitions");

@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod engine;
+pub mod random;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
