@@ -63,7 +63,10 @@ pub struct KeptAnswer {
 
 /// Limits of a cache of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CacheLimits {
+    /// Whether answers are kept at all.
+    pub enabled: bool,
     /// Most entries.
     pub entries: u64,
     /// Most bytes.
@@ -74,7 +77,7 @@ pub struct CacheLimits {
 
 impl Default for CacheLimits {
     fn default() -> Self {
-        CacheLimits { entries: 1_000, bytes: 64 << 20, expiration_seconds: 60 }
+        CacheLimits { enabled: true, entries: 1_000, bytes: 64 << 20, expiration_seconds: 60 }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod histories;
 pub mod http_engine;
 pub mod linearizability;
 pub mod process_cluster;
+pub mod raw_http;
 pub mod recorded_writers;
 pub mod replica_files;
 pub mod simulated_cluster;

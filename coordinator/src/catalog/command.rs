@@ -206,6 +206,9 @@ pub enum Command {
     },
     /// Limits of the coordinators' caches; those that are not given stay as they are. → [`Answer::Done`]
     ConfigureCache {
+        /// Whether answers are kept at all.
+        #[serde(default)]
+        enabled: Option<bool>,
         /// Most entries.
         entries: Option<u64>,
         /// Most bytes.

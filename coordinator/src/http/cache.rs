@@ -48,11 +48,12 @@ pub async fn clear(State(app): State<App>, _body: OptionalJsonBody) -> Answer {
 
 /// Sets the cache's limits.
 #[utoipa::path(post, path = "/cache/config", tag = "Cache",
-    request_body(content = Object, description = "`max_size` (entries), `max_bytes`, `expiration_seconds`"),
+    request_body(content = Object, description = "`max_size` (entries), `max_bytes`, `expiration_seconds`, `enabled`"),
     responses((status = 200, description = "The limits in force")))]
 pub async fn configure(State(app): State<App>, JsonBody(mut body): JsonBody) -> Answer {
     let most = u64::from(u32::MAX);
     let command = Command::ConfigureCache {
+        enabled: body.flag("enabled")?,
         entries: body.whole("max_size", 0, most)?,
         bytes: body.whole("max_bytes", 0, i64::MAX.unsigned_abs())?,
         expiration_seconds: body.whole("expiration_seconds", 0, most)?,
@@ -65,6 +66,7 @@ pub async fn configure(State(app): State<App>, JsonBody(mut body): JsonBody) -> 
 
 fn shown(limits: CacheLimits) -> Json {
     json!({
+        "enabled": limits.enabled,
         "max_size": limits.entries,
         "max_bytes": limits.bytes,
         "expiration_seconds": limits.expiration_seconds,

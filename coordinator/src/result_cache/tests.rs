@@ -3,7 +3,8 @@ use common::schema::{DatabaseKind, PartitionType, Schema};
 
 use super::*;
 
-const LIMITS: CacheLimits = CacheLimits { entries: 1_000, bytes: 64 << 20, expiration_seconds: 60 };
+const LIMITS: CacheLimits =
+    CacheLimits { enabled: true, entries: 1_000, bytes: 64 << 20, expiration_seconds: 60 };
 
 fn database() -> Arc<Database> {
     Arc::new(Database {

@@ -24,8 +24,8 @@ pub(super) struct Scale {
 impl Scale {
     /// The scale for some limits; `None` if they allow nothing.
     pub(super) fn of(limits: CacheLimits) -> Option<Scale> {
-        let CacheLimits { entries, bytes, expiration_seconds } = limits;
-        if entries == 0 || bytes == 0 || expiration_seconds == 0 {
+        let CacheLimits { enabled, entries, bytes, expiration_seconds } = limits;
+        if !enabled || entries == 0 || bytes == 0 || expiration_seconds == 0 {
             return None;
         }
         let entries = entries.min(u64::from(u32::MAX));
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     fn scale(entries: u64, bytes: u64) -> Scale {
-        Scale::of(CacheLimits { entries, bytes, expiration_seconds: 60 }).unwrap()
+        Scale::of(CacheLimits { entries, bytes, ..CacheLimits::default() }).unwrap()
     }
 
     #[test]
@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn limits_of_nothing_keep_nothing() {
-        let limits = CacheLimits { entries: 10, bytes: 10, expiration_seconds: 10 };
+        let limits = CacheLimits::default();
+        assert!(Scale::of(CacheLimits { enabled: false, ..limits }).is_none());
         assert!(Scale::of(CacheLimits { entries: 0, ..limits }).is_none());
         assert!(Scale::of(CacheLimits { bytes: 0, ..limits }).is_none());
         assert!(Scale::of(CacheLimits { expiration_seconds: 0, ..limits }).is_none());

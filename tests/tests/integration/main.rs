@@ -22,5 +22,6 @@ mod peer_workload;
 mod python_client;
 mod readme;
 mod real_data;
+mod reference_interface;
 mod shell;
 mod simulation;

@@ -65,8 +65,9 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
             coordinators::relocate(catalog, *replica, host, *port)
         }
         Command::RemoveCoordinator { replica } => coordinators::remove(catalog, *replica),
-        Command::ConfigureCache { entries, bytes, expiration_seconds } => {
+        Command::ConfigureCache { enabled, entries, bytes, expiration_seconds } => {
             let limits = &mut catalog.cache;
+            limits.enabled = enabled.unwrap_or(limits.enabled);
             limits.entries = entries.unwrap_or(limits.entries);
             limits.bytes = bytes.unwrap_or(limits.bytes);
             limits.expiration_seconds = expiration_seconds.unwrap_or(limits.expiration_seconds);

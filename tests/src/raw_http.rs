@@ -1,0 +1,55 @@
+//! HTTP without a library: what a client of any language would see, status and headers included.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer as it came.
+#[derive(Clone, Debug)]
+pub struct RawAnswer {
+    /// The status code.
+    pub status: u16,
+    head: String,
+    /// The body; text that is no JSON stands as a string.
+    pub body: Json,
+}
+
+impl RawAnswer {
+    /// A header by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let named =
+            |line: &str| line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
+        self.head.lines().find(|line| named(line)).map(|line| line[name.len() + 1..].trim())
+    }
+}
+
+/// Sends one request over a connection of its own; `Json::Null` is no body.
+///
+/// # Panics
+/// If nobody answers.
+#[must_use]
+pub fn send(url: &str, method: &str, path: &str, body: &Json) -> RawAnswer {
+    let address = url.strip_prefix("http://").expect("an http address");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let mut stream = TcpStream::connect(address).expect("a server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("the request is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let body = serde_json::from_str(body).unwrap_or_else(|_| Json::from(body));
+    RawAnswer { status, head: head.to_owned(), body }
+}
