@@ -1,6 +1,7 @@
 //! One random schema with statements over it, on a database and on one file side by side.
 
 use crate::answer::{Answered, Engine};
+use crate::batch;
 use crate::compare::{self, Difference, Order, difference};
 use crate::generator::{Features, Generator, Statement};
 use crate::minimise::minimise;
@@ -257,9 +258,13 @@ impl Probe {
         Failure { seed, difference: found.0, script, plan: found.1 }
     }
 
-    /// An order that was compared must still be there.
+    /// An order that was compared must still be there, and a request must still be one.
     fn keeps_order(&self, script: &[String]) -> bool {
         let Some(last) = script.last() else { return false };
+        if batch::statements(&self.last.sql).is_some() {
+            return batch::statements(last)
+                .is_some_and(|statements| statements.iter().all(|sql| !sql.trim().is_empty()));
+        }
         self.last.order == Order::Any
             || self.last.sql.rsplit_once("ORDER BY").is_some_and(|(_, tail)| last.ends_with(tail))
     }

@@ -183,12 +183,13 @@ impl TrialDatabase {
         self.unobserved(|raw| Ok(raw.execute(&sql, [last])?)).map(|_| ())
     }
 
-    fn set_sequence(&self, table: &str, last: i64) -> Result<()> {
-        let raw = self.connection.raw();
-        raw.prepare_cached(ours!("DELETE FROM sqlite_sequence WHERE name = ?"))?.execute([table])?;
-        raw.prepare_cached(ours!("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"))?
-            .execute((table, last))?;
-        Ok(())
+    fn set_sequence(&mut self, table: &str, last: i64) -> Result<()> {
+        self.unobserved(|raw| {
+            raw.prepare_cached(ours!("DELETE FROM sqlite_sequence WHERE name = ?"))?.execute([table])?;
+            raw.prepare_cached(ours!("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"))?
+                .execute((table, last))?;
+            Ok(())
+        })
     }
 
     /// Runs statements in order as one transaction, and undoes it.

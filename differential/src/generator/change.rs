@@ -122,7 +122,7 @@ impl Generator {
                 table.name
             );
         }
-        let (set, from) = (self.writable(table).name, self.writable(table).name);
+        let (set, from) = (self.updated(table).name, self.writable(table).name);
         let scope = self.own_scope(table, 0);
         let value = match self.below(3) {
             0 => format!("excluded.{from}"),
@@ -162,19 +162,29 @@ impl Generator {
         )
     }
 
+    /// A column to be changed. AUTOINCREMENT does not count rowids that an UPDATE sets, while partitions do.
+    fn updated(&mut self, table: &Table) -> Column {
+        loop {
+            let column = self.writable(table);
+            if !(table.autoincrement && column.class == Class::Rowid) {
+                return column;
+            }
+        }
+    }
+
     fn update(&mut self, table: &Table) -> String {
         let scope = self.own_scope(table, 1);
         let clause = CLAUSES[self.below(CLAUSES.len())];
-        let column = self.writable(table);
+        let column = self.updated(table);
         let value = if self.chance(50) { self.literal(column.class) } else { self.expression(&scope, 2).0 };
         let mut set = format!("{} = {value}", column.name);
         if self.chance(25) {
-            let other = self.writable(table);
+            let other = self.updated(table);
             if other.name != column.name {
                 set = format!("{set}, {} = {}", other.name, self.column(&scope).0);
             }
         } else if self.chance(8) {
-            let other = self.writable(table);
+            let other = self.updated(table);
             if other.name != column.name {
                 set = format!("({}, {}) = ({value}, {})", column.name, other.name, self.literal(other.class));
             }
@@ -189,7 +199,7 @@ impl Generator {
         let alias = self.alias("q");
         let mut scope = self.own_scope(table, 0);
         let own = self.column(&scope).0;
-        let set = self.writable(table).name;
+        let set = self.updated(table).name;
         let order = source.order.clone();
         let (key, value) = (self.writable(&source).name, self.writable(&source).name);
         scope.relations.push(relation_of(&source, &alias));

@@ -32,6 +32,8 @@ pub struct Table {
     pub uniques: Vec<Vec<String>>,
     /// Terms that order its rows unambiguously.
     pub order: String,
+    /// Whether its rowids come from a counter.
+    pub autoincrement: bool,
     /// Whether its columns take values of their own type alone.
     pub strict: bool,
     /// Whether rows that a constraint refuses are skipped, or replace others, without the statement's saying so.
@@ -105,6 +107,7 @@ impl Generator {
         let key = self.below(10);
         if key < 4 {
             let autoincrement = features.autoincrement && self.chance(30);
+            table.autoincrement = autoincrement;
             parts
                 .push(format!("id INTEGER PRIMARY KEY{}", if autoincrement { " AUTOINCREMENT" } else { "" }));
             table.columns.push(Column { name: "id".into(), class: Class::Rowid, generated: false });

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::protocol::{Statement, StatementResult};
-use common::{Error, Result, Value};
+use common::{Error, ErrorCode, Result, Value};
 
 use super::computed::{self, Part};
 use super::write::{self, Pending, send};
@@ -113,7 +113,7 @@ async fn failure_of(
         return None;
     }
     match compute(planner, access, members, limits, true).await {
-        Err(error) => write::is_of_a_row(&error).then_some(error),
+        Err(error) => (write::is_of_a_row(&error) || error.code == ErrorCode::SqlError).then_some(error),
         Ok((_, pending)) => {
             release(access, &[pending]).await;
             None

@@ -18,7 +18,7 @@ use sqlite::{Failure, ForeignKeys, Trial, TrialDatabase, Workspace};
 use super::gather::budget;
 use super::lookups::{self, Finder, Known, Lookups};
 use super::read_first::First;
-use super::sequences::greatest_in_bucket;
+use super::sequences::{self, greatest_in_bucket};
 use super::waiting::Waiting;
 use super::write::{Combine, Pending, is_of_a_row};
 use super::{Limits, images, proven};
@@ -423,8 +423,10 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
                 None => {
                     let last = inserted.filter(|rowid| (PROVISIONAL..PROVISIONAL_END).contains(rowid)).max();
                     let needs = last.map_or(0, |last| last.abs_diff(PROVISIONAL) + 1);
-                    // A CHECK or a trigger may have stopped a row for its provisional rowid.
-                    (0, needs.max(u64::from(changes_nothing)))
+                    // A CHECK or a trigger may have stopped a row for its provisional rowid; and a counter tells
+                    // nothing of rows that were left out before it is at its place.
+                    let must_begin = changes_nothing || table.autoincrement && self.footprint.meets_rows;
+                    (0, needs.max(u64::from(must_begin)))
                 }
             };
             if needs > has {
@@ -458,6 +460,21 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
             Some([Value::Integer(greatest)]) => greatest.saturating_add(1).max(1),
             _ => 1,
         })
+    }
+
+    /// AUTOINCREMENT's counters that are beyond the rowids of the rows that were inserted: rows that a conflict
+    /// clause left out were counted as well.
+    fn counted_beyond(&self, effects: &Effects, counters: &HashMap<String, i64>) -> Vec<(String, i64)> {
+        let tables =
+            self.footprint.tables.iter().filter(|table| self.footprint.inserts.contains(&table.name));
+        let beyond = |table: &Arc<Table>| {
+            let (first, _) = self.allocated.get(&table.name)?;
+            let counter = *counters.get(&table.name)?;
+            let reached = rowids_inserted(effects, &table.name).max();
+            (counter >= *first && reached.is_none_or(|reached| reached < counter))
+                .then(|| (table.name.clone(), counter))
+        };
+        tables.filter_map(beyond).collect()
     }
 
     /// Gives back what was allocated and no row has.
@@ -500,8 +517,15 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
 
     /// The work that the changes come to.
     async fn pending(mut self, effects: Effects, counters: &HashMap<String, i64>) -> Result<Pending> {
+        let counted = self.counted_beyond(&effects, counters);
         self.release_unused(&effects, counters).await;
-        let routed = images::route(self.planner, effects)?;
+        let mut routed = images::route(self.planner, effects)?;
+        for (table, counter) in counted {
+            if let Some((change, proof)) = sequences::advance(self.access, &table, counter).await? {
+                routed.images.push(0, sequences::TABLE, change);
+                self.known.proofs.extend(proof);
+            }
+        }
         let mut unentered = Vec::new();
         for changed in routed.tables {
             let allocated = self.allocated.get(&changed.table.name);

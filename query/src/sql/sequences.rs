@@ -1,13 +1,18 @@
 //! Which rowids tables have had: each partition knows of its own rows, and the greatest counts.
 
+use common::entry::Change;
 use common::names::quote_identifier;
 use common::protocol::{Params, Statement, StatementResult};
 use common::{Error, Result, Value};
 use futures_util::future;
 
+use super::proven::{self, Proofs};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::table::Table;
+
+/// Where SQLite keeps AUTOINCREMENT's counters.
+pub(super) const TABLE: &str = "sqlite_sequence";
 
 /// Answers a statement that reads `sqlite_sequence`, where AUTOINCREMENT keeps its counters.
 pub(super) async fn answer(
@@ -16,7 +21,7 @@ pub(super) async fn answer(
     statement: &Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
-    let sql = "SELECT name, seq FROM sqlite_sequence ORDER BY rowid".to_owned();
+    let sql = format!("SELECT name, seq FROM {TABLE} ORDER BY rowid");
     let mut counters: Vec<(String, i64)> = Vec::new();
     for row in of_all_buckets(planner, access, &Statement { sql, params: Params::None }).await? {
         let [Value::Text(name), Value::Integer(greatest)] = row.as_slice() else { continue };
@@ -39,6 +44,32 @@ pub async fn greatest_rowid(planner: &Planner, access: &impl PartitionAccess, ta
     Ok(rows.iter().filter_map(rowid).max().unwrap_or(0))
 }
 
+/// The change by which the first bucket counts up to a rowid that no row has, with the proof of what it was computed
+/// from; `None` if it has counted so far already.
+pub(super) async fn advance(
+    access: &impl PartitionAccess,
+    table: &str,
+    counter: i64,
+) -> Result<Option<(Change, Proofs)>> {
+    let sql = format!(
+        "SELECT (SELECT rowid FROM {TABLE} WHERE name = ?1), (SELECT seq FROM {TABLE} WHERE name = ?1), \
+         (SELECT coalesce(max(rowid), 0) + 1 FROM {TABLE})"
+    );
+    let statement = Statement { sql, params: Params::Positional(vec![table.into()]) };
+    let (rows, proof) = proven::read(access, 0, statement).await?;
+    let row = vec![table.into(), Value::Integer(counter)];
+    let change = match rows.first().map(Vec::as_slice) {
+        Some([_, Value::Integer(counted), _]) if *counted >= counter => return Ok(None),
+        Some([known @ Value::Integer(_), ..]) => {
+            let key = vec![known.clone()];
+            Change::Update { old_key: key.clone(), key, old_row: None, row }
+        }
+        Some([_, _, next @ Value::Integer(_)]) => Change::Insert { key: vec![next.clone()], row },
+        _ => return Err(Error::internal("a partition does not tell what it has counted")),
+    };
+    Ok(Some((change, proof)))
+}
+
 /// What asks a bucket for the greatest rowid that it has seen.
 pub(super) fn greatest_in_bucket(table: &Table) -> Statement {
     let rowid = table.rowid_name.unwrap_or("rowid");
@@ -47,9 +78,7 @@ pub(super) fn greatest_in_bucket(table: &Table) -> Statement {
         return Statement { sql, params: Params::None };
     }
     Statement {
-        sql: format!(
-            "SELECT max(n) FROM (SELECT seq AS n FROM sqlite_sequence WHERE name = ? UNION ALL {sql})"
-        ),
+        sql: format!("SELECT max(n) FROM (SELECT seq AS n FROM {TABLE} WHERE name = ? UNION ALL {sql})"),
         params: Params::Positional(vec![table.name.as_str().into()]),
     }
 }
