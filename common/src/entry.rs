@@ -7,10 +7,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::partition_map::BucketRange;
+use crate::protocol::Verdict;
 use crate::{Hlc, PartitionId, RequestId, TransactionId, Value};
 
 /// Version of the encoding, the first byte of every entry.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// One entry of a partition's log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,8 +74,9 @@ pub enum EntryBody {
     Decision {
         /// The transaction.
         transaction: TransactionId,
-        /// Whether it commits.
-        commit: bool,
+        /// Whether it commits, and when, as the decider has said; in the decider's own log it commits at the
+        /// entry's clock.
+        verdict: Verdict,
     },
     /// Every participant has confirmed these transactions; their decisions may be forgotten.
     Forget {

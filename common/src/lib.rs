@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod json;
 pub mod limits;
+pub mod moment;
 pub mod names;
 pub mod partition_map;
 pub mod protocol;

@@ -126,6 +126,9 @@ pub struct WriteReply {
     pub results: Vec<StatementResult>,
     /// Log index at which the work is in the partition's state (a bookmark).
     pub index: u64,
+    /// Clock of the entry that holds the work; zero where there is none. A transaction commits later than each
+    /// of its prepares.
+    pub hlc: Hlc,
 }
 
 /// A read of one partition.
@@ -141,6 +144,40 @@ pub struct ReadRequest {
     pub statement: Statement,
     /// Most rows answered; `None` for a stream without limit.
     pub max_rows: Option<u32>,
+    /// The pinned snapshot to read; freshness was its matter then.
+    pub pin: Option<PinId>,
+}
+
+/// Names a pinned snapshot: random, chosen by whoever pins it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PinId(pub u128);
+
+/// Keeps a snapshot of a partition readable, as no acknowledged write is missed in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PinRequest {
+    /// Where.
+    pub target: PartitionTarget,
+    /// Its name in the reads that follow.
+    pub pin: PinId,
+    /// The moment that the snapshot is to show: everything committed until then, and nothing later. Without
+    /// one it is the newest.
+    pub at: Option<Hlc>,
+    /// The state must be at least this log index (a bookmark); 0 for none.
+    pub at_least: u64,
+    /// How many reads of it there may be at once.
+    pub readers: u32,
+}
+
+/// First and only message of a stream that keeps a snapshot pinned until it ends: of what moments it shows the
+/// partition's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// Log index of the snapshot.
+    pub index: u64,
+    /// When its last transaction committed.
+    pub since: Hlc,
+    /// Nothing else commits on the partition at or before this moment, whoever leads it.
+    pub until: Hlc,
 }
 
 /// First message of a stream of rows; [`RowBlock`]s follow, each a message of its own.
@@ -152,6 +189,21 @@ pub struct RowsHeader {
     pub types: Vec<String>,
     /// Log index of the snapshot that is read.
     pub index: u64,
+}
+
+/// What becomes of a transaction over several partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whether it commits.
+    pub commit: bool,
+    /// When: the same moment on all partitions, later than each prepare. Of no meaning for an abort, and zero where
+    /// the partition has forgotten.
+    pub at: Hlc,
+}
+
+impl Verdict {
+    /// It does not commit.
+    pub const ABORT: Verdict = Verdict { commit: false, at: Hlc(0) };
 }
 
 /// A change of a group's membership.
@@ -187,8 +239,9 @@ pub enum StorageRequest {
         partition: PartitionId,
         /// The transaction.
         transaction: TransactionId,
-        /// Whether to commit.
-        commit: bool,
+        /// To commit or not; to the decider with the greatest clock of the prepares, to the others with when it
+        /// committed.
+        verdict: Verdict,
         /// Sent to the decider: this is the decision, the first wins. Else the decision is carried out.
         decides: bool,
         /// How long the sender waits.
@@ -247,6 +300,8 @@ pub enum StorageRequest {
         participants: Vec<PartitionId>,
         /// The key and the answer.
         keyed: Keyed,
+        /// The greatest clock of the prepares.
+        prepared_at: Hlc,
         /// How long the sender waits.
         timeout_ms: u64,
     },
@@ -266,10 +321,7 @@ pub enum StorageReply {
     /// The work is done, or prepared.
     Write(WriteReply),
     /// What the log says of a transaction.
-    Decided {
-        /// Whether it committed.
-        commit: bool,
-    },
+    Decided(Verdict),
     /// Rows of a read.
     Rows {
         /// The rows.
@@ -311,6 +363,8 @@ pub enum StorageStream {
         /// The snapshot must hold at least this index.
         at_least: u64,
     },
+    /// [`Pinned`]; the snapshot is kept until the stream is cancelled.
+    Pin(PinRequest),
 }
 
 /// Requests to a coordinator.

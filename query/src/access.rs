@@ -38,6 +38,16 @@ pub trait PartitionAccess: Send + Sync {
     /// Reads any number of rows of one bucket.
     fn stream(&self, bucket: usize, statement: Statement) -> impl Future<Output = Result<RowStream>> + Send;
 
+    /// Has the reads that follow see these partitions as they were at one moment, until something is written.
+    /// So many of a partition may be under way at once. By default each read sees the newest state.
+    fn read_at_one_moment(
+        &self,
+        _partitions: Vec<usize>,
+        _reads: usize,
+    ) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Changes buckets, all of them or none. The answer has one list per element of `work`, with one result
     /// per item. An element's buckets are distinct. The `statement` of an error is the number of the item that
     /// failed, counted through all elements in their order.

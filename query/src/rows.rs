@@ -93,6 +93,7 @@ pub async fn export(planner: &Planner, access: &impl PartitionAccess, table: &st
         return crate::sql::stream(planner, access, whole_rows(&table)).await;
     }
     let (statement, width) = export_statement(&table);
+    access.read_at_one_moment((0..planner.buckets()).collect(), 1).await?;
     let opened = (0..planner.buckets()).map(|bucket| access.stream(bucket, statement.clone()));
     let streams = future::try_join_all(opened).await?;
     let mut header = RowsHeader { columns: Vec::new(), types: Vec::new(), index: 0 };

@@ -56,7 +56,7 @@ pub use executor::{BatchPlace, Executor};
 pub use maintenance::Maintenance;
 pub use merge::{Gathered, MergeDatabase};
 pub use query::Flow;
-pub use reader::{PooledReader, Reader, ReaderPool, Snapshot};
+pub use reader::{PinnedReader, PooledReader, Reader, ReaderPool, Snapshot};
 pub use recipe::{Location, assert_build};
 pub use shadow::{Consequences, Description, Shadow, TableAccess};
 pub use stream_table::{RowSource, was_read_twice};

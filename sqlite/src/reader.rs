@@ -27,11 +27,15 @@ impl Reader {
 
     /// Opens a snapshot: everything read through it is one state of the partition.
     pub fn snapshot(&mut self) -> Result<Snapshot<'_>> {
+        self.begin()?;
+        Ok(Snapshot { connection: &self.connection, ends: true })
+    }
+
+    fn begin(&self) -> Result<()> {
         self.connection.run(ours!("BEGIN"))?;
-        let snapshot = Snapshot { connection: &self.connection };
         // SQLite opens the snapshot at the first read.
-        snapshot.system().position()?;
-        Ok(snapshot)
+        System::of(self.connection.raw()).position()?;
+        Ok(())
     }
 
     /// Answers one reading statement from a snapshot of its own.
@@ -40,9 +44,19 @@ impl Reader {
     }
 }
 
+/// Ends the open snapshot, if there is one.
+fn end(connection: &Connection) {
+    if !connection.raw().is_autocommit() {
+        // A read transaction that cannot be ended ends with its connection.
+        let _ = connection.run(ours!("ROLLBACK"));
+    }
+}
+
 /// One state of the partition, kept until dropped. A long one keeps the write-ahead log from being reset.
 pub struct Snapshot<'r> {
     connection: &'r Connection,
+    /// Whether it ends when this is dropped; else it is a [`PinnedReader`]'s.
+    ends: bool,
 }
 
 impl Snapshot<'_> {
@@ -75,10 +89,40 @@ impl Snapshot<'_> {
 
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
-        if !self.connection.raw().is_autocommit() {
-            // A read transaction that cannot be ended ends with its connection.
-            let _ = self.connection.run(ours!("ROLLBACK"));
+        if self.ends {
+            end(self.connection);
         }
+    }
+}
+
+/// A reader that keeps its snapshot over many reads, until it is dropped.
+pub struct PinnedReader {
+    reader: PooledReader,
+}
+
+impl PinnedReader {
+    /// A reader without a snapshot yet.
+    #[must_use]
+    pub fn new(reader: PooledReader) -> PinnedReader {
+        PinnedReader { reader }
+    }
+
+    /// Opens a snapshot of the newest state, in place of the one before.
+    pub fn open(&mut self) -> Result<()> {
+        end(&self.reader.connection);
+        self.reader.begin()
+    }
+
+    /// The snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { connection: &self.reader.connection, ends: false }
+    }
+}
+
+impl Drop for PinnedReader {
+    fn drop(&mut self) {
+        end(&self.reader.connection);
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Position {
     pub base: u64,
     /// Clock of the last entry applied.
     pub hlc: Hlc,
+    /// When the last transaction committed whose rows are in the file. A transaction over several partitions
+    /// commits at the same moment on all of them.
+    pub committed: Hlc,
 }
 
 /// Whose data the file holds.
@@ -90,6 +93,8 @@ pub struct Prepared {
     pub schema_version: u64,
     /// Log index of the prepare.
     pub index: u64,
+    /// Clock of the prepare; the transaction commits later than that.
+    pub hlc: Hlc,
     /// What changes when it commits.
     pub effects: Effects,
 }
@@ -105,6 +110,8 @@ pub struct Decision {
     pub participants: Vec<PartitionId>,
     /// Log index of the decision.
     pub index: u64,
+    /// When it committed.
+    pub at: Hlc,
 }
 
 /// Reads and changes the replica's own tables in whatever transaction the connection has open.

@@ -1,31 +1,121 @@
 //! The node's hybrid logical clock, shared by its replicas and its connections.
+//!
+//! It never runs backwards, not even over a restart: a bound that no reading has reached yet is kept on disk, so
+//! that what was promised by the clock (see [`crate::replica::promises`]) is not forgotten.
 
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
 use common::Hlc;
 use parking_lot::Mutex;
 
-/// A clock that never runs backwards within the process and runs ahead of every clock that it hears of.
+use crate::layout::write_durably;
+
+/// How far ahead of the readings the bound on disk lies: after a crash the clock may be this much early.
+const AHEAD_MS: u64 = 1_500;
+/// The bound is written again when less than this is left.
+const AHEAD_LEAST_MS: u64 = 800;
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A clock that never runs backwards and runs ahead of every clock that it hears of.
 #[derive(Clone, Default)]
 pub struct Clock {
-    last: Arc<Mutex<Hlc>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// `None` for a clock that is not kept.
+    file: Option<PathBuf>,
+    /// The bound in the file.
+    written: Mutex<Hlc>,
+}
+
+#[derive(Default)]
+struct State {
+    last: Hlc,
+    /// No reading is later, until the file says so.
+    bound: Hlc,
 }
 
 impl Clock {
-    /// A reading later than every reading before it and every one observed.
+    /// A clock that goes on where the one that was kept in the file stopped.
+    pub fn kept(file: PathBuf) -> io::Result<Clock> {
+        let last = match fs::read_to_string(&file) {
+            Ok(text) => Hlc(text.trim().parse().map_err(io::Error::other)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Hlc::default(),
+            Err(error) => return Err(error),
+        };
+        let state = Mutex::new(State { last, bound: last });
+        Ok(Clock { shared: Arc::new(Shared { state, file: Some(file), written: Mutex::new(last) }) })
+    }
+
+    /// A reading later than every reading before it and every one observed. Waits for the disk only if the clock
+    /// has leapt ahead.
     #[must_use]
     pub fn now(&self) -> Hlc {
-        let mut last = self.last.lock();
-        *last = last.next(wall_millis());
-        *last
+        let mut state = self.shared.state.lock();
+        state.last = state.last.next(wall_millis());
+        if state.last > state.bound {
+            state.bound = ahead_of(state.last);
+            self.shared.write(state.bound);
+        }
+        state.last
     }
 
     /// Takes notice of another node's clock.
     pub fn observe(&self, remote: Hlc) {
-        let mut last = self.last.lock();
-        *last = last.observe(remote);
+        let mut state = self.shared.state.lock();
+        state.last = state.last.observe(remote);
     }
+
+    /// Keeps the bound on disk ahead of the readings, so that none of them waits for it. Never ends.
+    pub async fn keep_ahead(self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let clock = self.clone();
+            let looked = tokio::task::spawn_blocking(move || clock.write_ahead()).await;
+            if looked.is_err() {
+                tracing::error!("the clock's bound could not be written");
+            }
+        }
+    }
+
+    fn write_ahead(&self) {
+        let bound = {
+            let state = self.shared.state.lock();
+            let now = state.last.max(Hlc::from_millis(wall_millis()));
+            if state.bound.millis() >= now.millis() + AHEAD_LEAST_MS {
+                return;
+            }
+            ahead_of(now)
+        };
+        self.shared.write(bound);
+        let mut state = self.shared.state.lock();
+        state.bound = state.bound.max(bound);
+    }
+}
+
+impl Shared {
+    fn write(&self, bound: Hlc) {
+        let Some(file) = &self.file else { return };
+        let mut written = self.written.lock();
+        if bound <= *written {
+            return;
+        }
+        match write_durably(file, bound.0.to_string().as_bytes()) {
+            Ok(()) => *written = bound,
+            Err(error) => tracing::error!(path = %file.display(), %error, "the clock could not be written"),
+        }
+    }
+}
+
+fn ahead_of(reading: Hlc) -> Hlc {
+    Hlc::from_millis(reading.millis() + AHEAD_MS)
 }
 
 impl polylite_client::peer::PeerClock for Clock {
@@ -63,5 +153,21 @@ mod tests {
         let ahead = Hlc::from_millis(wall_millis() + 60_000);
         clock.observe(ahead);
         assert!(clock.now() > ahead);
+    }
+
+    #[test]
+    fn no_reading_is_forgotten_over_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clock");
+        let clock = Clock::kept(file.clone()).unwrap();
+        clock.observe(Hlc::from_millis(wall_millis() + 3_600_000));
+        let before = clock.now();
+        drop(clock);
+        let clock = Clock::kept(file.clone()).unwrap();
+        let after = clock.now();
+        assert!(after > before);
+        clock.write_ahead();
+        drop(clock);
+        assert!(Clock::kept(file).unwrap().now() > after);
     }
 }

@@ -20,6 +20,8 @@ pub const LOG_ENTRIES_KEPT: u64 = 4_096;
 pub const IN_DOUBT_AFTER: Duration = Duration::from_secs(1);
 /// Reads of a replica that run at a time; more wait, without holding a thread.
 pub const READS_PER_REPLICA: usize = 8;
+/// Connections that hold pinned snapshots of a replica at a time.
+pub const PINNED_READERS_PER_REPLICA: usize = 256;
 /// Streams of rows out of a replica at a time. They go at the receiver's pace and must not keep reads out.
 pub const STREAMS_PER_REPLICA: usize = 24;
 

@@ -7,6 +7,7 @@
 //!   cluster                    name of the cluster that the node belongs to, once a coordinator has told it
 //!   node                       the node's id, once a coordinator has confirmed it
 //!   assignments                version of the assignments obeyed last
+//!   clock                      a moment that no reading of the node's clock has reached yet
 //!   lock                       held by the process that uses the directory
 //!   log/                       the Raft log of all replicas
 //!   partitions/<id>/           one folder per replica, named by the partition's id, never by a name that
@@ -147,6 +148,12 @@ impl DataDir {
         ReplicaDir { root: self.root.join("partitions").join(partition.to_string()) }
     }
 
+    /// The file that keeps the clock.
+    #[must_use]
+    pub fn clock(&self) -> PathBuf {
+        self.root.join("clock")
+    }
+
     /// The partitions that have a folder.
     pub fn partitions(&self) -> io::Result<Vec<PartitionId>> {
         let mut found = Vec::new();
@@ -281,7 +288,7 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FORMAT_FILE), "2").unwrap();
+        fs::write(folder.path().join(FORMAT_FILE), (FORMAT + 1).to_string()).unwrap();
         assert!(matches!(DataDir::open(folder.path(), "one"), Err(LayoutError::Newer { found: 2, .. })));
         fs::write(folder.path().join(FORMAT_FILE), "else").unwrap();
         assert!(matches!(DataDir::open(folder.path(), "one"), Err(LayoutError::Malformed(_))));

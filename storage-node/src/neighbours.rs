@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::protocol::{Assignment, PeerAddress};
-use common::{Error, ErrorCode, NodeId, Outcome, PartitionId, ReplicaId, Result, TransactionId};
+use common::protocol::{Assignment, PeerAddress, Verdict};
+use common::{Error, ErrorCode, Hlc, NodeId, Outcome, PartitionId, ReplicaId, Result, TransactionId};
 use parking_lot::RwLock;
 use polylite_client::node::{CoordinatorClient, StorageClient};
 use polylite_client::peer::PeerPool;
@@ -111,7 +111,7 @@ impl Neighbours {
     }
 
     /// Asks a transaction's decider what became of it, at whichever replica leads there.
-    pub async fn resolve(&self, decider: PartitionId, transaction: TransactionId) -> Result<bool> {
+    pub async fn resolve(&self, decider: PartitionId, transaction: TransactionId) -> Result<Verdict> {
         self.at_leader(decider, |address| {
             let storage = self.storage.clone();
             async move { storage.resolve(&address, decider, transaction, QUESTION).await }
@@ -120,17 +120,23 @@ impl Neighbours {
     }
 
     /// Has a participant carry a commit out; answers once it has.
-    pub async fn carry_out(&self, participant: PartitionId, transaction: TransactionId) -> Result<bool> {
+    pub async fn carry_out(
+        &self,
+        participant: PartitionId,
+        transaction: TransactionId,
+        committed: Hlc,
+    ) -> Result<Verdict> {
+        let verdict = Verdict { commit: true, at: committed };
         self.at_leader(participant, |address| {
             let storage = self.storage.clone();
-            async move { storage.decide(&address, participant, transaction, true, false, QUESTION).await }
+            async move { storage.decide(&address, participant, transaction, verdict, false, QUESTION).await }
         })
         .await
     }
 
-    async fn at_leader<F>(&self, partition: PartitionId, ask: impl Fn(String) -> F) -> Result<bool>
+    async fn at_leader<F>(&self, partition: PartitionId, ask: impl Fn(String) -> F) -> Result<Verdict>
     where
-        F: Future<Output = Result<bool>>,
+        F: Future<Output = Result<Verdict>>,
     {
         let hosted = self.hosted.read().get(&partition).cloned().unwrap_or_default();
         if let Ok(answer) = first_answer(hosted, &ask).await {
@@ -142,9 +148,9 @@ impl Neighbours {
 }
 
 /// Asks one after the other until one answers.
-async fn first_answer<F>(addresses: Vec<String>, ask: &impl Fn(String) -> F) -> Result<bool>
+async fn first_answer<F>(addresses: Vec<String>, ask: &impl Fn(String) -> F) -> Result<Verdict>
 where
-    F: Future<Output = Result<bool>>,
+    F: Future<Output = Result<Verdict>>,
 {
     let mut last = Error::new(ErrorCode::PartitionNotFound, "the partition has no replicas");
     for address in addresses {

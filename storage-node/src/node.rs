@@ -17,6 +17,7 @@ use polylite_client::peer::{PeerIdentity, PeerOptions, PeerPool};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::config::StorageNodeOptions;
@@ -68,6 +69,7 @@ pub struct StorageNode {
     stop_listener: CancellationToken,
     stop_peers: CancellationToken,
     membership: JoinHandle<()>,
+    _keeping_clock: AbortOnDropHandle<()>,
     listeners: Vec<JoinHandle<()>>,
 }
 
@@ -83,7 +85,8 @@ impl StorageNode {
         let node = data_dir.node()?.or_else(|| options.node_id.clone());
 
         let process = crate::random::seed();
-        let clock = Clock::default();
+        let clock = Clock::kept(data_dir.clock())?;
+        let keeping_clock = AbortOnDropHandle::new(tokio::spawn(clock.clone().keep_ahead()));
         let pool = PeerPool::new(PeerOptions {
             identity: PeerIdentity::new(node.as_ref().map_or("", NodeId::as_str), process),
             clock: Arc::new(clock.clone()),
@@ -140,6 +143,7 @@ impl StorageNode {
             stop_listener,
             stop_peers,
             membership,
+            _keeping_clock: keeping_clock,
             listeners: serving,
         })
     }

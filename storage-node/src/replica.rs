@@ -1,12 +1,15 @@
 //! One copy of a partition: a SQLite file under a Raft group, with a thread of its own.
 //!
-//! [`machine`] is the deterministic part; [`worker`] is the thread around it; [`reading`] answers reads beside
-//! it; [`published`] is what the worker tells everybody; [`snapshots`] moves files between nodes.
+//! [`machine`] is the deterministic part; [`worker`] is the thread around it; [`reading`] answers reads beside it;
+//! [`pins`] keeps snapshots that several reads are to see, and [`promises`] tells of which moments they are;
+//! [`published`] is what the worker tells everybody; [`snapshots`] moves files between nodes.
 
 mod event_queue;
 mod inbox;
 pub mod machine;
 mod open_streams;
+mod pins;
+pub mod promises;
 pub mod published;
 pub mod reading;
 pub mod running;
@@ -32,11 +35,12 @@ use self::event_queue::{EventSender, event_queue};
 use self::inbox::{Event, Host};
 use self::machine::{Job, Machine, Origin, Reply};
 use self::open_streams::OpenStreams;
+use self::pins::Pins;
 use self::published::Published;
 use self::running::StatementCounts;
-use self::worker::{Parts, Worker, readers};
+use self::worker::{Parts, Worker};
 use crate::clock::{Clock, monotonic_us};
-use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
+use crate::config::{PINNED_READERS_PER_REPLICA, READS_PER_REPLICA, STREAMS_PER_REPLICA};
 use crate::layout::{ReplicaDir, write_durably};
 use crate::neighbours::Neighbours;
 
@@ -92,6 +96,9 @@ pub struct Replica {
     streams: Arc<Semaphore>,
     statements: Arc<StatementCounts>,
     open_streams: Arc<OpenStreams>,
+    pins: Arc<Pins>,
+    pinned_readers: Arc<Semaphore>,
+    clock: Clock,
     group: GroupHandle,
     inbox: EventSender,
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -143,7 +150,7 @@ impl Replica {
             campaign_now: assignment.stands_first && known.is_none(),
         };
         if let Some(machine) = &machine {
-            published.serve(generation, readers(&Location::file(dir.database(generation))));
+            published.serve(generation, &Location::file(dir.database(generation)));
             published.update(machine);
         }
         let group = around.runtime.start_group(spec, Box::new(Host { inbox: inbox.clone() })).await?;
@@ -176,6 +183,9 @@ impl Replica {
             streams: Arc::new(Semaphore::new(STREAMS_PER_REPLICA)),
             statements: Arc::default(),
             open_streams,
+            pins: Arc::default(),
+            pinned_readers: Arc::new(Semaphore::new(PINNED_READERS_PER_REPLICA)),
+            clock: around.clock.clone(),
             group,
             inbox,
             worker: Mutex::new(Some(thread)),

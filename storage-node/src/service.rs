@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::limits::ROW_BLOCK;
 use common::protocol::{
-    MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest, StorageStream, decode,
-    encode,
+    MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest, StorageStream,
+    Verdict, decode, encode,
 };
 use common::{Error, ErrorCode, NodeId, Outcome, PartitionId, Result};
 use consensus_runtime::{MembershipError, MembershipStep, Role, Runtime};
@@ -86,18 +86,25 @@ impl Service {
                 let prepare = Job::Prepare { transaction, decider, participants, write };
                 self.run(&target, prepare, caller).await
             }
-            StorageRequest::Decide { partition, transaction, commit, decides, timeout_ms } => {
+            StorageRequest::Decide { partition, transaction, verdict, decides, timeout_ms } => {
                 let timeout = Duration::from_millis(timeout_ms);
-                let decide = Job::Decide { transaction, commit, decides };
+                let decide = Job::Decide { transaction, verdict, decides };
                 self.submit(partition, decide, timeout, Caller::local()).await
             }
-            StorageRequest::DecideKeyed { partition, transaction, participants, keyed, timeout_ms } => {
+            StorageRequest::DecideKeyed {
+                partition,
+                transaction,
+                participants,
+                keyed,
+                prepared_at,
+                timeout_ms,
+            } => {
                 let timeout = Duration::from_millis(timeout_ms);
-                let decide = Job::DecideKeyed { transaction, participants, keyed };
+                let decide = Job::DecideKeyed { transaction, participants, keyed, prepared_at };
                 self.submit(partition, decide, timeout, Caller::local()).await
             }
             StorageRequest::Resolve { partition, transaction } => {
-                let job = Job::Decide { transaction, commit: false, decides: true };
+                let job = Job::Decide { transaction, verdict: Verdict::ABORT, decides: true };
                 self.submit(partition, job, CONTROL_TIMEOUT, Caller::local()).await
             }
             StorageRequest::Read(read) => {
@@ -162,7 +169,7 @@ impl Service {
     ) -> Result<StorageReply> {
         match self.registry.get(partition)?.submit(job, timeout, caller).await? {
             machine::Reply::Written(reply) => Ok(StorageReply::Write(reply)),
-            machine::Reply::Decided { commit } => Ok(StorageReply::Decided { commit }),
+            machine::Reply::Decided(verdict) => Ok(StorageReply::Decided(verdict)),
             machine::Reply::Done => Ok(StorageReply::Done),
         }
     }
@@ -207,6 +214,10 @@ impl Service {
             },
             Ok(StorageStream::Snapshot { partition, at_least }) => match self.registry.get(partition) {
                 Ok(replica) => send_snapshot(&replica, at_least, sink).await,
+                Err(error) => sink.fail(encode(&error)).await,
+            },
+            Ok(StorageStream::Pin(request)) => match self.registry.get(request.target.partition) {
+                Ok(replica) => replica.pin(request, sink).await,
                 Err(error) => sink.fail(encode(&error)).await,
             },
             Err(error) => sink.fail(encode(&error)).await,

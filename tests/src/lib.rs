@@ -12,4 +12,5 @@ pub mod raw_http;
 pub mod recorded_writers;
 pub mod replica_files;
 pub mod simulated_cluster;
+pub mod simulated_moments;
 pub mod terminal;

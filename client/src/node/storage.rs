@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::protocol::{
     Assignments, MembershipChange, ReadRequest, ReplicaReport, RowsHeader, StatementResult, StorageReply,
-    StorageRequest, StorageStream, WriteReply, WriteRequest, decode, encode,
+    StorageRequest, StorageStream, Verdict, WriteReply, WriteRequest, decode, encode,
 };
 use common::row::RowBlock;
 use common::{Error, NodeId, PartitionId, ReplicaId, Result, TransactionId};
@@ -79,29 +79,29 @@ impl StorageClient {
         }
     }
 
-    /// Decides a transaction (at the decider), or carries the decision out. Answers whether it committed.
+    /// Decides a transaction (at the decider), or carries the decision out. Answers what the log says.
     pub async fn decide(
         &self,
         address: &str,
         partition: PartitionId,
         transaction: TransactionId,
-        commit: bool,
+        verdict: Verdict,
         decides: bool,
         timeout: Duration,
-    ) -> Result<bool> {
+    ) -> Result<Verdict> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let decide = StorageRequest::Decide { partition, transaction, commit, decides, timeout_ms };
+        let decide = StorageRequest::Decide { partition, transaction, verdict, decides, timeout_ms };
         decided(self.request(address, decide, timeout + GRACE).await?)
     }
 
-    /// Asks the decider what became of a transaction. Answers whether it committed.
+    /// Asks the decider what became of a transaction.
     pub async fn resolve(
         &self,
         address: &str,
         partition: PartitionId,
         transaction: TransactionId,
         timeout: Duration,
-    ) -> Result<bool> {
+    ) -> Result<Verdict> {
         decided(self.request(address, StorageRequest::Resolve { partition, transaction }, timeout).await?)
     }
 
@@ -209,9 +209,9 @@ fn effect_of(request: &StorageRequest) -> Effect {
     if matches!(request, Read(_) | Replicas(_) | Identify) { Effect::Reads } else { Effect::Writes }
 }
 
-fn decided(reply: StorageReply) -> Result<bool> {
+fn decided(reply: StorageReply) -> Result<Verdict> {
     match reply {
-        StorageReply::Decided { commit } => Ok(commit),
+        StorageReply::Decided(verdict) => Ok(verdict),
         _ => Err(mismatched(Effect::Writes)),
     }
 }

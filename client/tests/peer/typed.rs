@@ -26,7 +26,9 @@ impl PeerService for Node {
         Box::pin(async move {
             let reply = match decode::<StorageRequest>(&payload).expect("a request") {
                 StorageRequest::Write(write) => match write.target.partition {
-                    PartitionId(1) => Ok(StorageReply::Write(WriteReply { results: Vec::new(), index: 9 })),
+                    PartitionId(1) => {
+                        Ok(StorageReply::Write(WriteReply { results: Vec::new(), index: 9, hlc: Hlc(0) }))
+                    }
                     PartitionId(2) => panic!("as the test wants it"),
                     _ => Err(Error::new(ErrorCode::NotLeader, "another leads")),
                 },
@@ -66,7 +68,7 @@ fn write(partition: u64) -> WriteRequest {
 fn read(partition: u64) -> ReadRequest {
     let statement = Statement { sql: "SELECT n FROM t".to_owned(), ..Statement::default() };
     let level = common::protocol::ReadLevel::Linearizable;
-    ReadRequest { target: target(partition), level, at_least: 0, statement, max_rows: None }
+    ReadRequest { target: target(partition), level, at_least: 0, statement, max_rows: None, pin: None }
 }
 
 #[tokio::test]

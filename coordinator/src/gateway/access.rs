@@ -7,20 +7,18 @@ use std::time::Duration;
 
 use common::catalog::Database;
 use common::protocol::{
-    PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, StorageReply,
-    StorageRequest, StorageStream, WorkItem, WriteRequest, decode, encode,
+    PartitionTarget, ReadLevel, ReadRequest, Statement, StatementResult, StorageReply, StorageRequest,
+    WorkItem, WriteRequest,
 };
-use common::{Error, ErrorCode, Outcome, PartitionId, Result};
-use futures_util::StreamExt as _;
+use common::{Error, Outcome, PartitionId, Result};
 use parking_lot::{Mutex, RwLock};
-use polylite_client::peer::{PeerError, PeerStream};
-use query::access::{PartitionAccess, RowBlocks, RowStream};
+use query::access::{PartitionAccess, RowStream};
 use query::schema::SchemaChange;
 use sqlite::Workspace;
 use tokio::time::Instant;
 
-use super::partition_call::{From, Repeat, Unanswered, millis};
-use super::replica_search::Refusal;
+use super::moment::Moment;
+use super::partition_call::{From, Repeat, Unanswered};
 use super::{Bookmark, Gateway, Once, RequestOptions};
 use crate::metrics::Wait;
 
@@ -43,6 +41,10 @@ pub struct RequestAccess {
     wrote: AtomicBool,
     /// The attempt that it belongs to, if the request has an idempotency key.
     once: Option<Arc<Once>>,
+    /// The moment that reads of several partitions see.
+    moment: Mutex<Option<Arc<Moment>>>,
+    /// Whether it was lost, with a partition's leader.
+    lost_moment: AtomicBool,
 }
 
 impl RequestAccess {
@@ -56,12 +58,28 @@ impl RequestAccess {
             oldest: Mutex::default(),
             wrote: AtomicBool::new(false),
             once: options.once.clone(),
+            moment: Mutex::new(None),
+            lost_moment: AtomicBool::new(false),
         }
     }
 
     /// The attempt that it belongs to, if the request has an idempotency key.
     pub(super) fn once(&self) -> Option<&Once> {
         self.once.as_deref()
+    }
+
+    /// Whether the request failed because the moment that it read at was lost: then it can be run again.
+    pub(super) fn lost_moment(&self) -> bool {
+        self.lost_moment.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lose_moment(&self) {
+        self.lost_moment.store(true, Ordering::Relaxed);
+    }
+
+    /// The moment that reads of a partition see, if that is not the present.
+    fn moment_of(&self, index: usize) -> Option<Arc<Moment>> {
+        self.moment.lock().clone().filter(|moment| moment.shows(index))
     }
 
     /// Whether something may have been written.
@@ -92,6 +110,11 @@ impl RequestAccess {
             .or_insert(index);
     }
 
+    /// What a read of the partition must see at least.
+    pub(super) fn seen(&self, partition: PartitionId) -> u64 {
+        self.seen.lock().of(partition)
+    }
+
     /// What a request to the partition at an index carries.
     pub(super) fn target(&self, index: usize) -> Result<PartitionTarget> {
         let database = self.database.read();
@@ -113,11 +136,11 @@ impl RequestAccess {
         max_rows: Option<u32>,
     ) -> Result<ReadRequest> {
         let target = self.target(bucket)?;
-        let at_least = self.seen.lock().of(target.partition);
-        Ok(ReadRequest { target, level: self.level, at_least, statement, max_rows })
+        let at_least = self.seen(target.partition);
+        Ok(ReadRequest { target, level: self.level, at_least, statement, max_rows, pin: None })
     }
 
-    fn reads_from(&self) -> From {
+    pub(super) fn reads_from(&self) -> From {
         if self.level == ReadLevel::Stale { From::Any } else { From::Leader }
     }
 
@@ -169,40 +192,6 @@ impl RequestAccess {
         self.note_written();
         Error::internal("a storage node sent a reply of another kind").with_outcome(Outcome::Unknown)
     }
-
-    /// Opens a stream at a replica; until the first message has come, another one can be asked.
-    async fn open(&self, request: ReadRequest) -> Result<(RowsHeader, PeerStream)> {
-        let partition = request.target.partition;
-        let from = self.reads_from();
-        let mut request = request;
-        let catalog = self.gateway.shared.catalog.view();
-        let mut search =
-            self.gateway.search(&catalog, partition, from).map_err(|error| self.gave_up(error))?;
-        loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let Some(candidate) = search.current().cloned().filter(|_| !left.is_zero()) else {
-                return Err(self.gateway.no_quorum(partition, "no replica of the partition leads"));
-            };
-            request.target.timeout_ms = millis(left);
-            let payload = encode(&StorageStream::Read(request.clone()));
-            let refusal = match first_message(&self.gateway, &candidate.address, payload, self.deadline).await
-            {
-                Ok(opened) => {
-                    if from == From::Leader {
-                        self.gateway.shared.leaders.set(partition, candidate.replica);
-                    }
-                    self.see(partition, opened.0.index);
-                    return Ok(opened);
-                }
-                Err(PeerError::Failed(error)) => refusal_of(decode(&error).unwrap_or_else(|error| error))?,
-                Err(PeerError::Unreachable(_) | PeerError::Lost) => Refusal::Unavailable,
-                Err(other) => return Err(self.gateway.name_partition(partition, other.of_read())),
-            };
-            if let Some(pause) = search.refused(refusal) {
-                tokio::time::sleep_until(self.deadline.min(Instant::now() + pause)).await;
-            }
-        }
-    }
 }
 
 /// The error of a request that changes none of the client's data.
@@ -211,53 +200,13 @@ pub(super) fn nothing_written(unanswered: Unanswered) -> Error {
     error.with_outcome(Outcome::NotApplied)
 }
 
-/// Whether another replica may do what this one refused.
-fn refusal_of(error: Error) -> Result<Refusal> {
-    match error.code {
-        ErrorCode::NotLeader => Ok(Refusal::NotLeader(error.leader)),
-        ErrorCode::LeadershipLost
-        | ErrorCode::NoQuorum
-        | ErrorCode::Unavailable
-        | ErrorCode::PartitionNotFound => Ok(Refusal::Unavailable),
-        _ => Err(error),
-    }
-}
-
-async fn first_message(
-    gateway: &Gateway,
-    address: &str,
-    payload: bytes::Bytes,
-    deadline: Instant,
-) -> Result<(RowsHeader, PeerStream), PeerError> {
-    let mut stream = gateway.shared.peers.stream(address, payload).await?;
-    let first = tokio::time::timeout_at(deadline, stream.next()).await.map_err(|_| PeerError::Timeout)?;
-    let header = first.ok_or(PeerError::Lost)??;
-    let header = decode(&header).map_err(|_| PeerError::Lost)?;
-    Ok((header, stream))
-}
-
-/// The blocks of a stream, each of which has the time of the whole request: a client that takes them slowly
-/// is none of the partition's fault.
-fn blocks_within(stream: PeerStream, limit: Duration) -> RowBlocks {
-    futures_util::stream::unfold(Some(stream), move |stream| async move {
-        let mut stream = stream?;
-        let block = match tokio::time::timeout(limit, stream.next()).await {
-            Ok(None) => return None,
-            Ok(Some(item)) => item.map_err(PeerError::of_read).and_then(|item| decode(&item)),
-            Err(_) => Err(Error::new(ErrorCode::StatementTimeout, "a partition found no row in time")
-                .with_hint("raise timeout_ms, or make the statement touch fewer rows")),
-        };
-        // After an error nothing follows, and the partition's statement is ended.
-        let rest = block.is_ok().then_some(stream);
-        Some((block, rest))
-    })
-    .boxed()
-}
-
 impl PartitionAccess for RequestAccess {
     async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
         self.check_nothing_prepared()?;
         let request = self.read_request(bucket, statement, Some(max_rows))?;
+        if let Some(moment) = self.moment_of(bucket) {
+            return self.read_at(&moment, bucket, request).await;
+        }
         let partition = request.target.partition;
         let mut request = StorageRequest::Read(request);
         let from = self.reads_from();
@@ -274,9 +223,21 @@ impl PartitionAccess for RequestAccess {
     async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
         self.check_nothing_prepared()?;
         let request = self.read_request(bucket, statement, None)?;
-        let limit = self.deadline.saturating_duration_since(Instant::now());
-        let (header, stream) = self.open(request).await?;
-        Ok(RowStream { header, blocks: blocks_within(stream, limit) })
+        match self.moment_of(bucket) {
+            Some(moment) => self.stream_at(&moment, bucket, request).await,
+            None => self.stream_newest(request).await,
+        }
+    }
+
+    async fn read_at_one_moment(&self, partitions: Vec<usize>, reads: usize) -> Result<()> {
+        let is_seen = |index: &usize| self.moment_of(*index).is_some();
+        // The weaker levels promise nothing about several partitions.
+        if self.level != ReadLevel::Linearizable || partitions.iter().all(is_seen) {
+            return Ok(());
+        }
+        let moment = self.agree_on_moment(&partitions, reads).await?;
+        *self.moment.lock() = Some(Arc::new(moment));
+        Ok(())
     }
 
     async fn write(
@@ -284,6 +245,8 @@ impl PartitionAccess for RequestAccess {
         mut work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
+        // Reads that follow see what is written here.
+        self.moment.lock().take();
         match (work.len(), self.once()) {
             (0, _) => Ok(Vec::new()),
             (_, Some(once)) => self.write_once(once, work, max_rows).await,

@@ -13,8 +13,10 @@
 mod access;
 mod bookmark;
 mod cached;
+mod moment;
 mod once;
 mod partition_call;
+mod partition_stream;
 mod planners;
 mod replica_search;
 mod rowids;
@@ -178,6 +180,7 @@ impl Gateway {
             };
             match worked {
                 Ok(answer) => return Ok((answer, session.access.bookmark())),
+                Err(error) if session.access.lost_moment() && may_repeat(&session, &error) => {}
                 Err(error) => self.may_start_again(&session, error).await?,
             }
         }
@@ -209,11 +212,7 @@ impl Gateway {
             _ => false,
         };
         let deadline = session.access.deadline;
-        if !may_be_old
-            || error.outcome != Outcome::NotApplied
-            || session.access.wrote()
-            || Instant::now() >= deadline
-        {
+        if !may_be_old || !may_repeat(session, &error) {
             return Err(error);
         }
         let catalog = match self.shared.catalog.confirmed().await {
@@ -290,6 +289,12 @@ impl Gateway {
 #[must_use]
 pub fn ready<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a Database> {
     catalog.databases.get(name).filter(|database| database.state == DatabaseState::Ready)
+}
+
+/// Whether a request that failed has done nothing yet, and has time to be run again.
+fn may_repeat(session: &Session, error: &Error) -> bool {
+    let access = &session.access;
+    error.outcome == Outcome::NotApplied && !access.wrote() && Instant::now() < access.deadline
 }
 
 /// The result of a task; its panic goes on in the caller.

@@ -13,7 +13,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::idempotency::Keyed;
-use common::protocol::{StatementResult, StorageReply, StorageRequest, WorkItem, WriteRequest};
+use common::protocol::{
+    StatementResult, StorageReply, StorageRequest, Verdict, WorkItem, WriteReply, WriteRequest,
+};
 use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, Result, TransactionId};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -24,7 +26,7 @@ use super::partition_call::{From, Repeat, Unanswered, millis};
 use crate::metrics::{Conflict, Phases, Wait};
 
 /// How much later than the client's deadline a prepare or a commit is still accepted: clocks differ.
-const CLOCK_SLACK: Duration = Duration::from_secs(5);
+const CLOCK_SLACK: Duration = Duration::from_secs(10);
 /// How long an abort is told to participants; afterwards they find out by themselves.
 const ABORT_TIME: Duration = Duration::from_secs(10);
 /// A decision that was sent deserves an answer, even if the client's time is up.
@@ -38,6 +40,8 @@ pub(super) struct Transaction {
     participants: Vec<PartitionId>,
     /// Usually the first participant.
     decider: PartitionId,
+    /// The greatest clock of its prepares; once it has committed, when it did.
+    at: Hlc,
     phases: Phases,
 }
 
@@ -105,12 +109,15 @@ impl RequestAccess {
         let decider = decider
             .or_else(|| participants.first().copied())
             .ok_or_else(|| Error::internal("a transaction without participants"))?;
-        let mut transaction =
-            Transaction { id: new_id(self.deadline), participants, decider, phases: Phases::default() };
+        let (id, phases) = (new_id(self.deadline), Phases::default());
+        let mut transaction = Transaction { id, participants, decider, at: Hlc::default(), phases };
         let mut results = vec![Vec::new(); parts.len()];
         for (sent, (place, write)) in parts.into_iter().enumerate() {
             match self.prepare(&transaction, write).await {
-                Ok(prepared) => results[place.position] = prepared,
+                Ok(prepared) => {
+                    transaction.at = transaction.at.max(prepared.hlc);
+                    results[place.position] = prepared.results;
+                }
                 Err(error) => {
                     let error = place.name_item(error);
                     let reached = transaction.participants[..=sent].to_vec();
@@ -135,7 +142,7 @@ impl RequestAccess {
         self.gateway.ended(transaction, &refused);
     }
 
-    async fn prepare(&self, transaction: &Transaction, write: WriteRequest) -> Result<Vec<StatementResult>> {
+    async fn prepare(&self, transaction: &Transaction, write: WriteRequest) -> Result<WriteReply> {
         let partition = write.target.partition;
         let mut request = StorageRequest::Prepare {
             transaction: transaction.id,
@@ -149,7 +156,7 @@ impl RequestAccess {
             Ok(StorageReply::Write(reply)) => {
                 self.see(partition, reply.index);
                 self.gateway.cache().note_change(partition, reply.index);
-                Ok(reply.results)
+                Ok(reply)
             }
             Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")),
             Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
@@ -160,11 +167,15 @@ impl RequestAccess {
     /// are answered with it.
     async fn decide(&self, transaction: &mut Transaction) -> Result<()> {
         let deadline = self.deadline.max(Instant::now() + DECISION_TIME_MIN);
-        let decided = self.gateway.decision(transaction, transaction.decider, true, true, deadline).await;
+        let commit = Verdict { commit: true, at: transaction.at };
+        let decided = self.gateway.decision(transaction, transaction.decider, commit, true, deadline).await;
         transaction.phases.end_of(Wait::Decision, &self.gateway.shared.transactions);
         match decided {
-            Ok(true) => Ok(()),
-            Ok(false) => {
+            Ok(verdict) if verdict.commit => {
+                transaction.at = verdict.at;
+                Ok(())
+            }
+            Ok(_) => {
                 self.gateway.shared.transactions.conflict(Conflict::Decision);
                 let others = transaction.others().collect();
                 self.gateway.abort_in_background(transaction.clone(), others);
@@ -201,18 +212,20 @@ impl Gateway {
             transaction: transaction.id,
             participants: transaction.participants.clone(),
             keyed,
+            prepared_at: transaction.at,
             timeout_ms: 0,
         };
         let asked = self.ask(transaction.decider, From::Leader, Repeat::Freely, deadline, &mut request).await;
         transaction.phases.end_of(Wait::Decision, &self.shared.transactions);
         match asked {
-            Ok(StorageReply::Decided { commit }) => {
-                if !commit {
+            Ok(StorageReply::Decided(verdict)) => {
+                transaction.at = verdict.at;
+                if !verdict.commit {
                     self.shared.transactions.conflict(Conflict::Decision);
                     let others = transaction.others().collect();
                     self.abort_in_background(transaction.clone(), others);
                 }
-                Ok(commit)
+                Ok(verdict.commit)
             }
             Ok(_) => {
                 Err(Error::internal("a storage node sent a reply of another kind")
@@ -232,7 +245,8 @@ impl Gateway {
         let deadline = deadline.max(Instant::now() + DECISION_TIME_MIN);
         let told = {
             let transaction = &*transaction;
-            let tell = |partition| self.decision(transaction, partition, true, false, deadline);
+            let verdict = Verdict { commit: true, at: transaction.at };
+            let tell = |partition| self.decision(transaction, partition, verdict, false, deadline);
             join_all(transaction.others().map(tell)).await
         };
         transaction.phases.end_of(Wait::CarryOut, &self.shared.transactions);
@@ -263,15 +277,15 @@ impl Gateway {
         &self,
         transaction: &Transaction,
         partition: PartitionId,
-        commit: bool,
+        verdict: Verdict,
         decides: bool,
         deadline: Instant,
-    ) -> Result<bool> {
+    ) -> Result<Verdict> {
         let id = transaction.id;
         let mut request =
-            StorageRequest::Decide { partition, transaction: id, commit, decides, timeout_ms: 0 };
+            StorageRequest::Decide { partition, transaction: id, verdict, decides, timeout_ms: 0 };
         match self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await {
-            Ok(StorageReply::Decided { commit }) => Ok(commit),
+            Ok(StorageReply::Decided(verdict)) => Ok(verdict),
             Ok(_) => {
                 Err(Error::internal("a storage node sent a reply of another kind")
                     .with_outcome(Outcome::Unknown))
@@ -287,7 +301,7 @@ impl Gateway {
             let deadline = Instant::now() + ABORT_TIME;
             let told = reached.iter().map(|&partition| {
                 let decides = partition == transaction.decider;
-                gateway.decision(&transaction, partition, false, decides, deadline)
+                gateway.decision(&transaction, partition, Verdict::ABORT, decides, deadline)
             });
             for error in join_all(told).await.into_iter().filter_map(Result::err) {
                 tracing::debug!(transaction = %transaction.id, %error, "a participant did not hear of an abort");

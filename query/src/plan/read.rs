@@ -1,5 +1,6 @@
 //! Plans of SELECT.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::catalog::Database;
@@ -60,6 +61,27 @@ impl Read {
         let any =
             || self.routes.first().and_then(|(table, route)| route.buckets(database, table, params).pop());
         found.or_else(any).map(|bucket| database.partition_index(self.group, bucket))
+    }
+
+    /// The partitions, by index, that may be asked for rows, in order.
+    pub(crate) fn partitions(&self, database: &Database, params: &[Value]) -> Vec<usize> {
+        let mut found = BTreeSet::new();
+        for source in &self.sources {
+            let groups: Vec<usize> = source.pieces().iter().map(|piece| piece.group).collect();
+            for bucket in source.route.buckets(database, &source.table, params) {
+                found.extend(groups.iter().map(|&group| database.partition_index(group, bucket)));
+            }
+        }
+        if let Ok(pushed) = &self.pushed {
+            found.extend(pushed.partitions(database, self.group, params));
+        }
+        found.into_iter().collect()
+    }
+
+    /// How many reads of one partition may be under way at once.
+    pub(crate) fn reads_at_once(&self) -> usize {
+        // Rows whose parts lie in several column groups are read again by their keys meanwhile.
+        self.sources.len() + self.sources.iter().filter(|source| source.table.is_split()).count()
     }
 
     /// The same on the partitions of the column group that has all that is needed; without one, only gathering

@@ -121,10 +121,11 @@ async fn failure_of(
     }
 }
 
-/// Whether a statement has to see what an earlier one wrote, where no partition can see it: then all of them
-/// are computed at the coordinator, as one.
+/// Whether a statement reads or changes several partitions together with what others write, so that no partition
+/// can see all of it: then all of them are computed at the coordinator, as one.
 fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
     let writes = members.iter().filter(|member| !member.planned.is_read).count();
+    let can_all_be = members.iter().all(|member| member.planned.footprint().is_some());
     let mut written: BTreeSet<String> = BTreeSet::new();
     for Member { planned, values, .. } in members {
         let is_computed = match &planned.action {
@@ -135,8 +136,10 @@ fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
         if is_computed && writes > 1 {
             return true;
         }
+        // What a transaction reads must still be true when it commits, whether or not it wrote that itself.
         if let Action::Read(read) = &planned.action
-            && depends_on(&read.sources, &written)
+            && writes > 0
+            && (can_all_be || depends_on(&read.sources, &written))
             && read.single(planner.database(), values).is_none()
         {
             return true;
@@ -186,8 +189,12 @@ async fn prepare(
     let mut results = vec![StatementResult::default(); members.len()];
     let (mut pendings, mut places) = (Vec::new(), Vec::new());
     let mut written: BTreeSet<String> = BTreeSet::new();
+    let writes = members.iter().any(|member| !member.planned.is_read);
+    if !writes {
+        at_one_moment(planner, access, members).await?;
+    }
     for (index, member) in members.iter().enumerate() {
-        let done = prepare_one(planner, access, member, &written, limits).await;
+        let done = prepare_one(planner, access, member, (&written, writes), limits).await;
         match done {
             Ok(Step::Answer(result)) => results[index] = result,
             Ok(Step::Work(pending)) => {
@@ -204,6 +211,29 @@ async fn prepare(
     Ok((results, pendings, places))
 }
 
+/// Has all statements see the database as it was at one moment.
+async fn at_one_moment(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    members: &[Member<'_>],
+) -> Result<()> {
+    let (mut partitions, mut reads) = (BTreeSet::new(), 1);
+    for Member { planned, values, .. } in members {
+        match &planned.action {
+            Action::OneBucket => partitions.extend([0]),
+            Action::Read(read) => {
+                match read.single(planner.database(), values) {
+                    Some(partition) => partitions.extend([partition]),
+                    None => partitions.extend(read.partitions(planner.database(), values)),
+                }
+                reads = reads.max(read.reads_at_once());
+            }
+            _ => {}
+        }
+    }
+    access.read_at_one_moment(partitions.into_iter().collect(), reads).await
+}
+
 enum Step {
     Answer(StatementResult),
     Work(Pending),
@@ -213,7 +243,7 @@ async fn prepare_one(
     planner: &Planner,
     access: &impl PartitionAccess,
     member: &Member<'_>,
-    written: &BTreeSet<String>,
+    (written, writes): (&BTreeSet<String>, bool),
     limits: Limits,
 ) -> Result<Step> {
     let Member { statement, planned, values } = member;
@@ -227,15 +257,18 @@ async fn prepare_one(
                 "read it with a request of its own",
             ));
         }
-        Action::OneBucket if !written.is_empty() => Some(0),
-        Action::Read(read) if depends_on(&read.sources, written) => {
+        Action::OneBucket if writes => Some(0),
+        Action::Read(read) if writes => {
             let single = read.single(planner.database(), values);
-            Some(single.ok_or_else(|| Error::internal("a batch that reads its own rows is not computed"))?)
+            if single.is_none() && depends_on(&read.sources, written) {
+                return Err(Error::internal("a batch that reads its own rows is not computed"));
+            }
+            single
         }
         _ => None,
     };
     match bucket {
-        // It must see what is written before it, so it goes along with that.
+        // It must see what is written before it, and stay true until all is written, so it goes along.
         Some(bucket) => Ok(Step::Work(Pending::everywhere(&[bucket], statement))),
         None => read(planner, access, planned, values, statement, limits).await.map(Step::Answer),
     }

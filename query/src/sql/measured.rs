@@ -84,6 +84,10 @@ impl<A: PartitionAccess> PartitionAccess for Measuring<'_, A> {
         Ok(RowStream { header, blocks: blocks.boxed() })
     }
 
+    async fn read_at_one_moment(&self, partitions: Vec<usize>, reads: usize) -> Result<()> {
+        self.inner.read_at_one_moment(partitions, reads).await
+    }
+
     async fn write(
         &self,
         work: Vec<(usize, Vec<WorkItem>)>,

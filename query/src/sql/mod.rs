@@ -41,7 +41,7 @@ use common::{Error, ErrorCode, Result, Value};
 
 use crate::Planner;
 use crate::access::{PartitionAccess, RowStream};
-use crate::plan::{Action, Planned};
+use crate::plan::{Action, Planned, Read};
 
 pub use by_text::is_by_text;
 pub use explain::explain;
@@ -109,6 +109,7 @@ pub async fn stream(
         Action::Read(read) => match read.single(planner.database(), &values) {
             Some(bucket) => access.stream(bucket, statement).await,
             None => {
+                at_one_moment(planner, access, read, &values).await?;
                 if let Some(rows) = pushed::stream(planner, access, &planned, read, &values).await? {
                     return Ok(rows);
                 }
@@ -220,6 +221,7 @@ async fn read(
         Action::Read(read) => match read.single(planner.database(), values) {
             Some(bucket) => access.read(bucket, statement.clone(), limits.max_rows).await?,
             None => {
+                at_one_moment(planner, access, read, values).await?;
                 let pushed = pushed::run(planner, access, planned, read, values, limits.max_rows).await?;
                 let answer = match pushed {
                     Some(answer) => answer,
@@ -237,6 +239,20 @@ async fn read(
         }
     };
     Ok(StatementResult { is_read: true, ..result })
+}
+
+/// Has the rows of all partitions be those of one moment.
+async fn at_one_moment(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    read: &Read,
+    values: &[Value],
+) -> Result<()> {
+    let (partitions, reads) = (read.partitions(planner.database(), values), read.reads_at_once());
+    if partitions.len() < 2 && reads < 2 {
+        return Ok(());
+    }
+    access.read_at_one_moment(partitions, reads).await
 }
 
 /// Runs a statement that changes rows, again if other requests get in the way.

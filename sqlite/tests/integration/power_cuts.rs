@@ -33,7 +33,13 @@ fn open(location: &Location) -> Result<Applier> {
 fn apply(applier: &mut Applier, index: u64) -> Result<()> {
     applier.begin()?;
     applier.apply(&entry(index))?;
-    applier.system().set_position(Position { index, term: 1, base: index, hlc: Hlc(index) })?;
+    applier.system().set_position(Position {
+        index,
+        term: 1,
+        base: index,
+        hlc: Hlc(index),
+        ..Position::default()
+    })?;
     applier.commit()
 }
 

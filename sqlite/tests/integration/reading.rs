@@ -176,6 +176,7 @@ fn open_transactions_are_kept_with_the_rows() {
         participants: vec![PartitionId(1), PartitionId(2)],
         schema_version: 1,
         index: 9,
+        hlc: Hlc(8),
         effects,
     };
     let mut applier = replica.applier();
@@ -191,7 +192,7 @@ fn open_transactions_are_kept_with_the_rows() {
     applier.system().remove_prepared(prepared.transaction).unwrap();
     for (unique, deadline, commit) in [(1, 50, true), (2, 40, false), (3, 60, false)] {
         let transaction = id(unique, deadline);
-        let decision = Decision { transaction, commit, participants: Vec::new(), index: 10 };
+        let decision = Decision { transaction, commit, participants: Vec::new(), index: 10, at: Hlc(0) };
         applier.system().put_decision(&decision).unwrap();
     }
     applier.commit().unwrap();

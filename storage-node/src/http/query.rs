@@ -192,6 +192,7 @@ async fn read_own(state: &AppState, replica: &Replica, statement: &Statement) ->
         },
         level,
         at_least,
+        pin: None,
         statement,
         max_rows: Some(common::limits::ROWS_MAX),
     };

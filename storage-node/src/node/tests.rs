@@ -221,7 +221,7 @@ fn write(sql: &str, timeout_ms: u64) -> WriteRequest {
 
 fn read(sql: &str, level: ReadLevel) -> ReadRequest {
     let statement = Statement { sql: sql.into(), params: Params::None };
-    ReadRequest { target: target(10_000), level, at_least: 0, statement, max_rows: Some(1_000) }
+    ReadRequest { target: target(10_000), level, at_least: 0, statement, max_rows: Some(1_000), pin: None }
 }
 
 fn rows(block: &common::row::RowBlock) -> Vec<Vec<Value>> {

@@ -1,7 +1,7 @@
 //! What a replica's worker is told.
 
 use bytes::Bytes;
-use common::protocol::Assignment;
+use common::protocol::{Assignment, Verdict};
 use common::{Error, RequestId};
 use consensus_runtime::{
     Committed, GroupHandle, GroupHost, Installed, ProposeError, Proposed, RoleChange, SnapshotDescription,
@@ -44,7 +44,7 @@ pub(super) enum Event {
     /// What the coordinators say of this replica.
     Assigned(Box<Assignment>),
     /// An answer from another partition about a transaction prepared here.
-    Resolved { transaction: common::TransactionId, commit: bool },
+    Resolved { transaction: common::TransactionId, verdict: Verdict },
     /// The decider of a transaction prepared here did not answer.
     Unresolved { transaction: common::TransactionId },
     /// The coordinator of a transaction prepared here is gone.

@@ -58,6 +58,10 @@ pub enum PlantedBug {
     EffectsOnAnotherBase,
     /// An error is told at once, though it may be due to a neighbour's write that is then lost.
     ErrorToldFromUncommittedNeighbour,
+    /// Snapshots know only the moments of transactions over several partitions.
+    SnapshotsKnowOnlyLargeTransactions,
+    /// What a transaction was computed from is not checked when it is prepared.
+    ReadsNotGuarded,
 }
 
 /// What the driver should do next. Nothing in it may be lost or reordered.
@@ -149,7 +153,7 @@ impl Machine {
     }
 
     #[cfg(feature = "planted-bugs")]
-    fn has_bug(&self, bug: PlantedBug) -> bool {
+    pub(super) fn has_bug(&self, bug: PlantedBug) -> bool {
         self.planted_bug == Some(bug)
     }
 

@@ -4,11 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use sqlite::ReaderPool;
 use sqlite::maintenance::RowCounts;
+use sqlite::{Location, ReaderPool};
 use tokio::sync::watch;
 
 use super::machine::Machine;
+use super::pins::pinning_readers;
+use super::promises::Promises;
+use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
+
+/// Connections that read a replica's file.
+struct Readers {
+    /// For a read each.
+    passing: Arc<ReaderPool>,
+    /// For snapshots that are pinned.
+    pinning: Arc<ReaderPool>,
+}
 
 /// The state of a replica as of its last turn.
 pub struct Published {
@@ -25,7 +36,8 @@ pub struct Published {
     writable: AtomicBool,
     generation: AtomicU64,
     /// `None` while the replica has no sound file.
-    readers: RwLock<Option<Arc<ReaderPool>>>,
+    readers: RwLock<Option<Readers>>,
+    promises: Promises,
 }
 
 impl Published {
@@ -44,18 +56,23 @@ impl Published {
             writable: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             readers: RwLock::new(None),
+            promises: Promises::default(),
         }
     }
 
     /// The file that is read from now on.
-    pub fn serve(&self, generation: u64, readers: ReaderPool) {
+    pub fn serve(&self, generation: u64, location: &Location) {
         self.generation.store(generation, Ordering::Release);
-        *self.readers.write() = Some(Arc::new(readers));
+        let passing =
+            ReaderPool::new(location.clone(), READS_PER_REPLICA + STREAMS_PER_REPLICA, READS_PER_REPLICA);
+        let pinning = pinning_readers(location);
+        *self.readers.write() = Some(Readers { passing: Arc::new(passing), pinning: Arc::new(pinning) });
     }
 
     /// There is no file to read from.
     pub fn withdraw(&self) {
         *self.readers.write() = None;
+        self.promises.withdraw();
         self.writable.store(false, Ordering::Release);
     }
 
@@ -72,6 +89,7 @@ impl Published {
         }
         self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
         self.writable.store(machine.is_writable(), Ordering::Release);
+        self.promises.update(machine);
         self.received.send_if_modified(|received| {
             let moved = *received != machine.received();
             *received = machine.received();
@@ -82,7 +100,19 @@ impl Published {
     /// Readers of the file, if there is a sound one.
     #[must_use]
     pub fn readers(&self) -> Option<Arc<ReaderPool>> {
-        self.readers.read().clone()
+        self.readers.read().as_ref().map(|readers| Arc::clone(&readers.passing))
+    }
+
+    /// Readers that snapshots are pinned by, if there is a sound file.
+    #[must_use]
+    pub fn pinning_readers(&self) -> Option<Arc<ReaderPool>> {
+        self.readers.read().as_ref().map(|readers| Arc::clone(&readers.pinning))
+    }
+
+    /// Of which moments snapshots show the state.
+    #[must_use]
+    pub fn promises(&self) -> &Promises {
+        &self.promises
     }
 
     /// Waits until the log's effects can be read up to an index.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Replica;
 use super::machine::{not_leader, stale_partition_map, stale_schema};
+use super::pins::Pin;
 use super::running::{Running, Watch};
 use crate::clock::monotonic_us;
 
@@ -26,25 +27,34 @@ const BLOCKS_WAITING: usize = 4;
 /// of its own: to hand every read over would cost more than most reads themselves.
 const BRIEF_INSTRUCTIONS: u64 = 10;
 
+/// Where a read finds its snapshot.
+enum Source {
+    /// It opens one of its own.
+    Pool(Arc<ReaderPool>),
+    /// It was pinned before.
+    Pin(Arc<Pin>),
+}
+
 impl Replica {
     /// Answers a read; with its rows comes the log index of the snapshot. The statement is ended if the answer
     /// is not waited for.
     pub async fn read(&self, request: ReadRequest) -> Result<(StatementResult, u64)> {
         let deadline = Deadline::after(request.target.timeout_ms);
-        let readers = self.prepare_read(&request, deadline).await?;
-        if let Some(mut reader) = readers.acquire_idle() {
-            match read_once(&mut reader, &request, Some(BRIEF_INSTRUCTIONS), || deadline.is_over()) {
-                Err(error) if error.code == ErrorCode::StatementTimeout && !deadline.is_over() => {}
-                answered => return answered,
-            }
+        let source = self.source(&request, deadline).await?;
+        match source.read_briefly(&request, deadline) {
+            Some(Err(error)) if error.code == ErrorCode::StatementTimeout && !deadline.is_over() => {}
+            Some(answered) => return answered,
+            None => {}
         }
         let turn = turn(&self.reads, deadline).await?;
         let mut running = Running::begin(&self.statements);
         let watch = running.watch();
         let read = move || {
             let _turn = turn;
-            let mut reader = readers.acquire()?;
-            read_once(&mut reader, &request, None, || deadline.is_over() || watch.nobody_waits())
+            let interrupted = || deadline.is_over() || watch.nobody_waits();
+            source.with_snapshot(&request.target, deadline, |snapshot, index| {
+                answer(snapshot, index, &request, None, interrupted)
+            })
         };
         let answered = tokio::task::spawn_blocking(read).await;
         running.ended();
@@ -55,10 +65,10 @@ impl Replica {
     pub async fn stream(&self, request: ReadRequest, sink: StreamSink) {
         let deadline = Deadline::after(request.target.timeout_ms);
         let prepared = async {
-            let readers = self.prepare_read(&request, deadline).await?;
-            Ok((readers, turn(&self.streams, deadline).await?))
+            let source = self.source(&request, deadline).await?;
+            Ok((source, turn(&self.streams, deadline).await?))
         };
-        let (readers, turn) = match prepared.await {
+        let (source, turn) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => return sink.fail(encode::<Error>(&error)).await,
         };
@@ -68,7 +78,9 @@ impl Replica {
         let (blocks, mut waiting) = mpsc::channel(BLOCKS_WAITING);
         let reading = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            read_blocks(&readers, &request, &blocks, &watch)
+            source.with_snapshot(&request.target, deadline, |snapshot, index| {
+                read_blocks(snapshot, index, &request, &blocks, &watch)
+            })
         });
         let cancelled = sink.cancelled();
         let sent = async {
@@ -107,10 +119,8 @@ impl Replica {
     /// nothing is certain while there is one.
     pub async fn is_unchanged(&self, target: PartitionTarget, since: u64) -> Result<(bool, u64)> {
         let deadline = Deadline::after(target.timeout_ms);
-        let (level, statement) = (ReadLevel::Linearizable, Statement::default());
-        let request = ReadRequest { target, level, at_least: 0, statement, max_rows: Some(0) };
-        self.prepare_read(&request, deadline).await?;
-        let (published, target) = (self.published(), &request.target);
+        self.reach(&target, ReadLevel::Linearizable, 0, deadline).await?;
+        let published = self.published();
         // Each of these was published before the log index that was waited for.
         let version = published.schema_version();
         if version != target.schema_version {
@@ -120,20 +130,35 @@ impl Replica {
         Ok((published.base() <= since && published.in_doubt() == 0, index))
     }
 
-    /// Waits until this replica's file is as fresh as the request wants it.
-    async fn prepare_read(&self, request: &ReadRequest, deadline: Deadline) -> Result<Arc<ReaderPool>> {
-        let index = self.fresh_index(request.level, deadline).await?;
-        let fresh = self.published().wait_for(index.max(request.at_least));
+    async fn source(&self, request: &ReadRequest, deadline: Deadline) -> Result<Source> {
+        if let Some(pin) = request.pin {
+            return Ok(Source::Pin(self.pins.get(pin)?));
+        }
+        self.reach(&request.target, request.level, request.at_least, deadline).await?;
+        let readers = self.published().readers();
+        readers
+            .map(Source::Pool)
+            .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the replica is waiting for a snapshot"))
+    }
+
+    /// Waits until this replica's file is as fresh as a request wants it.
+    pub(super) async fn reach(
+        &self,
+        target: &PartitionTarget,
+        level: ReadLevel,
+        at_least: u64,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let index = self.fresh_index(level, deadline).await?;
+        let fresh = self.published().wait_for(index.max(at_least));
         timeout_at(deadline.instant, fresh)
             .await
             .map_err(|_| Error::new(ErrorCode::Timeout, "the replica did not catch up in time"))?;
         let epoch = self.published().epoch();
-        if request.target.epoch < epoch {
+        if target.epoch < epoch {
             return Err(stale_partition_map(epoch));
         }
-        self.published()
-            .readers()
-            .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the replica is waiting for a snapshot"))
+        Ok(())
     }
 
     /// The log index that a read of this level has to see.
@@ -162,15 +187,63 @@ impl Replica {
     }
 }
 
-/// Answers a read from one snapshot.
-fn read_once(
+impl Source {
+    /// Answers on a connection that is idle, unless that takes long. `None` if there is no such connection.
+    fn read_briefly(
+        &self,
+        request: &ReadRequest,
+        deadline: Deadline,
+    ) -> Option<Result<(StatementResult, u64)>> {
+        let brief = |snapshot: &Snapshot<'_>, index| {
+            answer(snapshot, index, request, Some(BRIEF_INSTRUCTIONS), || deadline.is_over())
+        };
+        match self {
+            Source::Pool(readers) => {
+                let mut reader = readers.acquire_idle()?;
+                Some(with_own_snapshot(&mut reader, &request.target, brief))
+            }
+            Source::Pin(pin) => {
+                let lent = pin.try_acquire()?;
+                Some(brief(&lent.reader().snapshot(), pin.index()))
+            }
+        }
+    }
+
+    /// Does something with the snapshot and its log index. May block until a connection is free.
+    fn with_snapshot<T>(
+        &self,
+        target: &PartitionTarget,
+        deadline: Deadline,
+        read: impl FnOnce(&Snapshot<'_>, u64) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            Source::Pool(readers) => with_own_snapshot(&mut *readers.acquire()?, target, read),
+            Source::Pin(pin) => {
+                let lent = pin.acquire(deadline.instant.into_std())?;
+                read(&lent.reader().snapshot(), pin.index())
+            }
+        }
+    }
+}
+
+fn with_own_snapshot<T>(
     reader: &mut Reader,
+    target: &PartitionTarget,
+    read: impl FnOnce(&Snapshot<'_>, u64) -> Result<T>,
+) -> Result<T> {
+    let snapshot = reader.snapshot()?;
+    let index = check_snapshot(&snapshot, target)?;
+    read(&snapshot, index)
+}
+
+/// Answers a read from one snapshot.
+fn answer(
+    snapshot: &Snapshot<'_>,
+    index: u64,
     request: &ReadRequest,
     instructions: Option<u64>,
     interrupted: impl Fn() -> bool,
 ) -> Result<(StatementResult, u64)> {
-    let snapshot = reader.snapshot()?;
-    let index = check_snapshot(&snapshot, &request.target)?;
     let budget = Budget {
         interrupted: Some(&interrupted),
         instructions,
@@ -184,13 +257,13 @@ fn read_once(
 
 /// The moment at which nobody waits any more.
 #[derive(Clone, Copy)]
-struct Deadline {
-    instant: Instant,
+pub(super) struct Deadline {
+    pub(super) instant: Instant,
     us: u64,
 }
 
 impl Deadline {
-    fn after(timeout_ms: u64) -> Deadline {
+    pub(super) fn after(timeout_ms: u64) -> Deadline {
         let timeout_ms = timeout_ms.min(common::limits::STATEMENT_TIMEOUT_MS_MAX);
         Deadline {
             instant: Instant::now() + Duration::from_millis(timeout_ms),
@@ -213,7 +286,7 @@ async fn turn(places: &Arc<Semaphore>, deadline: Deadline) -> Result<OwnedSemaph
 }
 
 /// The snapshot must have the schema that the request was planned on. Answers its log index.
-fn check_snapshot(snapshot: &Snapshot<'_>, target: &PartitionTarget) -> Result<u64> {
+pub(super) fn check_snapshot(snapshot: &Snapshot<'_>, target: &PartitionTarget) -> Result<u64> {
     let version = snapshot.system().schema_version()?;
     if version != target.schema_version {
         return Err(stale_schema(version.max(target.schema_version)));
@@ -222,14 +295,12 @@ fn check_snapshot(snapshot: &Snapshot<'_>, target: &PartitionTarget) -> Result<u
 }
 
 fn read_blocks(
-    readers: &ReaderPool,
+    snapshot: &Snapshot<'_>,
+    index: u64,
     request: &ReadRequest,
     blocks: &mpsc::Sender<bytes::Bytes>,
     watch: &Watch,
 ) -> Result<()> {
-    let mut reader = readers.acquire()?;
-    let snapshot = reader.snapshot()?;
-    let index = check_snapshot(&snapshot, &request.target)?;
     let interrupted = || watch.nobody_waits();
     let budget = Budget {
         interrupted: Some(&interrupted),

@@ -15,7 +15,7 @@ use consensus_runtime::{Committed, GroupHandle, Role, RoleChange, StagedOutcome}
 use polylite_client::peer::Caller;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use sqlite::{Location, ReaderPool};
+use sqlite::Location;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -28,7 +28,6 @@ use super::machine::{Answer, Fault, Job, Machine, Outbox, Pending, Reply, Ticket
 use super::open_streams::OpenStreams;
 use super::published::Published;
 use crate::clock::{Clock, monotonic_us};
-use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
 use crate::layout::ReplicaDir;
 use crate::neighbours::Neighbours;
 
@@ -196,7 +195,7 @@ impl Worker {
                 self.group = None;
             }
             Event::Assigned(assignment) => self.reassign(*assignment),
-            Event::Resolved { transaction, commit } => self.resolved(transaction, commit),
+            Event::Resolved { transaction, verdict } => self.resolved(transaction, verdict),
             Event::Unresolved { transaction } => self.in_doubt.unanswered(transaction),
             Event::CoordinatorGone { transaction } => self.coordinator_gone(transaction),
             Event::Confirmations(transactions) => self.forget(transactions),
@@ -245,6 +244,7 @@ impl Worker {
         if self.machine.is_none() {
             return self.repair.miss(entries);
         }
+        self.published.promises().wait_for_openings();
         self.with_machine(|machine| machine.committed(&entries));
         if let Some(machine) = &self.machine {
             self.clock.observe(machine.state().position.hlc);
@@ -265,7 +265,7 @@ impl Worker {
         });
         while let Some(machine) = self.machine.as_mut().filter(|machine| machine.may_execute()) {
             let request = RequestId(self.random.random());
-            let hlc = self.clock.now();
+            let hlc = self.published.promises().begin_batch(|| self.clock.now());
             let waiting = &self.waiting;
             // The node's own jobs have nobody who waits.
             let is_awaited =
@@ -385,7 +385,7 @@ impl Worker {
             return self.quarantine(&fault.to_string());
         }
         self.repair.end();
-        self.published.serve(self.generation, readers(&self.location()));
+        self.published.serve(self.generation, &self.location());
         self.published.update(&machine);
         self.machine = Some(machine);
     }
@@ -417,11 +417,6 @@ impl Worker {
             self.give_leadership_away();
         }
     }
-}
-
-/// Readers of a replica's file.
-pub(super) fn readers(location: &Location) -> ReaderPool {
-    ReaderPool::new(location.clone(), READS_PER_REPLICA + STREAMS_PER_REPLICA, READS_PER_REPLICA)
 }
 
 /// When something was last done.

@@ -60,7 +60,15 @@ impl Replica {
         }
         let effects = executor.take_effects();
         executor
-            .commit(|system| system.set_position(Position { index: 1, term: 1, base: 1, hlc: Hlc(1) }))
+            .commit(|system| {
+                system.set_position(Position {
+                    index: 1,
+                    term: 1,
+                    base: 1,
+                    hlc: Hlc(1),
+                    ..Position::default()
+                })
+            })
             .unwrap();
         effects
     }
@@ -69,7 +77,10 @@ impl Replica {
         let mut applier = self.applier();
         applier.begin().unwrap();
         applier.apply(effects).unwrap();
-        applier.system().set_position(Position { index: 1, term: 1, base: 1, hlc: Hlc(1) }).unwrap();
+        applier
+            .system()
+            .set_position(Position { index: 1, term: 1, base: 1, hlc: Hlc(1), ..Position::default() })
+            .unwrap();
         applier.commit().unwrap();
     }
 

@@ -1,7 +1,8 @@
 //! Landing committed entries.
 
 use common::entry::{Entry, EntryBody, EntryHeader};
-use common::{Error, RequestId};
+use common::protocol::Verdict;
+use common::{Error, Hlc, RequestId};
 use consensus_runtime::{Committed, CommittedKind};
 use sqlite::Failure;
 use sqlite::system::Ownership;
@@ -96,6 +97,7 @@ impl Machine {
         }
         self.state.position.base = entry.index;
         if own && self.store.is_executing() {
+            self.note_small_commit(header.hlc);
             return self.commit_executed(entry.index);
         }
         self.close_overtaken_batch()?;
@@ -137,6 +139,22 @@ impl Machine {
         self.settle(&Fate::Applied(index))
     }
 
+    /// Rows changed in requests on this partition alone.
+    fn note_small_commit(&mut self, at: Hlc) {
+        #[cfg(feature = "planted-bugs")]
+        if self.has_bug(super::PlantedBug::SnapshotsKnowOnlyLargeTransactions) {
+            return;
+        }
+        self.note_commit(at);
+    }
+
+    /// Rows changed in a transaction that committed at this moment. Commits of a partition are in the order of
+    /// their moments.
+    pub(super) fn note_commit(&mut self, at: Hlc) {
+        self.state.position.committed = self.state.position.committed.max(at);
+        self.state.position.hlc = self.state.position.hlc.max(at);
+    }
+
     /// A piece of the own proposal is committed; the next ones follow.
     fn send_more(&mut self, request: RequestId) {
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.request == request) {
@@ -157,17 +175,19 @@ impl Machine {
             EntryBody::Effects(effects) => {
                 self.store.applier()?.apply(&effects)?;
                 self.rows.add(&sqlite::maintenance::rows_added(&effects));
+                self.note_small_commit(header.hlc);
                 Ok(None)
             }
-            EntryBody::Schema { version, statements } => self.change_schema(version, &statements),
+            EntryBody::Schema { version, statements } => self.change_schema(version, &statements, header.hlc),
             EntryBody::Prepare { transaction, decider, participants, effects } => {
                 self.prepare(index, header, (transaction, decider, participants), effects)
             }
-            EntryBody::Decision { transaction, commit } => {
-                self.decide(index, header, transaction, commit, None)
+            EntryBody::Decision { transaction, verdict } => {
+                self.decide(index, header, transaction, verdict, None)
             }
             EntryBody::KeyedDecision { transaction, participants, effects } => {
-                self.decide(index, header, transaction, true, Some((participants, effects)))
+                let verdict = Verdict { commit: true, at: header.hlc };
+                self.decide(index, header, transaction, verdict, Some((participants, effects)))
             }
             EntryBody::Forget { transactions } => {
                 for transaction in transactions {
@@ -193,10 +213,12 @@ impl Machine {
         &mut self,
         version: u64,
         statements: &[String],
+        at: Hlc,
     ) -> Result<Option<Result<Reply, Error>>, Fault> {
         match self.store.applier()?.change_schema(version, statements) {
             Ok(changed) => {
                 if changed {
+                    self.note_commit(at);
                     self.state.schema_version = version;
                     // Dropped tables took their rows along; nothing else counts them. The counting connection
                     // sees what is committed, so the transaction ends here.

@@ -21,6 +21,7 @@ const REQUESTS_MAX: usize = 1_024;
 const ROWS_MAX: usize = 16_384;
 
 /// What a turn of execution is given.
+#[derive(Clone, Copy)]
 pub struct Turn<'a> {
     /// The clock of the entry that may come of it.
     pub hlc: Hlc,
@@ -55,11 +56,11 @@ impl Machine {
             Job::Prepare { transaction, decider, participants, write } => {
                 self.run_prepare(next, (transaction, decider, participants), &write, turn)?;
             }
-            Job::Decide { transaction, commit, decides } => {
-                self.run_decision(next, transaction, commit, decides, turn)?;
+            Job::Decide { transaction, verdict, decides } => {
+                self.run_decision(next, transaction, verdict, decides, turn)?;
             }
-            Job::DecideKeyed { transaction, participants, keyed } => {
-                self.run_keyed_decision(next, transaction, participants, keyed, turn)?;
+            Job::DecideKeyed { transaction, participants, keyed, prepared_at } => {
+                self.run_keyed_decision(next, transaction, participants, (keyed, prepared_at), turn)?;
             }
             Job::Schema { version, .. } if version <= self.state.schema_version => self.confirm_done(next),
             Job::Schema { version, statements } => {
@@ -222,7 +223,10 @@ impl Machine {
         let budget =
             Budget { interrupted: Some(&interrupted), rows: u64::from(write.max_rows), ..Budget::default() };
         Ok(match self.store.run(&write.work, &budget)? {
-            Ok(results) => Ran::Answered(Ok(Reply::Written(WriteReply { results, index: self.received }))),
+            Ok(results) => {
+                let reply = WriteReply { results, index: self.received, hlc: Hlc::default() };
+                Ran::Answered(Ok(Reply::Written(reply)))
+            }
             Err(error) if error.code == ErrorCode::StatementTimeout && limit_us < deadline_us => Ran::Overran,
             Err(error) => Ran::Answered(Err(error)),
         })
@@ -264,7 +268,7 @@ impl Machine {
         self.launch(pieces, held, turn);
     }
 
-    fn header(&self, turn: &Turn<'_>) -> EntryHeader {
+    pub(super) fn header(&self, turn: &Turn<'_>) -> EntryHeader {
         EntryHeader {
             hlc: turn.hlc.max(Hlc(self.state.position.hlc.0 + 1)),
             schema_version: self.state.schema_version,

@@ -2,8 +2,8 @@
 
 use common::idempotency::Keyed;
 use common::partition_map::BucketRange;
-use common::protocol::{PartitionTarget, WriteReply, WriteRequest};
-use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, TransactionId};
+use common::protocol::{PartitionTarget, Verdict, WriteReply, WriteRequest};
+use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, ReplicaId, TransactionId};
 
 /// Names a job to whoever waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,8 +40,8 @@ pub enum Job {
     Decide {
         /// The transaction.
         transaction: TransactionId,
-        /// Whether it commits.
-        commit: bool,
+        /// Whether it commits; for the decider with the greatest clock of the prepares, else with when it did.
+        verdict: Verdict,
         /// Whether this partition decides; else it carries out what the decider said.
         decides: bool,
     },
@@ -53,6 +53,8 @@ pub enum Job {
         participants: Vec<PartitionId>,
         /// The key and the answer.
         keyed: Keyed,
+        /// The greatest clock of the prepares.
+        prepared_at: Hlc,
     },
     /// Another schema.
     Schema {
@@ -96,10 +98,7 @@ pub enum Reply {
     /// The work is in the partition's state, or prepared.
     Written(WriteReply),
     /// What the log says of the transaction.
-    Decided {
-        /// Whether it committed.
-        commit: bool,
-    },
+    Decided(Verdict),
     /// Done.
     Done,
 }

@@ -7,7 +7,7 @@
 
 use common::entry::{Effects, EntryBody, EntryHeader};
 use common::idempotency::Keyed;
-use common::protocol::{WorkItem, WriteRequest};
+use common::protocol::{Verdict, WorkItem, WriteRequest};
 use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
 use sqlite::system::Decision;
 use sqlite::{Budget, Prepared};
@@ -39,8 +39,13 @@ impl Machine {
             return Ok(());
         }
         let deadline_ms = queued.pending.deadline_ms;
-        let (result, effects) = self.run_and_roll_back(write, deadline_ms, turn)?;
+        #[cfg(feature = "planted-bugs")]
+        let write = &self.without_guards(write);
+        let (mut result, effects) = self.run_and_roll_back(write, deadline_ms, turn)?;
         let refused = result.is_err();
+        if let Ok(Reply::Written(reply)) = &mut result {
+            reply.hlc = self.header(turn).hlc;
+        }
         let held = queued.held(result);
         if refused {
             self.confirm(held);
@@ -48,6 +53,15 @@ impl Machine {
             self.propose(EntryBody::Prepare { transaction, decider, participants, effects }, held, turn);
         }
         Ok(())
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn without_guards(&self, write: &WriteRequest) -> WriteRequest {
+        let mut write = write.clone();
+        if self.has_bug(super::PlantedBug::ReadsNotGuarded) {
+            write.work.retain(|item| !matches!(item, common::protocol::WorkItem::Proof(_)));
+        }
+        write
     }
 
     fn prepare_refusal(&self, transaction: TransactionId, now: Hlc) -> Result<Option<Error>, Fault> {
@@ -82,6 +96,7 @@ impl Machine {
             participants,
             schema_version: header.schema_version,
             index,
+            hlc: header.hlc,
             effects,
         };
         self.store.applier()?.system().put_prepared(&prepared)?;
@@ -94,22 +109,27 @@ impl Machine {
         &mut self,
         queued: Queued,
         transaction: TransactionId,
-        commit: bool,
+        verdict: Verdict,
         decides: bool,
         turn: &Turn<'_>,
     ) -> Result<(), Fault> {
-        let known = self.store.decision(transaction)?.map(|decision| decision.commit);
+        let commit = verdict.commit;
+        let known = self.store.decision(transaction)?.as_ref().map(verdict_of);
         let prepared = self.prepared.as_ref().is_some_and(|prepared| prepared.transaction == transaction);
         // A participant without the preparation has carried out the commit and forgotten it: the decider
         // commits only what all have prepared.
-        let known = known.or((commit && !decides && !prepared).then_some(true));
-        if let Some(commit) = known {
-            self.confirm(queued.held(Ok(Reply::Decided { commit })));
+        let known = known.or((commit && !decides && !prepared).then_some(verdict));
+        if let Some(verdict) = known {
+            self.confirm(queued.held(Ok(Reply::Decided(verdict))));
             return Ok(());
         }
-        let commit = commit && prepared;
-        let held = queued.held(Ok(Reply::Decided { commit }));
-        self.propose(EntryBody::Decision { transaction, commit }, held, turn);
+        // The commit is later than every prepare, and at one moment on all participants.
+        let hlc = if decides { turn.hlc.max(Hlc(verdict.at.0.saturating_add(1))) } else { turn.hlc };
+        let turn = &Turn { hlc, ..*turn };
+        let at = if decides { self.header(turn).hlc } else { verdict.at };
+        let verdict = Verdict { commit: commit && prepared, at };
+        let held = queued.held(Ok(Reply::Decided(verdict)));
+        self.propose(EntryBody::Decision { transaction, verdict }, held, turn);
         Ok(())
     }
 
@@ -119,16 +139,15 @@ impl Machine {
         queued: Queued,
         transaction: TransactionId,
         participants: Vec<PartitionId>,
-        keyed: Keyed,
+        (keyed, prepared_at): (Keyed, Hlc),
         turn: &Turn<'_>,
     ) -> Result<(), Fault> {
         if let Some(decision) = self.store.decision(transaction)? {
-            self.confirm(queued.held(Ok(Reply::Decided { commit: decision.commit })));
+            self.confirm(queued.held(Ok(Reply::Decided(verdict_of(&decision)))));
             return Ok(());
         }
         if turn.hlc > transaction.deadline {
-            let held = queued.held(Ok(Reply::Decided { commit: false }));
-            self.propose(EntryBody::Decision { transaction, commit: false }, held, turn);
+            self.propose_abort(queued, transaction, turn);
             return Ok(());
         }
         self.store.begin(&self.state, turn.hlc)?;
@@ -139,15 +158,22 @@ impl Machine {
             Err(refusal) => self.confirm(queued.held(Err(refusal))),
             Ok(_) if effects.rows.is_empty() => {
                 // Another attempt at the same request came first, and its answer is the one that counts.
-                let held = queued.held(Ok(Reply::Decided { commit: false }));
-                self.propose(EntryBody::Decision { transaction, commit: false }, held, turn);
+                self.propose_abort(queued, transaction, turn);
             }
             Ok(_) => {
-                let held = queued.held(Ok(Reply::Decided { commit: true }));
+                // Later than every prepare, as without a key.
+                let turn = &Turn { hlc: turn.hlc.max(Hlc(prepared_at.0.saturating_add(1))), ..*turn };
+                let verdict = Verdict { commit: true, at: self.header(turn).hlc };
+                let held = queued.held(Ok(Reply::Decided(verdict)));
                 self.propose(EntryBody::KeyedDecision { transaction, participants, effects }, held, turn);
             }
         }
         Ok(())
+    }
+
+    fn propose_abort(&mut self, queued: Queued, transaction: TransactionId, turn: &Turn<'_>) {
+        let held = queued.held(Ok(Reply::Decided(Verdict::ABORT)));
+        self.propose(EntryBody::Decision { transaction, verdict: Verdict::ABORT }, held, turn);
     }
 
     /// Lands a decision. The first one stays. One with an answer to keep brings along who carries it out, and the
@@ -157,32 +183,37 @@ impl Machine {
         index: u64,
         header: EntryHeader,
         transaction: TransactionId,
-        commit: bool,
+        verdict: Verdict,
         keyed: Option<(Vec<PartitionId>, Effects)>,
     ) -> Result<Option<Result<Reply, Error>>, Fault> {
-        let decided = |commit| Ok(Some(Ok(Reply::Decided { commit })));
+        let decided = |decision: &Decision| Ok(Some(Ok(Reply::Decided(verdict_of(decision)))));
         if let Some(decision) = self.store.decision(transaction)? {
-            return decided(decision.commit);
+            return decided(&decision);
         }
-        let mut decision = Decision { transaction, commit: false, participants: Vec::new(), index };
+        let mut decision =
+            Decision { transaction, commit: false, participants: Vec::new(), index, at: verdict.at };
         if let Some(prepared) = self.prepared.take_if(|prepared| prepared.transaction == transaction) {
             let decides = prepared.decider == self.partition;
-            decision.commit = commit && !(decides && header.hlc > transaction.deadline);
+            decision.commit = verdict.commit && !(decides && header.hlc > transaction.deadline);
+            if decides {
+                decision.at = header.hlc;
+            }
             if decides && decision.commit {
                 decision.participants = prepared.participants.clone();
             }
-            let applier = self.store.applier()?;
             if decision.commit {
-                applier.apply(&prepared.effects)?;
+                self.store.applier()?.apply(&prepared.effects)?;
                 self.rows.add(&sqlite::maintenance::rows_added(&prepared.effects));
+                self.note_commit(decision.at);
             }
-            applier.system().remove_prepared(transaction)?;
+            self.store.applier()?.system().remove_prepared(transaction)?;
         }
         if let Some((participants, effects)) = keyed {
             decision.commit = header.hlc <= transaction.deadline;
             if decision.commit {
-                decision.participants = participants;
+                (decision.participants, decision.at) = (participants, header.hlc);
                 self.store.applier()?.apply(&effects)?;
+                self.note_commit(header.hlc);
             }
         }
         self.forget_before(header.hlc)?;
@@ -191,7 +222,7 @@ impl Machine {
         if commit || header.hlc <= transaction.deadline {
             self.store.applier()?.system().put_decision(&decision)?;
         }
-        decided(commit)
+        decided(&decision)
     }
 
     /// Forgets what nobody asks for any more: aborts past their deadline, and commits that were decided by
@@ -206,4 +237,8 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+fn verdict_of(decision: &Decision) -> Verdict {
+    Verdict { commit: decision.commit, at: decision.at }
 }

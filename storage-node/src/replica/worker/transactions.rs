@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use common::TransactionId;
+use common::protocol::Verdict;
 use polylite_client::peer::Caller;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -95,13 +96,13 @@ impl Worker {
         if decider == self.assignment.partition {
             // Without a decision in its log, the decider's is to abort.
             self.in_doubt.seen = None;
-            self.submit_own(Job::Decide { transaction, commit: false, decides: true });
+            self.submit_own(Job::Decide { transaction, verdict: Verdict::ABORT, decides: true });
             return;
         }
         let (neighbours, sender) = (self.neighbours.clone(), self.sender.clone());
         self.tokio.spawn(async move {
             match neighbours.resolve(decider, transaction).await {
-                Ok(commit) => drop(sender.send(Event::Resolved { transaction, commit })),
+                Ok(verdict) => drop(sender.send(Event::Resolved { transaction, verdict })),
                 Err(error) => {
                     tracing::debug!(%transaction, %error, "the decider does not answer");
                     let _ = sender.send(Event::Unresolved { transaction });
@@ -110,9 +111,9 @@ impl Worker {
         });
     }
 
-    pub(super) fn resolved(&mut self, transaction: TransactionId, commit: bool) {
+    pub(super) fn resolved(&mut self, transaction: TransactionId, verdict: Verdict) {
         self.in_doubt.seen = None;
-        self.submit_own(Job::Decide { transaction, commit, decides: false });
+        self.submit_own(Job::Decide { transaction, verdict, decides: false });
     }
 
     /// Commits decided here are kept until all participants have carried them out. Their coordinator tells
@@ -138,7 +139,8 @@ impl Worker {
                 let mut all = true;
                 for participant in decision.participants.into_iter().filter(|participant| *participant != own)
                 {
-                    all &= neighbours.carry_out(participant, decision.transaction).await == Ok(true);
+                    let told = neighbours.carry_out(participant, decision.transaction, decision.at).await;
+                    all &= told.is_ok_and(|verdict| verdict.commit);
                 }
                 if all {
                     confirmed.push(decision.transaction);

@@ -225,6 +225,14 @@ pub(super) fn written(answer: &Answer) -> &WriteReply {
     }
 }
 
+/// Whether the log says that the transaction committed.
+pub(super) fn committed(answer: &Answer) -> bool {
+    match &answer.result {
+        Ok(Reply::Decided(verdict)) => verdict.commit,
+        other => panic!("{other:?} is no decision"),
+    }
+}
+
 pub(super) fn error(answer: &Answer) -> &Error {
     answer.result.as_ref().unwrap_err()
 }

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use common::idempotency::{
     IdempotencyKey, KEPT_ANSWER_MAX, KEY_LIFE_MS, Keeps, Kept, Keyed, KeyedRequest, SESSION_LIFE_MS,
 };
-use common::protocol::{StatementResult, WorkItem, WriteReply};
+use common::protocol::{StatementResult, Verdict, WorkItem, WriteReply};
 use common::{ErrorCode, Hlc, PartitionId, TransactionId, Value};
 
-use super::super::{Job, Reply};
-use super::group::{TestGroup, error, request, written};
+use super::super::Job;
+use super::group::{TestGroup, committed, error, request, written};
 
 const OTHER: PartitionId = PartitionId(8);
 
@@ -188,15 +188,16 @@ fn decide(unique: u128, key: &str, answer: &'static [u8]) -> Job {
         transaction: transaction(unique),
         participants: vec![OTHER],
         keyed: keyed(key, 1, Keeps::Answer(Bytes::from_static(answer))),
+        prepared_at: Hlc::default(),
     }
 }
 
 #[test]
 fn the_answer_is_kept_with_the_decision_and_only_one_attempt_commits() {
     let mut group = TestGroup::new(2);
-    assert_eq!(answer(&mut group, decide(1, "k", b"first")).result, Ok(Reply::Decided { commit: true }));
-    assert_eq!(answer(&mut group, decide(1, "k", b"first")).result, Ok(Reply::Decided { commit: true }));
-    assert_eq!(answer(&mut group, decide(2, "k", b"second")).result, Ok(Reply::Decided { commit: false }));
+    assert!(committed(&answer(&mut group, decide(1, "k", b"first"))));
+    assert!(committed(&answer(&mut group, decide(1, "k", b"first"))));
+    assert!(!committed(&answer(&mut group, decide(2, "k", b"second"))));
     group.elect(1);
     group.submit(1, only_key("k", 1, Keeps::Nothing));
     let found = group.run(1);
@@ -208,11 +209,11 @@ fn the_answer_is_kept_with_the_decision_and_only_one_attempt_commits() {
 #[test]
 fn a_late_commit_keeps_no_answer() {
     let mut group = TestGroup::new(2);
-    let abort = Job::Decide { transaction: transaction(1), commit: false, decides: true };
+    let abort = Job::Decide { transaction: transaction(1), verdict: Verdict::ABORT, decides: true };
     answer(&mut group, abort);
-    assert_eq!(answer(&mut group, decide(1, "k", b"late")).result, Ok(Reply::Decided { commit: false }));
+    assert!(!committed(&answer(&mut group, decide(1, "k", b"late"))));
     group.clock_us.set(70_000_000);
-    assert_eq!(answer(&mut group, decide(2, "k", b"late")).result, Ok(Reply::Decided { commit: false }));
+    assert!(!committed(&answer(&mut group, decide(2, "k", b"late"))));
     assert_eq!(kept(written(&answer(&mut group, only_key("k", 1, Keeps::Nothing)))), None);
     group.assert_equal();
 }
@@ -227,7 +228,7 @@ fn a_decider_that_takes_part_applies_its_rows_with_the_answer() {
         write: request(&["INSERT INTO t VALUES (1, 1)"]),
     };
     assert!(answer(&mut group, prepare).result.is_ok());
-    assert_eq!(answer(&mut group, decide(1, "k", b"a")).result, Ok(Reply::Decided { commit: true }));
+    assert!(committed(&answer(&mut group, decide(1, "k", b"a"))));
     assert_eq!((group.count(1), group.keys(1)), (1, 1));
     assert!(group.replicas.iter().all(|replica| replica.prepared().is_none()));
     group.assert_equal();

@@ -1,10 +1,11 @@
 //! Transactions over several partitions, as one participant sees them.
 
+use common::protocol::Verdict;
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
 use super::super::job::nobody_waits;
-use super::super::{Job, Reply};
-use super::group::{PARTITION, TestGroup, error, request, write};
+use super::super::{Answer, Job, Reply};
+use super::group::{PARTITION, TestGroup, committed, error, request, write};
 
 const OTHER: PartitionId = PartitionId(8);
 
@@ -22,7 +23,8 @@ fn prepare(unique: u128, decider: PartitionId, sql: &str) -> Job {
 }
 
 fn decide(unique: u128, commit: bool, decides: bool) -> Job {
-    Job::Decide { transaction: transaction(unique), commit, decides }
+    let verdict = Verdict { commit, at: Hlc::from_millis(1_000) };
+    Job::Decide { transaction: transaction(unique), verdict, decides }
 }
 
 #[test]
@@ -33,7 +35,7 @@ fn prepared_rows_appear_with_the_decision_on_every_replica() {
     assert_eq!(group.count(0), 0);
     assert!(group.replicas.iter().all(|replica| replica.prepared().is_some()));
     group.submit(0, decide(1, true, true));
-    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: true }));
+    assert!(committed(&group.run(0)[0]));
     assert_eq!(group.count(2), 1);
     assert!(group.replicas.iter().all(|replica| replica.prepared().is_none()));
     group.assert_equal();
@@ -66,7 +68,7 @@ fn other_writers_wait_for_the_decision_even_under_a_new_leader() {
     assert!(group.execute(1).proposals.is_empty(), "the gate is closed");
     group.submit(1, decide(1, true, false));
     let answers = group.run(1);
-    assert_eq!(answers[0].result, Ok(Reply::Decided { commit: true }));
+    assert!(committed(&answers[0]));
     assert_eq!(error(&answers[1]).code, ErrorCode::UniqueViolation);
     assert!(answers[2].result.is_ok());
     assert_eq!(group.replicas[0].prepared().unwrap().transaction, transaction(2));
@@ -79,13 +81,9 @@ fn the_first_decision_wins() {
     group.submit(0, prepare(1, PARTITION, "INSERT INTO t VALUES (1, 1)"));
     group.run(0);
     group.submit(0, decide(1, false, true));
-    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+    assert!(!committed(&group.run(0)[0]));
     group.submit(0, decide(1, true, true));
-    assert_eq!(
-        group.run(0)[0].result,
-        Ok(Reply::Decided { commit: false }),
-        "a paused coordinator comes too late"
-    );
+    assert!(!committed(&group.run(0)[0]), "a paused coordinator comes too late");
     assert_eq!(group.count(0), 0);
     group.assert_equal();
 }
@@ -94,7 +92,7 @@ fn the_first_decision_wins() {
 fn an_abort_before_the_prepare_keeps_the_prepare_out() {
     let mut group = TestGroup::new(2);
     group.submit(0, decide(1, false, false));
-    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+    assert!(!committed(&group.run(0)[0]));
     group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));
     assert_eq!(error(&group.run(0)[0]).code, ErrorCode::SerializationFailure);
     group.submit(0, write("INSERT INTO t VALUES (1, 1)"));
@@ -105,7 +103,7 @@ fn an_abort_before_the_prepare_keeps_the_prepare_out() {
 fn a_decider_that_is_asked_about_an_unknown_transaction_aborts_it() {
     let mut group = TestGroup::new(2);
     group.submit(0, decide(1, true, true));
-    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+    assert!(!committed(&group.run(0)[0]));
 }
 
 #[test]
@@ -115,7 +113,7 @@ fn past_its_deadline_a_transaction_is_neither_prepared_nor_committed_by_its_deci
     group.run(0);
     group.clock_us.set(61_000_000);
     group.submit(0, decide(1, true, true));
-    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: false }));
+    assert!(!committed(&group.run(0)[0]));
     assert!(group.replicas[0].decisions().unwrap().is_empty(), "no tombstone is needed any more");
     group.submit(0, prepare(2, PARTITION, "INSERT INTO t VALUES (1, 1)"));
     assert_eq!(error(&group.run(0)[0]).code, ErrorCode::SerializationFailure);
@@ -129,7 +127,7 @@ fn a_participant_carries_out_a_commit_after_the_deadline() {
     group.run(0);
     group.clock_us.set(61_000_000);
     group.submit(0, decide(1, true, false));
-    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: true }));
+    assert!(committed(&group.run(0)[0]));
     assert_eq!(group.count(1), 1);
 }
 

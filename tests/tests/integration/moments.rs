@@ -1,0 +1,148 @@
+//! Reads over partitions see one moment, with real processes of which nodes are killed: money that is only moved
+//! is complete in every read, and no two reads see two partitions' writers in different orders.
+//!
+//! `POLYLITE_FAULTS_SECONDS` makes the run longer.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use polylite_client::{Client, Database, RetryPolicy};
+use tests::process_cluster::ProcessCluster;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+const DATABASE: &str = "bank";
+const NODES: usize = 3;
+/// Accounts, and counters: enough to lie on all partitions.
+const ROWS: i64 = 16;
+const BALANCE: i64 = 100;
+const READERS: usize = 3;
+
+/// What the readers of one run have seen.
+#[derive(Default)]
+struct Seen {
+    /// The counters of each read.
+    counters: Mutex<Vec<Vec<i64>>>,
+    reads: AtomicU64,
+    transfers: AtomicU64,
+    violations: Mutex<Vec<String>>,
+}
+
+async fn make_tables(database: &Database) -> polylite_client::Result<()> {
+    for table in ["accounts", "counters"] {
+        database.sql(format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, n INTEGER)")).execute().await?;
+        let start = if table == "accounts" { BALANCE } else { 0 };
+        let rows: Vec<String> = (1..=ROWS).map(|id| format!("({id}, {start})")).collect();
+        database.sql(format!("INSERT INTO {table} VALUES {}", rows.join(", "))).execute().await?;
+    }
+    Ok(())
+}
+
+/// Moves money to and fro until it is told to stop. What fails may have been applied: money is never made.
+async fn transfer(database: Database, stop: Arc<AtomicBool>, seen: Arc<Seen>, number: i64) {
+    let mut next = number;
+    while !stop.load(Ordering::Relaxed) {
+        next = (next * 31 + 7) % 1_000;
+        let (from, to) = (next % ROWS + 1, (next / ROWS + number) % ROWS + 1);
+        let moved = database
+            .batch()
+            .sql("UPDATE accounts SET n = n - 5 WHERE id = ?")
+            .bind(from)
+            .sql("UPDATE accounts SET n = n + 5 WHERE id = ?")
+            .bind(to)
+            .run()
+            .await;
+        seen.transfers.fetch_add(u64::from(moved.is_ok()), Ordering::Relaxed);
+    }
+}
+
+/// Raises one counter after the other, each in a request of its own, on one partition.
+async fn count(database: Database, stop: Arc<AtomicBool>, id: i64) {
+    while !stop.load(Ordering::Relaxed) {
+        // An increment whose fate is unknown does not matter here: order does.
+        let _ = database.sql("UPDATE counters SET n = n + 1 WHERE id = ?").bind(id).execute().await;
+    }
+}
+
+async fn read(database: Database, stop: Arc<AtomicBool>, seen: Arc<Seen>) {
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(rows) = database.sql("SELECT sum(n), count(*) FROM accounts").query().await {
+            let row = rows.first().expect("an aggregate answers a row");
+            let found: (i64, i64) = (row.get_at(0).expect("a sum"), row.get_at(1).expect("a count"));
+            if found != (ROWS * BALANCE, ROWS) {
+                seen.violations.lock().expect("no reader panics").push(format!("sum and count: {found:?}"));
+            }
+            seen.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Ok(rows) = database.sql("SELECT n FROM counters ORDER BY id").query().await {
+            let counters = rows.iter().map(|row| row.get_at(0).expect("a number")).collect();
+            seen.counters.lock().expect("no reader panics").push(counters);
+        }
+    }
+}
+
+/// Counters only grow, so of two reads one has seen no more of any than the other.
+fn check_order(mut reads: Vec<Vec<i64>>) {
+    reads.sort_by_key(|counters| counters.iter().sum::<i64>());
+    for pair in reads.windows(2) {
+        let ordered = pair[0].iter().zip(&pair[1]).all(|(before, after)| before <= after);
+        assert!(ordered, "a long fork: one read saw {:?}, another one {:?}", pair[0], pair[1]);
+    }
+}
+
+#[test]
+fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
+    let seconds = std::env::var("POLYLITE_FAULTS_SECONDS").map_or(8, |text| text.parse().expect("a number"));
+    let mut cluster = ProcessCluster::start(2, NODES);
+    cluster.run(&["create-database", "--name", DATABASE, "--partitions", "5"]).succeeded();
+    let runtime = Runtime::new().expect("a runtime starts");
+    let addresses = cluster.coordinator_urls();
+    let client = |number: usize| {
+        let mut addresses = addresses.clone();
+        addresses.rotate_left(number % addresses.len());
+        let once = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
+        Client::builder(addresses).retry(once).build().expect("addresses are URLs").database(DATABASE)
+    };
+    let patient = Client::new(addresses.clone()).expect("addresses are URLs").database(DATABASE);
+    runtime.block_on(make_tables(&patient)).expect("the tables are made");
+    let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Seen::default()));
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    for number in 0..3 {
+        let from = i64::try_from(number).expect("few writers") * 7 + 1;
+        tasks.push(runtime.spawn(transfer(client(number), stop.clone(), seen.clone(), from)));
+        tasks.push(runtime.spawn(count(client(number), stop.clone(), from)));
+    }
+    for number in 0..READERS {
+        tasks.push(runtime.spawn(read(client(number), stop.clone(), seen.clone())));
+    }
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut victim = 0;
+    while Instant::now() < end {
+        // How long all is well, and how long the victim is away, is what is tried out.
+        std::thread::sleep(Duration::from_millis(900));
+        cluster.kill_node(victim % NODES);
+        std::thread::sleep(Duration::from_millis(400));
+        cluster.restart_node(victim % NODES);
+        victim += 1;
+    }
+    let enough =
+        |seen: &Seen| seen.reads.load(Ordering::Relaxed) > 20 && seen.transfers.load(Ordering::Relaxed) > 20;
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !enough(&seen) && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stop.store(true, Ordering::Relaxed);
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.expect("no client panics");
+        }
+    });
+    let (reads, transfers) = (seen.reads.load(Ordering::Relaxed), seen.transfers.load(Ordering::Relaxed));
+    eprintln!("{reads} reads, {transfers} transfers, {victim} kills");
+    let violations = seen.violations.lock().expect("no reader panics").clone();
+    assert!(violations.is_empty(), "{violations:?}");
+    check_order(seen.counters.lock().expect("no reader panics").clone());
+    assert!(enough(&seen), "{reads} reads and {transfers} transfers are too few to tell anything");
+}

@@ -1,0 +1,55 @@
+//! Seeded runs of several partitions that are read at one moment, and faults that such runs find.
+//!
+//! `SIMULATION_MOMENTS` (default 12) is how many fresh seeds are run.
+
+use storage_node::replica::machine::PlantedBug;
+use tests::simulated_moments::{Report, Settings, run};
+
+/// Seeds tried before a planted bug counts as not found.
+const SEEDS_PER_BUG: u64 = 60;
+
+fn settings(seed: u64) -> Settings {
+    let elections = if seed.is_multiple_of(3) { 0 } else { 8 };
+    Settings { seed, partitions: 4, steps: 2_500, elections, bug: None }
+}
+
+#[test]
+fn reads_of_all_partitions_see_one_moment() {
+    let runs = std::env::var("SIMULATION_MOMENTS").map_or(12, |text| text.parse().expect("a number"));
+    let first: u64 = rand::random::<u32>().into();
+    let mut total = Report::default();
+    for seed in first..first + runs {
+        let report = run(settings(seed)).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        total.reads += report.reads;
+        total.rounds += report.rounds;
+        total.transfers += report.transfers;
+        total.aborts += report.aborts;
+        total.increments += report.increments;
+        total.elections += report.elections;
+    }
+    println!("seeds from {first}: {total:?}");
+    assert!(total.reads > 0 && total.rounds > 0 && total.transfers > 0 && total.aborts > 0, "{total:?}");
+    assert!(total.increments > 0 && total.elections > 0, "{total:?}");
+}
+
+#[test]
+fn the_same_seed_replays() {
+    assert_eq!(run(settings(7)), run(settings(7)));
+}
+
+#[test]
+fn snapshots_that_know_only_large_transactions_are_found_by_a_long_fork() {
+    let violation = find(PlantedBug::SnapshotsKnowOnlyLargeTransactions);
+    assert!(violation.contains("long fork"), "{violation}");
+}
+
+#[test]
+fn reads_that_are_not_guarded_are_found_by_a_wrong_total() {
+    let violation = find(PlantedBug::ReadsNotGuarded);
+    assert!(violation.contains("half of a transfer"), "{violation}");
+}
+
+fn find(bug: PlantedBug) -> String {
+    let found = (0..SEEDS_PER_BUG).find_map(|seed| run(Settings { bug: Some(bug), ..settings(seed) }).err());
+    found.unwrap_or_else(|| panic!("{bug:?} was not found in {SEEDS_PER_BUG} seeds"))
+}
