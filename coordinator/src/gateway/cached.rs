@@ -21,7 +21,7 @@ use common::{Error, PartitionId, Result};
 use futures_util::future::join_all;
 
 use super::partition_call::{From, Repeat};
-use super::{Bookmark, Gateway, RequestAccess, RequestOptions, Session};
+use super::{Bookmark, Gateway, RequestAccess, RequestOptions, Session, may_repeat};
 use crate::result_cache::{CacheStats, Kept, Question, ResultCache, Weighed};
 
 /// What the cache had to do with an answer.
@@ -108,6 +108,7 @@ impl Gateway {
                     }
                     return Ok(Found { answer, bookmark, cache: CacheUse::Miss });
                 }
+                Err(error) if session.access.lost_moment() && may_repeat(&session, &error) => {}
                 Err(error) => self.may_start_again(&session, error).await?,
             }
         }

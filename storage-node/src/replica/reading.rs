@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::RESULT_MAX;
-use common::protocol::{
-    PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, encode,
-};
+use common::protocol::{PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode};
 use common::{Error, ErrorCode, Result};
 use consensus_runtime::{ReadError, Role};
 use polylite_client::peer::{StreamCancelled, StreamSink};

@@ -44,7 +44,6 @@ enum Stage {
 }
 
 /// What a read has seen.
-#[derive(Debug)]
 pub struct Seen {
     balances: Vec<i64>,
     pub counters: Vec<i64>,
@@ -52,14 +51,25 @@ pub struct Seen {
     intervals: Vec<(Hlc, Hlc)>,
 }
 
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Seen { balances, counters, acknowledged, intervals } = self;
+        write!(
+            f,
+            "balances {balances:?}, counters {counters:?}, of which {acknowledged:?} were acknowledged; "
+        )?;
+        write!(f, "the snapshots show {intervals:?}")
+    }
+}
+
 impl Seen {
     /// What must hold of every single read.
     pub fn check(&self) -> Result<(), String> {
         if self.balances.iter().sum::<i64>() != BALANCE * self.balances.len() as i64 {
-            return Err(format!("a read saw half of a transfer: {self:?}"));
+            return Err(format!("a read saw half of a transfer: {self}"));
         }
         if self.counters.iter().zip(&self.acknowledged).any(|(seen, acknowledged)| seen < acknowledged) {
-            return Err(format!("a read missed an acknowledged write: {self:?}"));
+            return Err(format!("a read missed an acknowledged write: {self}"));
         }
         Ok(())
     }

@@ -101,7 +101,8 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
     let addresses = cluster.coordinator_urls();
     let client = |number: usize| {
         let mut addresses = addresses.clone();
-        addresses.rotate_left(number % addresses.len());
+        let first = number % addresses.len();
+        addresses.rotate_left(first);
         let once = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
         Client::builder(addresses).retry(once).build().expect("addresses are URLs").database(DATABASE)
     };

@@ -59,7 +59,7 @@ impl Machine {
     fn without_guards(&self, write: &WriteRequest) -> WriteRequest {
         let mut write = write.clone();
         if self.has_bug(super::PlantedBug::ReadsNotGuarded) {
-            write.work.retain(|item| !matches!(item, common::protocol::WorkItem::Proof(_)));
+            write.work.retain(|item| !matches!(item, WorkItem::Proof(_)));
         }
         write
     }
