@@ -4,7 +4,7 @@ use common::protocol::Verdict;
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
 use super::super::job::nobody_waits;
-use super::super::{Answer, Job, Reply};
+use super::super::{Job, Reply};
 use super::group::{PARTITION, TestGroup, committed, error, request, write};
 
 const OTHER: PartitionId = PartitionId(8);
