@@ -161,7 +161,11 @@ impl Partition {
         if random.random_bool(0.5) {
             self.append_all();
         }
-        self.in_transit.clear();
+        // The rest is in the old leader's log alone, and will not be in the others'.
+        let lost = Proposed { term: self.term, index: self.log.len() as u64 + 1 };
+        for (request, _) in std::mem::take(&mut self.in_transit) {
+            self.replicas[self.leader].machine.proposed(request, lost).expect("the file is sound");
+        }
         self.confirmations.clear();
         let next = (self.leader + random.random_range(1..NODES)) % NODES;
         let voter = (next + random.random_range(1..NODES)) % NODES;
