@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::protocol::{
     PartitionTarget, ReadRequest, RowsHeader, Statement, StatementResult, StorageReply, StorageRequest,
-    StorageStream, WriteReply, WriteRequest, decode, encode,
+    StorageStream, Verdict, WriteReply, WriteRequest, decode, encode,
 };
 use common::row::RowBlock;
 use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
@@ -101,7 +101,9 @@ async fn an_answer_to_another_question_leaves_a_write_unknown() {
     let transaction = TransactionId { deadline: Hlc::MAX, unique: 1 };
     // The node only says that it is done, not what it decided.
     let timeout = Duration::from_secs(5);
-    let decision = client.decide(&listener.address, PartitionId(1), transaction, true, true, timeout).await;
+    let verdict = Verdict { commit: true, at: Hlc(1) };
+    let decision =
+        client.decide(&listener.address, PartitionId(1), transaction, verdict, true, timeout).await;
     assert_eq!(decision.expect_err("no decision").outcome, Outcome::Unknown);
 }
 
