@@ -229,6 +229,8 @@ impl TrialDatabase {
         if std::mem::take(&mut self.is_changed) {
             self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
         }
+        // Counters that were set before are no changes of what is tried.
+        self.capture.take();
         let has_counters = self.capture.layouts().has_sequences;
         self.enforce(foreign_keys != ForeignKeys::Ignored)?;
         self.connection.run(ours!("BEGIN"))?;
