@@ -6,6 +6,7 @@ pub mod counting_clients;
 pub mod graded;
 pub mod histories;
 pub mod http_engine;
+pub mod isolation_clients;
 pub mod linearizability;
 pub mod process_cluster;
 pub mod raw_http;

@@ -15,7 +15,7 @@ const DATABASE: &str = "tally";
 const COORDINATORS: usize = 3;
 const NODES: usize = 3;
 const CLIENTS: usize = 6;
-const STANDARD_SECONDS: u64 = 15;
+const STANDARD_SECONDS: u64 = 8;
 /// Longest time without an acknowledged addition once everything runs again.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
 

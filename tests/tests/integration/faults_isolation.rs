@@ -1,0 +1,58 @@
+//! Recorded transactions while coordinators and leaders are killed (SIGKILL) and paused: what was seen is serializable.
+//!
+//! `POLYLITE_FAULTS_SECONDS` makes the run longer, `POLYLITE_FAULTS_SEED` repeats the choices of one.
+
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use tests::isolation_clients::IsolationClients;
+use tests::process_cluster::ProcessCluster;
+
+const COORDINATORS: usize = 3;
+const NODES: usize = 3;
+const CLIENTS: usize = 8;
+const STANDARD_SECONDS: u64 = 8;
+/// Longest time without an acknowledged transaction once everything runs again.
+const RECOVERY_MAX: Duration = Duration::from_secs(30);
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn what_clients_see_is_serializable_whoever_is_killed() {
+    let seed = setting("POLYLITE_FAULTS_SEED").unwrap_or_else(rand::random);
+    let seconds = setting("POLYLITE_FAULTS_SECONDS").unwrap_or(STANDARD_SECONDS);
+    eprintln!("POLYLITE_FAULTS_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut cluster = ProcessCluster::start(COORDINATORS, NODES);
+    let clients = IsolationClients::start(&cluster.coordinator_urls(), "histories", CLIENTS, seed);
+    clients.await_progress(30, RECOVERY_MAX);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        // The moment of a fault and its length are drawn: they are what is tried out.
+        std::thread::sleep(Duration::from_millis(random.random_range(0..300)));
+        let (coordinator, node) = (random.random_range(0..COORDINATORS), random.random_range(0..NODES));
+        let away = Duration::from_millis(random.random_range(0..1_500));
+        match random.random_range(0..3) {
+            0 => {
+                cluster.kill_coordinator(coordinator);
+                std::thread::sleep(away);
+                cluster.restart_coordinator(coordinator);
+            }
+            1 => {
+                cluster.kill_node(node);
+                std::thread::sleep(away);
+                cluster.restart_node(node);
+            }
+            _ => {
+                cluster.node(node).signal("STOP");
+                std::thread::sleep(away);
+                cluster.node(node).signal("CONT");
+            }
+        }
+        clients.await_progress(20, RECOVERY_MAX);
+    }
+    clients.finish();
+}
