@@ -31,6 +31,9 @@ const NOT_SUPPORTED: &[&str] = &[
 /// The answer once a table has the greatest rowid there is: no other one is drawn by chance.
 const ROWIDS_EXHAUSTED: &str = "database or disk is full";
 
+/// The end of the answer to dropping the column by which a table is divided.
+const PARTITION_KEY_DROPPED: &str = ": PARTITION KEY";
+
 /// Whether a refusal is on the list. What is forbidden (ATTACH, PRAGMA, transactions in SQL, the system's own
 /// tables) is not a matter of partitions.
 #[must_use]
@@ -38,7 +41,9 @@ pub fn is_documented(refusal: &Refusal) -> bool {
     let listed = || NOT_SUPPORTED.iter().any(|text| refusal.message.contains(text));
     match refusal.code.as_str() {
         "sql_forbidden" => true,
-        "sql_error" => refusal.message == ROWIDS_EXHAUSTED,
+        "sql_error" => {
+            refusal.message == ROWIDS_EXHAUSTED || refusal.message.ends_with(PARTITION_KEY_DROPPED)
+        }
         code => code == "not_supported" && listed(),
     }
 }

@@ -104,10 +104,8 @@ pub fn run(plan: Plan, make: Maker<'_>, report: &mut Report) {
                 .then(|| "SELECT * FROM log".to_owned()),
         )
         .chain(
-            schema
-                .ddl
-                .iter()
-                .any(|sql| sql.contains("AUTOINCREMENT"))
+            // The counters' table goes with the last table that is counted.
+            (!plan.features.definitions && schema.ddl.iter().any(|sql| sql.contains("AUTOINCREMENT")))
                 .then(|| "SELECT name, seq FROM sqlite_sequence WHERE seq > 0 ORDER BY name".to_owned()),
         )
         .collect();

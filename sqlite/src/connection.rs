@@ -1,7 +1,7 @@
 //! A rusqlite connection with the gate that tells client text from our own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use common::{Error, ErrorCode};
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Statement};
 
 use crate::authorizer::{Role, denial};
 use crate::error::{Failure, Result};
+use crate::layout::schema_cookie;
 
 /// Begins each of our own texts. A client's text that begins so is not looked up among the prepared
 /// statements, where it would find one that never passed the authorizer.
@@ -53,6 +54,8 @@ pub(crate) struct Trace {
 pub(crate) struct Connection {
     raw: rusqlite::Connection,
     gate: Arc<Gate>,
+    /// SQLite's own version of the schema for which statements are kept.
+    schema_cookie: AtomicI64,
 }
 
 impl Connection {
@@ -66,7 +69,17 @@ impl Connection {
         });
         let shared = Arc::clone(&gate);
         raw.authorizer(Some(move |context: AuthContext<'_>| authorize(&shared, role, &context)))?;
-        Ok(Connection { raw, gate })
+        Ok(Connection { raw, gate, schema_cookie: AtomicI64::new(i64::MIN) })
+    }
+
+    /// Drops kept statements of another schema: SQLite compiles them anew only when they run, and until then
+    /// tells the columns that they had.
+    pub(crate) fn forget_older_statements(&self) -> Result<()> {
+        let cookie = schema_cookie(&self.raw)?;
+        if self.schema_cookie.swap(cookie, Ordering::Relaxed) != cookie {
+            self.raw.flush_prepared_statement_cache();
+        }
+        Ok(())
     }
 
     /// The connection for our own statements.

@@ -106,6 +106,7 @@ fn visit(
     budget: &Budget<'_>,
     visitor: &mut dyn FnMut(Event<'_, '_>) -> Result<Flow>,
 ) -> Result<bool> {
+    connection.forget_older_statements()?;
     connection.as_client(|raw| {
         let _watch = Watch::begin(raw, budget);
         let mut prepared = ClientStatement::prepare(raw, &statement.sql)?;

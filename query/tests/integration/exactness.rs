@@ -7,6 +7,7 @@ use differential::{Engine as _, Order, Reference, difference};
 /// Runs the statements on one file and on partitions; every answer and every error must be the same.
 fn alike(statements: &[&str]) {
     let divided = [
+        ("one partition", Cluster::hashed(1, None)),
         ("4 horizontal", Cluster::hashed(4, None)),
         ("ranges", Cluster::ranged(&[2.into(), 5.into(), "a".into()], "a")),
         ("3 vertical", Cluster::layout(VERTICAL, None)),
@@ -154,6 +155,58 @@ fn autoincrement_counts_over_partitions() {
         "INSERT OR IGNORE INTO t (id, a) VALUES (71, 7)",
         "SELECT * FROM t",
         "SELECT seq FROM sqlite_sequence WHERE name = 't'",
+    ]);
+}
+
+#[test]
+fn a_counter_counts_rows_that_a_conflict_clause_left_out() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, a UNIQUE NOT NULL, b)",
+        "CREATE TABLE log (n)",
+        "CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO log VALUES (NEW.id); END",
+        "INSERT INTO t (id, a) VALUES (23, 1)",
+        "INSERT OR IGNORE INTO t (a, b) SELECT a, id FROM t",
+        "INSERT OR IGNORE INTO t (id, a) VALUES (40, 1)",
+        "SELECT name, seq FROM sqlite_sequence",
+        "INSERT INTO t (a) VALUES (2) RETURNING id",
+        "INSERT INTO t (a) VALUES (NULL)",
+        "SELECT name, seq FROM sqlite_sequence",
+        "SELECT * FROM log",
+    ]);
+}
+
+#[test]
+fn a_text_that_was_run_before_shows_the_columns_of_now() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, x)",
+        "INSERT INTO t VALUES (1, 2)",
+        "SELECT * FROM t WHERE id = 1",
+        "ALTER TABLE t ADD COLUMN b DEFAULT 7",
+        "SELECT * FROM t WHERE id = 1",
+        "ALTER TABLE t DROP COLUMN x",
+        "SELECT * FROM t WHERE id = 1",
+    ]);
+}
+
+#[test]
+fn keys_of_tables_without_rowid_and_of_split_tables_are_unique() {
+    alike(&[
+        "CREATE TABLE t (a, b, c, d, PRIMARY KEY (b), UNIQUE (c)) WITHOUT ROWID",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, a, b, c, d)",
+        "INSERT INTO t VALUES (1, 2, 3, 4), (2, 3, 4, 5)",
+        "INSERT INTO t VALUES (1, 5, 3, 4)",
+        "REPLACE INTO t VALUES (1, 5, 3, 4)",
+        "INSERT INTO u (a, b, c, d) VALUES (1, 1, 1, 1), (1, 2, 2, 1), (NULL, 3, 3, 3)",
+        "CREATE UNIQUE INDEX i ON u (a, d)",
+        "CREATE UNIQUE INDEX j ON u (b, c)",
+        "CREATE UNIQUE INDEX k ON t (a, d)",
+        "INSERT INTO u (a, b, c, d) VALUES (5, 3, 3, 5)",
+        "INSERT INTO t VALUES (1, 9, 9, 4)",
+        "UPDATE t SET c = 3",
+        "ALTER TABLE u ADD COLUMN e CHECK (e IS NULL OR a > 1)",
+        "ALTER TABLE u ADD COLUMN f DEFAULT 4 CHECK (b < 3)",
+        "SELECT * FROM t",
+        "SELECT * FROM u",
     ]);
 }
 

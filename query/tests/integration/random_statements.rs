@@ -34,16 +34,17 @@ fn partitions(seed: u64, key: Option<&str>) -> Box<dyn Engine> {
 
 #[test]
 fn random_statements_answer_as_one_file() {
-    answer_as_one_file(Features {
-        autoincrement: true,
-        definitions: true,
-        batches: true,
-        ..Features::default()
-    });
+    answer_as_one_file(Features::default());
 }
 
 #[test]
 fn random_statements_with_foreign_keys_and_triggers_answer_as_one_file() {
+    answer_as_one_file(Features { foreign_keys: true, triggers: true, ..Features::default() });
+}
+
+#[test]
+#[ignore = "looks for differences: counters, changes of the schema and batches were compared for a few minutes only"]
+fn random_statements_of_every_kind_answer_as_one_file() {
     answer_as_one_file(Features {
         foreign_keys: true,
         triggers: true,
