@@ -37,6 +37,8 @@ pub enum Command {
     Query(commands::query::Arguments),
     /// Run SQL: a statement, a file, or a shell.
     Sql(commands::sql::Arguments),
+    /// Find, insert, change and delete documents of a collection.
+    Docs(commands::docs::Arguments),
     /// Load a CSV or NDJSON file into a table or a collection.
     Import(commands::import::Arguments),
     /// Write a table or a collection to a CSV or NDJSON file.

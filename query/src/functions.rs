@@ -23,7 +23,7 @@ const fn of_json(name: &'static str) -> Scalar {
 
 /// Transcendental functions are left out: their last bit is the C library's. Functions of time are left out,
 /// since a value may say `now`.
-const SCALARS: [Scalar; 47] = [
+const SCALARS: [Scalar; 48] = [
     partial("abs"),
     total("ceil"),
     total("ceiling"),
@@ -39,6 +39,7 @@ const SCALARS: [Scalar; 47] = [
     total("ifnull"),
     total("iif"),
     total("instr"),
+    of_json("json"),
     of_json("json_array_length"),
     of_json("json_extract"),
     of_json("json_type"),

@@ -10,7 +10,7 @@ use common::{Error, ErrorCode, Result, Value};
 use serde_json::{Map, Value as Json, json};
 
 use crate::access::PartitionAccess;
-use crate::documents::stored;
+use crate::documents::{objects, stored};
 use crate::moment::Moment;
 use crate::planner::Planner;
 use crate::sql::{self, SqlRequest, run_one};
@@ -161,7 +161,7 @@ async fn on_collection(
             Ok(ObjectAnswer::write(Some(json!({ "id": id })), 1))
         }
         CollectionOperation::Find { which } => {
-            let found = stored::matching(planner, access, collection, &which).await?;
+            let found = objects::matching(planner, access, collection, &which).await?;
             let mut documents = found.into_iter().map(stored::Stored::plain);
             Ok(ObjectAnswer::read(match which {
                 Which::Id(_) => documents.next().unwrap_or(Json::Null),
@@ -170,7 +170,7 @@ async fn on_collection(
         }
         CollectionOperation::Update { which, document } => {
             let (changed, document) =
-                stored::assign(planner, access, collection, &which, &document, moment).await?;
+                objects::assign(planner, access, collection, &which, &document, moment).await?;
             let data = match which {
                 Which::Id(_) => Some(document.map_or(Json::Null, stored::Stored::plain)),
                 Which::Matching(_) => None,
@@ -178,7 +178,7 @@ async fn on_collection(
             Ok(ObjectAnswer::write(data, changed))
         }
         CollectionOperation::Delete { which } => {
-            let deleted = stored::remove(planner, access, collection, &which).await?;
+            let deleted = objects::remove(planner, access, collection, &which).await?;
             Ok(ObjectAnswer::write(None, deleted))
         }
     }

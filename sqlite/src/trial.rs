@@ -310,7 +310,8 @@ fn stand_in(table: &Table) -> (Vec<String>, Vec<Value>) {
         _ if !column.not_null => Value::Null,
         Affinity::Text => Value::Text("\u{10fffd}\u{10fffd}".to_owned()),
         Affinity::Blob if !table.strict || column.declared_type.eq_ignore_ascii_case("BLOB") => {
-            Value::Blob(UNUSED_INTEGER.to_le_bytes().to_vec())
+            // A document's column has indexes over JSON functions, which take this for a text (JSONB: a text of 8 bytes).
+            Value::Blob([b"\x87", "\u{10fffd}\u{10fffd}".as_bytes()].concat())
         }
         Affinity::Real => Value::Real(f64::MIN),
         Affinity::Integer | Affinity::Numeric | Affinity::Blob => Value::Integer(UNUSED_INTEGER),

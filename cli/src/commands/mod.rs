@@ -7,6 +7,7 @@ pub mod coordinator;
 pub mod create_database;
 pub mod describe_database;
 pub mod dev;
+pub mod docs;
 pub mod drop_database;
 pub mod export;
 pub mod import;
@@ -34,6 +35,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::DescribeDatabase(arguments) => describe_database::run(arguments).await,
         Command::DropDatabase(arguments) => drop_database::run(arguments).await,
         Command::Query(arguments) => query::run(arguments).await,
+        Command::Docs(arguments) => docs::run(arguments).await,
         Command::Sql(arguments) => sql::run(arguments).await,
         Command::Import(arguments) => import::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,

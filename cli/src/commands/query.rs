@@ -149,7 +149,7 @@ fn rows_of(data: &Json) -> Vec<&Json> {
 }
 
 /// The columns are the fields of all rows in the order of their first appearance.
-fn as_rows(data: &Json) -> RowSet {
+pub(super) fn as_rows(data: &Json) -> RowSet {
     let rows = rows_of(data);
     let mut columns: Vec<&str> = Vec::new();
     for field in rows.iter().filter_map(|row| row.as_object()).flat_map(|row| row.keys()) {

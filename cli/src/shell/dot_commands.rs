@@ -28,6 +28,7 @@ const fn command(name: &'static str, arguments: &'static str, help: &'static str
 
 /// All commands, in alphabetical order.
 pub const COMMANDS: &[DotCommand] = &[
+    command(".collection", "COLLECTION", "Work on documents: find, count, insert, update, delete, aggregate"),
     command(".databases", "", "List the databases"),
     command(".exit", "", "Leave"),
     command(".explain", "[analyze] SQL", "Show how a statement is run; analyze runs it"),
@@ -41,6 +42,7 @@ pub const COMMANDS: &[DotCommand] = &[
     command(".quit", "", "Leave"),
     command(".read", "FILE", "Run the statements and commands of a file"),
     command(".schema", "[TABLE]", "Show the statements that made the tables"),
+    command(".sql", "", "Leave the document mode"),
     command(".tables", "", "List the tables and views"),
     command(".timer", "on|off", "Show how long statements take, or not"),
     command(".use", "DATABASE", "Choose the database"),
@@ -73,6 +75,8 @@ pub async fn run(session: &mut Session, line: &str) -> Result<Next, Failure> {
         [".indexes", table] => indexes(session, Some(table)).await?,
         [".databases"] => databases(session).await?,
         [".partitions"] => partitions(session).await?,
+        [".collection", collection] => session.use_collection(Some(collection))?,
+        [".sql"] => session.use_collection(None)?,
         [".use", database] => session.use_database(database).await?,
         [".mode"] => session.print(&format!("{}\n", mode_name(session.mode)))?,
         [".mode", mode] => session.mode = parse_mode(mode)?,

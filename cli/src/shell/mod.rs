@@ -43,7 +43,7 @@ async fn read_and_run(
 ) -> Result<(), Failure> {
     let mut text = String::new();
     loop {
-        let prompt = prompt(session.database(), !text.is_empty());
+        let prompt = prompt(session.collection().or(session.database()), !text.is_empty());
         // The thread waits for a key: nothing else is to be done meanwhile.
         match tokio::task::block_in_place(|| editor.readline(&*prompt)) {
             Ok(line) => text.push_str(&line),
@@ -59,7 +59,9 @@ async fn read_and_run(
             continue;
         }
         let is_command = text.starts_with('.');
-        if !is_command && !statements::is_complete(&text) {
+        // A line of the document mode needs no semicolon.
+        let is_complete = is_command || session.collection().is_some() || statements::is_complete(&text);
+        if !is_complete {
             text.push('\n');
             continue;
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::completion::Names;
 use super::dot_commands::{self, Next};
+use crate::commands::docs;
 use crate::connection::{Connection, StatementAnswer, segment};
 use crate::failure::Failure;
 use crate::output::{OutputFormat, RowSet};
@@ -16,6 +17,8 @@ pub struct Session {
     connection: Connection,
     database: Option<String>,
     names: Arc<Names>,
+    /// The collection of the document mode.
+    collection: Option<String>,
     /// How rows are shown.
     pub mode: OutputFormat,
     /// Whether names of columns are shown where the mode can do without.
@@ -27,7 +30,15 @@ pub struct Session {
 impl Session {
     /// A session on a database, or on none yet.
     pub fn new(connection: Connection, database: Option<String>, mode: OutputFormat) -> Session {
-        Session { connection, database, names: Arc::default(), mode, headers: true, timer: false }
+        Session {
+            connection,
+            database,
+            names: Arc::default(),
+            collection: None,
+            mode,
+            headers: true,
+            timer: false,
+        }
     }
 
     /// The server.
@@ -59,8 +70,31 @@ impl Session {
         self.refresh_names().await
     }
 
-    /// Runs every statement of a text.
+    /// The collection of the document mode, if that is on.
+    pub fn collection(&self) -> Option<&str> {
+        self.collection.as_deref()
+    }
+
+    /// Turns the document mode on for a collection, or off.
+    pub fn use_collection(&mut self, name: Option<&str>) -> Result<(), Failure> {
+        self.require_database()?;
+        self.collection = name.map(str::to_owned);
+        Ok(())
+    }
+
+    /// Runs a line of the document mode.
+    async fn run_document_line(&self, collection: &str, line: &str) -> Result<(), Failure> {
+        let request = docs::parse_line(line)?;
+        let place = docs::Collection { database: self.require_database()?, name: collection };
+        let form = Some(self.mode).filter(|mode| *mode != OutputFormat::Table);
+        self.print(&docs::perform(&self.connection, place, &request, form).await?)
+    }
+
+    /// Runs every statement of a text, or the line of the document mode that it is.
     pub async fn run_statements(&mut self, text: &str) -> Result<(), Failure> {
+        if let Some(collection) = self.collection() {
+            return self.run_document_line(collection, text).await;
+        }
         let all = statements::split(text).into_all();
         let several = all.len() > 1;
         for statement in all {
@@ -81,6 +115,13 @@ impl Session {
                     dot_commands::run(self, line).await.map_err(|failure| at_line(failure, index + 1))?;
                 if next == Next::Quit {
                     return Ok(());
+                }
+                continue;
+            }
+            if let Some(collection) = self.collection() {
+                if !line.trim().is_empty() {
+                    let done = self.run_document_line(collection, line).await;
+                    done.map_err(|failure| at_line(failure, index + 1))?;
                 }
                 continue;
             }

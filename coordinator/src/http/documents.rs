@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use common::names::check_database_name;
 use common::{Error, ErrorCode, Result};
@@ -14,79 +14,17 @@ use serde_json::{Value as Json, json};
 use super::answer::{success_seen, with_cache_use};
 use super::app::{App, moment};
 use super::body::DocumentBody;
-use super::failure::{Answer, Failure};
+use super::failure::Answer;
 use super::fields::{Fields, wrong_type};
 use super::request::{Query, Segments};
 use crate::gateway::{Bookmark, Found, RequestOptions, Session};
-use crate::result_cache::{Question, Weighed};
+use crate::result_cache::Question;
 
 /// Checks what every request to a collection has in common.
-fn check(database: &str, collection: &str, query: &Query) -> Result<RequestOptions> {
+pub(super) fn check(database: &str, collection: &str, query: &Query) -> Result<RequestOptions> {
     check_database_name("database", database)?;
     check_database_name("collection", collection)?;
     query.options(&mut Fields::default())
-}
-
-/// An object whose fields mean something; what is not offered yet is refused.
-fn object(body: Json) -> Result<Json> {
-    let mut fields = Fields::of(body)?;
-    fields.refuse("transaction", "each request is a transaction of its own")?;
-    Ok(fields.rest())
-}
-
-/// A request about the documents of a collection that a filter chooses.
-pub struct Chosen {
-    app: App,
-    database: String,
-    collection: String,
-    options: RequestOptions,
-    body: Json,
-}
-
-impl FromRequest<App> for Chosen {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
-        let (mut parts, body) = request.into_parts();
-        let Segments((database, collection)) =
-            Segments::<(String, String)>::from_request_parts(&mut parts, app).await?;
-        let query = Query::from_request_parts(&mut parts, app).await?;
-        let options = check(&database, &collection, &query)?;
-        let DocumentBody(body) = DocumentBody::from_request(Request::from_parts(parts, body), app).await?;
-        Ok(Chosen { app: app.clone(), database, collection, options, body: object(body)? })
-    }
-}
-
-impl Chosen {
-    async fn run<T, F>(&self, work: impl Fn(Arc<Session>) -> F) -> Result<(T, Bookmark)>
-    where
-        F: Future<Output = Result<T>> + Send,
-    {
-        self.app.gateway.run(&self.database, &self.options, work).await
-    }
-
-    /// As [`Chosen::run`], for an operation that only reads.
-    async fn read<T, F>(&self, operation: &str, work: impl Fn(Arc<Session>) -> F) -> Result<Found<T>>
-    where
-        T: Weighed + Send + Sync + 'static,
-        F: Future<Output = Result<T>> + Send,
-    {
-        let text = self.body.to_string();
-        let asked = is_repeatable(&text).then_some((&self.collection, &text));
-        let question = |_| {
-            std::future::ready(
-                asked.as_ref().and_then(|asked| Question::new(operation, &self.database, asked)),
-            )
-        };
-        self.app.gateway.read(&self.database, &self.options, question, work).await
-    }
-}
-
-/// Whether a read answers the same whenever the documents are the same: it must not ask for time or chance.
-fn is_repeatable(body: &str) -> bool {
-    !["$$NOW", "$$CLUSTER_TIME", "$rand", "$sample", "$where", "$function"]
-        .iter()
-        .any(|word| body.contains(word))
 }
 
 /// Inserts a document, or several: all or none.
@@ -221,67 +159,6 @@ pub async fn delete(
     };
     let ((), bookmark) = app.gateway.run(&database, &options, delete).await?;
     Ok(success_seen(json!({ "deleted": 1 }), &bookmark))
-}
-
-/// Documents that a filter matches.
-#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/find", tag = "Documents",
-    params(("db" = String, Path), ("collection" = String, Path)),
-    request_body(content = Object, description = "`filter`, `projection`, `sort`, `skip`, `limit`"),
-    responses((status = 200, description = "`{\"documents\":[…]}`")))]
-pub async fn find(chosen: Chosen) -> Answer {
-    let (collection, body) = (chosen.collection.as_str(), &chosen.body);
-    let find = |session: Arc<Session>| async move {
-        documents::find(&session.planner, &session.access, collection, body).await
-    };
-    let Found { answer, bookmark, cache } = chosen.read("find", find).await?;
-    Ok(with_cache_use(success_seen(json!({ "documents": *answer }), &bookmark), cache))
-}
-
-/// How many documents a filter matches.
-#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/count", tag = "Documents",
-    params(("db" = String, Path), ("collection" = String, Path)),
-    request_body(content = Object, description = "`filter`"),
-    responses((status = 200, description = "`{\"count\":…}`")))]
-pub async fn count(chosen: Chosen) -> Answer {
-    let (collection, body) = (chosen.collection.as_str(), &chosen.body);
-    let count = |session: Arc<Session>| async move {
-        documents::count(&session.planner, &session.access, collection, body).await
-    };
-    let Found { answer, bookmark, cache } = chosen.read("count", count).await?;
-    Ok(with_cache_use(success_seen(json!({ "count": *answer }), &bookmark), cache))
-}
-
-/// Changes documents that a filter matches.
-#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/update", tag = "Documents",
-    params(("db" = String, Path), ("collection" = String, Path)),
-    request_body(content = Object, description = "`filter`, `update`, `multi` (true), `upsert` (false)"),
-    responses((status = 200, description = "`{\"matched\":…,\"modified\":…,\"upserted_id\":…}`")))]
-pub async fn update(chosen: Chosen) -> Answer {
-    let (collection, body, moment) = (chosen.collection.as_str(), &chosen.body, moment());
-    let update = |session: Arc<Session>| async move {
-        documents::update(&session.planner, &session.access, collection, body, moment).await
-    };
-    let (updated, bookmark) = chosen.run(update).await?;
-    let answer = json!({
-        "matched": updated.matched,
-        "modified": updated.modified,
-        "upserted_id": updated.upserted_id,
-    });
-    Ok(success_seen(answer, &bookmark))
-}
-
-/// Deletes documents that a filter matches.
-#[utoipa::path(post, path = "/databases/{db}/collections/{collection}/delete", tag = "Documents",
-    params(("db" = String, Path), ("collection" = String, Path)),
-    request_body(content = Object, description = "`filter`, `multi` (true)"),
-    responses((status = 200, description = "`{\"deleted\":…}`")))]
-pub async fn delete_many(chosen: Chosen) -> Answer {
-    let (collection, body) = (chosen.collection.as_str(), &chosen.body);
-    let delete = |session: Arc<Session>| async move {
-        documents::delete_many(&session.planner, &session.access, collection, body).await
-    };
-    let (deleted, bookmark) = chosen.run(delete).await?;
-    Ok(success_seen(json!({ "deleted": deleted }), &bookmark))
 }
 
 /// A document with its version as `ETag`.

@@ -44,7 +44,7 @@ pub async fn post(
 }
 
 /// A step and those below it. Partitions are named as `/partitions/{db}` names them.
-fn tree(node: &PlanNode, database: &Database, catalog: &Catalog) -> Json {
+pub(super) fn tree(node: &PlanNode, database: &Database, catalog: &Catalog) -> Json {
     let names = |partitions: &[usize]| -> Vec<String> {
         let ids = partitions.iter().filter_map(|index| database.partition(*index).map(|(_, _, id)| id));
         ids.filter_map(|id| catalog.partitions.get(&id).map(|partition| partition.uuid.clone())).collect()

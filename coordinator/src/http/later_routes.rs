@@ -31,20 +31,6 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
-        what: "this operation on collections",
-        hint: "use find, count, update and delete, or SQL over the collection",
-        tag: "Documents",
-        routes: &[
-            (Method::POST, "/databases/{db}/collections/{collection}/distinct"),
-            (Method::POST, "/databases/{db}/collections/{collection}/aggregate"),
-            (Method::POST, "/databases/{db}/collections/{collection}/explain"),
-            (Method::POST, "/databases/{db}/collections/{collection}/bulk"),
-            (Method::GET, "/databases/{db}/collections/{collection}/indexes"),
-            (Method::POST, "/databases/{db}/collections/{collection}/indexes"),
-            (Method::DELETE, "/databases/{db}/collections/{collection}/indexes/{name}"),
-        ],
-    },
-    Part {
         what: "changing the placement by hand",
         hint: "the cluster places replicas by itself",
         tag: "Cluster",

@@ -12,6 +12,8 @@ mod column_groups;
 mod csv_records;
 mod databases;
 mod document_csv;
+mod document_indexes;
+mod document_requests;
 mod documents;
 mod edge;
 mod explain;

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 use super::app::App;
 use super::failure::Answer;
 use super::{
-    cache, cluster, databases, documents, explain, export, import, later_routes, nodes, once, openapi,
-    partitions, query_objects, service, sql, tables,
+    cache, cluster, databases, document_indexes, document_requests, documents, explain, export, import,
+    later_routes, nodes, once, openapi, partitions, query_objects, service, sql, tables,
 };
 
 /// Routes with all that they need to answer.
@@ -31,10 +31,16 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(tables::drop_collection))
         .routes(routes!(documents::insert))
         .routes(routes!(documents::get, documents::put, documents::patch, documents::delete))
-        .routes(routes!(documents::find))
-        .routes(routes!(documents::count))
-        .routes(routes!(documents::update))
-        .routes(routes!(documents::delete_many))
+        .routes(routes!(document_requests::find))
+        .routes(routes!(document_requests::aggregate))
+        .routes(routes!(document_requests::count))
+        .routes(routes!(document_requests::distinct))
+        .routes(routes!(document_requests::update))
+        .routes(routes!(document_requests::delete_many))
+        .routes(routes!(document_requests::bulk))
+        .routes(routes!(document_requests::explain))
+        .routes(routes!(document_indexes::list, document_indexes::create))
+        .routes(routes!(document_indexes::drop))
         .routes(routes!(import::post))
         .routes(routes!(export::get))
         .routes(routes!(nodes::list, nodes::register))

@@ -199,6 +199,91 @@ async fn documents_by_id_and_by_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn documents_are_asked_in_the_query_language() {
+    let cluster = Cluster::start().await;
+    cluster
+        .post("/databases", json!({"name": "docs", "db_type": "NOSQL", "partition_type": "HORIZONTAL"}))
+        .await;
+    let base = "/databases/docs/collections/people";
+    let documents: Vec<Json> =
+        (1..=40).map(|id| json!({"_id": id, "age": 20 + id % 10, "tags": [id % 3, "t"], "team": {"name": format!("n{}", id % 4)}})).collect();
+    cluster.post(&format!("{base}/documents"), json!({"documents": documents})).await;
+    cluster.post(&format!("{base}/indexes"), json!({"name": "by_age", "fields": ["age"]})).await;
+    let explained = cluster.post(&format!("{base}/explain"), json!({"find": {"filter": {"age": 25}}})).await;
+    assert!(explained.to_string().contains("people.by_age"), "{explained}");
+    let one = cluster.post(&format!("{base}/explain"), json!({"find": {"filter": {"_id": 7}}})).await;
+    assert_eq!(one["partitions"].as_array().unwrap().len(), 1, "{one}");
+
+    let count = async |filter: Json| {
+        cluster.post(&format!("{base}/count"), json!({ "filter": filter })).await["count"].clone()
+    };
+    assert_eq!(count(json!({"age": 25, "tags": 1})).await, 1);
+    assert_eq!(count(json!("team.name == 'n1' and age >= 25")).await, 6);
+    let values = cluster.post(&format!("{base}/distinct"), json!({"field": "tags"})).await;
+    assert_eq!(values["values"], json!([0, 1, 2, "t"]));
+    let pipeline = json!({"pipeline": [{"$match": {"age": {"$lt": 22}}}, {"$group": {"_id": "$age", "n": {"$sum": 1}}}]});
+    let made = cluster.post(&format!("{base}/aggregate"), pipeline).await;
+    assert_eq!(made["documents"], json!([{"_id": 20, "n": 4}, {"_id": 21, "n": 4}]));
+    let update =
+        json!({"filter": {"tags": 2}, "update": {"$push": {"tags": {"$each": ["u"], "$slice": -2}}}});
+    assert_eq!(cluster.post(&format!("{base}/update"), update).await["modified"], 13);
+
+    let operations = json!({"atomic": true, "operations": [
+        {"insertOne": {"document": {"_id": "new", "age": 1}}},
+        {"updateMany": {"filter": {"_id": {"$in": [1, "new"]}}, "update": {"$inc": {"age": 100}}}},
+        {"deleteOne": {"filter": {"_id": 2}}},
+        {"updateOne": {"filter": {"_id": "made"}, "update": {"$set": {"x": 1}}, "upsert": true}},
+    ]});
+    let done = cluster.post(&format!("{base}/bulk"), operations).await;
+    assert_eq!(
+        done["results"],
+        json!([{"id": "new"}, {"matched": 2, "modified": 2, "upserted_id": null}, {"deleted": 1},
+        {"matched": 0, "modified": 0, "upserted_id": "made"}]),
+        "{done}"
+    );
+    assert_eq!(count(json!({"age": {"$gt": 100}})).await, 2);
+    let refused = json!({"atomic": true, "operations": [{"deleteMany": {"filter": {}}}, {"insertOne": {"document": {"_id": 1}}},
+        {"insertOne": {"document": {"_id": 1}}}]});
+    assert_eq!(cluster.refused(&format!("{base}/bulk"), refused).await, (409, "unique_violation".to_owned()));
+    let unordered = json!({"ordered": false, "operations": [{"insertOne": {"document": {"_id": 1}}}, {"deleteOne": {"filter": {"_id": 1}}}]});
+    let done = cluster.post(&format!("{base}/bulk"), unordered).await;
+    assert_eq!(
+        (&done["errors"][0]["code"], &done["deleted"]),
+        (&json!("unique_violation"), &json!(1)),
+        "{done}"
+    );
+    assert_eq!(count(json!({})).await, 40);
+
+    let stream = Request::post(format!("{base}/find"))
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("accept", "application/x-ndjson")
+        .body(json!({"filter": {"age": 23}, "projection": {"age": 1}}).to_string())
+        .unwrap();
+    let response = cluster.coordinator.face().answer(stream).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let lines: Vec<Json> = body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(lines[0], json!({"document": {"_id": 3, "age": 23}}));
+    assert_eq!(lines.last().unwrap(), &json!({"end": {"documents": 4}}));
+    for (route, body, place) in [
+        ("find", json!({"filter": {"a": {"$in": 5}}}), "/filter/a/$in"),
+        ("find", json!({"filter": "age >> 3"}), "position 5"),
+        ("update", json!({"filter": {}, "update": {"$set": {"a.$x": 1}}}), "/update/$set/a.$x"),
+        ("aggregate", json!({"pipeline": [{"$group": {"n": 1}}]}), "/pipeline/0/$group"),
+        ("find", json!({"filter": {"a": {"$regex": "("}}}), "/filter/a/$regex"),
+        ("find", json!({"filters": {}}), "/filters"),
+    ] {
+        let (status, answer) = cluster.ask(Method::POST, &format!("{base}/{route}"), Some(body)).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(place), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn import_and_export_are_inverse() {
     let cluster = Cluster::start().await;
     cluster.post("/databases", shop()).await;

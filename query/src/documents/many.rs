@@ -1,22 +1,33 @@
 //! Changing and deleting the documents that match a filter.
+//!
+//! Documents are read, changed here and written under the versions that were read, so that no change of
+//! somebody else is lost; those that were changed meanwhile are looked at again.
 
-use common::names::quote_identifier;
-use common::{Error, ErrorCode, Result, Value};
-use serde_json::{Map, Value as Json};
+use common::protocol::Statement;
+use common::{Error, ErrorCode, Outcome, Result, Value};
+use serde_json::Value as Json;
 
-use super::filter::Condition;
-use super::find::{fields, filter};
-use super::stored::{self, Stored, existing, milliseconds, run_together, select, statement, text_of};
-use super::{Precondition, change, id, object, update as operators};
+use super::CONTENDED_ATTEMPTS;
+use super::filter::path::FieldPath;
+use super::filter::{Filter, Test};
+use super::find::source::Source;
+use super::find::{fields, filter, known};
+use super::place::{Place, kind_of};
+use super::stored::{self, Stored, existing, milliseconds, replacement, run_together, statement};
+use super::update::{Circumstances, Update, beginning, is_same};
+use super::value::{Fields, size_of_fields};
 use crate::access::PartitionAccess;
 use crate::moment::Moment;
 use crate::planner::Planner;
-use crate::sql::{ATTEMPTS_MAX, run_one};
+use crate::sql::run_one;
+use crate::table::Table;
 
-/// Documents that are changed in one write.
+/// Most documents that are written at once.
 const DOCUMENTS_PER_WRITE: usize = 1_000;
+/// And their greatest size in bytes, but for one document.
+const BYTES_PER_WRITE: usize = 4 << 20;
 
-/// What `update` did.
+/// What an update did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Updated {
     /// Documents that the filter matched.
@@ -27,8 +38,37 @@ pub struct Updated {
     pub upserted_id: Option<Json>,
 }
 
-/// `POST update`: the body has `filter`, `update`, `multi`, `upsert`. Each document changes atomically; one
-/// that another request changes meanwhile is looked at again.
+/// An update as a request describes it.
+#[derive(Clone, Debug)]
+pub(super) struct UpdateRequest {
+    pub(super) filter: Filter,
+    pub(super) update: Update,
+    pub(super) multi: bool,
+    pub(super) upsert: bool,
+}
+
+impl UpdateRequest {
+    /// Reads `filter`, `update`, `multi`, `upsert`, `arrayFilters`.
+    pub(super) fn parse(request: &Fields) -> Result<UpdateRequest> {
+        known(request, &["filter", "update", "multi", "upsert", "arrayFilters"])?;
+        let place = Place::root("update");
+        let given = request.get("update").ok_or_else(|| place.wrong("the update is missing"))?;
+        let update = Update::parse(given, request.get("arrayFilters"), &place)?;
+        let multi = flag(request, "multi")?;
+        if !update.has_operators() && multi == Some(true) {
+            return Err(place
+                .wrong("a document can take the place of one only; with \"multi\" an update has operators"));
+        }
+        Ok(UpdateRequest {
+            multi: multi.unwrap_or(update.has_operators()),
+            filter: filter(request)?,
+            update,
+            upsert: flag(request, "upsert")?.unwrap_or(false),
+        })
+    }
+}
+
+/// `POST update`: the body has `filter`, `update`, `multi`, `upsert`, `arrayFilters`. Each document changes atomically.
 pub async fn update(
     planner: &Planner,
     access: &impl PartitionAccess,
@@ -36,152 +76,238 @@ pub async fn update(
     request: &Json,
     moment: Moment,
 ) -> Result<Updated> {
-    let request = fields(request)?;
-    let filter = filter(request)?;
-    let changes = match request.get("update") {
-        Some(Json::Object(changes)) if operators::has_operators(changes) => changes,
-        Some(Json::Object(_)) => {
-            return Err(Error::bad_request("update needs operators")
-                .with_hint("{\"$set\": {…}}; to replace a document, PUT it"));
-        }
-        _ => return Err(Error::bad_request("update must be an object with $set, $unset or $inc")),
-    };
-    operators::check(changes)?;
-    let (multi, upsert) = (flag(request, "multi", true)?, flag(request, "upsert", false)?);
-    let condition = Condition::of(&filter)?;
-    let mut done = Updated::default();
-    match stored::table(planner, collection)? {
-        Some(table) => {
-            let quoted = quote_identifier(&table.name);
-            let work = Work { planner, access, quoted: &quoted, changes, moment };
-            work.run(condition, multi, &mut done).await?;
-        }
-        None if upsert => {}
-        None => {
-            existing(planner, collection)?;
-        }
-    }
-    if done.matched == 0 && upsert {
-        let document = document_of(&filter, changes)?;
-        let mut ids =
-            super::insert(planner, access, collection, vec![Json::Object(document)], moment).await?;
-        done.upserted_id = ids.pop();
-    }
-    Ok(done)
+    let request = UpdateRequest::parse(fields(request)?)?;
+    update_matching(planner, access, collection, &request, moment).await
 }
 
-struct Work<'a, A> {
-    planner: &'a Planner,
-    access: &'a A,
-    quoted: &'a str,
-    changes: &'a Map<String, Json>,
+pub(super) async fn update_matching(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    collection: &str,
+    request: &UpdateRequest,
+    moment: Moment,
+) -> Result<Updated> {
+    for attempt in 1..=CONTENDED_ATTEMPTS {
+        let mut done = Updated::default();
+        match stored::table(planner, collection)? {
+            Some(table) => {
+                let change = Change { update: &request.update, filter: &request.filter, moment };
+                let work = Work::new(planner, access, &table, request.filter.clone());
+                done = if request.multi {
+                    work.change_all(&change).await?
+                } else {
+                    work.change_one(&change).await?
+                };
+            }
+            None if request.upsert => {}
+            None => drop(existing(planner, collection)?),
+        }
+        if done.matched > 0 || !request.upsert {
+            return Ok(done);
+        }
+        let now = i64::try_from(moment.now_ms).unwrap_or(i64::MAX);
+        let circumstances = Circumstances { filter: Some(&request.filter), now, inserts: true };
+        let document = request.update.apply(&beginning(&request.filter)?, &circumstances)?;
+        let has_id = document.contains_key("_id");
+        match super::insert(planner, access, collection, vec![Json::Object(document)], moment).await {
+            Ok(mut ids) => return Ok(Updated { upserted_id: ids.pop(), ..done }),
+            // Another request was faster; now there is a document to be changed, unless the id is another's.
+            Err(error)
+                if error.code == ErrorCode::UniqueViolation && has_id && attempt < ATTEMPTS_TO_UPSERT =>
+            {
+                access.back_off(attempt).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(contended())
+}
+
+/// Attempts at an upsert whose id is taken.
+const ATTEMPTS_TO_UPSERT: usize = 3;
+
+fn contended() -> Error {
+    Error::new(ErrorCode::SerializationFailure, "documents change faster than they can be updated")
+}
+
+/// What is to become of documents.
+struct Change<'a> {
+    update: &'a Update,
+    filter: &'a Filter,
     moment: Moment,
 }
 
-impl<A: PartitionAccess> Work<'_, A> {
-    async fn run(&self, condition: Condition, multi: bool, done: &mut Updated) -> Result<()> {
-        let rest = if multi { " ORDER BY rowid" } else { " ORDER BY rowid LIMIT 1" };
-        let found = select(self.planner, self.access, self.quoted, condition.clone(), rest).await?;
-        done.matched = found.len() as u64;
-        let mut todo = found;
-        for _ in 0..ATTEMPTS_MAX {
-            let mut overtaken = Vec::new();
-            for chunk in todo.chunks(DOCUMENTS_PER_WRITE) {
-                let written = self.write(chunk, done).await;
-                overtaken.extend(written.map_err(|error| partly(error, done))?);
+impl Change<'_> {
+    /// The statement that changes a document; `None` if it stays as it is.
+    fn statement(&self, table: &Table, stored: &Stored) -> Result<Option<(Statement, usize)>> {
+        let now = i64::try_from(self.moment.now_ms).unwrap_or(i64::MAX);
+        let circumstances = Circumstances { filter: Some(self.filter), now, inserts: false };
+        let changed = self.update.apply(&stored.fields, &circumstances)?;
+        if is_same(&changed, &stored.fields) {
+            return Ok(None);
+        }
+        let written = replacement(table, &changed, &stored.id, &[stored.version], milliseconds(self.moment))?;
+        Ok(Some((written, size_of_fields(&changed))))
+    }
+}
+
+/// Work on the documents of a collection that match.
+struct Work<'a, A> {
+    planner: &'a Planner,
+    access: &'a A,
+    table: &'a Table,
+    source: Source,
+    filter: Filter,
+}
+
+/// Statements with the ids of the documents that they are about.
+type Batch = Vec<(Statement, Value)>;
+
+impl<'a, A: PartitionAccess> Work<'a, A> {
+    fn new(planner: &'a Planner, access: &'a A, table: &'a Table, filter: Filter) -> Work<'a, A> {
+        Work { planner, access, table, source: Source::new(planner, table, filter.clone()), filter }
+    }
+
+    async fn change_one(&self, change: &Change<'_>) -> Result<Updated> {
+        for attempt in 1..=CONTENDED_ATTEMPTS {
+            let found = self.source.all(self.planner, self.access, Some(1)).await?;
+            let Some(stored) = found.first() else { return Ok(Updated::default()) };
+            let Some((statement, _)) = change.statement(self.table, stored)? else {
+                return Ok(Updated { matched: 1, ..Updated::default() });
+            };
+            if run_one(self.planner, self.access, &statement, 1).await?.affected_rows > 0 {
+                return Ok(Updated { matched: 1, modified: 1, upserted_id: None });
             }
+            self.access.back_off(attempt).await;
+        }
+        Err(contended())
+    }
+
+    async fn change_all(&self, change: &Change<'_>) -> Result<Updated> {
+        let mut todo = self.source.all(self.planner, self.access, None).await?;
+        let mut done = Updated { matched: todo.len() as u64, ..Updated::default() };
+        for attempt in 1..=CONTENDED_ATTEMPTS {
+            // All are computed before any is written: what cannot be changed is found out in time.
+            let (mut batches, mut batch, mut bytes) = (Vec::new(), Batch::new(), 0);
+            for stored in &todo {
+                let changed = change.statement(self.table, stored);
+                let Some((statement, length)) = changed.map_err(|error| partly(error, done.modified))? else {
+                    continue;
+                };
+                if batch.len() >= DOCUMENTS_PER_WRITE || (bytes > 0 && bytes + length > BYTES_PER_WRITE) {
+                    batches.push(std::mem::take(&mut batch));
+                    bytes = 0;
+                }
+                bytes += length;
+                batch.push((statement, stored.id.clone()));
+            }
+            batches.push(batch);
+            let overtaken = self.write(batches, &mut done.modified).await?;
             if overtaken.is_empty() {
-                return Ok(());
+                return Ok(done);
             }
-            todo = self.again(&condition, &overtaken).await.map_err(|error| partly(error, done))?;
+            self.access.back_off(attempt).await;
+            todo = self.again(&overtaken).await.map_err(|error| partly(error, done.modified))?;
             // One that no longer matches was changed by somebody else first.
             done.matched -= (overtaken.len() - todo.len()) as u64;
         }
-        let error =
-            Error::new(ErrorCode::SerializationFailure, "documents change faster than they can be updated");
-        Err(partly(error, done))
+        Err(partly(contended(), done.modified))
     }
 
-    /// Writes some documents; answers the ids of those that were changed meanwhile.
-    async fn write(&self, chunk: &[Stored], done: &mut Updated) -> Result<Vec<Value>> {
-        let (mut statements, mut ids) = (Vec::new(), Vec::new());
-        for stored in chunk {
-            let mut fields = stored.fields.clone();
-            operators::apply(&mut fields, self.changes)?;
-            if fields == stored.fields {
-                continue;
-            }
-            let (text, now) = (text_of(&fields)?, milliseconds(self.moment));
-            let unchanged = Precondition::Version(vec![stored.version]);
-            let sets = "\"doc\" = jsonb(?)";
-            statements.push(change(self.quoted, sets, vec![text.into()], &stored.id, now, &unchanged));
-            ids.push(stored.id.clone());
-        }
-        if statements.is_empty() {
-            return Ok(Vec::new());
-        }
-        let results = run_together(self.planner, self.access, statements).await?;
+    /// Writes documents; answers the ids of those that were changed meanwhile.
+    async fn write(&self, batches: Vec<Batch>, done: &mut u64) -> Result<Vec<Value>> {
         let mut overtaken = Vec::new();
-        for (id, result) in ids.into_iter().zip(results) {
-            if result.affected_rows == 0 {
-                overtaken.push(id);
-            } else {
-                done.modified += result.affected_rows;
+        for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
+            let (statements, ids): (Vec<Statement>, Vec<Value>) = batch.into_iter().unzip();
+            let results = run_together(self.planner, self.access, statements).await;
+            let results = results.map_err(|mut error| {
+                error.statement = None;
+                partly(error, *done)
+            })?;
+            for (id, result) in ids.into_iter().zip(results) {
+                if result.affected_rows == 0 {
+                    overtaken.push(id);
+                } else {
+                    *done += result.affected_rows;
+                }
             }
         }
         Ok(overtaken)
     }
 
     /// The documents of some ids that still match.
-    async fn again(&self, condition: &Condition, ids: &[Value]) -> Result<Vec<Stored>> {
+    async fn again(&self, ids: &[Value]) -> Result<Vec<Stored>> {
+        let path = FieldPath::parse("_id", &Place::root("filter"))?;
         let mut found = Vec::new();
-        for id in ids {
-            let mut narrowed = condition.clone();
-            narrowed.sql = match narrowed.sql.as_str() {
-                "" => "\"_id\" = ?".to_owned(),
-                sql => format!("({sql}) AND \"_id\" = ?"),
-            };
-            narrowed.params.push(id.clone());
-            found.extend(select(self.planner, self.access, self.quoted, narrowed, "").await?);
+        for ids in ids.chunks(DOCUMENTS_PER_WRITE) {
+            let values = ids.iter().map(common::json::to_json).collect();
+            let among = Filter::Field(path.clone(), Test::Among(values));
+            let filter = Filter::All(vec![among, self.filter.clone()]);
+            let source = Source::new(self.planner, self.table, filter);
+            found.extend(source.all(self.planner, self.access, None).await?);
         }
         Ok(found)
+    }
+
+    async fn delete_one(&self) -> Result<u64> {
+        for attempt in 1..=CONTENDED_ATTEMPTS {
+            let found = self.source.all(self.planner, self.access, Some(1)).await?;
+            let Some(stored) = found.first() else { return Ok(0) };
+            let delete = self.deletion(stored);
+            if run_one(self.planner, self.access, &delete, 0).await?.affected_rows > 0 {
+                return Ok(1);
+            }
+            self.access.back_off(attempt).await;
+        }
+        Err(contended())
+    }
+
+    async fn delete_all(&self) -> Result<u64> {
+        if self.source.is_decided() {
+            let clause = self.source.clause();
+            let sql = format!("DELETE FROM {}{}", self.source.quoted(), clause.text);
+            let done = run_one(self.planner, self.access, &statement(sql, clause.params), 0).await?;
+            return Ok(done.affected_rows);
+        }
+        let mut todo = self.source.all(self.planner, self.access, None).await?;
+        let mut deleted = 0;
+        for attempt in 1..=CONTENDED_ATTEMPTS {
+            let deletions: Batch =
+                todo.iter().map(|stored| (self.deletion(stored), stored.id.clone())).collect();
+            let batches = deletions.chunks(DOCUMENTS_PER_WRITE).map(<[_]>::to_vec).collect();
+            let overtaken = self.write(batches, &mut deleted).await?;
+            if overtaken.is_empty() {
+                return Ok(deleted);
+            }
+            self.access.back_off(attempt).await;
+            todo = self.again(&overtaken).await.map_err(|error| partly(error, deleted))?;
+        }
+        Err(partly(contended(), deleted))
+    }
+
+    fn deletion(&self, stored: &Stored) -> Statement {
+        let sql = format!("DELETE FROM {} WHERE \"_id\" = ? AND \"_version\" = ?", self.source.quoted());
+        statement(sql, vec![stored.id.clone(), stored.version.into()])
     }
 }
 
 /// An error after some documents were changed says so.
-fn partly(mut error: Error, done: &Updated) -> Error {
-    if done.modified > 0 && error.outcome == common::Outcome::NotApplied {
-        error.outcome = common::Outcome::Partial;
-        error.applied = vec![format!("{} documents", done.modified)];
+fn partly(mut error: Error, done: u64) -> Error {
+    if done > 0 && error.outcome == Outcome::NotApplied {
+        error.outcome = Outcome::Partial;
+        error.applied = vec![format!("{done} documents")];
     }
     error
 }
 
-/// The document that an upsert makes: what the filter asks for by equality, then changed.
-fn document_of(filter: &Map<String, Json>, changes: &Map<String, Json>) -> Result<Map<String, Json>> {
-    let mut document = Map::new();
-    let mut equalities = Map::new();
-    for (field, wanted) in filter {
-        let is_condition =
-            matches!(wanted, Json::Object(inner) if inner.keys().any(|key| key.starts_with('$')));
-        if field == "_id" && !is_condition {
-            id::of_json(wanted)?;
-            document.insert("_id".to_owned(), wanted.clone());
-        } else if !field.starts_with('$') && !is_condition {
-            equalities.insert(field.clone(), wanted.clone());
-        }
-    }
-    let set = Map::from_iter([("$set".to_owned(), Json::Object(equalities))]);
-    operators::apply(&mut document, &set)?;
-    operators::apply(&mut document, changes)?;
-    object(Json::Object(document), "a document")
-}
-
-fn flag(request: &Map<String, Json>, field: &str, absent: bool) -> Result<bool> {
+/// A field that is true or false.
+pub(super) fn flag(request: &Fields, field: &str) -> Result<Option<bool>> {
     match request.get(field) {
-        None | Some(Json::Null) => Ok(absent),
-        Some(Json::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(Error::bad_request(format!("{field} must be true or false"))),
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Bool(flag)) => Ok(Some(*flag)),
+        Some(other) => {
+            Err(Place::root(field).wrong(format!("{field} must be true or false, not {}", kind_of(other))))
+        }
     }
 }
 
@@ -193,22 +319,19 @@ pub async fn delete_many(
     request: &Json,
 ) -> Result<u64> {
     let request = fields(request)?;
-    let filter = filter(request)?;
-    let multi = flag(request, "multi", true)?;
-    let condition = Condition::of(&filter)?;
-    let quoted = existing(planner, collection)?;
-    if multi {
-        let sql = format!("DELETE FROM {quoted}{}", condition.clause());
-        return Ok(run_one(planner, access, &statement(sql, condition.params), 0).await?.affected_rows);
-    }
-    for _ in 0..ATTEMPTS_MAX {
-        let first = select(planner, access, &quoted, condition.clone(), " ORDER BY rowid LIMIT 1").await?;
-        let Some(stored) = first.into_iter().next() else { return Ok(0) };
-        let sql = format!("DELETE FROM {quoted} WHERE \"_id\" = ? AND \"_version\" = ?");
-        let delete = statement(sql, vec![stored.id, stored.version.into()]);
-        if run_one(planner, access, &delete, 0).await?.affected_rows > 0 {
-            return Ok(1);
-        }
-    }
-    Err(Error::new(ErrorCode::SerializationFailure, "the documents change faster than one can be deleted"))
+    known(request, &["filter", "multi"])?;
+    let (filter, multi) = (filter(request)?, flag(request, "multi")?.unwrap_or(true));
+    delete_matching(planner, access, collection, filter, multi).await
+}
+
+pub(crate) async fn delete_matching(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    collection: &str,
+    filter: Filter,
+    multi: bool,
+) -> Result<u64> {
+    let table = existing(planner, collection)?;
+    let work = Work::new(planner, access, &table, filter);
+    if multi { work.delete_all().await } else { work.delete_one().await }
 }

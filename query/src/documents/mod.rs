@@ -3,29 +3,48 @@
 //! A collection is a table ([`common::schema::collection_ddl`]) spread by `_id`; the routes here become
 //! statements on it. What a version check decides, it decides inside the partition's write, so that of two
 //! writers with the same version only one wins.
+//!
+//! - `value`: what a document holds, and the order of values;
+//! - `filter`, `find`: which documents, in which order, and what of them is answered;
+//! - `update`, [`mod@many`]: changes of documents;
+//! - `expression`, `aggregate`: what is computed from documents.
 
+mod aggregate;
+mod budget;
+mod bulk;
+pub(crate) mod expression;
 pub(crate) mod filter;
-mod find;
+pub(crate) mod find;
 pub(crate) mod id;
+mod indexes;
+mod keys;
 mod many;
-mod projection;
+pub(crate) mod objects;
+pub(crate) mod place;
 pub(crate) mod stored;
-mod time;
-mod update;
+pub(crate) mod update;
+pub(crate) mod value;
 
-use common::protocol::Statement;
 use common::{Error, ErrorCode, Result, Value};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use self::filter::Condition;
-use self::stored::{Stored, existing, milliseconds, statement, text_of};
+use self::place::{Place, kind_of};
+use self::stored::{Stored, by_id, existing, insertion, milliseconds, replacement, statement, text_of};
+use self::update::{Circumstances, Update, is_same};
+use self::value::{Fields, extended};
 use crate::access::PartitionAccess;
 use crate::moment::Moment;
 use crate::planner::Planner;
-use crate::sql::{ATTEMPTS_MAX, run_one};
+use crate::sql::run_one;
 
-pub use find::{count, find};
+pub use aggregate::{aggregate, aggregate_stream};
+pub use bulk::bulk;
+pub use find::{DocumentStream, count, distinct, find, find_stream};
+pub use indexes::{create_index, drop_index, explain, list_indexes};
 pub use many::{Updated, delete_many, update};
+
+/// Attempts at a change of documents that others change too.
+const CONTENDED_ATTEMPTS: usize = 100;
 
 /// A document as answered, with `_id`, `_version`, `_created_at` and `_updated_at`.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,15 +70,21 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    /// A condition on the row to be changed, to be put after another one.
-    fn clause(&self) -> String {
+    /// The versions that are allowed; empty if any is.
+    fn versions(&self) -> &[i64] {
         match self {
-            Precondition::Version(versions) => {
-                let versions: Vec<String> = versions.iter().map(i64::to_string).collect();
-                format!(" AND \"_version\" IN ({})", versions.join(", "))
-            }
-            _ => String::new(),
+            Precondition::Version(versions) => versions,
+            _ => &[],
         }
+    }
+}
+
+/// A document that a request brings, as it is kept.
+fn fields_of(json: Json, what: &'static str) -> Result<Fields> {
+    let place = Place::root(what);
+    match json {
+        Json::Object(fields) => extended::normal_fields(fields, &place),
+        other => Err(place.wrong(format!("a document is an object, not {}", kind_of(&other)))),
     }
 }
 
@@ -73,11 +98,12 @@ pub async fn insert(
 ) -> Result<Vec<Json>> {
     let mut rows = Vec::with_capacity(documents.len());
     for (number, document) in documents.into_iter().enumerate() {
-        let document = object(document, "a document")?;
+        let document = fields_of(document, "document")?;
         let id = id::of_document(&document)?.unwrap_or_else(|| id::generate(moment, number).into());
-        rows.push((id, text_of(&document)?));
+        let text = text_of(&document)?;
+        rows.push((id, document, text));
     }
-    let ids = rows.iter().map(|(id, _)| common::json::to_json(id)).collect();
+    let ids = rows.iter().map(|(id, ..)| common::json::to_json(id)).collect();
     let (table, newer) = stored::ensure(planner, access, collection).await?;
     stored::insert(newer.as_ref().unwrap_or(planner), access, &table, rows, moment).await?;
     Ok(ids)
@@ -92,7 +118,7 @@ pub async fn get(
     path_id: &str,
 ) -> Result<Document> {
     let id = id::of_path(path_id)?;
-    let quoted = existing(planner, collection)?;
+    let quoted = quoted(planner, collection)?;
     let found = by_id(planner, access, &quoted, &id).await?;
     found.map(Stored::into_document).ok_or_else(|| not_found(path_id))
 }
@@ -108,37 +134,26 @@ pub async fn put(
     moment: Moment,
 ) -> Result<(Document, bool)> {
     let id = id::of_path(path_id)?;
-    let document = object(document, "a document")?;
+    let document = fields_of(document, "document")?;
     if id::of_document(&document)?.is_some_and(|own| own != id) {
-        return Err(Error::bad_request("the document's _id is not the one of the path"));
+        return Err(Place::root("document")
+            .field("_id")
+            .wrong("the document's _id is not the one of the path"));
     }
-    let text = text_of(&document)?;
+    text_of(&document)?;
     let creates = matches!(precondition, Precondition::None | Precondition::Absent);
     if !creates && stored::table(planner, collection)?.is_none() {
         return Err(failed());
     }
     let (table, newer) = stored::ensure(planner, access, collection).await?;
     let planner = newer.as_ref().unwrap_or(planner);
-    let quoted = common::names::quote_identifier(&table.name);
     let now = milliseconds(moment);
     if !creates {
-        let sets = "\"doc\" = jsonb(?)";
-        let written = change(&quoted, sets, vec![text.into()], &id, now, &precondition);
+        let written = replacement(&table, &document, &id, precondition.versions(), now)?;
         let done = run_one(planner, access, &written, 1).await?;
         return one(&done)?.map(|document| (document, false)).ok_or_else(failed);
     }
-    let upsert = if precondition == Precondition::None {
-        " ON CONFLICT (\"_id\") DO UPDATE SET \"doc\" = excluded.\"doc\", \"_version\" = \"_version\" + 1, \
-         \"_updated_at\" = excluded.\"_updated_at\""
-    } else {
-        ""
-    };
-    let sql = format!(
-        "INSERT INTO {quoted} (\"_id\", \"doc\", \"_version\", \"_created_at\", \"_updated_at\") \
-         VALUES (?, jsonb(?), 1, ?, ?){upsert} RETURNING {}",
-        stored::COLUMNS
-    );
-    let written = statement(sql, vec![id, text.into(), now.clone(), now]);
+    let written = insertion(&table, &document, &id, precondition == Precondition::None, now)?;
     let done = run_one(planner, access, &written, 1).await.map_err(|error| {
         let exists = error.code == ErrorCode::UniqueViolation && precondition == Precondition::Absent;
         if exists { failed() } else { error }
@@ -148,7 +163,8 @@ pub async fn put(
     Ok((document, created))
 }
 
-/// Changes a document by JSON Merge Patch (RFC 7396), or by an update object with operators.
+/// Changes a document by JSON Merge Patch (RFC 7396), or by an update object with operators. The new document is
+/// computed here and written if the old one has not changed meanwhile.
 pub async fn patch(
     planner: &Planner,
     access: &impl PartitionAccess,
@@ -159,55 +175,37 @@ pub async fn patch(
     moment: Moment,
 ) -> Result<Document> {
     let id = id::of_path(path_id)?;
-    let patch = object(patch, "a patch")?;
+    let place = Place::root("patch");
+    let update = match &patch {
+        Json::Object(fields) if filter::parse::is_operators(&patch).is_none() => {
+            Update::merge(fields.clone(), &place)?
+        }
+        other => Update::parse(other, None, &place)?,
+    };
     if precondition == Precondition::Absent {
         return Err(failed());
     }
-    let quoted = existing(planner, collection)?;
-    if update::has_operators(&patch) {
-        update::check(&patch)?;
-        return patch_with_operators(planner, access, &quoted, &id, path_id, &patch, &precondition, moment)
-            .await;
-    }
     if patch.get("_id").is_some_and(|given| id::of_json(given).as_ref() != Ok(&id)) {
-        return Err(Error::bad_request("_id cannot be changed"));
+        return Err(place.field("_id").wrong("_id cannot be changed"));
     }
-    let text = text_of(&patch)?;
-    let sets = "\"doc\" = jsonb_patch(\"doc\", ?)";
-    let written = change(&quoted, sets, vec![text.into()], &id, milliseconds(moment), &precondition);
-    let done = run_one(planner, access, &written, 1).await?;
-    match one(&done)? {
-        Some(document) => Ok(document),
-        None => Err(missing(planner, access, &quoted, &id, path_id).await?),
-    }
-}
-
-/// The new document is computed here and written if the old one has not changed meanwhile.
-#[allow(clippy::too_many_arguments)]
-async fn patch_with_operators(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    quoted: &str,
-    id: &Value,
-    path_id: &str,
-    update: &Map<String, Json>,
-    precondition: &Precondition,
-    moment: Moment,
-) -> Result<Document> {
-    for _ in 0..ATTEMPTS_MAX {
-        let found = by_id(planner, access, quoted, id).await?.ok_or_else(|| not_found(path_id))?;
-        if matches!(precondition, Precondition::Version(versions) if !versions.contains(&found.version)) {
+    let table = existing(planner, collection)?;
+    let quoted = common::names::quote_identifier(&table.name);
+    for attempt in 1..=CONTENDED_ATTEMPTS {
+        let found = by_id(planner, access, &quoted, &id).await?.ok_or_else(|| not_found(path_id))?;
+        if matches!(&precondition, Precondition::Version(versions) if !versions.contains(&found.version)) {
             return Err(failed());
         }
-        let mut fields = found.fields;
-        update::apply(&mut fields, update)?;
-        let unchanged = Precondition::Version(vec![found.version]);
-        let text = text_of(&fields)?;
-        let sets = "\"doc\" = jsonb(?)";
-        let written = change(quoted, sets, vec![text.into()], id, milliseconds(moment), &unchanged);
+        let now = i64::try_from(moment.now_ms).unwrap_or(i64::MAX);
+        let circumstances = Circumstances { filter: None, now, inserts: false };
+        let changed = update.apply(&found.fields, &circumstances)?;
+        if is_same(&changed, &found.fields) {
+            return Ok(found.into_document());
+        }
+        let written = replacement(&table, &changed, &id, &[found.version], milliseconds(moment))?;
         if let Some(document) = one(&run_one(planner, access, &written, 1).await?)? {
             return Ok(document);
         }
+        access.back_off(attempt).await;
     }
     Err(Error::new(ErrorCode::SerializationFailure, "the document changes faster than it can be updated"))
 }
@@ -224,57 +222,30 @@ pub async fn delete(
     if precondition == Precondition::Absent {
         return Err(failed());
     }
-    let quoted = existing(planner, collection)?;
-    let sql = format!("DELETE FROM {quoted} WHERE \"_id\" = ?{}", precondition.clause());
-    let done = run_one(planner, access, &statement(sql, vec![id.clone()]), 0).await?;
+    let quoted = quoted(planner, collection)?;
+    let versions = precondition.versions();
+    let mut params = vec![id.clone()];
+    params.extend(versions.iter().map(|version| Value::Integer(*version)));
+    let condition = match versions {
+        [] => String::new(),
+        several => format!(" AND \"_version\" IN ({})", vec!["?"; several.len()].join(", ")),
+    };
+    let sql = format!("DELETE FROM {quoted} WHERE \"_id\" = ?{condition}");
+    let done = run_one(planner, access, &statement(sql, params), 0).await?;
     if done.affected_rows == 0 {
-        return Err(missing(planner, access, &quoted, &id, path_id).await?);
+        let exists = by_id(planner, access, &quoted, &id).await?.is_some();
+        return Err(if exists { failed() } else { not_found(path_id) });
     }
     Ok(())
 }
 
-/// The statement that changes one document and answers it. `sets` has parameters of its own before the rest.
-fn change(
-    quoted: &str,
-    sets: &str,
-    mut params: Vec<Value>,
-    id: &Value,
-    now: Value,
-    precondition: &Precondition,
-) -> Statement {
-    let sql = format!(
-        "UPDATE {quoted} SET {sets}, \"_version\" = \"_version\" + 1, \"_updated_at\" = ? \
-         WHERE \"_id\" = ?{} RETURNING {}",
-        precondition.clause(),
-        stored::COLUMNS
-    );
-    params.extend([now, id.clone()]);
-    statement(sql, params)
-}
-
-async fn by_id(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    quoted: &str,
-    id: &Value,
-) -> Result<Option<Stored>> {
-    let condition = Condition { sql: "\"_id\" = ?".to_owned(), params: vec![id.clone()] };
-    Ok(stored::select(planner, access, quoted, condition, "").await?.into_iter().next())
+/// The quoted name of a collection that must be there.
+fn quoted(planner: &Planner, collection: &str) -> Result<String> {
+    Ok(common::names::quote_identifier(&existing(planner, collection)?.name))
 }
 
 fn one(result: &common::protocol::StatementResult) -> Result<Option<Document>> {
     Ok(Stored::all(result)?.into_iter().next().map(Stored::into_document))
-}
-
-/// Why a write found no document: there is none, or its version is another.
-async fn missing(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    quoted: &str,
-    id: &Value,
-    path_id: &str,
-) -> Result<Error> {
-    Ok(if by_id(planner, access, quoted, id).await?.is_some() { failed() } else { not_found(path_id) })
 }
 
 fn not_found(path_id: &str) -> Error {
@@ -284,12 +255,4 @@ fn not_found(path_id: &str) -> Error {
 fn failed() -> Error {
     Error::new(ErrorCode::PreconditionFailed, "the document is not in the state that the request asks for")
         .with_hint("read it again, and send its ETag as If-Match")
-}
-
-/// JSON that must be an object.
-fn object(json: Json, what: &str) -> Result<Map<String, Json>> {
-    match json {
-        Json::Object(object) => Ok(object),
-        _ => Err(Error::bad_request(format!("{what} must be an object"))),
-    }
 }

@@ -1,60 +1,62 @@
 //! Documents as rows of their collection's table, see [`common::schema::collection_ddl`].
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use common::limits::DOCUMENT_MAX;
 use common::names::{check_database_name, quote_identifier};
 use common::protocol::{Params, Statement, StatementResult};
-use common::query_object::Which;
 use common::schema::TableKind;
 use common::{Error, ErrorCode, Result, Value};
 use serde_json::{Map, Value as Json};
 
-use super::filter::Condition;
-use super::time::rfc3339;
-use super::update::RESERVED;
-use super::{Document, id};
+use super::value::Fields;
+use super::value::timestamp::rfc3339;
+use super::{Document, id, keys};
 use crate::access::PartitionAccess;
 use crate::moment::Moment;
-use crate::plan::Place;
+use crate::plan::Place as Column;
 use crate::planner::Planner;
 use crate::schema::create_collection;
 use crate::sql::{ATTEMPTS_MAX, Rows, SqlRequest, insert_rows, run_one, send};
 use crate::table::Table;
 
+/// Fields that belong to the store.
+pub(crate) const RESERVED: [&str; 4] = ["_id", "_version", "_created_at", "_updated_at"];
+
 /// Columns of a document's row as read, in this order.
 pub(super) const COLUMNS: &str = "\"_id\", json(\"doc\"), \"_version\", \"_created_at\", \"_updated_at\"";
 
 /// Places of a document's row as written: `_id`, `doc`, `_version`, `_created_at`, `_updated_at`.
-const PLACES: [Place; 5] =
-    [Place::Column(0), Place::Column(1), Place::Column(2), Place::Column(3), Place::Column(4)];
+const OWN_PLACES: usize = 5;
 
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stored {
     pub(super) id: Value,
-    pub(super) fields: Map<String, Json>,
+    /// The document as answered, with all its metadata.
+    pub(super) fields: Fields,
     pub(super) version: i64,
-    created_at: i64,
-    updated_at: i64,
 }
 
 impl Stored {
-    fn of(row: Vec<Value>) -> Result<Stored> {
+    /// The document of a row of [`COLUMNS`]; what follows them is left out.
+    pub(super) fn of(row: Vec<Value>) -> Result<Stored> {
         let damaged = || Error::internal("a row of a collection is not a document");
-        let [
-            id,
-            Value::Text(text),
-            Value::Integer(version),
-            Value::Integer(created_at),
-            Value::Integer(updated_at),
-        ]: [Value; 5] = row.try_into().map_err(|_| damaged())?
-        else {
+        let mut values = row.into_iter();
+        let mut next = || values.next().ok_or_else(damaged);
+        let (id, text, version, created_at, updated_at) = (next()?, next()?, next()?, next()?, next()?);
+        let (Value::Text(text), Value::Integer(version)) = (text, version) else { return Err(damaged()) };
+        let (Value::Integer(created_at), Value::Integer(updated_at)) = (created_at, updated_at) else {
             return Err(damaged());
         };
-        let Ok(Json::Object(fields)) = serde_json::from_str(&text) else { return Err(damaged()) };
-        Ok(Stored { id, fields, version, created_at, updated_at })
+        let Ok(Json::Object(own)) = serde_json::from_str(&text) else { return Err(damaged()) };
+        let mut fields = Map::with_capacity(own.len() + 4);
+        fields.insert("_id".to_owned(), common::json::to_json(&id));
+        fields.extend(own);
+        fields.insert("_version".to_owned(), version.into());
+        fields.insert("_created_at".to_owned(), rfc3339(created_at).into());
+        fields.insert("_updated_at".to_owned(), rfc3339(updated_at).into());
+        Ok(Stored { id, fields, version })
     }
 
     /// The rows of an answer as documents.
@@ -64,38 +66,29 @@ impl Stored {
     }
 
     /// With its id, without its other metadata.
-    pub(crate) fn plain(self) -> Json {
-        Json::Object(self.with_id())
-    }
-
-    fn with_id(self) -> Map<String, Json> {
-        let mut document = Map::with_capacity(self.fields.len() + 4);
-        document.insert("_id".to_owned(), common::json::to_json(&self.id));
-        document.extend(self.fields);
-        document
+    pub(crate) fn plain(mut self) -> Json {
+        for name in &RESERVED[1..] {
+            self.fields.shift_remove(*name);
+        }
+        Json::Object(self.fields)
     }
 
     /// With all its metadata.
     pub(super) fn into_document(self) -> Document {
-        let (version, created_at, updated_at) = (self.version, self.created_at, self.updated_at);
-        let mut document = self.with_id();
-        document.insert("_version".to_owned(), version.into());
-        document.insert("_created_at".to_owned(), rfc3339(created_at).into());
-        document.insert("_updated_at".to_owned(), rfc3339(updated_at).into());
-        Document { json: Json::Object(document), version }
+        Document { json: Json::Object(self.fields), version: self.version }
     }
 }
 
 /// A document's text without the fields that belong to the store.
-pub(super) fn text_of(document: &Map<String, Json>) -> Result<String> {
-    let mut fields = Cow::Borrowed(document);
-    if RESERVED.iter().any(|name| document.contains_key(*name)) {
-        let fields = fields.to_mut();
-        for name in RESERVED {
-            fields.shift_remove(name);
-        }
-    }
-    let text = serde_json::to_string(fields.as_ref()).map_err(|error| Error::internal(error.to_string()))?;
+pub(super) fn text_of(document: &Fields) -> Result<String> {
+    let text = if RESERVED.iter().any(|name| document.contains_key(*name)) {
+        let mut fields = document.clone();
+        fields.retain(|name, _| !RESERVED.contains(&name.as_str()));
+        serde_json::to_string(&fields)
+    } else {
+        serde_json::to_string(document)
+    };
+    let text = text.map_err(|error| Error::internal(error.to_string()))?;
     if text.len() > DOCUMENT_MAX {
         return Err(Error::new(ErrorCode::ValueTooBig, "the document is larger than 16 MiB"));
     }
@@ -113,16 +106,12 @@ pub(super) fn table(planner: &Planner, collection: &str) -> Result<Option<Arc<Ta
     }
 }
 
-/// The quoted name of a collection that must be there.
-pub(super) fn existing(planner: &Planner, collection: &str) -> Result<String> {
-    match table(planner, collection)? {
-        Some(table) => Ok(quote_identifier(&table.name)),
-        None => Err(Error::new(
-            ErrorCode::CollectionNotFound,
-            format!("Collection '{collection}' does not exist"),
-        )
-        .with_hint("it comes to be with its first document")),
-    }
+/// The table behind a collection that must be there.
+pub(super) fn existing(planner: &Planner, collection: &str) -> Result<Arc<Table>> {
+    table(planner, collection)?.ok_or_else(|| {
+        Error::new(ErrorCode::CollectionNotFound, format!("Collection '{collection}' does not exist"))
+            .with_hint("it comes to be with its first document")
+    })
 }
 
 /// The planner of a schema with the collection, which is made if it is not there.
@@ -149,18 +138,31 @@ pub(super) fn statement(sql: String, params: Vec<Value>) -> Statement {
     Statement { sql, params }
 }
 
-/// Inserts documents with their ids, all or none.
+/// A document to be inserted: its id, its fields, and its text.
+pub(super) type New = (Value, Fields, String);
+
+/// Places and values of documents that are inserted.
+fn rows_of(table: &Table, documents: Vec<New>, now: &Value) -> Result<(Vec<Column>, Vec<Vec<Value>>)> {
+    let keys = keys::of_table(table)?;
+    let places = (0..OWN_PLACES).chain(keys.iter().map(|key| key.position)).map(Column::Column).collect();
+    let rows = documents.into_iter().map(|(id, fields, text)| {
+        let mut row = vec![id, text.into(), 1.into(), now.clone(), now.clone()];
+        row.extend(keys.iter().map(|key| key.value(&fields)));
+        row
+    });
+    Ok((places, rows.collect()))
+}
+
+/// Inserts documents, all or none.
 pub(super) async fn insert(
     planner: &Planner,
     access: &impl PartitionAccess,
     table: &Table,
-    documents: Vec<(Value, String)>,
+    documents: Vec<New>,
     moment: Moment,
 ) -> Result<()> {
-    let now = milliseconds(moment);
-    let rows =
-        documents.into_iter().map(|(id, text)| vec![id, text.into(), 1.into(), now.clone(), now.clone()]);
-    let rows = Rows { places: PLACES.to_vec(), rows: rows.collect(), rowids_allocated: false };
+    let (places, rows) = rows_of(table, documents, &milliseconds(moment))?;
+    let rows = Rows { places, rows, rowids_allocated: false };
     write_rows(planner, access, table, rows).await.map_err(|error| duplicate_id(error, table))
 }
 
@@ -171,7 +173,7 @@ async fn write_rows(
     table: &Table,
     rows: Rows,
 ) -> Result<()> {
-    let text = |places: &[Place], count: usize| insert_text(table, places, count);
+    let text = |places: &[Column], count: usize| insert_text(table, places, count);
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -185,14 +187,14 @@ async fn write_rows(
 }
 
 /// The text becomes JSONB on the partition.
-fn insert_text(table: &Table, places: &[Place], count: usize) -> String {
-    let name = |place: &Place| match place {
-        Place::Column(position) => quote_identifier(&table.columns[*position].name),
-        Place::Rowid => table.rowid_name.unwrap_or("rowid").to_owned(),
+fn insert_text(table: &Table, places: &[Column], count: usize) -> String {
+    let name = |place: &Column| match place {
+        Column::Column(position) => quote_identifier(&table.columns[*position].name),
+        Column::Rowid => table.rowid_name.unwrap_or("rowid").to_owned(),
     };
     let names: Vec<String> = places.iter().map(name).collect();
     let marks: Vec<&str> =
-        places.iter().map(|place| if *place == Place::Column(1) { "jsonb(?)" } else { "?" }).collect();
+        places.iter().map(|place| if *place == Column::Column(1) { "jsonb(?)" } else { "?" }).collect();
     let row = format!("({})", marks.join(", "));
     let rows = vec![row; count].join(", ");
     format!("INSERT INTO {} ({}) VALUES {rows}", quote_identifier(&table.name), names.join(", "))
@@ -200,7 +202,9 @@ fn insert_text(table: &Table, places: &[Place], count: usize) -> String {
 
 fn duplicate_id(mut error: Error, table: &Table) -> Error {
     if error.code == ErrorCode::UniqueViolation {
-        error.message = format!("UNIQUE constraint failed: {}._id", table.name);
+        if !error.message.contains("index") {
+            error.message = format!("UNIQUE constraint failed: {}._id", table.name);
+        }
         error.statement = None;
     }
     error
@@ -211,15 +215,16 @@ pub(crate) async fn insert_numbered(
     planner: &Planner,
     access: &impl PartitionAccess,
     collection: &str,
-    document: Map<String, Json>,
+    document: Fields,
     moment: Moment,
 ) -> Result<Json> {
+    let document = super::fields_of(Json::Object(document), "document")?;
     let given = id::of_document(&document)?;
     let text = text_of(&document)?;
     let (table, newer) = ensure(planner, access, collection).await?;
     let planner = newer.as_ref().unwrap_or(planner);
     if let Some(id) = given {
-        insert(planner, access, &table, vec![(id.clone(), text)], moment).await?;
+        insert(planner, access, &table, vec![(id.clone(), document, text)], moment).await?;
         return Ok(common::json::to_json(&id));
     }
     let now = milliseconds(moment);
@@ -230,13 +235,13 @@ pub(crate) async fn insert_numbered(
         } else {
             access.allocate_rowids(&table.name, 1).await?
         };
-        let mut places = PLACES.to_vec();
-        let mut row = vec![number.into(), text.clone().into(), 1.into(), now.clone(), now.clone()];
+        let new = (number.into(), document.clone(), text.clone());
+        let (mut places, mut rows) = rows_of(&table, vec![new], &now)?;
         if planner.buckets() > 1 {
-            places.push(Place::Rowid);
-            row.push(number.into());
+            places.push(Column::Rowid);
+            rows.iter_mut().for_each(|row| row.push(number.into()));
         }
-        let rows = Rows { places, rows: vec![row], rowids_allocated: true };
+        let rows = Rows { places, rows, rowids_allocated: true };
         match write_rows(planner, access, &table, rows).await {
             Ok(()) => return Ok(number.into()),
             // A client has taken the number itself, or another request was faster.
@@ -264,105 +269,91 @@ pub(super) fn milliseconds(moment: Moment) -> Value {
     Value::Integer(i64::try_from(moment.now_ms).unwrap_or(i64::MAX))
 }
 
-/// The condition that selects documents.
-fn condition(which: &Which) -> Result<Condition> {
-    match which {
-        Which::Id(id) => Ok(Condition { sql: "\"_id\" = ?".to_owned(), params: vec![id.clone()] }),
-        Which::Matching(filter) => Condition::of(filter),
-    }
-}
-
-/// Documents that are selected, in the order of their making; none if there is no such collection.
-pub(crate) async fn matching(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    collection: &str,
-    which: &Which,
-) -> Result<Vec<Stored>> {
-    let condition = condition(which)?;
-    let Some(table) = table(planner, collection)? else { return Ok(Vec::new()) };
-    select(planner, access, &quote_identifier(&table.name), condition, " ORDER BY rowid").await
-}
-
-/// Documents that pass a condition; `rest` follows it.
-pub(super) async fn select(
+/// The document of an id.
+pub(super) async fn by_id(
     planner: &Planner,
     access: &impl PartitionAccess,
     quoted: &str,
-    condition: Condition,
-    rest: &str,
-) -> Result<Vec<Stored>> {
-    let sql = format!("SELECT {COLUMNS} FROM {quoted}{}{rest}", condition.clause());
-    let result = run_one(planner, access, &statement(sql, condition.params), u32::MAX).await?;
-    if result.truncated {
-        return Err(Error::new(ErrorCode::ResultTooBig, "the documents are larger than one answer may be")
-            .with_hint("use a narrower filter, a projection in SQL, or limit"));
-    }
-    Stored::all(&result)
+    id: &Value,
+) -> Result<Option<Stored>> {
+    let read = statement(format!("SELECT {COLUMNS} FROM {quoted} WHERE \"_id\" = ?"), vec![id.clone()]);
+    let result = run_one(planner, access, &read, u32::MAX).await?;
+    Ok(Stored::all(&result)?.into_iter().next())
 }
 
-/// Gives documents the fields of `values`, for each in its partition; answers how many, and the one that is named
-/// by its id as it is then.
-pub(crate) async fn assign(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    collection: &str,
-    which: &Which,
-    values: &Map<String, Json>,
-    moment: Moment,
-) -> Result<(u64, Option<Stored>)> {
-    text_of(values)?;
-    let values: Vec<(&String, &Json)> =
-        values.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())).collect();
-    let condition = condition(which)?;
-    let Some(table) = table(planner, collection)? else { return Ok((0, None)) };
-    let mut expression = "\"doc\"".to_owned();
-    let mut params = Vec::new();
-    // Fields are set a few at a time: a function of SQLite takes at most 127 arguments.
-    for chunk in values.chunks(50) {
-        expression = format!("jsonb_set({expression}{})", ", ?, jsonb(?)".repeat(chunk.len()));
-        for (name, value) in chunk {
-            params.extend([field_path(name)?.into(), value.to_string().into()]);
-        }
+/// The statement that replaces a document if its version is one of some, and answers it.
+pub(super) fn replacement(
+    table: &Table,
+    document: &Fields,
+    id: &Value,
+    versions: &[i64],
+    now: Value,
+) -> Result<Statement> {
+    let mut params = vec![text_of(document)?.into()];
+    let mut sets = String::new();
+    for key in keys::of_table(table)? {
+        sets.push_str(&format!(", {} = ?", quote_identifier(&key.name)));
+        params.push(key.value(document));
     }
-    params.push(milliseconds(moment));
-    params.extend(condition.params.clone());
-    let mut sql = format!(
-        "UPDATE {} SET \"doc\" = {expression}, \"_version\" = \"_version\" + 1, \"_updated_at\" = ?{}",
-        quote_identifier(&table.name),
-        condition.clause()
+    params.extend([now, id.clone()]);
+    params.extend(versions.iter().map(|version| Value::Integer(*version)));
+    let condition = match versions {
+        [] => String::new(),
+        [_] => " AND \"_version\" = ?".to_owned(),
+        several => format!(" AND \"_version\" IN ({})", vec!["?"; several.len()].join(", ")),
+    };
+    let sql = format!(
+        "UPDATE {} SET \"doc\" = jsonb(?){sets}, \"_version\" = \"_version\" + 1, \"_updated_at\" = ? \
+         WHERE \"_id\" = ?{condition} RETURNING {COLUMNS}",
+        quote_identifier(&table.name)
     );
-    let is_one = matches!(which, Which::Id(_));
-    if is_one {
-        sql = format!("{sql} RETURNING {COLUMNS}");
-    }
-    let result = run_one(planner, access, &statement(sql, params), 1).await?;
-    let changed = if is_one { Stored::all(&result)?.into_iter().next() } else { None };
-    Ok((result.affected_rows, changed))
+    Ok(statement(sql, params))
 }
 
-/// The path of a top-level field, whatever its name holds besides quotes.
-fn field_path(name: &str) -> Result<String> {
-    if name.is_empty() || name.contains(['"', '\\', '\0']) {
-        return Err(Error::not_supported(
-            "fields with such names cannot be set one by one",
-            "replace the whole document",
-        ));
-    }
-    Ok(format!("$.\"{name}\""))
+/// The statement that inserts a document, or with `replaces` puts it in the place of the one with its id, and answers
+/// it.
+pub(super) fn insertion(
+    table: &Table,
+    document: &Fields,
+    id: &Value,
+    replaces: bool,
+    now: Value,
+) -> Result<Statement> {
+    let keys = keys::of_table(table)?;
+    let mut params = vec![id.clone(), text_of(document)?.into(), now.clone(), now];
+    params.extend(keys.iter().map(|key| key.value(document)));
+    let names: Vec<String> = keys.iter().map(|key| quote_identifier(&key.name)).collect();
+    let columns: String = names.iter().map(|name| format!(", {name}")).collect();
+    let conflict = if replaces {
+        let sets: String = names.iter().map(|name| format!(", {name} = excluded.{name}")).collect();
+        format!(
+            " ON CONFLICT (\"_id\") DO UPDATE SET \"doc\" = excluded.\"doc\", \"_version\" = \"_version\" + 1, \
+             \"_updated_at\" = excluded.\"_updated_at\"{sets}"
+        )
+    } else {
+        String::new()
+    };
+    let sql = format!(
+        "INSERT INTO {} (\"_id\", \"doc\", \"_version\", \"_created_at\", \"_updated_at\"{columns}) \
+         VALUES (?, jsonb(?), 1, ?, ?{}){conflict} RETURNING {COLUMNS}",
+        quote_identifier(&table.name),
+        ", ?".repeat(keys.len())
+    );
+    Ok(statement(sql, params))
 }
 
-/// Deletes documents; answers how many.
-pub(crate) async fn remove(
+/// Changes the schema; answers what later statements are planned on.
+pub(super) async fn change_schema(
     planner: &Planner,
     access: &impl PartitionAccess,
-    collection: &str,
-    which: &Which,
-) -> Result<u64> {
-    let condition = condition(which)?;
-    let Some(table) = table(planner, collection)? else { return Ok(0) };
-    let sql = format!("DELETE FROM {}{}", quote_identifier(&table.name), condition.clause());
-    Ok(run_one(planner, access, &statement(sql, condition.params), 0).await?.affected_rows)
+    sql: &str,
+) -> Result<Planner> {
+    let definition = crate::schema::define(planner.database(), sql)?;
+    let definition = definition.ok_or_else(|| Error::internal("a change of the schema had no effect"))?;
+    let mut database = planner.database().as_ref().clone();
+    database.schema = definition.change.schema.clone();
+    access.change_schema(definition.change).await?;
+    Planner::new(Arc::new(database), planner.rules())
 }
 
 /// Runs statements as one atomic write.

@@ -10,7 +10,7 @@
 mod batch;
 mod by_text;
 mod computed;
-mod cursor;
+pub(crate) mod cursor;
 mod define;
 mod explain;
 mod gather;

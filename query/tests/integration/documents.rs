@@ -121,11 +121,10 @@ async fn filters_sort_and_project() {
             [json!({"_id": 4, "home": {"city": "Rom"}})]
         );
         let planner = cluster.planner();
-        let bad =
-            documents::find(&planner, &cluster, "people", &json!({"filter": {"a": {"$regex": "x"}}})).await;
+        let bad = documents::find(&planner, &cluster, "people", &json!({"filter": {"$where": "x"}})).await;
         assert_eq!(bad.unwrap_err().code, ErrorCode::NotSupported);
-        let text = documents::find(&planner, &cluster, "people", &json!({"filter": "a == 1"})).await;
-        assert_eq!(text.unwrap_err().code, ErrorCode::NotSupported);
+        let text = json!({"filter": "name == 'n7' and age > 20"});
+        assert_eq!(ids(find(&cluster, text).await), [7]);
         assert_eq!(
             cluster.rows("SELECT doc ->> '$.name' FROM people WHERE _id = 7").await,
             [[Value::from("n7")]]
@@ -164,4 +163,95 @@ async fn updates_and_deletes_follow_filters() {
     assert_eq!(delete(json!({"filter": {"age": 121}, "multi": false})).await, 1);
     assert_eq!(delete(json!({"filter": {"age": 121}})).await, 5);
     assert_eq!(delete(json!({})).await, 25);
+}
+
+#[tokio::test]
+async fn a_unique_index_holds_over_all_partitions() {
+    for buckets in [1, 4] {
+        let cluster = people(buckets).await;
+        let make = |request: Json| {
+            let cluster = &cluster;
+            async move { documents::create_index(&cluster.planner(), cluster, "people", &request).await }
+        };
+        let refused = make(json!({"name": "by_age", "fields": ["age"], "unique": true})).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::UniqueViolation);
+        assert_eq!(
+            documents::list_indexes(&cluster.planner(), "people").unwrap().len(),
+            1,
+            "it failed whole"
+        );
+        make(json!({"name": "by_name", "fields": ["name", "home.city"], "unique": true})).await.unwrap();
+        let listed = documents::list_indexes(&cluster.planner(), "people").unwrap();
+        assert_eq!(listed[1], json!({"name": "by_name", "fields": ["name", "home.city"], "unique": true}));
+
+        let insert = |document: Json| {
+            let cluster = &cluster;
+            async move {
+                documents::insert(&cluster.planner(), cluster, "people", vec![document], moment(NOW + 1))
+                    .await
+            }
+        };
+        insert(json!({"_id": 31, "name": "n31"})).await.unwrap();
+        for equal in [json!({"name": "n31", "home": {}}), json!({"name": "n5", "home": {"city": "Ulm"}})] {
+            assert_eq!(insert(equal).await.unwrap_err().code, ErrorCode::UniqueViolation);
+        }
+        insert(json!({"_id": 32, "name": "n5", "home": {"city": "Rom"}})).await.unwrap();
+        let update = |request: Json| {
+            let cluster = &cluster;
+            async move {
+                documents::update(&cluster.planner(), cluster, "people", &request, moment(NOW + 2)).await
+            }
+        };
+        let to_equal = json!({"filter": {"_id": 32}, "update": {"$set": {"home.city": "Ulm"}}});
+        assert_eq!(update(to_equal.clone()).await.unwrap_err().code, ErrorCode::UniqueViolation);
+        update(json!({"filter": {"_id": 5}, "update": {"$set": {"name": "other"}}})).await.unwrap();
+        assert_eq!(update(to_equal).await.unwrap().modified, 1);
+        let swap = json!({"atomic": true, "operations": [
+            {"deleteOne": {"filter": {"_id": 32}}},
+            {"insertOne": {"document": {"_id": 33, "name": "n5", "home": {"city": "Ulm"}}}},
+        ]});
+        documents::bulk(&cluster.planner(), &cluster, "people", &swap, moment(NOW + 3)).await.unwrap();
+        let planner = cluster.planner();
+        let put = documents::put(
+            &planner,
+            &cluster,
+            "people",
+            "34",
+            json!({"name": "n5", "home": {"city": "Ulm"}}),
+            Precondition::None,
+            moment(NOW + 4),
+        );
+        assert_eq!(put.await.unwrap_err().code, ErrorCode::UniqueViolation);
+
+        documents::drop_index(&cluster.planner(), &cluster, "people", "by_name").await.unwrap();
+        insert(json!({"name": "n31"})).await.unwrap();
+        assert_eq!(find(&cluster, json!({"filter": {"name": "n31"}})).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn atomic_bulk_writes_lose_nothing_to_each_other() {
+    let mut cluster = Cluster::hashed(3, None);
+    cluster.interleaves = true;
+    insert(&cluster, vec![json!({"_id": 1, "n": 0}), json!({"_id": 2, "n": 0}), json!({"_id": 3, "n": 0})])
+        .await;
+    let add = json!({"atomic": true, "operations": [
+        {"updateOne": {"filter": {"_id": 1}, "update": {"$inc": {"n": 1}}}},
+        {"updateMany": {"filter": {"n": {"$gte": 0}, "_id": {"$in": [2, 3]}}, "update": {"$inc": {"n": 1}}}},
+    ]});
+    let single = json!({"filter": {"_id": {"$gte": 1}}, "update": {"$inc": {"n": 1}}});
+    let work = (0..12).map(|turn| {
+        let (cluster, add, single) = (&cluster, &add, &single);
+        async move {
+            if turn % 2 == 0 {
+                documents::bulk(&cluster.planner(), cluster, "people", add, moment(NOW)).await.unwrap();
+            } else {
+                documents::update(&cluster.planner(), cluster, "people", single, moment(NOW)).await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(work).await;
+    let counts: Vec<Json> =
+        find(&cluster, json!({})).await.iter().map(|document| document["n"].clone()).collect();
+    assert_eq!(counts, [json!(12), json!(12), json!(12)]);
 }

@@ -112,3 +112,37 @@ fn a_bad_line_is_told_and_the_rows_before_it_are_counted() {
     assert_eq!(output.code, Some(1));
     assert!(output.stderr.contains("line 4"), "{}", output.stderr);
 }
+
+#[test]
+fn documents_are_found_and_changed_from_the_command_line() {
+    let cluster = ProcessCluster::start(1, 1);
+    cluster.run(&["create-database", "--name", "notes", "--db-type", "NOSQL"]).succeeded();
+    let docs = |arguments: &[&str]| {
+        cluster.run(&[&["docs", "--db-name", "notes", "--collection", "people"], arguments].concat())
+    };
+    let people = r#"[{"_id": 1, "name": "Ann", "age": 35}, {"_id": 2, "name": "Bob", "tags": ["x", "y"]}]"#;
+    assert_eq!(docs(&["insert", people]).succeeded(), "{\"ids\":[1,2]}\n");
+    let projection = r#"{"name": 1}"#;
+    let found = docs(&["find", "'x' in tags", "--projection", projection]).succeeded();
+    assert_eq!(found, "{\"_id\":2,\"name\":\"Bob\"}\n");
+    let changed =
+        docs(&["update", r#"{"_id": 1}"#, r#"{"$inc": {"age": 1}, "$push": {"tags": "z"}}"#]).succeeded();
+    assert_eq!(changed, "{\"matched\":1,\"modified\":1}\n");
+    let pipeline =
+        r#"[{"$unwind": "$tags"}, {"$group": {"_id": null, "n": {"$sum": 1}, "age": {"$max": "$age"}}}]"#;
+    assert_eq!(docs(&["aggregate", pipeline]).succeeded(), "{\"_id\":null,\"n\":3,\"age\":36}\n");
+    let wrong = docs(&["find", r#"{"age": {"$near": 1}}"#]);
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.stderr.contains("/filter/age/$near"), "{}", wrong.stderr);
+    assert_eq!(docs(&["delete", "age > 30", "--one"]).succeeded(), "{\"deleted\":1}\n");
+    assert_eq!(docs(&["count"]).succeeded(), "{\"count\":1}\n");
+
+    let script = ".use notes\n.collection people\nfind {\"_id\": 2}\ncount name == 'Bob'\n.sql\nSELECT count(*) AS n FROM people;\n";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("script.txt");
+    std::fs::write(&file, script).expect("a writable folder");
+    let file = file.to_str().expect("UTF-8");
+    let shown = cluster.run(&["sql", "--output", "csv", "--db-name", "notes", "--file", file]).succeeded();
+    assert!(shown.contains("2,Bob,"), "{shown}");
+    assert!(shown.contains("{\"count\":1}\nn\n1\n"), "{shown}");
+}

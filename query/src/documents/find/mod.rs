@@ -1,0 +1,273 @@
+//! Finding, counting and listing values.
+
+pub(crate) mod projection;
+pub(crate) mod sort;
+pub(crate) mod source;
+
+pub(crate) mod pushed_order;
+pub(crate) mod top;
+
+use std::collections::BTreeSet;
+
+use common::limits::DOCUMENT_BODY_MAX;
+use common::{Error, ErrorCode, Result};
+use futures_util::{StreamExt as _, stream};
+use serde_json::Value as Json;
+
+use self::projection::{Of, Projection};
+use self::sort::Order;
+use self::source::{Source, number_in};
+use self::top::Top;
+use super::budget::Budget;
+use super::expression::Scope;
+use super::filter::path::{FieldPath, Leaf};
+use super::filter::{Filter, parse};
+use super::place::{Place, kind_of};
+use super::stored::{Stored, existing, statement};
+use super::value::Fields;
+use super::value::order::Key;
+use crate::access::PartitionAccess;
+use crate::planner::Planner;
+use crate::sql::run_one;
+
+/// A search as a request describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Find {
+    pub(crate) filter: Filter,
+    pub(crate) projection: Option<Projection>,
+    pub(crate) order: Order,
+    pub(crate) skip: u64,
+    pub(crate) limit: Option<u64>,
+}
+
+impl Find {
+    /// Reads `filter`, `projection`, `sort`, `skip`, `limit`.
+    pub(crate) fn parse(request: &Fields) -> Result<Find> {
+        known(request, &["filter", "projection", "sort", "skip", "limit"])?;
+        // As MongoDB has it, a limit of 0 is none.
+        let limit = number(request, "limit")?.filter(|limit| *limit > 0);
+        Ok(Find {
+            filter: filter(request)?,
+            projection: Projection::parse(request.get("projection"), Of::Find, &Place::root("projection"))?,
+            order: Order::parse(request.get("sort"), &Place::root("sort"))?,
+            skip: number(request, "skip")?.unwrap_or(0),
+            limit,
+        })
+    }
+
+    /// Documents that have to be found so that enough are left after those that are skipped.
+    pub(crate) fn wanted(&self) -> Option<u64> {
+        self.limit.and_then(|limit| limit.checked_add(self.skip))
+    }
+}
+
+/// Documents on their way to a client.
+pub type DocumentStream<'a> = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Json>> + Send + 'a>>;
+
+/// `POST find`: the body has `filter`, `projection`, `sort`, `skip`, `limit`.
+pub async fn find(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    collection: &str,
+    request: &Json,
+) -> Result<Vec<Json>> {
+    let mut found = find_stream(planner, access, collection, request).await?;
+    collect(&mut found).await
+}
+
+/// The documents of a stream, as far as they fit in one answer.
+pub(crate) async fn collect(stream: &mut DocumentStream<'_>) -> Result<Vec<Json>> {
+    let (mut documents, mut bytes) = (Vec::new(), 0);
+    while let Some(document) = stream.next().await {
+        let document = document?;
+        bytes += super::value::size(&document);
+        if bytes > 2 * DOCUMENT_BODY_MAX {
+            return Err(Error::new(ErrorCode::ResultTooBig, "the documents are larger than one answer may be")
+                .with_hint("use a narrower filter, a projection or limit, or take a stream (Accept: application/x-ndjson)"));
+        }
+        documents.push(document);
+    }
+    Ok(documents)
+}
+
+/// The same as a stream, of any number of documents.
+pub async fn find_stream<'a>(
+    planner: &'a Planner,
+    access: &'a impl PartitionAccess,
+    collection: &str,
+    request: &Json,
+) -> Result<DocumentStream<'a>> {
+    let find = Find::parse(fields(request)?)?;
+    let table = existing(planner, collection)?;
+    let source = Source::new(planner, &table, find.filter.clone());
+    let Find { projection, order, skip, limit, .. } = &find;
+    let projection = projection.clone();
+    let answered = move |stored: Stored| answer(stored.fields, projection.as_ref());
+    let known_order = match order.fields.as_slice() {
+        [] => Some("rowid"),
+        // Ids are unique, so that what follows them does not count.
+        [first, ..] if first.path.text == "_id" => {
+            Some(if first.descending { "\"_id\" DESC" } else { "\"_id\"" })
+        }
+        _ => None,
+    };
+    if let Some(known_order) = known_order {
+        let documents = source.open_ordered(planner, access, known_order, find.wanted()).await?;
+        let state = (documents, *skip, *limit);
+        let found = stream::try_unfold(state, |(mut documents, mut skip, mut left)| async move {
+            loop {
+                if left == Some(0) {
+                    return Ok(None);
+                }
+                let Some(stored) = documents.next().await? else { return Ok(None) };
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                left = left.map(|left| left - 1);
+                return Ok(Some((stored, (documents, skip, left))));
+            }
+        });
+        return Ok(found.map(move |stored: Result<Stored>| stored.and_then(&answered)).boxed());
+    }
+    let sorted = match pushed_order::first(planner, access, &source, &find).await? {
+        Some(found) => found,
+        None => sorted(planner, access, &source, &find).await?,
+    };
+    let skip = usize::try_from(*skip).unwrap_or(usize::MAX);
+    Ok(stream::iter(sorted.into_iter().skip(skip)).map(answered).boxed())
+}
+
+fn answer(fields: Fields, projection: Option<&Projection>) -> Result<Json> {
+    match projection {
+        None => Ok(Json::Object(fields)),
+        Some(projection) => projection.apply(&fields, &Scope::of_document(&fields)).map(Json::Object),
+    }
+}
+
+/// Documents in their order, those that are skipped among them. All that match are looked at; only as many as are
+/// wanted are held.
+async fn sorted(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    source: &Source,
+    find: &Find,
+) -> Result<Vec<Stored>> {
+    let mut documents = source.open(planner, access, None).await?;
+    let mut top = Top::new(find.order.clone(), find.wanted());
+    while let Some(stored) = documents.next().await? {
+        let (key, size) = (find.order.key(&stored.fields), super::value::size_of_fields(&stored.fields));
+        top.add(key, stored, size)?;
+    }
+    Ok(top.finish())
+}
+
+/// `POST count`: the body has `filter`.
+pub async fn count(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    collection: &str,
+    request: &Json,
+) -> Result<u64> {
+    let request = fields(request)?;
+    known(request, &["filter"])?;
+    let filter = filter(request)?;
+    let table = existing(planner, collection)?;
+    count_matching(planner, access, &Source::new(planner, &table, filter)).await
+}
+
+/// How many documents match. Partitions count; where they meet documents on which they cannot decide, these are
+/// read.
+pub(crate) async fn count_matching(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    source: &Source,
+) -> Result<u64> {
+    let undecided = source.undecided();
+    if undecided.as_ref().is_none_or(|sql| sql.text != "NULL") {
+        let clause = source.clause();
+        let (column, mut params) = match undecided {
+            None => ("0".to_owned(), Vec::new()),
+            Some(sql) => (format!("count(CASE WHEN ({}) IS NULL THEN 1 END)", sql.text), sql.params),
+        };
+        params.extend(clause.params);
+        let sql = format!("SELECT {column}, count(*) FROM {}{}", source.quoted(), clause.text);
+        let result = run_one(planner, access, &statement(sql, params), 1).await?;
+        let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+        if number_in(&rows, 0)? == 0 {
+            return number_in(&rows, 1);
+        }
+    }
+    let mut documents = source.open(planner, access, None).await?;
+    let mut count = 0;
+    while documents.next().await?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// `POST distinct`: the body has `field` and `filter`. Answers the values in their order, elements of arrays one by
+/// one.
+pub async fn distinct(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    collection: &str,
+    request: &Json,
+) -> Result<Vec<Json>> {
+    let request = fields(request)?;
+    known(request, &["field", "filter"])?;
+    let place = Place::root("field");
+    let path = match request.get("field") {
+        Some(Json::String(field)) => FieldPath::parse(field, &place)?,
+        other => {
+            let found = other.map_or("nothing", kind_of);
+            return Err(place.wrong(format!("the path of a field is wanted, not {found}")));
+        }
+    };
+    let filter = filter(request)?;
+    let table = existing(planner, collection)?;
+    let mut documents = Source::new(planner, &table, filter).open(planner, access, None).await?;
+    let (mut values, mut budget) = (BTreeSet::new(), Budget::default());
+    while let Some(stored) = documents.next().await? {
+        for value in path.values(&stored.fields, Leaf::Elements).into_iter().flatten() {
+            let key = Key(value.clone());
+            if !values.contains(&key) {
+                budget.hold(value)?;
+                values.insert(key);
+            }
+        }
+    }
+    Ok(values.into_iter().map(|key| key.0).collect())
+}
+
+/// A request's fields.
+pub(crate) fn fields(request: &Json) -> Result<&Fields> {
+    request.as_object().ok_or_else(|| Error::bad_request("the request must be an object"))
+}
+
+/// Refuses fields that mean nothing here, rather than ignoring them.
+pub(crate) fn known(request: &Fields, names: &[&str]) -> Result<()> {
+    const OPTIONS: [&str; 3] = ["level", "timeout_ms", "max_staleness_ms"];
+    match request.keys().find(|name| !names.contains(&name.as_str()) && !OPTIONS.contains(&name.as_str())) {
+        Some(unknown) => {
+            let hint = format!("fields here are {}", names.join(", "));
+            Err(Place::root(unknown).wrong(format!("unknown field '{unknown}'")).with_hint(hint))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A request's filter; absent and null are the empty one.
+pub(crate) fn filter(request: &Fields) -> Result<Filter> {
+    parse::filter(request.get("filter"), &Place::root("filter"))
+}
+
+fn number(request: &Fields, field: &str) -> Result<Option<u64>> {
+    match request.get(field) {
+        None | Some(Json::Null) => Ok(None),
+        Some(value) => match value.as_i64().and_then(|number| u64::try_from(number).ok()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Place::root(field).wrong(format!("{field} must be an integer of at least 0"))),
+        },
+    }
+}
