@@ -45,6 +45,12 @@ pub enum Command {
     Export(commands::export::Arguments),
     /// List the storage nodes.
     Nodes(commands::nodes::Arguments),
+    /// Have a storage node give all its replicas away, so that it can be removed.
+    DrainNode(commands::drain_node::Arguments),
+    /// Remove a storage node from the cluster.
+    RemoveNode(commands::remove_node::Arguments),
+    /// Spread replicas and leaders evenly over the storage nodes.
+    Rebalance(commands::rebalance::Arguments),
     /// List the partitions, their leaders, rows and bytes.
     Partitions(commands::partitions::Arguments),
     /// Show the state of the cluster.
@@ -164,6 +170,9 @@ mod tests {
             "import --db-name n --table t f.csv",
             "export --db-name n --table t",
             "nodes",
+            "drain-node --node-id n",
+            "remove-node --node-id n",
+            "rebalance",
             "partitions",
             "status",
             "cache",

@@ -240,6 +240,9 @@ pub struct Node {
     pub instance: Option<String>,
     /// What is thought of it.
     pub status: NodeStatus,
+    /// Since when it is inactive, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub inactive_since: Option<u64>,
 }
 
 impl Node {
@@ -359,6 +362,9 @@ pub enum OperationWork {
         replica: ReplicaId,
         /// Where it is made.
         node: NodeId,
+        /// The replica that leaves once the new one votes.
+        #[serde(default)]
+        replaces: Option<ReplicaId>,
     },
     /// Take a lost replica out of its group.
     RemoveReplica {
@@ -367,6 +373,16 @@ pub enum OperationWork {
         /// The replica.
         replica: ReplicaId,
     },
+    /// Have a node give all its replicas away.
+    DrainNode {
+        /// The node.
+        node: NodeId,
+        /// How many it held when it began.
+        #[serde(default)]
+        replicas: usize,
+    },
+    /// Spread replicas and leaders evenly over the nodes.
+    Rebalance,
     /// Have another replica of a partition lead it.
     TransferLeader {
         /// The partition.

@@ -41,8 +41,8 @@ pub struct EntryHeader {
 pub enum EntryBody {
     /// Rows change.
     Effects(Effects),
-    /// A piece of a body too large for one entry. The pieces of a set follow each other; nothing is
-    /// applied until the last one, which makes the whole, encoded body take effect.
+    /// A piece of a body too large for one entry, encoded by [`crate::body_stream`]. The pieces of a set follow
+    /// each other; nothing is applied until the last one, which makes the whole body take effect.
     Chunk {
         /// Position in the set, from 0.
         sequence: u32,
@@ -100,13 +100,19 @@ pub enum EntryBody {
         /// The kept answer, as rows.
         effects: Effects,
     },
+    /// The leader's digest of everything that is replicated. Whoever has another one at this index has diverged,
+    /// or the leader has.
+    Digest {
+        /// The digest.
+        digest: u128,
+    },
 }
 
 impl EntryBody {
     /// Whether it changes the state that effects are computed on, and so must name, and becomes, a base.
     #[must_use]
     pub fn changes_state(&self) -> bool {
-        !matches!(self, EntryBody::Chunk { last: false, .. })
+        !matches!(self, EntryBody::Chunk { last: false, .. } | EntryBody::Digest { .. })
     }
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here performs I/O, reads a clock, spawns a thread or draws a random number: time is a number
 //! that the caller hands in, so that whatever is built from these types can run in a simulation.
 
+pub mod body_stream;
 pub mod catalog;
 pub mod digest;
 pub mod entry;

@@ -551,6 +551,11 @@ pub struct ReplicaReport {
     pub in_doubt: u32,
     /// Whether it takes writes now: it leads, and has applied its own term's first entry.
     pub writable: bool,
+    /// The last index at which replicas compared their digests, and what this one's was.
+    pub digest: Option<(u64, u128)>,
+    /// Why it serves nothing, or should not: its file is damaged, or differs from the other replicas'. It is
+    /// rebuilt from another replica.
+    pub quarantined: Option<String>,
 }
 
 /// What the catalog's leader has heard of a storage node.

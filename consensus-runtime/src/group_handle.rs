@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use common::{PartitionId, ReplicaId};
-use consensus::{MembershipChange, MembershipError, ProposeError, Proposed, SnapshotDescription, Status};
+use consensus::{
+    LogError, MembershipChange, MembershipError, ProposeError, Proposed, SnapshotDescription, Status,
+};
 use parking_lot::RwLock;
 
 use crate::host::{Installed, PeerAddress, SnapshotRefused};
@@ -18,8 +20,25 @@ use crate::runtime::Stopped;
 pub(crate) struct Shared {
     /// Reported by the host, read by the worker at its next round or tick: no wake-up for each batch.
     pub(crate) applied: AtomicU64,
+    /// Reported by the host: what it has taken over, whether or not it has an effect yet.
+    pub(crate) taken_over: AtomicU64,
+    /// Set by the worker while entries wait until the host has taken over more.
+    pub(crate) waits_for_host: AtomicBool,
+    /// For the host to read entries again.
+    pub(crate) log: Arc<dyn CommittedLog>,
     /// Published by the worker after every round that changed it.
     pub(crate) status: RwLock<Arc<Status>>,
+}
+
+/// Entries that a host was handed, to be read again: those of a set that has an effect only as a whole need not
+/// be kept in memory until it is complete.
+pub trait CommittedLog: Send + Sync {
+    /// The data of an entry. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the log does not hold the entry, or cannot be read. It holds whatever was handed to the host and is not
+    /// applied.
+    fn data(&self, index: u64) -> Result<Bytes, LogError>;
 }
 
 /// Why a read index was not given.
@@ -123,6 +142,21 @@ impl GroupHandle {
     /// Where the replicas live from now on.
     pub fn update_peers(&self, peers: BTreeMap<ReplicaId, PeerAddress>) {
         self.send(GroupEvent::Peers(peers));
+    }
+
+    /// The host has taken over everything up to the index, so that it has room for more. To be told also of
+    /// entries that are not applied yet, such as the pieces of a set.
+    pub fn taken_over(&self, index: u64) {
+        self.shared.taken_over.fetch_max(index, Ordering::AcqRel);
+        if self.shared.waits_for_host.swap(false, Ordering::AcqRel) {
+            self.send(GroupEvent::HostHasRoom);
+        }
+    }
+
+    /// The entries that the host was handed, to be read again.
+    #[must_use]
+    pub fn log(&self) -> Arc<dyn CommittedLog> {
+        self.shared.log.clone()
     }
 
     /// The snapshot that [`crate::GroupHost::make_snapshot`] asked for; `None` if it could not be made.

@@ -35,6 +35,7 @@ pub(crate) enum GroupEvent {
     Campaign,
     Peers(BTreeMap<ReplicaId, PeerAddress>),
     Truncate(u64),
+    HostHasRoom,
     SnapshotReady(Option<SnapshotDescription>),
     SnapshotInstalled(Result<Installed, SnapshotRefused>),
     Stop { remove: bool, done: oneshot::Sender<Result<(), Stopped>> },

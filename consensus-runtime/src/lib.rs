@@ -21,7 +21,7 @@ mod runtime;
 mod shared_log;
 mod worker;
 
-pub use group_handle::{GroupHandle, ReadError};
+pub use group_handle::{CommittedLog, GroupHandle, ReadError};
 pub use host::{GroupHost, GroupSpec, Installed, PeerAddress, SnapshotRefused, StagedOutcome};
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use options::{FatalError, RuntimeOptions};
@@ -36,7 +36,7 @@ pub use shared_log::{
 pub use raft_engine::env as file_system;
 
 pub use consensus::{
-    AppliedConfiguration, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Committed, CommittedKind, Configuration,
+    AppliedConfiguration, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Committed, CommittedKind, Configuration, LogError,
     MembershipChange, MembershipError, MembershipStep, ProposeError, Proposed, Role, RoleChange,
     SnapshotDescription, SnapshotOffer, SnapshotRequest, Status,
 };

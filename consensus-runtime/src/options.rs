@@ -32,6 +32,8 @@ pub struct RuntimeOptions {
     pub seed: u64,
     /// A leader keeps the entries that a follower lacks, if these are not more than so many.
     pub truncation_lag_max: u64,
+    /// A host is handed no further entries while it has so many bytes that it has not taken over.
+    pub backlog_bytes_max: u64,
     /// Called when the log cannot be written or synced, to end the process; if it returns, the process is aborted.
     /// After a failed sync the kernel may
     /// hold pages that it calls clean and that are not on the disk: to try again would acknowledge what is lost.
@@ -54,6 +56,7 @@ impl RuntimeOptions {
             batch_bytes_max: 4 << 20,
             seed,
             truncation_lag_max: 5_000,
+            backlog_bytes_max: 4 << 20,
             on_fatal: Arc::new(|error| {
                 tracing::error!(%error, "the shared log has failed, the process ends");
                 eprintln!("polylite: {error}; the process ends so that nothing lost is acknowledged");

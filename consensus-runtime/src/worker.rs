@@ -8,7 +8,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use common::{NodeId, PartitionId};
@@ -180,14 +180,22 @@ impl<F: FileSystem + 'static> Worker<F> {
             heartbeat_ticks: self.options.heartbeat_ticks,
             snapshot_ticks_max: self.options.snapshot_ticks_max,
             truncation_lag_max: self.options.truncation_lag_max,
+            backlog_bytes_max: self.options.backlog_bytes_max,
             ..GroupOptions::new(spec.group, spec.replica, group_seed(self.options.seed, &spec))
         };
+        let log = view.downgrade();
         let mut group = Group::new(options, view, spec.applied)?;
         if spec.campaign_now {
             group.campaign();
         }
         let status = RwLock::new(Arc::new(group.status()));
-        let shared = Arc::new(Shared { applied: AtomicU64::new(spec.applied), status });
+        let shared = Arc::new(Shared {
+            applied: AtomicU64::new(spec.applied),
+            taken_over: AtomicU64::new(spec.applied),
+            waits_for_host: AtomicBool::new(false),
+            log: Arc::new(log),
+            status,
+        });
         Ok(RunningGroup::new(spec.group, group, host, spec.peers, shared, self.metrics.clone()))
     }
 

@@ -4,12 +4,13 @@
 //! whether there is something to do. The order is always: take the work, send its messages, persist, sync if it
 //! says so, [`Group::persisted`], do what that releases, and again until there is no work.
 
+mod backlog;
 mod report;
 mod round;
 mod snapshots;
 mod truncation;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use common::ReplicaId;
@@ -25,7 +26,7 @@ use crate::options::GroupOptions;
 use crate::snapshot::SnapshotOffer;
 use crate::status::GroupCounters;
 use crate::storage::{Node, SnapshotShelf, Store};
-use crate::work::{Committed, Proposed, ReadState, Role, RoleChange};
+use crate::work::{Proposed, ReadState, Role, RoleChange};
 pub use snapshots::InstallOutcome;
 
 /// The log of a new group begins after this index, whose state is the empty one: replicas that join later find
@@ -50,8 +51,8 @@ pub struct Group<L: LogView> {
     outbox: Vec<Message>,
     /// Reads answered outside of the library.
     local_reads: Vec<ReadState>,
-    /// Committed entries that wait until the commit index that covers them is durable.
-    held: VecDeque<Committed>,
+    /// Committed entries that wait until the commit index that covers them is durable, or the host has room.
+    backlog: backlog::Backlog,
     /// The hard state last handed out for writing.
     written: HardState,
     /// A commit index that is durable.
@@ -92,6 +93,7 @@ impl<L: LogView> Group<L> {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&library_options(&options, applied), store, &logger)
             .map_err(|error| OpenError::Options(error.to_string()))?;
+        let backlog_bytes_max = options.backlog_bytes_max;
         let mut group = Group {
             clock: ElectionClock::new(&options),
             options,
@@ -101,7 +103,7 @@ impl<L: LogView> Group<L> {
             last_token: 0,
             outbox: Vec::new(),
             local_reads: Vec::new(),
-            held: VecDeque::new(),
+            backlog: backlog::Backlog::new(backlog_bytes_max),
             written: hard_state,
             durable_commit: hard_state.commit,
             reported: RoleChange { term: known.term, role: Role::Follower, leader: None },
@@ -243,6 +245,18 @@ impl<L: LogView> Group<L> {
             self.node.advance_apply_to(index);
             self.settle();
         }
+    }
+
+    /// The host has taken over everything up to the index, so that it has room for more; whether it has an
+    /// effect yet is told by [`Group::applied`]. Needed only under [`GroupOptions::backlog_bytes_max`].
+    pub fn taken_over(&mut self, index: u64) {
+        self.backlog.taken_over(index);
+    }
+
+    /// Whether committed entries wait until the host has room for them.
+    #[must_use]
+    pub fn waits_for_host(&self) -> bool {
+        self.backlog.is_full()
     }
 
     /// A message to the replica could not be sent.

@@ -26,6 +26,9 @@ pub struct GroupOptions {
     pub uncommitted_bytes_max: u64,
     /// Bytes of committed entries that are handed out at a time.
     pub committed_bytes_max: u64,
+    /// No committed entry is handed out while the host has so many bytes that it has not taken over, see
+    /// [`crate::Group::taken_over`]. `u64::MAX` for a host that takes over at once.
+    pub backlog_bytes_max: u64,
     /// A snapshot that was offered and not installed after so many ticks is offered again.
     pub snapshot_ticks_max: u32,
     /// A leader keeps the entries that a follower lacks, be it there or away, as long as these are not more
@@ -51,6 +54,7 @@ impl GroupOptions {
             inflight_messages_max: 64,
             uncommitted_bytes_max: 16 << 20,
             committed_bytes_max: 4 << 20,
+            backlog_bytes_max: u64::MAX,
             snapshot_ticks_max: 200,
             truncation_lag_max: 5_000,
             #[cfg(feature = "planted-bugs")]

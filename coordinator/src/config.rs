@@ -23,6 +23,8 @@ pub struct CoordinatorOptions {
     pub data_dir: PathBuf,
     /// Replicas of each partition of a database that does not say.
     pub replication_factor: u32,
+    /// A storage node that is inactive for so long has its replicas made anew on others.
+    pub repair_after: Duration,
     /// Coordinators of the cluster to join (`host:port` or `http://host:port`), if the data directory is new.
     /// Without one a new data directory founds a cluster.
     pub join: Vec<String>,
@@ -47,6 +49,7 @@ impl CoordinatorOptions {
             advertise: None,
             data_dir,
             replication_factor: REPLICATION_FACTOR_DEFAULT,
+            repair_after: crate::operations::REPAIR_AFTER,
             join: Vec::new(),
             allowed_hosts: Vec::new(),
             sql_rules: query::Rules::default(),

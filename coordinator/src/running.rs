@@ -58,6 +58,7 @@ impl Coordinator {
         let surroundings = Surroundings {
             address: address.clone(),
             replication_factor: options.replication_factor,
+            repair_after: options.repair_after,
             sql_rules: options.sql_rules,
             workspace: Workspace::new(WorkspaceLimits {
                 folder: options.workspace.folder.or(Some(options.data_dir)),

@@ -31,6 +31,8 @@ pub(crate) struct Surroundings {
     pub(crate) address: String,
     /// Replicas of a database that does not say.
     pub(crate) replication_factor: u32,
+    /// When an inactive node's replicas are made anew on others.
+    pub(crate) repair_after: Duration,
     /// The shortcuts that SELECT statements may take.
     pub(crate) sql_rules: query::Rules,
     /// What statements that are merged here may take of memory and disk.
@@ -65,6 +67,7 @@ impl Serving {
         let Surroundings {
             address,
             replication_factor,
+            repair_after,
             sql_rules,
             workspace,
             identity,
@@ -75,7 +78,8 @@ impl Serving {
         } = surroundings;
         let storage = StorageClient::new(peers.clone());
         let health = ClusterHealth::new(catalog.clone(), storage.clone());
-        let operations = Operations::new(catalog.clone(), health.clone(), storage.clone());
+        let operations =
+            Operations::new(catalog.clone(), health.clone(), storage.clone()).with_repair_after(repair_after);
         let leaders = health.leaders();
         let reach = Reach { catalog: catalog.clone(), operations: operations.clone(), peers, leaders };
         let gateway = Gateway::new(reach, sql_rules, workspace, transactions);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::Value;
 use common::protocol::{Params, Statement, WorkItem};
-use sqlite::{Applier, Budget, Executor, Location, Position, Reader, Shadow, SystemState};
+use sqlite::{Applier, Budget, Executor, Location, Position, Reader, Shadow, System, SystemState, TableSums};
 
 const SCHEMA: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b REAL, c INTEGER)";
 const INSERT: &str = "INSERT INTO t(a, b, c) VALUES (?, ?, ?)";
@@ -47,11 +47,12 @@ fn replicated(folder: &std::path::Path, rows_each: u32) -> (Duration, Duration) 
     for location in [&leader, &follower] {
         let mut applier = Applier::create(location, &SystemState::default()).unwrap();
         applier.begin().unwrap();
-        applier.change_schema(1, &[SCHEMA.to_owned()]).unwrap();
+        applier.change_schema(1, &[SCHEMA.to_owned()], &TableSums::default()).unwrap();
         applier.commit().unwrap();
     }
     let (mut executor, mut applier) = (Executor::open(&leader).unwrap(), Applier::open(&follower).unwrap());
     let (mut executing, mut applying) = (Duration::ZERO, Duration::ZERO);
+    let (mut leading, mut following) = (TableSums::default(), TableSums::default());
     let mut number = 0;
     while number < ROWS {
         let started = Instant::now();
@@ -61,14 +62,19 @@ fn replicated(folder: &std::path::Path, rows_each: u32) -> (Duration, Duration) 
             executor.run(&[WorkItem::Statement(statement)], &Budget::default()).unwrap();
             number += 1;
         }
-        let effects = executor.take_effects();
+        let (effects, changes) = executor.take_changes();
+        leading.add(&changes);
         let position = Position { index: u64::from(number), ..Position::default() };
-        executor.commit(|system| system.set_position(position)).unwrap();
+        let record = |system: &System<'_>, sums: &TableSums| {
+            system.put_table_sum("t", sums.get("t"))?;
+            system.set_position(position)
+        };
+        executor.commit(|system| record(system, &leading)).unwrap();
         executing += started.elapsed();
         let started = Instant::now();
         applier.begin().unwrap();
-        applier.apply(&effects).unwrap();
-        applier.system().set_position(position).unwrap();
+        following.add(&applier.apply(&effects).unwrap());
+        record(&applier.system(), &following).unwrap();
         applier.commit().unwrap();
         applying += started.elapsed();
     }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use common::entry::Effects;
+use common::entry::{Effect, Effects};
 use common::names::quote_identifier;
 use common::{Error, ErrorCode};
 use rusqlite::ffi;
 
 use crate::connection::{ClientStatement, Connection, ours};
 use crate::error::{Failure, Result};
-use crate::executor::land_all;
-use crate::layout::{Layouts, schema_cookie};
+use crate::executor::land_surely;
+use crate::layout::{Layout, Layouts, schema_cookie};
 use crate::recipe::{self, Location};
+use crate::row_images::{layout_at, layouts_of};
 use crate::system::{System, SystemState};
+use crate::table_sums::{self, Before, ChangeSums, Digest, TableSums};
 
 /// What a database file is, before it is opened for applying.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,30 +110,74 @@ impl Applier {
         self.open
     }
 
-    /// Lands rows. A failure means that the replica's rows are not those of the log.
+    /// Lands rows, and answers what that does to the tables' sums. A failure means that the replica's rows are not
+    /// those of the log.
     ///
     /// # Panics
     /// If no transaction is open.
-    pub fn apply(&mut self, effects: &Effects) -> Result<()> {
+    pub fn apply(&mut self, effects: &Effects) -> Result<TableSums> {
         assert!(self.open, "no transaction is open");
-        land_all(self.connection.raw(), &self.layouts, effects)
+        let tables = layouts_of(&self.layouts, &effects.tables)?;
+        let mut sums = ChangeSums::default();
+        effects.rows.iter().try_for_each(|effect| self.land(&tables, effect, &mut sums))?;
+        Ok(sums.of(&effects.tables))
     }
 
-    /// Runs checked DDL and sets the schema's version; `false` if the schema has that version or a later
-    /// one already. On a refusal (a unique index over rows that are not unique) nothing is changed, and it
+    fn land(&self, tables: &[&Layout], effect: &Effect, sums: &mut ChangeSums) -> Result<()> {
+        let (raw, layout) = (self.connection.raw(), layout_at(tables, effect.table)?);
+        let old = sums.old(raw, layout, &effect.change)?;
+        land_surely(raw, layout, effect)?;
+        sums.count(layout, effect, old);
+        Ok(())
+    }
+
+    /// Lands rows as they come. An error of the source ends it.
+    ///
+    /// # Panics
+    /// If no transaction is open.
+    pub fn apply_each<E: From<Failure>>(
+        &self,
+        tables: &[String],
+        effects: &mut dyn Iterator<Item = std::result::Result<Effect, E>>,
+    ) -> std::result::Result<TableSums, E> {
+        assert!(self.open, "no transaction is open");
+        let layouts = layouts_of(&self.layouts, tables)?;
+        let mut sums = ChangeSums::default();
+        for effect in effects {
+            self.land(&layouts, &effect?, &mut sums)?;
+        }
+        Ok(sums.of(tables))
+    }
+
+    /// The digest of everything that is replicated, as the open transaction, or else the last commit, has it.
+    pub fn digest(&self, sums: &TableSums) -> Result<Digest> {
+        table_sums::digest(self.connection.raw(), sums)
+    }
+
+    /// Runs checked DDL and sets the schema's version; answers the tables' sums afterwards, given those before, or
+    /// `None` if the schema has that version or a later one already. On a refusal (a unique index over rows that are not unique) nothing is changed, and it
     /// is the same on every replica.
     ///
     /// # Panics
     /// If no transaction is open.
-    pub fn change_schema(&mut self, version: u64, statements: &[String]) -> Result<bool> {
+    pub fn change_schema(
+        &mut self,
+        version: u64,
+        statements: &[String],
+        sums: &TableSums,
+    ) -> Result<Option<TableSums>> {
         assert!(self.open, "no transaction is open");
         if self.system().schema_version()? >= version {
-            return Ok(false);
+            return Ok(None);
         }
+        let (mut before, layouts) = (Before::note(self.connection.raw())?, Arc::clone(&self.layouts));
         self.connection.run(ours!("SAVEPOINT schema"))?;
         let done = statements
             .iter()
-            .try_for_each(|sql| Ok(self.connection.raw().execute_batch(sql)?))
+            .try_for_each(|sql| {
+                self.connection.raw().execute_batch(sql)?;
+                before.follow(self.connection.raw(), sql)
+            })
             .and_then(|()| check_stored_text(&self.connection))
             .and_then(|()| self.system().set_schema_version(version));
         if done.is_err() {
@@ -140,7 +186,7 @@ impl Applier {
         self.connection.run(ours!("RELEASE schema"))?;
         done?;
         self.follow_schema()?;
-        Ok(true)
+        Ok(Some(before.sums_after(self.connection.raw(), sums, (&layouts, &self.layouts))?))
     }
 
     /// The system tables, as the open transaction sees and changes them.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use common::entry::{Change, Effect, Effects};
 use common::limits::EFFECTS_MAX;
+use common::row::ValueRef;
 use common::{Error, ErrorCode, Value};
 use rusqlite::ffi;
 
 use crate::error::{Failure, Result};
 use crate::layout::{Key, Layout, Layouts};
 use crate::system;
+use crate::table_sums::{ChangeSums, RowHasher, TableSums};
 
 /// A place in the effects to cut back to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,9 @@ enum Problem {
 struct State {
     layouts: Arc<Layouts>,
     effects: Effects,
+    /// For each of them the hash of the row that it removes or replaces.
+    old_hashes: Vec<u128>,
+    hasher: RowHasher,
     /// From a table's position among the layouts to its position among the effects' tables.
     numbers: HashMap<usize, u16>,
     /// The table of the last change: the next one is most often of the same.
@@ -112,6 +117,7 @@ impl Capture {
     pub(crate) fn cut(&mut self, mark: Mark) {
         let state = self.state_mut();
         state.effects.rows.truncate(mark.rows);
+        state.old_hashes.truncate(mark.rows);
         state.effects.tables.truncate(mark.tables);
         state.numbers.retain(|_, number| usize::from(*number) < mark.tables);
         state.last = None;
@@ -128,12 +134,29 @@ impl Capture {
         effects
     }
 
+    /// What was captured and what it does to the tables' sums, leaving nothing.
+    pub(crate) fn take_with_sums(&mut self) -> (Effects, TableSums) {
+        let state = self.state_mut();
+        let layouts = Arc::clone(&state.layouts);
+        let tables: Vec<_> = state.effects.tables.iter().map(|table| layouts.get(table)).collect();
+        let mut sums = ChangeSums::default();
+        for (effect, old) in state.effects.rows.iter().zip(&state.old_hashes) {
+            if let Some(Some(layout)) = tables.get(usize::from(effect.table)) {
+                sums.count(layout, effect, *old);
+            }
+        }
+        let effects = self.take();
+        let sums = sums.of(&effects.tables);
+        (effects, sums)
+    }
+
     /// Appends a change that the hook cannot see.
     pub(crate) fn push(&mut self, table: &str, change: Change) {
         let state = self.state_mut();
         let Some(position) = state.layouts.position(table) else { return };
         let number = state.number(position);
         state.effects.rows.push(Effect { table: number, change });
+        state.old_hashes.push(0);
     }
 
     /// What was captured so far.
@@ -180,6 +203,7 @@ impl Drop for Capture {
 impl State {
     fn forget(&mut self) {
         self.effects = Effects::default();
+        self.old_hashes.clear();
         self.numbers.clear();
         self.last = None;
         self.bytes = 0;
@@ -227,8 +251,14 @@ impl State {
                 self.bytes += bytes;
                 if self.bytes > EFFECTS_MAX {
                     self.problem = Some(Problem::TooLarge);
-                } else {
-                    self.effects.rows.push(Effect { table: number, change });
+                    return;
+                }
+                match hook.old_hash(layout, &mut self.hasher) {
+                    Ok(old) => {
+                        self.effects.rows.push(Effect { table: number, change });
+                        self.old_hashes.push(old);
+                    }
+                    Err(problem) => self.problem = Some(problem),
                 }
             }
             Err(problem) => self.problem = Some(problem),
@@ -299,6 +329,28 @@ impl Hook<'_> {
         Ok((key, None))
     }
 
+    /// The hash of the row that the change removes or replaces; 0 if there is none.
+    fn old_hash(&self, layout: &Layout, hasher: &mut RowHasher) -> std::result::Result<u128, Problem> {
+        if self.operation == ffi::SQLITE_INSERT {
+            return Ok(0);
+        }
+        let mut problem = None;
+        let columns = layout.stored.iter().map(|column| match self.raw_value(Side::Old, *column) {
+            // SAFETY: SQLite keeps the value until the hook returns, and each is read before the next is asked for.
+            Ok(value) => unsafe { borrowed_value_of(value) }.unwrap_or_else(|found| {
+                problem = Some(found);
+                ValueRef::Null
+            }),
+            Err(found) => {
+                problem = Some(found);
+                ValueRef::Null
+            }
+        });
+        let hidden = layout.hides_key().then_some(ValueRef::Integer(self.old_rowid));
+        let hash = hasher.row(hidden, columns);
+        problem.map_or(Ok(hash), Err)
+    }
+
     fn row(
         &self,
         layout: &Layout,
@@ -309,6 +361,12 @@ impl Hook<'_> {
     }
 
     fn value(&self, side: Side, column: c_int, bytes: &mut usize) -> std::result::Result<Value, Problem> {
+        let value = self.raw_value(side, column)?;
+        // SAFETY: SQLite keeps the value until the hook returns.
+        unsafe { value_of(value, bytes) }
+    }
+
+    fn raw_value(&self, side: Side, column: c_int) -> std::result::Result<*mut ffi::sqlite3_value, Problem> {
         let mut value = std::ptr::null_mut();
         // SAFETY: called inside the hook, which is where these calls are allowed, with the handle that the
         // hook was given; OLD is asked for updates and deletes, NEW for updates and inserts.
@@ -321,37 +379,41 @@ impl Hook<'_> {
         if code != ffi::SQLITE_OK || value.is_null() {
             return Err(Problem::Value(code));
         }
-        // SAFETY: SQLite keeps the value until the hook returns.
-        unsafe { value_of(value, bytes) }
+        Ok(value)
     }
 }
 
 /// # Safety
 /// `value` must be a valid, protected value.
 unsafe fn value_of(value: *mut ffi::sqlite3_value, bytes: &mut usize) -> std::result::Result<Value, Problem> {
+    // SAFETY: by the caller's promise; the borrow ends here.
+    let borrowed = unsafe { borrowed_value_of(value) }?;
+    *bytes += match borrowed {
+        ValueRef::Null => 0,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        ValueRef::Text(text) => text.len(),
+        ValueRef::RawText(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+    };
+    Ok(borrowed.to_value())
+}
+
+/// # Safety
+/// `value` must be a valid, protected value, and nothing else may be asked of it while the result lives.
+unsafe fn borrowed_value_of<'v>(
+    value: *mut ffi::sqlite3_value,
+) -> std::result::Result<ValueRef<'v>, Problem> {
     // SAFETY: by the caller's promise; text and blob pointers are read before anything else is called
     // on the value, with the length that SQLite gives for them.
     unsafe {
         Ok(match ffi::sqlite3_value_type(value) {
-            ffi::SQLITE_INTEGER => {
-                *bytes += 8;
-                Value::Integer(ffi::sqlite3_value_int64(value))
-            }
-            ffi::SQLITE_FLOAT => {
-                *bytes += 8;
-                Value::Real(ffi::sqlite3_value_double(value))
-            }
+            ffi::SQLITE_INTEGER => ValueRef::Integer(ffi::sqlite3_value_int64(value)),
+            ffi::SQLITE_FLOAT => ValueRef::Real(ffi::sqlite3_value_double(value)),
             ffi::SQLITE_TEXT => {
                 let text = content(ffi::sqlite3_value_text(value).cast(), value);
-                *bytes += text.len();
-                Value::Text(std::str::from_utf8(text).map_err(|_| Problem::MalformedText)?.to_owned())
+                ValueRef::Text(std::str::from_utf8(text).map_err(|_| Problem::MalformedText)?)
             }
-            ffi::SQLITE_BLOB => {
-                let blob = content(ffi::sqlite3_value_blob(value).cast(), value);
-                *bytes += blob.len();
-                Value::Blob(blob.to_vec())
-            }
-            _ => Value::Null,
+            ffi::SQLITE_BLOB => ValueRef::Blob(content(ffi::sqlite3_value_blob(value).cast(), value)),
+            _ => ValueRef::Null,
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use common::digest::RowsDigest;
-use common::entry::{Change, Effects};
+use common::entry::{Change, Effect, Effects};
 use common::idempotency::{Keeps, Kept, KeptResults, Keyed};
 use common::protocol::{Proof, Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
@@ -18,11 +18,12 @@ use crate::capture::{Capture, Mark};
 use crate::connection::{Connection, ours};
 use crate::error::{Failure, Result};
 use crate::keys::Keys;
-use crate::layout::{Layouts, SEQUENCES, schema_cookie};
+use crate::layout::{Layout, Layouts, SEQUENCES, schema_cookie};
 use crate::query::{self, Access, Flow, answer};
 use crate::recipe::{self, Location};
 use crate::row_images::{Landing, land, layout_at, layouts_of};
 use crate::system::System;
+use crate::table_sums::TableSums;
 
 /// The executing connection of a partition's leader.
 ///
@@ -167,6 +168,11 @@ impl Executor {
         self.capture.effects().rows.len()
     }
 
+    /// The same, and what it does to the tables' sums.
+    pub fn take_changes(&mut self) -> (Effects, TableSums) {
+        self.capture.take_with_sums()
+    }
+
     /// Commits the batch together with what `record` writes into the system tables. On an error the batch
     /// is rolled back.
     ///
@@ -281,7 +287,7 @@ impl Executor {
     /// Lands row images as a part of a request: rows must be those that the images were computed on.
     fn run_effects(&mut self, effects: &Effects, budget: &Budget<'_>) -> Result<StatementResult> {
         let layouts = Arc::clone(self.capture.layouts());
-        let tables = layouts_of(&layouts, effects).map_err(as_stale)?;
+        let tables = layouts_of(&layouts, &effects.tables).map_err(as_stale)?;
         let _watch = Watch::begin(self.connection.raw(), budget);
         let _constraints = ForeignKeysOff::begin(
             self.connection.raw(),
@@ -407,20 +413,22 @@ fn kept_result(kept: &Kept) -> StatementResult {
 
 /// Lands effects that must fit, unguarded.
 pub(crate) fn land_all(raw: &rusqlite::Connection, layouts: &Layouts, effects: &Effects) -> Result<()> {
-    let tables = layouts_of(layouts, effects)?;
-    for effect in &effects.rows {
-        let layout = layout_at(&tables, effect.table)?;
-        let landed = land(raw, layout, &effect.change, false).map_err(|failure| match failure {
-            Failure::Refused(error) => {
-                Failure::diverged(format!("a change of {} does not fit: {}", layout.name, error.message))
-            }
-            storage @ Failure::Storage { .. } => storage,
-        })?;
-        if landed != Landing::Done {
-            return Err(Failure::diverged(format!("a change of {} does not land: {landed:?}", layout.name)));
+    let tables = layouts_of(layouts, &effects.tables)?;
+    effects.rows.iter().try_for_each(|effect| land_surely(raw, layout_at(&tables, effect.table)?, effect))
+}
+
+/// Lands one of those.
+pub(crate) fn land_surely(raw: &rusqlite::Connection, layout: &Layout, effect: &Effect) -> Result<()> {
+    let landed = land(raw, layout, &effect.change, false).map_err(|failure| match failure {
+        Failure::Refused(error) => {
+            Failure::diverged(format!("a change of {} does not fit: {}", layout.name, error.message))
         }
+        storage @ Failure::Storage { .. } => storage,
+    })?;
+    if landed == Landing::Done {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::diverged(format!("a change of {} does not land: {landed:?}", layout.name)))
 }
 
 /// A coordinator's images of another schema are its mistake, not damage here.

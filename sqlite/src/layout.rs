@@ -29,6 +29,8 @@ pub(crate) struct Layout {
     /// Index in the table of each stored column, in table order; generated columns are left out.
     pub(crate) stored: Vec<i32>,
     pub(crate) key: Key,
+    /// The stored columns.
+    pub(crate) columns: Vec<StoredColumn>,
     /// Parameters: the rowid first where no column shows it, then the stored columns.
     pub(crate) insert: String,
     /// Changes a row and leaves its key. Parameters: the stored columns, then the old key.
@@ -56,10 +58,25 @@ pub(crate) struct Layouts {
     pub(crate) schema_cookie: i64,
 }
 
+/// A column as far as it says whether rows are still the same after a change of the schema.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredColumn {
+    pub(crate) name: String,
+    /// Whether a row from before the column was added has NULL there.
+    pub(crate) default_is_null: bool,
+}
+
+impl PartialEq for StoredColumn {
+    fn eq(&self, other: &StoredColumn) -> bool {
+        self.name == other.name
+    }
+}
+
 struct Column {
     name: String,
     position: i32,
     key_position: i64,
+    default_is_null: bool,
 }
 
 impl Layouts {
@@ -69,12 +86,17 @@ impl Layouts {
         let mut columns: Vec<(String, bool, bool, Column)> = Vec::new();
         let mut statement = raw.prepare_cached(ours!(
             "SELECT l.name, l.wr, EXISTS (SELECT 1 FROM pragma_index_list(l.name) WHERE origin = 'pk'), ",
-            "x.name, x.cid, x.pk FROM pragma_table_list AS l, pragma_table_xinfo(l.name) AS x ",
+            "x.name, x.cid, x.pk, x.dflt_value IS NULL FROM pragma_table_list AS l, pragma_table_xinfo(l.name) AS x ",
             "WHERE l.schema = 'main' AND l.type = 'table' AND x.hidden = 0 ORDER BY l.name, x.cid"
         ))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let column = Column { name: row.get(3)?, position: row.get(4)?, key_position: row.get(5)? };
+            let column = Column {
+                name: row.get(3)?,
+                position: row.get(4)?,
+                key_position: row.get(5)?,
+                default_is_null: row.get(6)?,
+            };
             columns.push((row.get(0)?, row.get(1)?, row.get(2)?, column));
         }
         for table in columns.chunk_by(|a, b| a.0 == b.0) {
@@ -160,6 +182,10 @@ fn layout(name: &str, without_rowid: bool, key_has_index: bool, columns: &[&Colu
     Ok(Layout {
         name: name.to_owned(),
         stored: columns.iter().map(|column| column.position).collect(),
+        columns: columns
+            .iter()
+            .map(|column| StoredColumn { name: column.name.clone(), default_is_null: column.default_is_null })
+            .collect(),
         insert: texts.insert(replace),
         update: texts.update(false),
         rekey: texts.update(true),
@@ -254,6 +280,11 @@ impl Texts<'_> {
 }
 
 impl Layout {
+    /// Whether a row is named by a rowid that no column shows.
+    pub(crate) fn hides_key(&self) -> bool {
+        self.key == Key::Rowid { alias: None }
+    }
+
     /// How many values a key has.
     pub(crate) fn key_width(&self) -> usize {
         match &self.key {

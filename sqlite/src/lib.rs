@@ -38,6 +38,7 @@ pub mod recipe;
 mod row_images;
 mod scan_plan;
 pub mod schema;
+pub mod scrub;
 pub mod shadow;
 pub mod shipped_rows;
 #[cfg(feature = "simulation")]
@@ -46,6 +47,7 @@ pub mod single_file;
 mod spill;
 pub mod stream_table;
 pub mod system;
+pub mod table_sums;
 pub mod trial;
 pub mod workspace;
 
@@ -58,8 +60,10 @@ pub use merge::{Gathered, MergeDatabase};
 pub use query::Flow;
 pub use reader::{PinnedReader, PooledReader, Reader, ReaderPool, Snapshot};
 pub use recipe::{Location, assert_build};
+pub use scrub::{Finding, scrub};
 pub use shadow::{Consequences, Description, Shadow, TableAccess};
 pub use stream_table::{RowSource, was_read_twice};
 pub use system::{Position, Prepared, System, SystemState};
+pub use table_sums::{Digest, TableSum, TableSums};
 pub use trial::{ForeignKeys, Trial, TrialDatabase};
 pub use workspace::{Workspace, WorkspaceLimits, WorkspaceUse};

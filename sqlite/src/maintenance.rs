@@ -1,22 +1,17 @@
 //! Care of a replica's file: checkpoints, fsync of the write-ahead log, backups, checks, sizes, digests.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use common::entry::{Change, Effects};
 use common::names::{is_internal_table, quote_identifier};
-use common::row::{ValueRef, write_value};
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::types::ValueRef as SqliteRef;
 use rusqlite::{OpenFlags, ffi};
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::connection::{Connection, ours};
 use crate::error::{Failure, Result};
 use crate::layout::Layouts;
 use crate::recipe::{self, Location};
-use crate::system;
+use crate::table_sums::{self, Digest};
 
 /// Pages copied between two looks at whether a backup should go on.
 const BACKUP_PAGES: i32 = 256;
@@ -33,22 +28,6 @@ pub struct Checkpoint {
     pub moved_frames: u32,
     /// Whether the log begins anew with the next write; readers of old snapshots prevent it.
     pub restarted: bool,
-}
-
-/// A digest of rows or of a schema that does not depend on the order in which they were added.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Digest(pub u128);
-
-impl Digest {
-    /// With one more row, or less one: digests are sums.
-    pub fn add(&mut self, row: u128) {
-        self.0 = self.0.wrapping_add(row);
-    }
-
-    /// Takes a row away.
-    pub fn remove(&mut self, row: u128) {
-        self.0 = self.0.wrapping_sub(row);
-    }
 }
 
 /// A connection for care. It is never used for clients or for applying.
@@ -209,8 +188,7 @@ impl Maintenance {
         Ok(count.unsigned_abs())
     }
 
-    /// Rows of each of the client's tables. Reads every table: count once, then follow with
-    /// [`rows_added`].
+    /// Rows of each of the client's tables. Reads every table.
     pub fn count_rows(&self) -> Result<Vec<(String, u64)>> {
         let layouts = Layouts::read(self.connection.raw())?;
         let client = layouts.tables.iter().filter(|layout| !is_internal_table(&layout.name));
@@ -223,10 +201,12 @@ impl Maintenance {
             .collect()
     }
 
-    /// Digest of all replicated rows and of the schema: equal on replicas that applied the same log.
+    /// Digest of everything that is replicated, by reading all of it: equal on replicas that applied the same log,
+    /// and equal to [`crate::Applier::digest`].
     pub fn digest(&self) -> Result<Digest> {
         self.connection.run(ours!("BEGIN"))?;
-        let digest = digest_of(self.connection.raw());
+        let raw = self.connection.raw();
+        let digest = table_sums::scan_all(raw).and_then(|sums| table_sums::digest(raw, &sums));
         self.connection.run(ours!("ROLLBACK"))?;
         digest
     }
@@ -234,107 +214,4 @@ impl Maintenance {
 
 fn io_failure(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Storage { code: ffi::SQLITE_IOERR_FSYNC, message: format!("{}: {error}", path.display()) }
-}
-
-/// Rows of tables, or how many more there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowCounts {
-    tables: BTreeMap<String, i64>,
-}
-
-impl RowCounts {
-    /// With other rows of the same tables.
-    pub fn add(&mut self, other: &RowCounts) {
-        for (table, rows) in &other.tables {
-            match self.tables.get_mut(table) {
-                Some(sum) => *sum += rows,
-                None => {
-                    self.tables.insert(table.clone(), *rows);
-                }
-            }
-        }
-    }
-
-    /// Rows of all tables.
-    #[must_use]
-    pub fn total(&self) -> i64 {
-        self.tables.values().sum()
-    }
-
-    /// Rows of each table.
-    pub fn tables(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.tables.iter().map(|(table, rows)| (table.as_str(), u64::try_from(*rows).unwrap_or(0)))
-    }
-}
-
-impl FromIterator<(String, i64)> for RowCounts {
-    fn from_iter<I: IntoIterator<Item = (String, i64)>>(tables: I) -> RowCounts {
-        RowCounts { tables: tables.into_iter().collect() }
-    }
-}
-
-/// How many rows effects add to the client's tables, less those that they remove.
-#[must_use]
-pub fn rows_added(effects: &Effects) -> RowCounts {
-    let mut added = vec![0; effects.tables.len()];
-    for effect in &effects.rows {
-        if let Some(added) = added.get_mut(usize::from(effect.table)) {
-            *added += match effect.change {
-                Change::Insert { .. } => 1,
-                Change::Update { .. } => 0,
-                Change::Delete { .. } => -1,
-            };
-        }
-    }
-    let tables = effects.tables.iter().zip(added);
-    tables
-        .filter(|(table, _)| !is_internal_table(table))
-        .map(|(table, added)| (table.clone(), added))
-        .collect()
-}
-
-/// The share of one row in a digest.
-#[must_use]
-pub fn row_hash<'v>(table: &str, columns: impl IntoIterator<Item = ValueRef<'v>>) -> u128 {
-    let mut bytes = Vec::with_capacity(64);
-    write_value(&mut bytes, ValueRef::Text(table));
-    for column in columns {
-        write_value(&mut bytes, column);
-    }
-    xxh3_128(&bytes)
-}
-
-pub(crate) fn digest_of(raw: &rusqlite::Connection) -> Result<Digest> {
-    let mut digest = Digest::default();
-    for layout in &Layouts::read(raw)?.tables {
-        let mut statement = raw.prepare(&layout.scan)?;
-        let width = statement.column_count();
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let columns = (0..width).map(|index| row.get_ref(index)).collect::<rusqlite::Result<Vec<_>>>()?;
-            digest.add(row_hash(&layout.name, columns.into_iter().map(as_bytes)));
-        }
-    }
-    let sql = ours!("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema");
-    let mut statement = raw.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let table: String = row.get(2)?;
-        if !system::is_local_table(&table) {
-            let columns = (0..4).map(|index| row.get_ref(index)).collect::<rusqlite::Result<Vec<_>>>()?;
-            digest.add(row_hash("sqlite_schema", columns.into_iter().map(as_bytes)));
-        }
-    }
-    Ok(digest)
-}
-
-/// Text that is not UTF-8 counts as its bytes.
-fn as_bytes(value: SqliteRef<'_>) -> ValueRef<'_> {
-    match value {
-        SqliteRef::Null => ValueRef::Null,
-        SqliteRef::Integer(number) => ValueRef::Integer(number),
-        SqliteRef::Real(number) => ValueRef::Real(number),
-        SqliteRef::Text(bytes) => std::str::from_utf8(bytes).map_or(ValueRef::Blob(bytes), ValueRef::Text),
-        SqliteRef::Blob(bytes) => ValueRef::Blob(bytes),
-    }
 }

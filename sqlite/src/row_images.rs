@@ -1,7 +1,7 @@
 //! Landing rows as values, found by their keys.
 
 use common::Value;
-use common::entry::{Change, Effects};
+use common::entry::Change;
 use rusqlite::Connection;
 
 use crate::binding::{bind_values, values_of};
@@ -99,9 +99,8 @@ fn fits(layout: &Layout, change: &Change) -> bool {
 }
 
 /// The layouts of the tables that effects name, in their order.
-pub(crate) fn layouts_of<'l>(layouts: &'l Layouts, effects: &Effects) -> Result<Vec<&'l Layout>> {
-    effects
-        .tables
+pub(crate) fn layouts_of<'l>(layouts: &'l Layouts, tables: &[String]) -> Result<Vec<&'l Layout>> {
+    tables
         .iter()
         .map(|name| {
             layouts

@@ -2,7 +2,6 @@
 //! several partitions are open. They change in the same SQLite transaction as the rows.
 
 use bytes::Bytes;
-use common::entry::Effects;
 use common::partition_map::BucketRange;
 use common::{Error, Hlc, PartitionId, TransactionId};
 use rusqlite::{Connection, OptionalExtension};
@@ -12,14 +11,19 @@ use serde::{Deserialize, Serialize};
 use crate::connection::ours;
 use crate::error::{Failure, Result};
 use crate::keys;
+use crate::table_sums::{TableSum, TableSums, digest_from};
 
 /// Tables that a replica keeps for itself; changes of them are not effects. Other `_…` tables (global
 /// indexes, idempotency keys) are replicated as the client's are.
-const LOCAL_TABLES: [&str; 3] = ["_sys", "_prepared", "_decisions"];
+const LOCAL_TABLES: [&str; 5] = ["_sys", "_tables", "_prepared", "_prepared_pieces", "_decisions"];
 
 const CREATE: &str = ours!(
     "CREATE TABLE _sys (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;",
+    "CREATE TABLE _tables (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, digest BLOB NOT NULL) ",
+    "WITHOUT ROWID, STRICT;",
     "CREATE TABLE _prepared (id BLOB PRIMARY KEY, prepared BLOB NOT NULL) STRICT;",
+    "CREATE TABLE _prepared_pieces (id BLOB, sequence INTEGER, piece BLOB NOT NULL, ",
+    "PRIMARY KEY (id, sequence)) STRICT;",
     "CREATE TABLE _decisions (id BLOB PRIMARY KEY, decision BLOB NOT NULL) WITHOUT ROWID, STRICT;"
 );
 
@@ -80,7 +84,8 @@ pub struct SystemState {
     pub generation: u64,
 }
 
-/// A part of a transaction that waits for its decision.
+/// A part of a transaction that waits for its decision. What changes when it commits is kept beside it in pieces,
+/// so that a large part is never in memory as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prepared {
     /// The transaction.
@@ -95,8 +100,6 @@ pub struct Prepared {
     pub index: u64,
     /// Clock of the prepare; the transaction commits later than that.
     pub hlc: Hlc,
-    /// What changes when it commits.
-    pub effects: Effects,
 }
 
 /// The outcome of a transaction.
@@ -202,6 +205,33 @@ impl<'c> System<'c> {
         self.put("identity", identity)
     }
 
+    /// Keeps the sum of a table.
+    pub fn put_table_sum(&self, table: &str, sum: TableSum) -> Result<()> {
+        let mut statement = self
+            .raw
+            .prepare_cached(ours!("INSERT OR REPLACE INTO _tables(name, rows, digest) VALUES (?, ?, ?)"))?;
+        statement.execute((table, sum.rows, sum.digest.0.to_le_bytes()))?;
+        Ok(())
+    }
+
+    /// Forgets the sums of all tables: after a change of the schema others are kept.
+    pub fn remove_table_sums(&self) -> Result<()> {
+        self.raw.prepare_cached(ours!("DELETE FROM _tables"))?.execute([])?;
+        Ok(())
+    }
+
+    /// The sums of all tables as they were kept last.
+    pub fn table_sums(&self) -> Result<TableSums> {
+        let mut statement = self.raw.prepare_cached(ours!("SELECT name, rows, digest FROM _tables"))?;
+        let mut rows = statement.query([])?;
+        let mut sums = Vec::new();
+        while let Some(row) = rows.next()? {
+            let digest = digest_from(&row.get::<_, Vec<u8>>(2)?)?;
+            sums.push((row.get(0)?, TableSum { rows: row.get(1)?, digest }));
+        }
+        Ok(sums.into_iter().collect())
+    }
+
     /// Keeps a prepared part.
     pub fn put_prepared(&self, prepared: &Prepared) -> Result<()> {
         let mut statement =
@@ -223,10 +253,30 @@ impl<'c> System<'c> {
         Ok(all)
     }
 
-    /// Drops a prepared part: it was decided.
+    /// Keeps the next piece of what a prepared part changes; pieces are numbered from 0.
+    pub fn put_prepared_piece(&self, transaction: TransactionId, sequence: u32, piece: &[u8]) -> Result<()> {
+        let mut statement = self
+            .raw
+            .prepare_cached(ours!("INSERT INTO _prepared_pieces(id, sequence, piece) VALUES (?, ?, ?)"))?;
+        statement.execute((key(transaction), sequence, piece))?;
+        Ok(())
+    }
+
+    /// A piece of what a prepared part changes; `None` after the last.
+    pub fn prepared_piece(&self, transaction: TransactionId, sequence: u32) -> Result<Option<Vec<u8>>> {
+        let mut statement = self
+            .raw
+            .prepare_cached(ours!("SELECT piece FROM _prepared_pieces WHERE id = ? AND sequence = ?"))?;
+        Ok(statement.query_row((key(transaction), sequence), |row| row.get(0)).optional()?)
+    }
+
+    /// Drops a prepared part and its pieces: it was decided.
     pub fn remove_prepared(&self, transaction: TransactionId) -> Result<()> {
-        let mut statement = self.raw.prepare_cached(ours!("DELETE FROM _prepared WHERE id = ?"))?;
-        statement.execute([key(transaction)])?;
+        for sql in
+            [ours!("DELETE FROM _prepared WHERE id = ?"), ours!("DELETE FROM _prepared_pieces WHERE id = ?")]
+        {
+            self.raw.prepare_cached(sql)?.execute([key(transaction)])?;
+        }
         Ok(())
     }
 

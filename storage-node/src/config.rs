@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use common::NodeId;
 
+pub use crate::upkeep::UpkeepOptions;
+
 /// How often a node reports to a coordinator.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A replica's write-ahead log is brought into its file above this size, in bytes.
@@ -42,6 +44,8 @@ pub struct StorageNodeOptions {
     pub coordinators: Vec<String>,
     /// The id it wants; without one it keeps what it had, or the coordinators choose.
     pub node_id: Option<NodeId>,
+    /// How it looks after its replicas.
+    pub upkeep: UpkeepOptions,
 }
 
 impl StorageNodeOptions {
@@ -83,6 +87,7 @@ mod tests {
             data_dir: PathBuf::new(),
             coordinators: vec!["http://localhost:5000/".into(), "other:1".into()],
             node_id: None,
+            upkeep: UpkeepOptions::default(),
         }
     }
 

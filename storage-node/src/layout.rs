@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use common::{NodeId, PartitionId};
 
 /// Version of the layout that this program writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 const FORMAT_FILE: &str = "format";
 const INSTANCE_FILE: &str = "instance";

@@ -17,6 +17,7 @@ pub mod registry;
 pub mod replica;
 pub mod service;
 pub mod transport;
+pub mod upkeep;
 
 pub use config::StorageNodeOptions;
 pub use node::{StartError, StorageNode};

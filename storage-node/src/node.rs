@@ -30,6 +30,7 @@ use crate::registry::Registry;
 use crate::replica::{Known, Surroundings};
 use crate::service::Service;
 use crate::transport::PeerTransport;
+use crate::upkeep::Upkeep;
 
 /// How long open requests may take to end at a shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -102,6 +103,7 @@ impl StorageNode {
             clock: clock.clone(),
             neighbours: neighbours.clone(),
             tokio: tokio::runtime::Handle::current(),
+            upkeep: Arc::new(Upkeep::new(options.upkeep.clone())),
         };
         let registry = Arc::new(Registry::new(data_dir.clone(), around, known)?);
         registry.start_existing().await?;

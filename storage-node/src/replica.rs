@@ -43,6 +43,7 @@ use crate::clock::{Clock, monotonic_us};
 use crate::config::{PINNED_READERS_PER_REPLICA, READS_PER_REPLICA, STREAMS_PER_REPLICA};
 use crate::layout::{ReplicaDir, write_durably};
 use crate::neighbours::Neighbours;
+use crate::upkeep::Upkeep;
 
 /// How much later than the worker itself its answer is given up.
 const GRACE: Duration = Duration::from_secs(1);
@@ -58,6 +59,8 @@ pub struct Surroundings {
     pub neighbours: Neighbours,
     /// Runs what waits for other nodes.
     pub tokio: Handle,
+    /// How the node looks after its replicas.
+    pub upkeep: Arc<Upkeep>,
 }
 
 /// What the log knew about a replica when the node started.
@@ -166,6 +169,7 @@ impl Replica {
             clock: around.clock.clone(),
             neighbours: around.neighbours.clone(),
             tokio: around.tokio.clone(),
+            upkeep: around.upkeep.clone(),
             inbox: queue,
             sender: inbox.clone(),
         });
@@ -307,6 +311,8 @@ impl Replica {
             learners: status.configuration.learners.iter().map(|id| (*id, matched(*id))).collect(),
             in_doubt: self.published.in_doubt(),
             writable: self.published.is_writable(),
+            digest: self.published.digest(),
+            quarantined: self.published.quarantined(),
         }
     }
 

@@ -245,6 +245,21 @@ impl ProcessCluster {
         cluster
     }
 
+    /// Starts a cluster of one coordinator and some storage nodes, each with further flags, and waits until all
+    /// nodes are active.
+    #[must_use]
+    pub fn start_with(coordinator: &[&str], nodes: usize, node: &[&str]) -> ProcessCluster {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let host = "127.0.0.1";
+        let mut cluster = ProcessCluster { host, folder, coordinators: Vec::new(), nodes: Vec::new() };
+        cluster.add_coordinator_with(coordinator.iter().map(|&flag| flag.to_owned()).collect());
+        (0..nodes).for_each(|_| {
+            cluster.add_node_with(node);
+        });
+        cluster.await_active_nodes(nodes);
+        cluster
+    }
+
     /// Starts one more coordinator, which joins the first one's cluster, and gives its number.
     pub fn add_coordinator(&mut self) -> usize {
         let first = self.coordinators.first().map(Member::url);
@@ -266,10 +281,15 @@ impl ProcessCluster {
 
     /// Starts one more storage node, and gives its number. Its id is `node-<number>`.
     pub fn add_node(&mut self) -> usize {
+        self.add_node_with(&[])
+    }
+
+    /// The same, with further flags.
+    pub fn add_node_with(&mut self, flags: &[&str]) -> usize {
         let number = self.nodes.len();
         let name = format!("node-{number}");
         self.nodes.push(Member {
-            flags: vec!["--node-id".to_owned(), name.clone()],
+            flags: ["--node-id", &name].iter().chain(flags).map(|&flag| flag.to_owned()).collect(),
             name,
             role: "storage-node",
             port: 0,

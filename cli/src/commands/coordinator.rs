@@ -1,5 +1,7 @@
 //! `polylite coordinator`.
 
+use std::time::Duration;
+
 use clap::Args;
 use coordinator::{Coordinator, CoordinatorOptions};
 
@@ -27,6 +29,9 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(common::limits::REPLICATION_FACTOR_MAX))
     )]
     pub replication_factor: u32,
+    /// Seconds after which an inactive storage node's replicas are made anew on others.
+    #[arg(long, value_name = "SECONDS", env = "POLYLITE_REPAIR_AFTER", default_value_t = 300)]
+    pub repair_after: u64,
     /// Address of a coordinator whose cluster this one joins at its first start; may be repeated.
     #[arg(long, value_name = "URL", env = "POLYLITE_JOIN", value_delimiter = ',')]
     pub join: Vec<String>,
@@ -54,6 +59,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         advertise: listen.advertise,
         data_dir,
         replication_factor: arguments.replication_factor,
+        repair_after: Duration::from_secs(arguments.repair_after),
         join: arguments.join,
         allowed_hosts: arguments.allowed_host,
         sql_rules: arguments.sql.sql_rules,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use common::NodeId;
 use coordinator::{Coordinator, CoordinatorOptions};
+use storage_node::config::UpkeepOptions;
 use storage_node::{StorageNode, StorageNodeOptions};
 
 use crate::arguments::SqlRulesArguments;
@@ -115,6 +116,7 @@ impl Cluster {
                 data_dir: node_folder(folder, number),
                 coordinators: vec![url.clone()],
                 node_id: Some(NodeId(format!("node-{number}"))),
+                upkeep: UpkeepOptions::default(),
             });
             nodes.push(node.await.map_err(|error| server::start_failure("storage node", 0, &error))?);
         }

@@ -8,6 +8,7 @@ pub mod create_database;
 pub mod describe_database;
 pub mod dev;
 pub mod docs;
+pub mod drain_node;
 pub mod drop_database;
 pub mod export;
 pub mod import;
@@ -15,11 +16,14 @@ pub mod list_databases;
 pub mod nodes;
 pub mod partitions;
 pub mod query;
+pub mod rebalance;
+pub mod remove_node;
 pub mod sql;
 pub mod status;
 pub mod storage_node;
 
 mod column_types;
+mod operation;
 
 use crate::arguments::Command;
 use crate::failure::Failure;
@@ -40,6 +44,9 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Import(arguments) => import::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Nodes(arguments) => nodes::run(arguments).await,
+        Command::DrainNode(arguments) => drain_node::run(arguments).await,
+        Command::RemoveNode(arguments) => remove_node::run(arguments).await,
+        Command::Rebalance(arguments) => rebalance::run(arguments).await,
         Command::Partitions(arguments) => partitions::run(arguments).await,
         Command::Status(arguments) => status::run(arguments).await,
         Command::Cache(arguments) => cache::run(arguments).await,

@@ -1,7 +1,10 @@
 //! `polylite storage-node`.
 
+use std::time::Duration;
+
 use clap::Args;
 use common::NodeId;
+use storage_node::config::UpkeepOptions;
 use storage_node::{StorageNode, StorageNodeOptions};
 
 use crate::failure::Failure;
@@ -32,7 +35,37 @@ pub struct Arguments {
     #[arg(long, value_name = "HOST", env = "POLYLITE_ALLOWED_HOST", value_delimiter = ',')]
     pub allowed_host: Vec<String>,
     #[command(flatten)]
+    upkeep: UpkeepArguments,
+    #[command(flatten)]
     log: LogArguments,
+}
+
+/// How the node looks after its replicas.
+#[derive(Debug, Args)]
+struct UpkeepArguments {
+    /// Seconds between two comparisons of a changed partition's replicas.
+    #[arg(long, value_name = "SECONDS", env = "POLYLITE_COMPARE_EVERY", default_value_t = 10)]
+    compare_every: u64,
+    /// Seconds between two readings of a replica's whole file, which find what the disk has changed.
+    #[arg(long, value_name = "SECONDS", env = "POLYLITE_SCRUB_PAUSE", default_value_t = 30)]
+    scrub_pause: u64,
+    /// MiB a second at which files are read again.
+    #[arg(long, value_name = "MIB", env = "POLYLITE_SCRUB_RATE", default_value_t = 16)]
+    scrub_rate: u64,
+    /// MiB a second at which copies of other nodes' replicas are fetched.
+    #[arg(long, value_name = "MIB", env = "POLYLITE_FETCH_RATE", default_value_t = 64)]
+    fetch_rate: u64,
+}
+
+impl UpkeepArguments {
+    fn options(&self) -> UpkeepOptions {
+        UpkeepOptions {
+            compare_every: Duration::from_secs(self.compare_every),
+            scrub_pause: Duration::from_secs(self.scrub_pause),
+            scrub_rate: self.scrub_rate.saturating_mul(1 << 20),
+            fetch_rate: self.fetch_rate.saturating_mul(1 << 20),
+        }
+    }
 }
 
 /// Runs the server until it is told to end.
@@ -52,6 +85,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         data_dir,
         coordinators: arguments.coordinators,
         node_id: node_id.map(NodeId),
+        upkeep: arguments.upkeep.options(),
     };
     let node = StorageNode::start(options)
         .await

@@ -1,7 +1,8 @@
 //! A group's log, as `consensus` reads it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use common::PartitionId;
 use consensus::{HardState, LogEntry, LogError, LogStart, LogView};
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use raft_engine::env::{DefaultFileSystem, FileSystem};
 
 use super::record::{self, GroupState, StoredEntry};
 use super::{Inner, region};
+use crate::group_handle::CommittedLog;
 
 /// One group's part of the shared log, for reading.
 pub struct GroupView<F: FileSystem + 'static = DefaultFileSystem> {
@@ -79,17 +81,27 @@ impl<F: FileSystem + 'static> LogView for GroupView<F> {
     }
 
     fn entries(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<LogEntry>, LogError> {
-        let state = self.state.lock();
-        check_range(&state, low, high)?;
+        let first_held = {
+            let state = self.state.lock();
+            check_range(&state, low, high)?;
+            state.tail.first_held()
+        };
         if low >= high {
             return Ok(Vec::new());
         }
-        let first_held = state.tail.first_held();
+        // Not under the lock: the worker must be able to append meanwhile.
         let mut entries =
             if low < first_held { self.read(low, high.min(first_held), bytes_max)? } else { Vec::new() };
         let next = entries.last().map_or(low, |entry| entry.index + 1);
-        if next < first_held {
-            return Ok(entries);
+        let state = self.state.lock();
+        if next < state.tail.first_held() {
+            // Pushed out of memory since it was looked at; what was read is enough, if it is anything.
+            drop(state);
+            return if entries.is_empty() {
+                self.read(low, high.min(next + 1), bytes_max)
+            } else {
+                Ok(entries)
+            };
         }
         let mut bytes: u64 = entries.iter().map(|entry| entry.data.len() as u64).sum();
         for entry in state.tail.from(next).take_while(|entry| entry.index < high) {
@@ -104,6 +116,34 @@ impl<F: FileSystem + 'static> LogView for GroupView<F> {
 
     fn configuration_entries(&self) -> Vec<u64> {
         self.state.lock().record.configuration_entries.clone()
+    }
+}
+
+/// As [`GroupView`], for whoever may outlive the log: it does not keep the log open.
+pub(crate) struct WeakView<F: FileSystem + 'static> {
+    inner: Weak<Inner<F>>,
+    group: PartitionId,
+    state: Arc<Mutex<GroupState>>,
+}
+
+impl<F: FileSystem + 'static> GroupView<F> {
+    pub(crate) fn downgrade(&self) -> WeakView<F> {
+        WeakView { inner: Arc::downgrade(&self.inner), group: self.group, state: self.state.clone() }
+    }
+}
+
+impl<F: FileSystem + 'static> CommittedLog for WeakView<F> {
+    fn data(&self, index: u64) -> Result<Bytes, LogError> {
+        let inner = self.inner.upgrade().ok_or(LogError::Unavailable)?;
+        GroupView::new(inner, self.group, self.state.clone()).data(index)
+    }
+}
+
+impl<F: FileSystem + 'static> CommittedLog for GroupView<F> {
+    fn data(&self, index: u64) -> Result<Bytes, LogError> {
+        let mut entries = self.entries(index, index + 1, u64::MAX)?;
+        let entry = entries.pop().ok_or(LogError::Unavailable)?;
+        Ok(entry.data)
     }
 }
 

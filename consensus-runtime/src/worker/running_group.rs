@@ -76,7 +76,9 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
 
     /// As [`Group::ticks_until_due`], with what waits here in mind.
     pub(super) fn ticks_until_due(&self) -> u32 {
-        let waits = self.reads.is_under_way() || matches!(self.staging, Staging::Staged(_));
+        let waits = self.reads.is_under_way()
+            || matches!(self.staging, Staging::Staged(_))
+            || self.group.waits_for_host();
         if waits || self.group.leading_term() != self.beats_in { 1 } else { self.group.ticks_until_due() }
     }
 
@@ -130,6 +132,8 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
             }
             GroupEvent::Campaign => self.group.campaign(),
             GroupEvent::Peers(peers) => self.peers = shareable(peers),
+            // What it has taken over is noted with every round.
+            GroupEvent::HostHasRoom => {}
             GroupEvent::Truncate(index) => self.truncatable = self.truncatable.max(index),
             GroupEvent::SnapshotReady(Some(snapshot)) => self.group.snapshot_ready(snapshot),
             GroupEvent::SnapshotReady(None) => self.group.snapshot_not_made(),
@@ -174,6 +178,9 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
         self.send(released.messages, outbox);
         if let Some(index) = released.snapshot_adopted {
             self.adopted(index);
+        }
+        if self.group.waits_for_host() {
+            self.shared.waits_for_host.store(true, Ordering::Release);
         }
         if !released.committed.is_empty() {
             add(&self.metrics.committed, released.committed.len() as u64);
@@ -220,6 +227,7 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
     }
 
     fn note_applied(&mut self) {
+        self.group.taken_over(self.shared.taken_over.load(Ordering::Acquire));
         self.group.applied(self.shared.applied.load(Ordering::Acquire));
     }
 
@@ -294,6 +302,7 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
             unreachable!("a snapshot is adopted only after it was staged");
         };
         self.shared.applied.fetch_max(index, Ordering::AcqRel);
+        self.shared.taken_over.fetch_max(index, Ordering::AcqRel);
         self.host.snapshot_staged(StagedOutcome::Adopted { generation, index });
     }
 }

@@ -36,7 +36,7 @@ impl<L: LogView> Group<L> {
         messages.extend(ready.take_messages().into_iter().map(Message));
         let mut reads = std::mem::take(&mut self.local_reads);
         reads.extend(ready.take_read_states().into_iter().filter_map(|state| answered(&state)));
-        self.held.extend(ready.take_committed_entries().into_iter().map(committed));
+        ready.take_committed_entries().into_iter().for_each(|entry| self.backlog.add(committed(entry)));
         let mut persist = self.persist(&mut ready);
         let durable_commit = persist.must_sync.then_some(self.written.commit);
         // A planted fault deceives the group as well: it goes on as if the work were done as it should be.
@@ -61,7 +61,7 @@ impl<L: LogView> Group<L> {
         let mut light = self.node.advance_append(ready);
         messages.extend(light.take_messages().into_iter().map(Message));
         let snapshot_adopted = snapshot.map(|snapshot| self.adopted(&snapshot));
-        self.held.extend(light.take_committed_entries().into_iter().map(committed));
+        light.take_committed_entries().into_iter().for_each(|entry| self.backlog.add(committed(entry)));
         let committed = self.release();
         let role = Some(self.role()).filter(|role| *role != self.reported);
         self.reported = role.unwrap_or(self.reported);
@@ -74,7 +74,7 @@ impl<L: LogView> Group<L> {
         self.node.has_ready()
             || !self.outbox.is_empty()
             || !self.local_reads.is_empty()
-            || !self.held.is_empty()
+            || self.backlog.may_hand_out()
             || self.has_snapshot_request()
     }
 
@@ -90,7 +90,7 @@ impl<L: LogView> Group<L> {
         let voted = (current.term, current.vote) != (self.written.term, self.written.vote);
         // A change of members takes effect when it is handed out. Replicas that forgot that it was committed
         // could elect by the old majority, so the commit index becomes durable first.
-        let holds_change = self.held.iter().any(|entry| self.is_held_change(entry));
+        let holds_change = self.backlog.waiting().any(|entry| self.is_held_change(entry));
         let write = voted || holds_change || snapshot.is_some() || !entries.is_empty();
         let hard_state = (write && current != self.written).then_some(current);
         let persist = Persist { snapshot, entries, hard_state, must_sync: ready.must_sync() || holds_change };
@@ -98,14 +98,16 @@ impl<L: LogView> Group<L> {
         persist
     }
 
-    /// Hands out committed entries up to the first that must wait for a durable commit index.
+    /// Hands out committed entries up to the first that must wait for a durable commit index, and no more than
+    /// the host has room for.
     fn release(&mut self) -> Vec<Committed> {
-        let mut released = Vec::with_capacity(self.held.len());
-        while let Some(entry) = self.held.front() {
-            if self.is_held_change(entry) {
+        let mut released = Vec::new();
+        while self.backlog.may_hand_out() {
+            if self.backlog.waiting().next().is_some_and(|entry| self.is_held_change(entry)) {
                 break;
             }
-            let mut entry = self.held.pop_front().expect("it was looked at");
+            let view = &self.node.store().view;
+            let Some(mut entry) = self.backlog.hand_out(|index| data_of(view, index)) else { break };
             if matches!(entry.kind, CommittedKind::Configuration(_)) {
                 entry.kind = self.change_members(&entry);
             }
@@ -132,7 +134,7 @@ impl<L: LogView> Group<L> {
 
     /// The state is now that of the snapshot.
     fn adopted(&mut self, snapshot: &SnapshotDescription) -> u64 {
-        self.held.retain(|entry| entry.index > snapshot.index);
+        self.backlog.skip_to(snapshot.index);
         self.configurations = ConfigurationHistory::from(snapshot.configuration.clone());
         self.node.store().snapshots.borrow_mut().configuration_index = snapshot.configuration.index;
         self.node.advance_apply_to(snapshot.index);
@@ -159,6 +161,12 @@ impl<L: LogView> Group<L> {
 fn answered(state: &raft::ReadState) -> Option<ReadState> {
     let context = state.request_ctx.as_slice().try_into().ok().map(u64::from_le_bytes)?;
     Some(ReadState { context, index: state.index })
+}
+
+/// The data of a committed entry, which the log must hold until it is applied.
+fn data_of(view: &impl LogView, index: u64) -> bytes::Bytes {
+    let read = view.entries(index, index + 1, u64::MAX);
+    read.expect("a committed entry can be read again").swap_remove(0).data
 }
 
 /// A committed entry as the host sees it; a membership change gets its configuration when it is released.

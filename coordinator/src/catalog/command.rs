@@ -100,6 +100,9 @@ pub enum Command {
         partition: PartitionId,
         /// Where it is made.
         node: NodeId,
+        /// The replica that leaves once the new one votes.
+        #[serde(default)]
+        replaces: Option<ReplicaId>,
     },
     /// One more replica on a node for every partition of a database that has none there.
     /// → [`Answer::Operations`]
@@ -123,6 +126,13 @@ pub enum Command {
         /// The replica.
         replica: ReplicaId,
     },
+    /// A node is to give all its replicas away. → [`Answer::Operation`]
+    DrainNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// Replicas and leaders are to be spread evenly. → [`Answer::Operation`]
+    Rebalance,
     /// An operation is given up at a client's wish, if it is one that can be. → [`Answer::Done`]
     CancelOperation {
         /// The operation.

@@ -14,5 +14,5 @@ pub use apply::{apply, database_not_found, is_open, undone_version};
 pub use command::{Answer, Command, NewDatabase, NewPartition, Proposal};
 pub use kept_answers::{digest_text, recall};
 pub use state::CatalogState;
-pub(crate) use store::coordinator_address;
 pub use store::{CatalogOptions, CatalogStore, DirectoryError, OpenCatalogError, SnapshotError};
+pub(crate) use store::{coordinator_address, now_ms};

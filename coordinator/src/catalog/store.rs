@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use self::directory::Directory;
 use self::requests::CATALOG_TIMEOUT;
+pub(crate) use self::requests::now_ms;
 use self::shared::Shared;
 use super::command::{Answer, Command};
 

@@ -158,7 +158,14 @@ mod tests {
         let mut replicas = Vec::new();
         for (number, status) in (1u16..).zip(statuses) {
             let id = common::NodeId(format!("n{number}"));
-            let node = Node { id: id.clone(), host: "h".into(), port: number, instance: None, status };
+            let node = Node {
+                id: id.clone(),
+                host: "h".into(),
+                port: number,
+                instance: None,
+                status,
+                inactive_since: None,
+            };
             catalog.nodes.insert(id.clone(), node);
             replicas.push(Replica { id: ReplicaId(u64::from(number)), node: id, role: ReplicaRole::Voter });
         }
@@ -204,6 +211,8 @@ mod tests {
             learners: Vec::new(),
             in_doubt: 0,
             writable,
+            digest: None,
+            quarantined: None,
         };
         leaders.heard(&report(2, 3, false));
         leaders.heard(&report(3, 3, false));

@@ -88,6 +88,8 @@ mod tests {
             learners: Vec::new(),
             in_doubt: 0,
             writable: leader == Some(replica),
+            digest: None,
+            quarantined: None,
         }
     }
 

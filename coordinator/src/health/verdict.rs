@@ -69,7 +69,14 @@ mod tests {
     use super::*;
 
     fn node(id: &str, status: NodeStatus) -> Node {
-        Node { id: id.into(), host: "h".into(), port: 1, instance: Some(id.into()), status }
+        Node {
+            id: id.into(),
+            host: "h".into(),
+            port: 1,
+            instance: Some(id.into()),
+            status,
+            inactive_since: None,
+        }
     }
 
     fn judge(

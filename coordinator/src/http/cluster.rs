@@ -1,8 +1,9 @@
 //! `/cluster`: the coordinators, operations, and what is not well.
 
 use axum::extract::State;
-use common::catalog::{Catalog, Operation, OperationState, Replica, ReplicaRole};
+use common::catalog::{Catalog, Operation, OperationState, OperationWork, Partition, Replica, ReplicaRole};
 use common::names::check_node_id;
+use common::protocol::ReplicaReport;
 use common::{Error, ErrorCode, NodeId, PartitionId};
 use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
@@ -19,13 +20,14 @@ use crate::gateway::ready;
 /// Who leads, who belongs to the cluster, and what is not well.
 #[utoipa::path(get, path = "/cluster/status", tag = "Cluster",
     responses((status = 200, description = "`{\"is_leader\",\"leader\",\"address\",\"term\",\"coordinators\",\
-        \"nodes\",\"under_replicated\",\"in_doubt_transactions\"}`")))]
+        \"nodes\",\"under_replicated\",\"quarantined\",\"in_doubt_transactions\"}`")))]
 pub async fn status(State(app): State<App>) -> Answer {
     // Not confirmed: this has to be told also when the coordinators cannot agree.
     let catalog = app.catalog.view();
     let ids: Vec<PartitionId> = catalog.partitions.keys().copied().collect();
     let facts = app.health.ask(&ids).await;
     let in_doubt: u64 = facts.values().map(|facts| u64::from(facts.in_doubt)).sum();
+    let quarantined = quarantined(&catalog, facts.values().flat_map(|facts| facts.replicas.values()));
     let under_replicated = catalog
         .partitions
         .values()
@@ -54,9 +56,29 @@ pub async fn status(State(app): State<App>) -> Answer {
         "nodes": nodes(&catalog),
         "partitions": catalog.partitions.len(),
         "under_replicated": under_replicated,
+        "quarantined": quarantined,
         "in_doubt_transactions": in_doubt,
     });
     Ok(success_seen(status, &seen_catalog(&app)))
+}
+
+/// Replicas that serve nothing because they are damaged or have diverged, and why.
+pub(super) fn quarantined<'r>(
+    catalog: &Catalog,
+    reports: impl Iterator<Item = &'r ReplicaReport>,
+) -> Vec<Json> {
+    let shown = |report: &ReplicaReport| {
+        let reason = report.quarantined.as_ref()?;
+        let partition = catalog.partitions.get(&report.partition)?;
+        let replica = partition.replicas.iter().find(|replica| replica.id == report.replica)?;
+        Some(json!({
+            "partition": partition.uuid,
+            "database": partition.database,
+            "node": replica.node,
+            "reason": reason,
+        }))
+    };
+    reports.filter_map(shown).collect()
 }
 
 fn nodes(catalog: &Catalog) -> Map<String, Json> {
@@ -82,13 +104,13 @@ pub async fn join(State(app): State<App>, JsonBody(mut body): JsonBody) -> Answe
     responses((status = 200, description = "`{\"state\",\"progress\",\"error\"}`"), (status = 404, description = "`not_found`")))]
 pub async fn operation(State(app): State<App>, Segments(id): Segments<String>) -> Answer {
     let operation = app.operations.get(&id).await?;
-    Ok(success_seen(describe(&operation), &seen_catalog(&app)))
+    Ok(success_seen(describe(&app.catalog.view(), &operation), &seen_catalog(&app)))
 }
 
-fn describe(operation: &Operation) -> Json {
+fn describe(catalog: &Catalog, operation: &Operation) -> Json {
     let progress = match operation.state {
         OperationState::Pending => 0,
-        OperationState::Running => 50,
+        OperationState::Running => progress(catalog, &operation.work),
         OperationState::Completed | OperationState::Failed | OperationState::Cancelled => 100,
     };
     let time = |millis: u64| {
@@ -105,6 +127,14 @@ fn describe(operation: &Operation) -> Json {
         "started_at": time(operation.started_at),
         "ended_at": operation.ended_at.and_then(time),
     })
+}
+
+/// How much of the work is done, in percent, where that can be counted.
+fn progress(catalog: &Catalog, work: &OperationWork) -> usize {
+    let OperationWork::DrainNode { node, replicas } = work else { return 50 };
+    let held = catalog.partitions.values().flat_map(|partition| &partition.replicas);
+    let left = held.filter(|replica| replica.node == *node && replica.role != ReplicaRole::Lost).count();
+    100 * replicas.saturating_sub(left) / (*replicas).max(1)
 }
 
 /// Gives an operation up.
@@ -131,21 +161,32 @@ pub async fn transfer_leader(
     let to = body.required_text("to")?;
     check_node_id(&to)?;
     let catalog = app.catalog.confirmed().await?;
-    let partition = catalog
-        .partitions
-        .values()
-        .find(|partition| partition.uuid == id && ready(&catalog, &partition.database).is_some())
-        .ok_or_else(|| Error::new(ErrorCode::PartitionNotFound, format!("Partition '{id}' not found")))?;
-    let node = NodeId::from(to.as_str());
-    if !catalog.nodes.contains_key(&node) {
-        return Err(Error::new(ErrorCode::NodeNotFound, format!("Storage node '{to}' not found")).into());
-    }
+    let (partition, node) = find(&catalog, &id, &to)?;
     let votes = |replica: &&Replica| replica.node == node && replica.role == ReplicaRole::Voter;
     let replica = partition.replicas.iter().find(votes).ok_or_else(|| {
         Error::bad_request(format!("'to': storage node '{to}' holds no voting replica of this partition"))
     })?;
     let operation = app.operations.transfer_leader(partition.id, replica.id).await?;
-    let mut response = success_seen(json!({ "operation": operation }), &seen_catalog(&app));
+    Ok(accepted(&app, &operation))
+}
+
+/// An operation was begun.
+pub(super) fn accepted(app: &App, operation: &str) -> axum::response::Response {
+    let mut response = success_seen(json!({ "operation": operation }), &seen_catalog(app));
     *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
+    response
+}
+
+/// A partition and a node by their ids.
+pub(super) fn find<'c>(catalog: &'c Catalog, id: &str, node: &str) -> Result<(&'c Partition, NodeId), Error> {
+    let partition = catalog
+        .partitions
+        .values()
+        .find(|partition| partition.uuid == id && ready(catalog, &partition.database).is_some())
+        .ok_or_else(|| Error::new(ErrorCode::PartitionNotFound, format!("Partition '{id}' not found")))?;
+    let found = NodeId::from(node);
+    if !catalog.nodes.contains_key(&found) {
+        return Err(Error::new(ErrorCode::NodeNotFound, format!("Storage node '{node}' not found")));
+    }
+    Ok((partition, found))
 }

@@ -31,15 +31,12 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
-        what: "changing the placement by hand",
-        hint: "the cluster places replicas by itself",
+        what: "changing the partitions of a database",
+        hint: "choose their number when the database is made",
         tag: "Cluster",
         routes: &[
             (Method::POST, "/cluster/partitions/{id}/split"),
             (Method::POST, "/cluster/partitions/merge"),
-            (Method::POST, "/cluster/partitions/{id}/move"),
-            (Method::POST, "/cluster/rebalance"),
-            (Method::POST, "/nodes/{id}/drain"),
         ],
     },
     Part {

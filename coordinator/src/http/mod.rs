@@ -28,6 +28,7 @@ mod nodes;
 mod once;
 mod openapi;
 mod partitions;
+mod placement;
 mod query_objects;
 mod request;
 mod router;

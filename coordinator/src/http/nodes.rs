@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use common::catalog::{Catalog, Node, address};
+use common::catalog::{Catalog, Node, NodeStatus, address};
 use common::names::check_node_id;
+use common::protocol::NodeHealth;
 use common::{Error, ErrorCode, NodeId, Result};
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::success_seen;
-use super::app::{App, later};
+use super::app::App;
 use super::body::JsonBody;
+use super::cluster::{accepted, quarantined};
 use super::databases::seen_catalog;
 use super::failure::Answer;
 use super::fields::{Fields, missing};
@@ -23,11 +25,14 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 
 /// Storage nodes by id.
 #[utoipa::path(get, path = "/nodes", tag = "Nodes",
-    responses((status = 200, description = "`{\"nodes\":{\"<id>\":{\"id\",\"host\",\"port\",\"status\",\"databases\"}}}`")))]
+    responses((status = 200, description = "`{\"nodes\":{\"<id>\":{\"id\",\"host\",\"port\",\"status\",\"databases\",\
+        \"quarantined\"}}}`")))]
 pub async fn list(State(app): State<App>) -> Answer {
     let catalog = app.catalog.confirmed().await?;
+    // Without it the list is true, and says less.
+    let health = app.health.nodes().await.unwrap_or_default();
     let nodes: Map<String, Json> =
-        catalog.nodes.values().map(|node| (node.id.to_string(), describe(&catalog, node))).collect();
+        catalog.nodes.values().map(|node| (node.id.to_string(), describe(&catalog, node, &health))).collect();
     Ok(success_seen(json!({ "nodes": nodes }), &seen_catalog(&app)))
 }
 
@@ -36,7 +41,8 @@ pub async fn list(State(app): State<App>) -> Answer {
     responses((status = 200, description = "`{\"node\":{…}}`"), (status = 404, description = "`node_not_found`")))]
 pub async fn get(State(app): State<App>, Segments(id): Segments<String>) -> Answer {
     let (catalog, node) = find(&app, &id).await?;
-    Ok(success_seen(json!({ "node": describe(&catalog, &node) }), &seen_catalog(&app)))
+    let health = app.health.nodes().await.unwrap_or_default();
+    Ok(success_seen(json!({ "node": describe(&catalog, &node, &health) }), &seen_catalog(&app)))
 }
 
 /// Registers a storage node that answers at an address.
@@ -97,16 +103,30 @@ pub async fn hint_status(
     match hint.as_str() {
         "active" | "inactive" | "suspected" | "syncing" => {}
         "draining" => {
-            return Err(
-                later("draining a node", "stop the node to take it out; its data stay with it").into()
-            );
+            let error =
+                Error::not_supported("a node is not drained by its status", "use POST /nodes/{id}/drain");
+            return Err(error.into());
         }
         _ => return Err(Error::bad_request("'status' must be 'active' or 'inactive'").into()),
     }
-    check_node_id(&id)?;
+    let (_, node) = find(&app, &id).await?;
+    if hint == "active" && node.status == NodeStatus::Draining {
+        let (instance, status) = (node.instance, NodeStatus::Active);
+        app.catalog.propose(Command::SetNodeStatus { node: node.id, instance, status }).await?;
+    }
     let status = app.health.hint_inactive(&NodeId::from(id.as_str())).await?;
     let message = format!("Storage node '{id}' is {}", status.as_str());
     Ok(success_seen(json!({ "message": message, "status": status.as_str() }), &seen_catalog(&app)))
+}
+
+/// Has a node give all its replicas away while it serves, so that it can be removed.
+#[utoipa::path(post, path = "/nodes/{id}/drain", tag = "Nodes", params(("id" = String, Path)),
+    responses((status = 202, description = "`{\"operation\":\"<id>\"}`; cancelling it has the node used again"),
+        (status = 404, description = "`node_not_found`")))]
+pub async fn drain(State(app): State<App>, Segments(id): Segments<String>) -> Answer {
+    let (_, node) = find(&app, &id).await?;
+    let operation = app.operations.drain(node.id).await?;
+    Ok(accepted(&app, &operation))
 }
 
 async fn find(app: &App, id: &str) -> Result<(std::sync::Arc<Catalog>, Node)> {
@@ -120,7 +140,8 @@ async fn find(app: &App, id: &str) -> Result<(std::sync::Arc<Catalog>, Node)> {
     Ok((catalog, node))
 }
 
-fn describe(catalog: &Catalog, node: &Node) -> Json {
+fn describe(catalog: &Catalog, node: &Node, health: &[NodeHealth]) -> Json {
+    let reports = health.iter().filter(|heard| heard.node == node.id).flat_map(|heard| &heard.replicas);
     let held = |partition: &&common::catalog::Partition| {
         partition.replicas.iter().any(|replica| replica.node == node.id)
     };
@@ -134,6 +155,7 @@ fn describe(catalog: &Catalog, node: &Node) -> Json {
         "port": node.port,
         "status": node.status.as_str(),
         "databases": databases,
+        "quarantined": quarantined(catalog, reports),
     })
 }
 

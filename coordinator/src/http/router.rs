@@ -12,7 +12,7 @@ use super::app::App;
 use super::failure::Answer;
 use super::{
     cache, cluster, databases, document_indexes, document_requests, documents, explain, export, import,
-    later_routes, nodes, once, openapi, partitions, query_objects, service, sql, tables,
+    later_routes, nodes, once, openapi, partitions, placement, query_objects, service, sql, tables,
 };
 
 /// Routes with all that they need to answer.
@@ -46,6 +46,7 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(nodes::list, nodes::register))
         .routes(routes!(nodes::get, nodes::remove))
         .routes(routes!(nodes::hint_status))
+        .routes(routes!(nodes::drain))
         .routes(routes!(partitions::list))
         .routes(routes!(partitions::of_database))
         .routes(routes!(cache::stats))
@@ -54,6 +55,8 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(cluster::status))
         .routes(routes!(cluster::join))
         .routes(routes!(cluster::transfer_leader))
+        .routes(routes!(placement::move_replica))
+        .routes(routes!(placement::rebalance))
         .routes(routes!(cluster::operation, cluster::cancel_operation))
         .routes(routes!(service::live))
         .routes(routes!(service::ready))

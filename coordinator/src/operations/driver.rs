@@ -10,9 +10,9 @@ use consensus_runtime::Role;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Operations, create_database, leader_transfer, replicas, schema_change};
-use crate::catalog::{Command, is_open};
-use crate::placement::{assignments, repairs};
+use super::{Operations, create_database, drain, leader_transfer, rebalance, replicas, schema_change};
+use crate::catalog::{Command, is_open, now_ms};
+use crate::placement::{Patience, assignments, repairs};
 
 /// How often it looks for repairs and for operations that have to be taken up again.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -89,9 +89,12 @@ async fn drive(operations: Operations, operation: Operation) -> String {
         }
         OperationWork::DropDatabase { .. } => finish(&operations, &operation.id).await,
         OperationWork::ChangeSchema { .. } => schema_change::drive(&operations, &operation.id).await,
-        OperationWork::AddReplica { partition, replica, node } => {
-            replicas::add(&operations, &operation.id, *partition, *replica, node).await
+        OperationWork::AddReplica { partition, replica, node, replaces } => {
+            let new = replicas::NewReplica { partition: *partition, replica: *replica, replaces: *replaces };
+            replicas::add(&operations, &operation.id, new, node).await
         }
+        OperationWork::DrainNode { node, .. } => drain::drive(&operations, &operation.id, node).await,
+        OperationWork::Rebalance => rebalance::drive(&operations, &operation.id).await,
         OperationWork::RemoveReplica { partition, replica } => {
             replicas::remove(&operations, &operation.id, *partition, *replica).await
         }
@@ -120,7 +123,11 @@ pub(super) async fn fail(operations: &Operations, id: &str, error: Error) -> Res
 
 /// Begins the repairs that placement asks for.
 async fn repair(operations: &Operations, catalog: &Catalog) {
-    for command in repairs(catalog) {
+    let patience = Patience {
+        now_ms: now_ms(),
+        repair_after_ms: u64::try_from(operations.repair_after.as_millis()).unwrap_or(u64::MAX),
+    };
+    for command in repairs(catalog, patience) {
         if let Err(error) = operations.catalog.propose(command).await {
             tracing::debug!(%error, "a repair was not begun");
         }

@@ -5,9 +5,11 @@
 //! an operation and wait for its end in their own view of the catalog.
 
 mod create_database;
+mod drain;
 mod driver;
 mod leader_transfer;
 mod partition_leader;
+mod rebalance;
 mod replicas;
 mod schema_change;
 mod undo;
@@ -29,6 +31,8 @@ use crate::placement::choose_nodes;
 
 /// How long an operation that a client watches itself may take to be entered.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that is inactive for so long has its replicas made anew on others, unless another time is set.
+pub const REPAIR_AFTER: Duration = Duration::from_secs(300);
 /// How often nodes are chosen again because one left before its choice was entered.
 const PLACEMENT_ATTEMPTS: usize = 3;
 
@@ -65,13 +69,20 @@ pub struct Operations {
     catalog: CatalogStore,
     health: ClusterHealth,
     storage: StorageClient,
+    repair_after: Duration,
 }
 
 impl Operations {
     /// Operations over the parts that they need.
     #[must_use]
     pub fn new(catalog: CatalogStore, health: ClusterHealth, storage: StorageClient) -> Operations {
-        Operations { catalog, health, storage }
+        Operations { catalog, health, storage, repair_after: REPAIR_AFTER }
+    }
+
+    /// The same, where a node that is inactive for so long has its replicas made anew on others.
+    #[must_use]
+    pub fn with_repair_after(self, repair_after: Duration) -> Operations {
+        Operations { repair_after, ..self }
     }
 
     /// Rolls operations forward for as long as this coordinator leads; runs until it is dropped.
@@ -147,6 +158,28 @@ impl Operations {
     pub async fn transfer_leader(&self, partition: PartitionId, replica: ReplicaId) -> Result<String> {
         let deadline = Instant::now() + BEGIN_TIMEOUT;
         self.propose_operation(Command::TransferLeader { partition, replica }, deadline).await
+    }
+
+    /// Begins to move a partition's replica to another node; answers the operation.
+    pub async fn move_replica(
+        &self,
+        partition: PartitionId,
+        from: ReplicaId,
+        node: common::NodeId,
+    ) -> Result<String> {
+        let deadline = Instant::now() + BEGIN_TIMEOUT;
+        let command = Command::AddReplica { partition, node, replaces: Some(from) };
+        self.propose_operation(command, deadline).await
+    }
+
+    /// Begins to have a node give its replicas away; answers the operation.
+    pub async fn drain(&self, node: common::NodeId) -> Result<String> {
+        self.propose_operation(Command::DrainNode { node }, Instant::now() + BEGIN_TIMEOUT).await
+    }
+
+    /// Begins to spread replicas and leaders evenly; answers the operation.
+    pub async fn rebalance(&self) -> Result<String> {
+        self.propose_operation(Command::Rebalance, Instant::now() + BEGIN_TIMEOUT).await
     }
 
     /// Gives an operation up. Fails if it has ended, or cannot be given up.

@@ -96,6 +96,19 @@ pub(super) async fn report(operations: &Operations, partition: PartitionId) -> R
     }
 }
 
+/// Asks a replica that leads to hand over to another one.
+pub(super) async fn hand_over(
+    operations: &Operations,
+    partition: PartitionId,
+    from: ReplicaId,
+    to: ReplicaId,
+) -> Result<()> {
+    match addresses(operations, partition)?.get(&from) {
+        Some(address) => operations.storage.transfer_leader(address, partition, to).await,
+        None => Ok(()),
+    }
+}
+
 /// Where the partition's replicas are, the one that is meant to lead first. Fails when the partition is gone.
 pub(super) fn addresses(operations: &Operations, id: PartitionId) -> Result<BTreeMap<ReplicaId, String>> {
     let catalog = operations.catalog.view();

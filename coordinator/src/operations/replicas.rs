@@ -12,25 +12,35 @@ use crate::catalog::Command;
 /// Entries that a learner may lack and be promoted all the same: the rest takes milliseconds.
 const CAUGHT_UP: u64 = 64;
 
-/// Brings a new replica from nothing to learner to voter.
-pub(super) async fn add(
-    operations: &Operations,
-    id: &str,
-    partition: PartitionId,
-    replica: ReplicaId,
-    node: &NodeId,
-) -> Result<()> {
+/// A replica to be made, and the one whose place it takes.
+#[derive(Clone, Copy)]
+pub(super) struct NewReplica {
+    pub(super) partition: PartitionId,
+    pub(super) replica: ReplicaId,
+    pub(super) replaces: Option<ReplicaId>,
+}
+
+/// Brings a new replica from nothing to learner to voter; then the one that it replaces leaves the group.
+pub(super) async fn add(operations: &Operations, id: &str, new: NewReplica, node: &NodeId) -> Result<()> {
     start(operations, id).await?;
     let mut pauses = Pauses::new();
     loop {
-        if !is_there(operations, node) {
+        let report = partition_leader::report(operations, new.partition).await?;
+        let next = next_for_new(&report, new);
+        // Once the other one has left, nothing may be taken back any more.
+        if next != Next::Done && !is_there(operations, node) {
             let message = format!("Storage node '{node}' has left before its replica had caught up");
             return fail(operations, id, Error::new(ErrorCode::Unavailable, message)).await;
         }
-        let report = partition_leader::report(operations, partition).await?;
-        match next_for_new(&report, replica) {
+        match next {
             Next::Done => return finish(operations, id).await,
             Next::Wait => {}
+            Next::HandOver(from) => {
+                let handed = partition_leader::hand_over(operations, new.partition, from, new.replica).await;
+                if let Err(error) = handed {
+                    tracing::debug!(partition = %new.partition, %error, "a leader has not handed over yet");
+                }
+            }
             Next::Change(change) => try_change(operations, &report, change).await,
         }
         pauses.pause().await;
@@ -62,12 +72,19 @@ enum Next {
     /// The learner is not far enough yet.
     Wait,
     Change(MembershipChange),
+    /// The one that is to leave leads: the new one takes over first, so that nobody waits for an election.
+    HandOver(ReplicaId),
 }
 
 /// What brings a new replica one step further, by its leader's report.
-fn next_for_new(report: &ReplicaReport, replica: ReplicaId) -> Next {
+fn next_for_new(report: &ReplicaReport, new: NewReplica) -> Next {
+    let NewReplica { replica, replaces, .. } = new;
     if report.voters.contains(&replica) {
-        return Next::Done;
+        return match replaces.filter(|leaving| is_member(report, *leaving)) {
+            None => Next::Done,
+            Some(leaving) if report.replica == leaving => Next::HandOver(leaving),
+            Some(leaving) => Next::Change(MembershipChange::Remove(leaving)),
+        };
     }
     match report.learners.iter().find(|(learner, _)| *learner == replica) {
         None => Next::Change(MembershipChange::AddLearner(replica)),
@@ -104,7 +121,7 @@ fn is_there(operations: &Operations, node: &NodeId) -> bool {
     catalog.nodes.get(node).is_some_and(|node| node.status != NodeStatus::Inactive)
 }
 
-async fn start(operations: &Operations, id: &str) -> Result<()> {
+pub(super) async fn start(operations: &Operations, id: &str) -> Result<()> {
     operations.catalog.propose(Command::StartOperation { operation: id.to_owned() }).await.map(drop)
 }
 
@@ -129,17 +146,34 @@ mod tests {
             learners: learners.iter().map(|(id, held)| (ReplicaId(*id), *held)).collect(),
             in_doubt: 0,
             writable: true,
+            digest: None,
+            quarantined: None,
         }
     }
 
     #[test]
     fn a_new_replica_learns_then_votes() {
         let new = ReplicaId(9);
-        let next = |voters, learners| next_for_new(&report(voters, learners), new);
+        let made = NewReplica { partition: PartitionId(1), replica: new, replaces: None };
+        let next = |voters, learners| next_for_new(&report(voters, learners), made);
         assert_eq!(next(&[1, 2], &[]), Next::Change(MembershipChange::AddLearner(new)));
         assert_eq!(next(&[1, 2], &[(9, 0)]), Next::Wait);
         assert_eq!(next(&[1, 2], &[(9, 500)]), Next::Wait);
         assert_eq!(next(&[1, 2], &[(9, 990)]), Next::Change(MembershipChange::Promote(new)));
         assert_eq!(next(&[1, 2, 9], &[]), Next::Done);
+    }
+
+    #[test]
+    fn the_replaced_one_leaves_when_the_new_one_votes_and_never_as_the_leader() {
+        let replace = |leaving| NewReplica {
+            partition: PartitionId(1),
+            replica: ReplicaId(9),
+            replaces: Some(ReplicaId(leaving)),
+        };
+        let next = |leaving, voters, learners| next_for_new(&report(voters, learners), replace(leaving));
+        assert_eq!(next(2, &[1, 2], &[(9, 0)]), Next::Wait);
+        assert_eq!(next(2, &[1, 2, 9], &[]), Next::Change(MembershipChange::Remove(ReplicaId(2))));
+        assert_eq!(next(1, &[1, 2, 9], &[]), Next::HandOver(ReplicaId(1)));
+        assert_eq!(next(2, &[1, 9], &[]), Next::Done);
     }
 }

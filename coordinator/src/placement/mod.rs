@@ -4,12 +4,14 @@
 mod assignments;
 mod load;
 mod new_database;
+mod rebalance;
 mod repair;
 
 pub use assignments::assignments;
 pub(crate) use assignments::peers;
 pub use new_database::choose_nodes;
-pub use repair::{repairs, under_replicated};
+pub use rebalance::{next_leader, next_move};
+pub use repair::{Patience, repairs, stuck_on, under_replicated};
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -37,6 +37,7 @@ impl Cluster {
                 data_dir: directory.path().join(format!("node-{number}")),
                 coordinators: vec![coordinator.address().to_owned()],
                 node_id: None,
+                upkeep: Default::default(),
             };
             nodes.push(StorageNode::start(options).await.unwrap());
         }

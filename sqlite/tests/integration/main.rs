@@ -8,4 +8,5 @@ mod reading;
 mod replication;
 mod spilling;
 mod support;
+mod table_sums;
 mod trial;

@@ -25,7 +25,8 @@ fn open(location: &Location) -> Result<Applier> {
     }
     let mut applier = Applier::create(location, &SystemState::default())?;
     applier.begin()?;
-    applier.change_schema(1, &["CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)".to_owned()])?;
+    let table = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)".to_owned();
+    applier.change_schema(1, &[table], &sqlite::TableSums::default())?;
     applier.commit()?;
     Ok(applier)
 }
@@ -128,7 +129,7 @@ fn a_failed_sync_and_a_full_disk_are_reported() {
     assert_eq!(disk.counters().failed_syncs, 1);
     disk.set_capacity(Some(0));
     applier.begin().unwrap();
-    let full = applier.apply(&entry(2)).and_then(|()| applier.commit());
+    let full = applier.apply(&entry(2)).and_then(|_| applier.commit());
     assert!(full.is_err());
     disk.set_capacity(None);
     applier.rollback();

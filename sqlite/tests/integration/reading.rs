@@ -177,19 +177,21 @@ fn open_transactions_are_kept_with_the_rows() {
         schema_version: 1,
         index: 9,
         hlc: Hlc(8),
-        effects,
     };
     let mut applier = replica.applier();
     applier.begin().unwrap();
     applier.system().put_prepared(&prepared).unwrap();
+    applier.system().put_prepared_piece(prepared.transaction, 0, b"piece").unwrap();
     applier.commit().unwrap();
     assert_eq!(replica.read("SELECT count(*) FROM t"), [[0.into()]]);
     assert_eq!(applier.system().all_prepared().unwrap(), std::slice::from_ref(&prepared));
 
     applier.begin().unwrap();
-    let stored = applier.system().prepared(prepared.transaction).unwrap().unwrap();
-    applier.apply(&stored.effects).unwrap();
+    let piece = |number| applier.system().prepared_piece(prepared.transaction, number).unwrap();
+    assert_eq!((piece(0), piece(1)), (Some(b"piece".to_vec()), None));
+    applier.apply(&effects).unwrap();
     applier.system().remove_prepared(prepared.transaction).unwrap();
+    assert_eq!(applier.system().prepared_piece(prepared.transaction, 0).unwrap(), None);
     for (unique, deadline, commit) in [(1, 50, true), (2, 40, false), (3, 60, false)] {
         let transaction = id(unique, deadline);
         let decision = Decision { transaction, commit, participants: Vec::new(), index: 10, at: Hlc(0) };

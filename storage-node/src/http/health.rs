@@ -80,6 +80,12 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     );
     gauge(
         &mut text,
+        "polylite_replica_quarantined",
+        "1 if the replica is damaged or has diverged; it is rebuilt from another one.",
+        &of_each(|report| u64::from(report.quarantined.is_some())),
+    );
+    gauge(
+        &mut text,
         "polylite_in_doubt_transactions",
         "Transactions prepared and not decided.",
         &of_each(|report| u64::from(report.in_doubt)),

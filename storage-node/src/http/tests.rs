@@ -117,6 +117,7 @@ async fn start(folder: &tempfile::TempDir, coordinator: &Coordinator) -> (Storag
         data_dir: folder.path().to_owned(),
         coordinators: vec![format!("http://{}", coordinator.address.lock())],
         node_id: None,
+        upkeep: Default::default(),
     };
     let node = StorageNode::start(options).await.unwrap();
     let service = node.service().clone();

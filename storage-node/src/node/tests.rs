@@ -59,6 +59,7 @@ impl Cluster {
             data_dir: self.folders[number].path().to_owned(),
             coordinators: Vec::new(),
             node_id: Some(format!("n{number}").as_str().into()),
+            upkeep: Default::default(),
         };
         let node = StorageNode::start(options).await.unwrap();
         self.addresses[number] = node.address().to_string();

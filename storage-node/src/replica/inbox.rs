@@ -8,10 +8,11 @@ use consensus_runtime::{
     SnapshotOffer, SnapshotRefused, SnapshotRequest, StagedOutcome,
 };
 use polylite_client::peer::Caller;
+use sqlite::Finding;
 use tokio::sync::oneshot;
 
 use super::event_queue::EventSender;
-use super::machine::{Job, Reply};
+use super::machine::{Compared, Job, Reply};
 
 /// Something for the worker.
 pub(super) enum Event {
@@ -49,6 +50,10 @@ pub(super) enum Event {
     Unresolved { transaction: common::TransactionId },
     /// The coordinator of a transaction prepared here is gone.
     CoordinatorGone { transaction: common::TransactionId },
+    /// What other replicas' digests were at an index.
+    Voted { compared: Compared, others: Vec<u128> },
+    /// The file of a generation was read again.
+    Scrubbed { generation: u64, finding: Finding },
     /// Nobody will ask about these transactions any more.
     Confirmations(Vec<common::TransactionId>),
     /// The end.

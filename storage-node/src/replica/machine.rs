@@ -33,10 +33,10 @@ mod transactions;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use common::limits::ENTRY_CHUNK_MAX;
 use common::{ErrorCode, Outcome, PartitionId, ReplicaId, RequestId};
 use consensus_runtime::{AppliedConfiguration, Proposed, Role, RoleChange};
-use sqlite::maintenance::RowCounts;
-use sqlite::{Location, Prepared, SystemState};
+use sqlite::{Digest, Location, Prepared, SystemState, TableSums};
 
 pub use batch::Turn;
 use chunks::Gathering;
@@ -62,6 +62,8 @@ pub enum PlantedBug {
     SnapshotsKnowOnlyLargeTransactions,
     /// What a transaction was computed from is not checked when it is prepared.
     ReadsNotGuarded,
+    /// Of some entries the last row is not landed.
+    RowNotLanded,
 }
 
 /// What the driver should do next. Nothing in it may be lost or reordered.
@@ -75,6 +77,19 @@ pub struct Outbox {
     pub confirmations: Vec<u64>,
     /// Answers that may be told.
     pub answers: Vec<Answer>,
+    /// Digests as of entries that have been applied.
+    pub compared: Vec<Compared>,
+}
+
+/// What the log asked to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// The index of the entry.
+    pub index: u64,
+    /// This replica's digest there.
+    pub own: u128,
+    /// The digest of the replica that led.
+    pub leaders: u128,
 }
 
 /// A job in the queue.
@@ -96,8 +111,8 @@ pub struct Machine {
     gathering: Gathering,
     /// The transaction that is prepared here; it keeps other writers out.
     prepared: Option<Prepared>,
-    /// Rows of the client's tables.
-    rows: RowCounts,
+    /// Rows and digests of the tables.
+    sums: TableSums,
     /// The term that this replica leads in.
     leading: Option<u64>,
     /// The term of the last entry received.
@@ -107,6 +122,8 @@ pub struct Machine {
     flight: Option<Flight>,
     confirming: BTreeMap<u64, Vec<Held>>,
     next_confirmation: u64,
+    /// A proposal larger than this travels as a set of chunks.
+    entry_bytes_max: usize,
     outbox: Outbox,
     #[cfg(feature = "planted-bugs")]
     planted_bug: Option<PlantedBug>,
@@ -122,7 +139,7 @@ impl Machine {
         let (store, state) = Store::open(location, partition, origin)?;
         let configuration = decode_configuration(&state.configuration)?;
         let prepared = store.prepared()?;
-        let rows = store.count_rows()?;
+        let sums = store.table_sums()?;
         Ok(Machine {
             partition,
             received: state.position.index,
@@ -132,17 +149,23 @@ impl Machine {
             configuration,
             gathering: Gathering::default(),
             prepared,
-            rows,
+            sums,
             leading: None,
             leader: None,
             queue: VecDeque::new(),
             flight: None,
             confirming: BTreeMap::new(),
             next_confirmation: 0,
+            entry_bytes_max: ENTRY_CHUNK_MAX,
             outbox: Outbox::default(),
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         })
+    }
+
+    /// Lets smaller proposals than usual travel as sets of chunks: for simulations.
+    pub fn limit_entries(&mut self, bytes_max: usize) {
+        self.entry_bytes_max = bytes_max;
     }
 
     /// Plants a fault.
@@ -179,13 +202,18 @@ impl Machine {
     /// Rows of the client's tables.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        u64::try_from(self.rows.total()).unwrap_or(0)
+        self.sums.rows()
     }
 
-    /// Rows of each of the client's tables.
+    /// Rows and digests of the tables.
     #[must_use]
-    pub fn table_rows(&self) -> &RowCounts {
-        &self.rows
+    pub fn table_sums(&self) -> &TableSums {
+        &self.sums
+    }
+
+    /// Digest of everything that is replicated, as of the last entry applied: equal on all replicas.
+    pub fn digest(&self) -> Result<Digest, Fault> {
+        self.store.digest(&self.sums)
     }
 
     /// The transaction that is prepared here and not decided.
@@ -380,7 +408,7 @@ impl Machine {
     /// Writes what was only noted so far (members, the applied index over entries without effect), unless a
     /// batch is open; then it is written with the batch.
     pub fn flush(&mut self) -> Result<(), Fault> {
-        if self.store.is_executing() { Ok(()) } else { self.store.flush(&self.state) }
+        if self.store.is_executing() { Ok(()) } else { self.store.flush(&self.state, &self.sums) }
     }
 
     /// Makes everything applied so far survive a power cut, and moves the write-ahead log into the file if

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use sqlite::maintenance::RowCounts;
-use sqlite::{Location, ReaderPool};
+use sqlite::{Location, ReaderPool, TableSums};
 use tokio::sync::watch;
 
 use super::machine::Machine;
@@ -31,10 +30,14 @@ pub struct Published {
     epoch: AtomicU64,
     schema_version: AtomicU64,
     rows: AtomicU64,
-    table_rows: Mutex<RowCounts>,
+    table_sums: Mutex<TableSums>,
     in_doubt: AtomicU32,
     writable: AtomicBool,
     generation: AtomicU64,
+    /// The last index at which digests were compared, and this replica's.
+    digest: Mutex<Option<(u64, u128)>>,
+    /// Why the replica is in quarantine, or should be.
+    quarantined: Mutex<Option<String>>,
     /// `None` while the replica has no sound file.
     readers: RwLock<Option<Readers>>,
     promises: Promises,
@@ -51,10 +54,12 @@ impl Published {
             epoch: AtomicU64::new(0),
             schema_version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
-            table_rows: Mutex::default(),
+            table_sums: Mutex::default(),
             in_doubt: AtomicU32::new(0),
             writable: AtomicBool::new(false),
             generation: AtomicU64::new(0),
+            digest: Mutex::default(),
+            quarantined: Mutex::default(),
             readers: RwLock::new(None),
             promises: Promises::default(),
         }
@@ -76,6 +81,28 @@ impl Published {
         self.writable.store(false, Ordering::Release);
     }
 
+    /// Digests were compared at an index; this replica's was this.
+    pub fn compared(&self, index: u64, digest: u128) {
+        *self.digest.lock() = Some((index, digest));
+    }
+
+    /// The last index at which digests were compared, and this replica's.
+    #[must_use]
+    pub fn digest(&self) -> Option<(u64, u128)> {
+        *self.digest.lock()
+    }
+
+    /// Why the replica is in quarantine, or should be; `None` once it is not any more.
+    pub fn set_quarantined(&self, reason: Option<String>) {
+        *self.quarantined.lock() = reason;
+    }
+
+    /// Why the replica is in quarantine, or should be.
+    #[must_use]
+    pub fn quarantined(&self) -> Option<String> {
+        self.quarantined.lock().clone()
+    }
+
     /// Takes over what the machine says. The index comes last: whoever waits for it finds the rest there.
     pub fn update(&self, machine: &Machine) {
         let state = machine.state();
@@ -84,8 +111,8 @@ impl Published {
         self.epoch.store(state.ownership.as_ref().map_or(0, |owned| owned.epoch), Ordering::Release);
         self.schema_version.store(state.schema_version, Ordering::Release);
         self.rows.store(machine.rows(), Ordering::Release);
-        if *self.table_rows.lock() != *machine.table_rows() {
-            self.table_rows.lock().clone_from(machine.table_rows());
+        if *self.table_sums.lock() != *machine.table_sums() {
+            self.table_sums.lock().clone_from(machine.table_sums());
         }
         self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
         self.writable.store(machine.is_writable(), Ordering::Release);
@@ -157,7 +184,7 @@ impl Published {
     /// Rows of each of the client's tables.
     #[must_use]
     pub fn table_rows(&self) -> Vec<(String, u64)> {
-        self.table_rows.lock().tables().map(|(table, rows)| (table.to_owned(), rows)).collect()
+        self.table_sums.lock().client_rows().map(|(table, rows)| (table.to_owned(), rows)).collect()
     }
 
     /// Transactions prepared and not decided.

@@ -3,16 +3,22 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{PartitionId, ReplicaId};
 use consensus_runtime::{AppliedConfiguration, Installed, SnapshotDescription};
 use futures_util::StreamExt as _;
 use polylite_client::node::StorageClient;
-use sqlite::{Failure, Location, Maintenance, Reader, SystemState};
+use sqlite::{Failure, Finding, Location, Maintenance, Reader, SystemState};
 
 use super::machine::{Fault, decode_configuration};
 use crate::layout::{ReplicaDir, sync_folder_of};
+use crate::upkeep::Upkeep;
+
+/// Shorter waits for the rate of fetching are put together.
+const RATE_SLACK: Duration = Duration::from_millis(5);
 
 /// A snapshot could not be made or taken over.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,9 @@ pub enum SnapshotError {
     /// The sender.
     #[error(transparent)]
     Sender(#[from] common::Error),
+    /// The sender's file is damaged, or the copy was on its way.
+    #[error("the copy is damaged: {0}")]
+    Damaged(String),
     /// The copy is of another partition, or too old.
     #[error("the snapshot holds partition {partition} up to {index}, which is not what was offered")]
     NotWanted {
@@ -135,6 +144,8 @@ pub struct Source {
     pub partition: PartitionId,
     /// It must hold at least this index.
     pub at_least: u64,
+    /// How fast it is fetched.
+    pub upkeep: Arc<Upkeep>,
 }
 
 /// Fetches a snapshot into the folder of a new generation, and makes it durable. It is in use only once the
@@ -152,7 +163,12 @@ pub async fn fetch(source: &Source, dir: &ReplicaDir, generation: u64) -> Result
     };
     let mut pieces = source.client.snapshot(&source.address, source.partition, source.at_least).await?;
     while let Some(piece) = pieces.next().await {
-        file.write_all(&piece?).map_err(at(&path))?;
+        let piece = piece?;
+        file.write_all(&piece).map_err(at(&path))?;
+        let wait = source.upkeep.fetch_rate.take(piece.len());
+        if wait > RATE_SLACK {
+            tokio::time::sleep(wait).await;
+        }
     }
     let partition = source.partition;
     let at_least = source.at_least;
@@ -164,6 +180,9 @@ pub async fn fetch(source: &Source, dir: &ReplicaDir, generation: u64) -> Result
         if state.identity.partition != partition || state.position.index < at_least {
             let (partition, index) = (state.identity.partition, state.position.index);
             return Err(SnapshotError::NotWanted { partition, index });
+        }
+        if let Finding::Damaged(reason) = sqlite::scrub(&Location::file(&path), &|_| true)? {
+            return Err(SnapshotError::Damaged(reason));
         }
         let configuration: AppliedConfiguration = decode_configuration(&state.configuration)?;
         Ok(Installed { index: state.position.index, term: state.position.term, configuration, generation })

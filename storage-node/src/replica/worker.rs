@@ -1,6 +1,7 @@
 //! The thread around a replica's state machine: it owns the machine, feeds it what the group and the node's
 //! service put into its queue, and carries its outbox out.
 
+mod agreement;
 mod care;
 mod repair;
 mod transactions;
@@ -19,6 +20,7 @@ use sqlite::Location;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use self::agreement::Agreement;
 use self::care::Care;
 use self::repair::Repair;
 use self::transactions::InDoubt;
@@ -30,6 +32,7 @@ use super::published::Published;
 use crate::clock::{Clock, monotonic_us};
 use crate::layout::ReplicaDir;
 use crate::neighbours::Neighbours;
+use crate::upkeep::Upkeep;
 
 /// How often deadlines are looked at while somebody waits.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
@@ -53,6 +56,7 @@ pub(super) struct Parts {
     pub(super) tokio: Handle,
     pub(super) inbox: EventReceiver,
     pub(super) sender: EventSender,
+    pub(super) upkeep: Arc<Upkeep>,
 }
 
 /// See the module.
@@ -82,6 +86,8 @@ pub(super) struct Worker {
     care: Care,
     repair: Repair,
     in_doubt: InDoubt,
+    agreement: Agreement,
+    upkeep: Arc<Upkeep>,
 }
 
 /// Somebody waits for a job's answer.
@@ -115,6 +121,8 @@ impl Worker {
             care: Care::new(),
             repair: Repair::new(parts.damaged),
             in_doubt: InDoubt::default(),
+            agreement: Agreement::new(),
+            upkeep: parts.upkeep,
         }
     }
 
@@ -142,12 +150,13 @@ impl Worker {
             Some(machine) if machine.has_batch_under_way() => (WaitFor::News, BUSY_WAIT),
             Some(machine) if !machine.is_idle() => (WaitFor::Anything, BUSY_WAIT),
             _ if self.needs_care() => (WaitFor::Anything, IDLE_WAIT),
-            _ => (WaitFor::Anything, REST_WAIT),
+            _ => (WaitFor::Anything, REST_WAIT.min(self.upkeep.options.scrub_pause)),
         }
     }
 
     /// What was applied is written, so that the next start has less to replay.
     fn close(mut self) {
+        self.agreement.end_scrub();
         self.land();
         if let Some(Err(fault)) = self.machine.as_mut().map(Machine::flush) {
             tracing::warn!(partition = %self.assignment.partition, %fault, "a replica could not be closed cleanly");
@@ -198,6 +207,8 @@ impl Worker {
             Event::Resolved { transaction, verdict } => self.resolved(transaction, verdict),
             Event::Unresolved { transaction } => self.in_doubt.unanswered(transaction),
             Event::CoordinatorGone { transaction } => self.coordinator_gone(transaction),
+            Event::Voted { compared, others } => self.voted(compared, &others),
+            Event::Scrubbed { generation, finding } => self.scrubbed(generation, finding),
             Event::Confirmations(transactions) => self.forget(transactions),
             Event::Committed(_) | Event::Job { .. } | Event::Stop => {
                 unreachable!("these are handled before")
@@ -241,16 +252,19 @@ impl Worker {
             return;
         }
         let entries = std::mem::take(&mut self.entries);
+        let (Some(last), Some(group)) = (entries.last().map(|entry| entry.index), self.group.clone()) else {
+            return;
+        };
         if self.machine.is_none() {
-            return self.repair.miss(entries);
+            self.repair.miss(entries);
+            return group.taken_over(last);
         }
         self.published.promises().wait_for_openings();
-        self.with_machine(|machine| machine.committed(&entries));
+        self.with_machine(|machine| machine.committed(&entries, group.log().as_ref()));
+        group.taken_over(last);
         if let Some(machine) = &self.machine {
             self.clock.observe(machine.state().position.hlc);
-            if let Some(group) = &self.group {
-                group.applied(machine.state().position.index);
-            }
+            group.applied(machine.state().position.index);
             self.care.changed();
             self.in_doubt.look_again();
         }
@@ -304,6 +318,9 @@ impl Worker {
             }
             // Whoever asked may have gone.
             let _ = answer.send(result);
+        }
+        for compared in outbox.compared {
+            self.compare(compared);
         }
         let Some(group) = &self.group else { return };
         for (request, data) in outbox.proposals {
@@ -385,6 +402,7 @@ impl Worker {
             return self.quarantine(&fault.to_string());
         }
         self.repair.end();
+        self.published.set_quarantined(None);
         self.published.serve(self.generation, &self.location());
         self.published.update(&machine);
         self.machine = Some(machine);
@@ -403,7 +421,9 @@ impl Worker {
             reason,
             "a replica is quarantined"
         );
+        self.agreement.end_scrub();
         self.published.withdraw();
+        self.published.set_quarantined(Some(reason.to_owned()));
         self.repair.begin();
         if let Some(mut machine) = self.machine.take() {
             let outbox = machine.abandon();

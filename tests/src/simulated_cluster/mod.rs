@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use common::ReplicaId;
+use common::entry::{Entry, EntryBody};
 use consensus::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -83,6 +84,8 @@ pub struct Report {
     pub messages_harmed: u64,
     /// Snapshots offered.
     pub snapshots: u64,
+    /// Chunks of sets committed.
+    pub chunks: u64,
 }
 
 /// Runs a seed's history to its end. An error is a fault of the program under test; a panic is one too.
@@ -174,6 +177,7 @@ impl Simulation {
                     seed: random.random(),
                     election_ticks_spread: settings.election_ticks_spread,
                     log_entries: settings.log_entries,
+                    entry_bytes: settings.entry_bytes,
                     clock_ahead_ms: random.random_range(0..1_000),
                     bug: settings.bug,
                 },
@@ -296,6 +300,10 @@ impl Simulation {
     }
 }
 
+fn is_chunk(data: &[u8]) -> bool {
+    Entry::decode(data).is_ok_and(|entry| matches!(entry.body, EntryBody::Chunk { .. }))
+}
+
 /// Nodes.
 impl Simulation {
     fn start(&mut self, index: usize) -> Result<(), Violation> {
@@ -344,7 +352,11 @@ impl Simulation {
                 }
                 Wish::Read { operation, outcome } => self.answer_client(operation, Told::Read(outcome)),
                 Wish::Leads(term) => self.witness.leads(term, place)?,
-                Wish::Committed(index, term, data) => self.witness.committed(index, term, &data)?,
+                Wish::Compared(compared) => self.witness.compared(compared)?,
+                Wish::Committed(index, term, data) => {
+                    self.report.chunks += u64::from(is_chunk(&data));
+                    self.witness.committed(index, term, &data)?;
+                }
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use consensus::{
 use consensus_runtime::{GroupView, LogBatch, LogOptions, SharedLog};
 use sqlite::simulated::SimulatedDisk;
 use sqlite::{Location, Maintenance, Reader};
-use storage_node::replica::machine::{Answer, Machine, Origin, Pending, Turn};
+use storage_node::replica::machine::{Answer, Compared, Machine, Origin, Pending, Turn};
 
 mod care;
 mod reads;
@@ -48,6 +48,8 @@ pub enum Wish {
     Leads(u64),
     /// An entry was committed: index, term, content.
     Committed(u64, u64, Bytes),
+    /// This replica was asked by the log for its digest.
+    Compared(Compared),
 }
 
 /// What happens to a node.
@@ -85,6 +87,8 @@ pub struct NodeSetup {
     pub election_ticks_spread: u32,
     /// Entries kept in the log below the state on disk.
     pub log_entries: u64,
+    /// Proposals larger than this travel as sets of chunks.
+    pub entry_bytes: usize,
     /// How far its wall clock is ahead, in milliseconds.
     pub clock_ahead_ms: u64,
     /// A fault in the program under test.
@@ -145,12 +149,15 @@ impl Node {
         });
         let mut machine = Machine::open(&location, PARTITION, origin.as_ref())
             .map_err(|error| broken("open the state")(&error))?;
+        machine.limit_entries(setup.entry_bytes);
         if let Some(PlantedBug::Machine(bug)) = setup.bug {
             machine.plant(bug);
         }
         let mut options =
             GroupOptions::new(PARTITION, setup.replica, setup.seed ^ incarnation.rotate_left(32));
         options.truncation_lag_max = setup.log_entries;
+        // With small entries a few of them fill the host, so that the rest is read from the log again.
+        options.backlog_bytes_max = 4 * setup.entry_bytes as u64;
         options.election_ticks_max = options.election_ticks_min + setup.election_ticks_spread;
         if let Some(PlantedBug::Consensus(bug)) = setup.bug {
             options.planted_bug = Some(bug);
@@ -277,9 +284,11 @@ impl Node {
         for entry in &released.committed {
             self.wishes.push(Wish::Committed(entry.index, entry.term, entry.data.clone()));
         }
-        let fault = self.machine.committed(&released.committed);
+        let view = self.log.view(PARTITION).ok_or_else(|| Broken("the log has lost the group".into()))?;
+        let fault = self.machine.committed(&released.committed, &view);
         fault.map_err(|error| broken("land committed entries")(&error))?;
-        self.group.applied(self.machine.received());
+        self.group.taken_over(self.machine.received());
+        self.group.applied(self.machine.state().position.index);
         for read in released.reads {
             self.answered(read.context, read.index);
         }
@@ -304,6 +313,7 @@ impl Node {
             let outbox = self.machine.drain();
             let quiet = outbox.proposals.is_empty() && outbox.confirmations.is_empty();
             self.wishes.extend(outbox.answers.into_iter().map(Wish::Answer));
+            self.wishes.extend(outbox.compared.into_iter().map(Wish::Compared));
             for (request, bytes) in outbox.proposals {
                 let noted = match self.group.propose(bytes) {
                     Ok(at) => self.machine.proposed(request, at),

@@ -43,6 +43,8 @@ pub struct Settings {
     pub pause_every_us: u64,
     /// The log is truncated when it holds this many entries below the state on disk.
     pub log_entries: u64,
+    /// Proposals larger than this travel as sets of chunks.
+    pub entry_bytes: usize,
     /// A fault in the program under test.
     pub bug: Option<PlantedBug>,
 }
@@ -80,6 +82,8 @@ impl Settings {
             cut_every_us,
             pause_every_us,
             log_entries: random.random_range(5..200),
+            // Small enough, a batch of any kind is a set of chunks.
+            entry_bytes: if random.random_bool(0.4) { random.random_range(60..200) } else { 1 << 20 },
             bug: None,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
+use storage_node::replica::machine::Compared;
 
 use super::Violation;
 
@@ -13,6 +14,7 @@ pub struct Witness {
     fingerprint: DefaultHasher,
     leaders: BTreeMap<u64, usize>,
     committed: BTreeMap<u64, (u64, Bytes)>,
+    digests: BTreeMap<u64, u128>,
 }
 
 impl Witness {
@@ -41,6 +43,16 @@ impl Witness {
             return Ok(());
         }
         Err(Violation(format!("replicas {} and {} both led term {term}", first + 1, place + 1)))
+    }
+
+    /// A node was asked by the log for its digest. At one index all have the same, whenever they come to it.
+    pub fn compared(&mut self, compared: Compared) -> Result<(), Violation> {
+        self.note(&("compared", compared.index, compared.own));
+        let first = *self.digests.entry(compared.index).or_insert(compared.own);
+        if first == compared.own && compared.leaders == compared.own {
+            return Ok(());
+        }
+        Err(Violation(format!("replicas have other rows at index {}", compared.index)))
     }
 
     /// A node learned that an entry is committed. No other entry ever is, at that index.

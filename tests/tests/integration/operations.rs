@@ -73,6 +73,7 @@ impl Cluster {
             data_dir: folder.to_owned(),
             coordinators: vec![self.coordinator.address().to_owned()],
             node_id: Some(NodeId(format!("n{number}"))),
+            upkeep: Default::default(),
         };
         StorageNode::start(options).await.unwrap()
     }

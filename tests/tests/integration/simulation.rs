@@ -65,6 +65,7 @@ fn fresh_seeds_find_nothing_and_reach_every_kind_of_fault() {
         ("pauses", total.pauses),
         ("messages lost or doubled", total.messages_harmed),
         ("snapshots", total.snapshots),
+        ("sets of chunks", total.chunks),
     ] {
         assert!(count > 0, "no run reached {fault}");
     }
@@ -101,6 +102,11 @@ fn an_error_told_from_an_uncommitted_neighbour_is_found() {
     find(PlantedBug::Machine(InMachine::ErrorToldFromUncommittedNeighbour));
 }
 
+#[test]
+fn a_row_that_is_not_landed_is_found_by_the_digests() {
+    find(PlantedBug::Machine(InMachine::RowNotLanded));
+}
+
 /// Runs seeds until one finds the bug, and says which and how long it took.
 fn find(bug: PlantedBug) {
     let start = Instant::now();
@@ -123,6 +129,7 @@ fn add(total: &mut Report, report: &Report) {
     total.pauses += report.pauses;
     total.messages_harmed += report.messages_harmed;
     total.snapshots += report.snapshots;
+    total.chunks += report.chunks;
     total.fingerprint ^= report.fingerprint;
 }
 

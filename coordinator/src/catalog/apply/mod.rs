@@ -29,10 +29,10 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
             coordinators::found(catalog, cluster, *replica, host, *port, instance)
         }
         Command::RegisterNode { node, instance, host, port } => {
-            nodes::register(catalog, node.as_ref(), instance.as_deref(), host, *port)
+            nodes::register(catalog, at, node.as_ref(), instance.as_deref(), host, *port)
         }
         Command::SetNodeStatus { node, instance, status } => {
-            nodes::set_status(catalog, node, instance.as_deref(), *status)
+            nodes::set_status(catalog, at, node, instance.as_deref(), *status)
         }
         Command::RemoveNode { node } => nodes::remove(catalog, node),
         Command::CreateDatabase(new) => databases::create(catalog, at, new),
@@ -42,7 +42,11 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
             schemas::change(catalog, at, database, *expected_version, schema, statements, undo)
         }
         Command::RefuseSchemaChange { operation, error } => schemas::refuse(catalog, operation, error),
-        Command::AddReplica { partition, node } => replicas::add(catalog, at, *partition, node),
+        Command::AddReplica { partition, node, replaces } => {
+            replicas::add(catalog, at, *partition, node, *replaces)
+        }
+        Command::DrainNode { node } => nodes::drain(catalog, at, node),
+        Command::Rebalance => operations::rebalance(catalog, at),
         Command::ReplicateDatabase { database, node } => replicas::add_all(catalog, at, database, node),
         Command::RemoveReplica { partition, replica } => replicas::remove(catalog, at, *partition, *replica),
         Command::TransferLeader { partition, replica } => {

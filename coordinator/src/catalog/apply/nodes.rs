@@ -5,15 +5,16 @@
 //! node whose disk was wiped, which has forgotten its votes. Its replicas must never run again under their
 //! ids, so they are marked lost.
 
-use common::catalog::{Catalog, Node, NodeStatus, ReplicaRole};
+use common::catalog::{Catalog, Node, NodeStatus, OperationWork, ReplicaRole};
 use common::names::check_node_id;
 use common::{Error, ErrorCode, NodeId, PartitionId, Result};
 
-use super::placement_changed;
+use super::{operations, placement_changed};
 use crate::catalog::Answer;
 
 pub(super) fn register(
     catalog: &mut Catalog,
+    at: u64,
     wanted: Option<&NodeId>,
     instance: Option<&str>,
     host: &str,
@@ -23,7 +24,7 @@ pub(super) fn register(
         check_node_id(id.as_str())?;
     }
     let id = match instance {
-        Some(instance) => register_instance(catalog, wanted, instance, host, port)?,
+        Some(instance) => register_instance(catalog, at, wanted, instance, host, port)?,
         None => register_address(catalog, wanted, host, port)?,
     };
     placement_changed(catalog);
@@ -44,6 +45,7 @@ fn register_address(catalog: &mut Catalog, wanted: Option<&NodeId>, host: &str, 
 /// A storage node introduces itself.
 fn register_instance(
     catalog: &mut Catalog,
+    at: u64,
     wanted: Option<&NodeId>,
     instance: &str,
     host: &str,
@@ -52,7 +54,7 @@ fn register_instance(
     let same_instance = |node: &&Node| node.instance.as_deref() == Some(instance);
     let known = catalog.nodes.values().find(same_instance).map(|node| node.id.clone());
     if let Some(id) = known.or_else(|| id_at(catalog, host, port)) {
-        settle(catalog, &id, instance, host, port);
+        settle(catalog, at, &id, instance, host, port);
         return Ok(id);
     }
     if let Some(node) = wanted.and_then(|id| catalog.nodes.get(id)) {
@@ -60,19 +62,20 @@ fn register_instance(
         if node.instance.is_some() && lives(node.status) {
             return Err(node_exists(&id));
         }
-        settle(catalog, &id, instance, host, port);
+        settle(catalog, at, &id, instance, host, port);
         return Ok(id);
     }
     Ok(insert(catalog, wanted, Some(instance), host, port))
 }
 
 /// The instance is the node of this id from now on, at this address.
-fn settle(catalog: &mut Catalog, id: &NodeId, instance: &str, host: &str, port: u16) {
+fn settle(catalog: &mut Catalog, at: u64, id: &NodeId, instance: &str, host: &str, port: u16) {
     let other_at_address =
         catalog.nodes.values_mut().find(|other| other.id != *id && other.host == host && other.port == port);
     if let Some(other) = other_at_address {
         // It has moved or is gone; where to is unknown until it registers again.
         other.status = NodeStatus::Inactive;
+        other.inactive_since = Some(at);
     }
     let node = catalog.nodes.get_mut(id).expect("the caller found this node");
     let wiped = node.instance.as_deref().is_some_and(|before| before != instance);
@@ -82,6 +85,7 @@ fn settle(catalog: &mut Catalog, id: &NodeId, instance: &str, host: &str, port: 
     if node.status != NodeStatus::Draining {
         node.status = NodeStatus::Active;
     }
+    node.inactive_since = None;
     if wiped {
         lose_replicas(catalog, id);
     }
@@ -101,6 +105,7 @@ fn insert(
         port,
         instance: instance.map(str::to_owned),
         status: NodeStatus::Active,
+        inactive_since: None,
     };
     catalog.nodes.insert(id.clone(), node);
     id
@@ -148,6 +153,7 @@ fn node_not_found(id: &NodeId) -> Error {
 
 pub(super) fn set_status(
     catalog: &mut Catalog,
+    at: u64,
     id: &NodeId,
     instance: Option<&str>,
     status: NodeStatus,
@@ -155,8 +161,31 @@ pub(super) fn set_status(
     let node = known(catalog, id)?;
     if node.instance.as_deref() == instance {
         node.status = status;
+        node.inactive_since = (status == NodeStatus::Inactive).then(|| node.inactive_since.unwrap_or(at));
     }
     Ok(Answer::Done)
+}
+
+/// It takes no new replicas, and those that it has are made anew on other nodes.
+pub(super) fn drain(catalog: &mut Catalog, at: u64, id: &NodeId) -> Result<Answer> {
+    known(catalog, id)?.status = NodeStatus::Draining;
+    let drains = |work: &OperationWork| matches!(work, OperationWork::DrainNode { node, .. } if node == id);
+    let under_way = catalog
+        .operations
+        .values()
+        .find(|operation| operations::is_open(operation) && drains(&operation.work))
+        .map(|operation| operation.id.clone());
+    let held = catalog.partitions.values().flat_map(|partition| &partition.replicas);
+    let replicas = held.filter(|replica| replica.node == *id && replica.role != ReplicaRole::Lost).count();
+    let work = OperationWork::DrainNode { node: id.clone(), replicas };
+    Ok(Answer::Operation(under_way.unwrap_or_else(|| operations::begin(catalog, at, work))))
+}
+
+/// A node that was draining is used again.
+pub(super) fn end_drain(catalog: &mut Catalog, id: &NodeId) {
+    if let Some(node) = catalog.nodes.get_mut(id).filter(|node| node.status == NodeStatus::Draining) {
+        node.status = NodeStatus::Active;
+    }
 }
 
 /// Its replicas count as lost; they leave their groups and are made anew on other nodes.

@@ -3,7 +3,7 @@
 use common::catalog::{Catalog, DatabaseState, Operation, OperationState, OperationWork, ReplicaRole};
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
 
-use super::{databases, placement_changed, schemas};
+use super::{databases, nodes, placement_changed, schemas};
 use crate::catalog::Answer;
 
 /// Ended operations are shown for so long, in milliseconds …
@@ -74,9 +74,14 @@ pub(super) fn finish(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer>
         OperationWork::CreateDatabase { database, .. } => publish_database(catalog, &database),
         OperationWork::DropDatabase { database } => databases::remove(catalog, &database),
         OperationWork::ChangeSchema { database, schema, .. } => schemas::publish(catalog, &database, schema),
-        OperationWork::AddReplica { partition, replica, .. } => {
+        OperationWork::AddReplica { partition, replica, replaces, .. } => {
             set_role(catalog, partition, replica, ReplicaRole::Voter);
+            if let Some(left) = replaces {
+                forget_replica(catalog, partition, left);
+            }
         }
+        // The node stays as it is, empty, until it is removed.
+        OperationWork::DrainNode { .. } | OperationWork::Rebalance => {}
         OperationWork::RemoveReplica { partition, replica } => forget_replica(catalog, partition, replica),
         // Who leads is the group's own knowledge.
         OperationWork::TransferLeader { .. } => {}
@@ -98,7 +103,10 @@ pub(super) fn fail(catalog: &mut Catalog, at: u64, id: &str, error: &Error) -> R
             // The group may know the replica by now, so it leaves like any lost one.
             set_role(catalog, partition, replica, ReplicaRole::Lost);
         }
-        OperationWork::RemoveReplica { .. } | OperationWork::TransferLeader { .. } => {}
+        OperationWork::DrainNode { node, .. } => nodes::end_drain(catalog, &node),
+        OperationWork::RemoveReplica { .. }
+        | OperationWork::TransferLeader { .. }
+        | OperationWork::Rebalance => {}
     }
     Ok(Answer::Done)
 }
@@ -108,12 +116,30 @@ pub(super) fn cancel(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer>
     let Some(operation) = open(catalog, id)? else {
         return Err(Error::bad_request(format!("operation '{id}' has ended already")));
     };
-    if !matches!(operation.work, OperationWork::TransferLeader { .. }) {
+    let work = operation.work.clone();
+    let can_be = matches!(
+        work,
+        OperationWork::TransferLeader { .. } | OperationWork::DrainNode { .. } | OperationWork::Rebalance
+    );
+    if !can_be {
         let message = format!("operation '{id}' cannot be cancelled");
         return Err(Error::not_supported(message, "wait for it to end"));
     }
     end(operation, at, OperationState::Cancelled, None);
+    if let OperationWork::DrainNode { node, .. } = work {
+        nodes::end_drain(catalog, &node);
+    }
     Ok(Answer::Done)
+}
+
+/// One rebalancing at a time: another wish for it gets the one under way.
+pub(super) fn rebalance(catalog: &mut Catalog, at: u64) -> Result<Answer> {
+    let under_way = catalog
+        .operations
+        .values()
+        .find(|operation| is_open(operation) && operation.work == OperationWork::Rebalance)
+        .map(|operation| operation.id.clone());
+    Ok(Answer::Operation(under_way.unwrap_or_else(|| begin(catalog, at, OperationWork::Rebalance))))
 }
 
 /// Ends everything that is under way for a database.
@@ -134,6 +160,7 @@ pub(super) fn end_all_of(
         | OperationWork::TransferLeader { partition, .. } => {
             partitions.get(partition).is_some_and(|partition| partition.database == database)
         }
+        OperationWork::DrainNode { .. } | OperationWork::Rebalance => false,
     };
     for operation in catalog.operations.values_mut() {
         if is_open(operation) && concerns(&operation.work) {

@@ -7,22 +7,33 @@ use super::{operations, placement_changed};
 use crate::catalog::Answer;
 
 /// The new replica is a learner until its operation finishes.
-pub(super) fn add(catalog: &mut Catalog, at: u64, id: PartitionId, node: &NodeId) -> Result<Answer> {
+pub(super) fn add(
+    catalog: &mut Catalog,
+    at: u64,
+    id: PartitionId,
+    node: &NodeId,
+    replaces: Option<ReplicaId>,
+) -> Result<Answer> {
     check_idle(catalog, id)?;
     if !catalog.nodes.contains_key(node) {
         return Err(Error::new(ErrorCode::NodeNotFound, format!("Storage node '{node}' not found")));
     }
     let replica = ReplicaId(catalog.next_replica);
     let partition = known(catalog, id)?;
-    let lives_there = |replica: &Replica| replica.node == *node && replica.role != ReplicaRole::Lost;
+    let lives = |replica: &Replica| replica.role != ReplicaRole::Lost;
+    let lives_there = |replica: &Replica| replica.node == *node && lives(replica);
     if partition.replicas.iter().any(lives_there) {
         let message = format!("Storage node '{node}' holds a replica of partition {id} already");
         return Err(Error::bad_request(message));
     }
+    let leaves = |leaving| partition.replicas.iter().any(|found| found.id == leaving && lives(found));
+    if let Some(leaving) = replaces.filter(|leaving| !leaves(*leaving)) {
+        return Err(Error::new(ErrorCode::NotFound, format!("Replica {leaving} not found")));
+    }
     partition.replicas.push(Replica { id: replica, node: node.clone(), role: ReplicaRole::Learner });
     catalog.next_replica += 1;
     placement_changed(catalog);
-    let work = OperationWork::AddReplica { partition: id, replica, node: node.clone() };
+    let work = OperationWork::AddReplica { partition: id, replica, node: node.clone(), replaces };
     Ok(Answer::Operation(operations::begin(catalog, at, work)))
 }
 
@@ -43,7 +54,7 @@ pub(super) fn add_all(catalog: &mut Catalog, at: u64, database: &str, node: &Nod
     let mut begun = Vec::with_capacity(missing.len());
     for id in missing {
         // What could be refused of one is refused of the first: the node is unknown.
-        if let Answer::Operation(operation) = add(catalog, at, id, node)? {
+        if let Answer::Operation(operation) = add(catalog, at, id, node, None)? {
             begun.push(operation);
         }
     }

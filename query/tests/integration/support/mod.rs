@@ -435,9 +435,9 @@ impl PartitionAccess for Session<'_> {
             };
             let mut file = file.lock().unwrap();
             file.applier.begin()?;
-            match file.applier.change_schema(version, statements) {
+            match file.applier.change_schema(version, statements, &sqlite::TableSums::default()) {
                 Ok(changed) => {
-                    assert!(changed, "a schema version was used twice");
+                    assert!(changed.is_some(), "a schema version was used twice");
                     file.applier.commit()?;
                     file.schema_version = version;
                 }

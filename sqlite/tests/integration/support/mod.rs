@@ -4,7 +4,7 @@
 use common::entry::Effects;
 use common::protocol::{Params, Statement, WorkItem};
 use common::{Hlc, Value};
-use sqlite::maintenance::Digest;
+use sqlite::Digest;
 use sqlite::{Applier, Budget, Executor, Location, Maintenance, Position, Reader, SystemState};
 
 pub struct Replica {
@@ -36,7 +36,7 @@ impl Replica {
         let mut applier = Applier::create(&location, &SystemState::default()).expect("created");
         let statements: Vec<String> = schema.iter().map(|sql| (*sql).to_owned()).collect();
         applier.begin().unwrap();
-        assert!(applier.change_schema(1, &statements).unwrap());
+        assert!(applier.change_schema(1, &statements, &sqlite::TableSums::default()).unwrap().is_some());
         applier.commit().unwrap();
         Replica { folder, location }
     }

@@ -6,6 +6,7 @@ use common::protocol::{WriteReply, WriteRequest};
 use common::{Error, ErrorCode, Hlc, RequestId};
 use sqlite::Budget;
 
+use super::chunks::Pieces;
 use super::flight::{Flight, Held};
 use super::job::{Answer, Job, Reply, Ticket, nobody_waits, stale_partition_map, stale_schema};
 use super::{Fault, Machine, Queued, chunks};
@@ -69,6 +70,10 @@ impl Machine {
             Job::Assign { epoch, .. } if epoch <= self.epoch() => self.confirm_done(next),
             Job::Assign { epoch, range } => {
                 self.propose(EntryBody::Assign { epoch, range }, next.held(Ok(Reply::Done)), turn);
+            }
+            Job::Compare => {
+                let digest = self.digest()?.0;
+                self.propose(EntryBody::Digest { digest }, next.held(Ok(Reply::Done)), turn);
             }
             Job::Forget { transactions } => {
                 self.propose(EntryBody::Forget { transactions }, next.held(Ok(Reply::Done)), turn);
@@ -157,15 +162,14 @@ impl Machine {
 
     /// Proposes what the batch changed, or asks for confirmation if it changed nothing.
     fn finish_writes(&mut self, ran: Vec<Queued>, held: Vec<Held>, turn: &Turn<'_>) -> Result<(), Fault> {
-        let effects = self.store.take_effects();
+        let (effects, sums) = self.store.take_changes();
         if effects.rows.is_empty() {
             self.store.rollback()?;
             self.confirm(held);
             return Ok(());
         }
-        let rows_added = sqlite::maintenance::rows_added(&effects);
-        let pieces = chunks::split(self.header(turn), self.state.position.base, EntryBody::Effects(effects));
-        if pieces.iter().map(bytes::Bytes::len).sum::<usize>() > EFFECTS_MAX {
+        let pieces = self.pieces(EntryBody::Effects(effects), turn);
+        if pieces.bytes() > EFFECTS_MAX {
             self.store.rollback()?;
             self.refuse_large(ran, turn);
             return Ok(());
@@ -175,7 +179,7 @@ impl Machine {
         self.launch(pieces, held, turn);
         if let Some(flight) = &mut self.flight {
             flight.executed = true;
-            flight.rows_added = rows_added;
+            flight.sums = sums;
         }
         Ok(())
     }
@@ -264,8 +268,12 @@ impl Machine {
     }
 
     pub(super) fn propose(&mut self, body: EntryBody, held: Vec<Held>, turn: &Turn<'_>) {
-        let pieces = chunks::split(self.header(turn), self.state.position.base, body);
+        let pieces = self.pieces(body, turn);
         self.launch(pieces, held, turn);
+    }
+
+    fn pieces(&self, body: EntryBody, turn: &Turn<'_>) -> Pieces {
+        chunks::split(self.header(turn), self.state.position.base, body, self.entry_bytes_max)
     }
 
     pub(super) fn header(&self, turn: &Turn<'_>) -> EntryHeader {
@@ -276,7 +284,7 @@ impl Machine {
         }
     }
 
-    fn launch(&mut self, pieces: Vec<bytes::Bytes>, held: Vec<Held>, turn: &Turn<'_>) {
+    fn launch(&mut self, pieces: Pieces, held: Vec<Held>, turn: &Turn<'_>) {
         let flight = self.flight.insert(Flight::new(turn.request, pieces, held));
         let pieces = flight.next_pieces();
         self.outbox.proposals.extend(pieces.into_iter().map(|piece| (turn.request, piece)));

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use common::{Error, Outcome, RequestId};
-use sqlite::maintenance::RowCounts;
+use sqlite::TableSums;
 
+use super::chunks::Pieces;
 use super::job::{Answer, Reply, Ticket, leadership_lost};
 use super::{Fault, Machine};
 
@@ -52,25 +53,25 @@ pub(super) struct Flight {
     pub(super) placed: Option<u64>,
     /// Whether the executor holds the SQLite transaction that the proposal describes.
     pub(super) executed: bool,
-    /// Rows that it adds, less those it removes; only of use while `executed`.
-    pub(super) rows_added: RowCounts,
+    /// What it does to the tables' sums; only of use while `executed`.
+    pub(super) sums: TableSums,
     /// Who waits.
     pub(super) held: Vec<Held>,
     /// Pieces that were not handed out yet.
-    unsent: VecDeque<Bytes>,
+    unsent: Pieces,
     /// Sizes of the pieces handed out and not committed.
     outstanding: VecDeque<usize>,
 }
 
 impl Flight {
-    pub(super) fn new(request: RequestId, pieces: Vec<Bytes>, held: Vec<Held>) -> Flight {
+    pub(super) fn new(request: RequestId, pieces: Pieces, held: Vec<Held>) -> Flight {
         Flight {
             request,
             placed: None,
             executed: false,
-            rows_added: RowCounts::default(),
+            sums: TableSums::default(),
             held,
-            unsent: pieces.into(),
+            unsent: pieces,
             outstanding: VecDeque::new(),
         }
     }
@@ -79,8 +80,8 @@ impl Flight {
     pub(super) fn next_pieces(&mut self) -> Vec<Bytes> {
         let mut pieces = Vec::new();
         let mut waiting: usize = self.outstanding.iter().sum();
-        while self.unsent.front().is_some_and(|piece| waiting == 0 || waiting + piece.len() <= WINDOW) {
-            let Some(piece) = self.unsent.pop_front() else { break };
+        while waiting == 0 || waiting + self.unsent.next_bytes() <= WINDOW {
+            let Some(piece) = self.unsent.next() else { break };
             waiting += piece.len();
             self.outstanding.push_back(piece.len());
             pieces.push(piece);

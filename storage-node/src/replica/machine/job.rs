@@ -70,6 +70,8 @@ pub enum Job {
         /// What the partition owns.
         range: BucketRange,
     },
+    /// The replicas are to compare their digests.
+    Compare,
     /// Decisions that nobody will ask for any more.
     Forget {
         /// The transactions.

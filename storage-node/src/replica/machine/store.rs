@@ -1,17 +1,18 @@
 //! The two writing connections of a replica and what is noted but not yet written.
 
+use std::collections::BTreeSet;
 use std::mem;
 
 use bytes::Bytes;
 use common::entry::{DecodeError, Effects};
 use common::protocol::{StatementResult, WorkItem};
 use common::{Error, Hlc, PartitionId, TransactionId};
-use consensus_runtime::AppliedConfiguration;
+use consensus_runtime::{AppliedConfiguration, LogError};
 use sqlite::applier::FileContents;
-use sqlite::maintenance::RowCounts;
 use sqlite::system::{Decision, Identity};
 use sqlite::{
-    Applier, BatchPlace, Budget, Executor, Failure, Location, Maintenance, Prepared, System, SystemState,
+    Applier, BatchPlace, Budget, Digest, Executor, Failure, Location, Maintenance, Prepared, System,
+    SystemState, TableSums,
 };
 
 #[cfg(feature = "planted-bugs")]
@@ -27,6 +28,15 @@ pub enum Fault {
     /// An entry of the log.
     #[error(transparent)]
     Entry(#[from] DecodeError),
+    /// The log cannot be read any more.
+    #[error("the log: {0}")]
+    Log(#[from] LogError),
+    /// An entry of the log is not what was committed there.
+    #[error("entry {index} is another one than was committed")]
+    Changed {
+        /// Its index.
+        index: u64,
+    },
     /// Something else that was encoded by this program.
     #[error("malformed: {0}")]
     Malformed(#[from] postcard::Error),
@@ -54,11 +64,15 @@ pub struct Origin {
 }
 
 /// What system tables have to be told with the next commit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Unwritten {
     position: bool,
     configuration: bool,
     ownership: bool,
+    /// Tables whose sums have changed.
+    tables: BTreeSet<String>,
+    /// Tables were made, dropped or changed: all sums are written anew.
+    all_tables: bool,
 }
 
 /// Executor, applier, and what they share.
@@ -140,23 +154,27 @@ impl Store {
         self.executor.take_effects()
     }
 
+    pub(super) fn take_changes(&mut self) -> (Effects, TableSums) {
+        self.executor.take_changes()
+    }
+
     pub(super) fn effect_count(&self) -> usize {
         self.executor.effect_count()
     }
 
     /// Commits what the executor did, together with what the system tables have to be told.
-    pub(super) fn commit(&mut self, state: &SystemState) -> Result<(), Fault> {
+    pub(super) fn commit(&mut self, state: &SystemState, sums: &TableSums) -> Result<(), Fault> {
         let unwritten = mem::take(&mut self.unwritten);
         #[cfg(feature = "planted-bugs")]
         if self.planted_bug == Some(PlantedBug::AppliedIndexOutsideTransaction) {
             self.executor.commit(|_| Ok(()))?;
             self.applier.begin()?;
-            record(&self.applier.system(), unwritten, state)?;
+            record(&self.applier.system(), &unwritten, state, sums)?;
             self.applier.commit()?;
             self.written = state.position.index;
             return Ok(());
         }
-        self.executor.commit(|system| record(system, unwritten, state))?;
+        self.executor.commit(|system| record(system, &unwritten, state, sums))?;
         self.written = state.position.index;
         Ok(())
     }
@@ -194,13 +212,26 @@ impl Store {
         self.unwritten.ownership = true;
     }
 
+    pub(super) fn sums_changed(&mut self, changed: &TableSums) {
+        let tables = &mut self.unwritten.tables;
+        for table in changed.names() {
+            if !tables.contains(table) {
+                tables.insert(table.to_owned());
+            }
+        }
+    }
+
+    pub(super) fn tables_changed(&mut self) {
+        self.unwritten.all_tables = true;
+    }
+
     /// Whether members have changed and the file does not say so yet.
     pub(super) fn has_new_configuration(&self) -> bool {
         self.unwritten.configuration
     }
 
     /// Commits what was applied, together with what the system tables have to be told.
-    pub(super) fn flush(&mut self, state: &SystemState) -> Result<(), Fault> {
+    pub(super) fn flush(&mut self, state: &SystemState, sums: &TableSums) -> Result<(), Fault> {
         let unwritten = mem::take(&mut self.unwritten);
         if !self.applier.is_open() {
             if !unwritten.position && !unwritten.configuration && !unwritten.ownership {
@@ -213,7 +244,7 @@ impl Store {
             self.applier.commit()?;
             self.applier.begin()?;
         }
-        record(&self.applier.system(), unwritten, state)?;
+        record(&self.applier.system(), &unwritten, state, sums)?;
         self.applier.commit()?;
         self.written = state.position.index;
         Ok(())
@@ -237,10 +268,14 @@ impl Store {
         Ok(self.applier.system().all_decisions()?)
     }
 
-    /// Rows of the client's tables, by reading all of them.
-    pub(super) fn count_rows(&self) -> Result<RowCounts, Fault> {
-        let counts = self.maintenance.count_rows()?.into_iter();
-        Ok(counts.map(|(table, rows)| (table, i64::try_from(rows).unwrap_or(i64::MAX))).collect())
+    /// The tables' sums as they were written last.
+    pub(super) fn table_sums(&self) -> Result<TableSums, Fault> {
+        Ok(self.applier.system().table_sums()?)
+    }
+
+    /// Digest of everything that is replicated, as the applier's transaction or the last commit has it.
+    pub(super) fn digest(&self, sums: &TableSums) -> Result<Digest, Fault> {
+        Ok(self.applier.digest(sums)?)
     }
 
     /// The connection for checkpoints, copies and sizes.
@@ -249,8 +284,19 @@ impl Store {
     }
 }
 
-fn record(system: &System<'_>, unwritten: Unwritten, state: &SystemState) -> Result<(), Failure> {
+fn record(
+    system: &System<'_>,
+    unwritten: &Unwritten,
+    state: &SystemState,
+    sums: &TableSums,
+) -> Result<(), Failure> {
     system.set_position(state.position)?;
+    if unwritten.all_tables {
+        system.remove_table_sums()?;
+        sums.names().try_for_each(|table| system.put_table_sum(table, sums.get(table)))?;
+    } else {
+        unwritten.tables.iter().try_for_each(|table| system.put_table_sum(table, sums.get(table)))?;
+    }
     if unwritten.configuration {
         system.set_configuration(&state.configuration)?;
     }

@@ -1,5 +1,6 @@
 //! Replicas on real files under a log that the tests hold in their hands.
 
+mod comparing;
 mod group;
 mod keys;
 #[cfg(feature = "planted-bugs")]

@@ -5,12 +5,14 @@
 //! transaction's id can only be to abort, so that tombstones of aborted transactions need not be kept for
 //! ever.
 
+use bytes::Bytes;
+use common::body_stream::{BodyHead, BodyReader, BodySource};
 use common::entry::{Effects, EntryBody, EntryHeader};
 use common::idempotency::Keyed;
 use common::protocol::{Verdict, WorkItem, WriteRequest};
 use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
 use sqlite::system::Decision;
-use sqlite::{Budget, Prepared};
+use sqlite::{Applier, Budget, Prepared, System, TableSums};
 
 use super::batch::Turn;
 use super::job::Reply;
@@ -79,27 +81,27 @@ impl Machine {
     }
 
     /// Lands a prepare: deterministic, because it looks at replicated state and the entry alone.
+    /// The effects come as the pieces of a body, which are put away as they are.
     pub(super) fn prepare(
         &mut self,
         index: u64,
         header: EntryHeader,
         parties: Parties,
-        effects: Effects,
+        mut next_piece: impl FnMut() -> Result<Option<Bytes>, Fault>,
     ) -> Result<Option<Result<Reply, Error>>, Fault> {
         let (transaction, decider, participants) = parties;
         if let Some(error) = self.prepare_refusal(transaction, header.hlc)? {
             return Ok(Some(Err(error)));
         }
-        let prepared = Prepared {
-            transaction,
-            decider,
-            participants,
-            schema_version: header.schema_version,
-            index,
-            hlc: header.hlc,
-            effects,
-        };
-        self.store.applier()?.system().put_prepared(&prepared)?;
+        let (schema_version, hlc) = (header.schema_version, header.hlc);
+        let prepared = Prepared { transaction, decider, participants, schema_version, index, hlc };
+        let system = self.store.applier()?.system();
+        system.put_prepared(&prepared)?;
+        let mut sequence = 0;
+        while let Some(piece) = next_piece()? {
+            system.put_prepared_piece(transaction, sequence, &piece)?;
+            sequence += 1;
+        }
         self.prepared = Some(prepared);
         Ok(None)
     }
@@ -201,18 +203,21 @@ impl Machine {
             if decides && decision.commit {
                 decision.participants = prepared.participants.clone();
             }
+            let applier = self.store.applier()?;
+            let changed =
+                if decision.commit { land_prepared(applier, transaction)? } else { TableSums::default() };
+            applier.system().remove_prepared(transaction)?;
+            self.add_sums(&changed);
             if decision.commit {
-                self.store.applier()?.apply(&prepared.effects)?;
-                self.rows.add(&sqlite::maintenance::rows_added(&prepared.effects));
                 self.note_commit(decision.at);
             }
-            self.store.applier()?.system().remove_prepared(transaction)?;
         }
         if let Some((participants, effects)) = keyed {
             decision.commit = header.hlc <= transaction.deadline;
             if decision.commit {
                 (decision.participants, decision.at) = (participants, header.hlc);
-                self.store.applier()?.apply(&effects)?;
+                let changed = self.store.applier()?.apply(&effects)?;
+                self.add_sums(&changed);
                 self.note_commit(header.hlc);
             }
         }
@@ -241,4 +246,31 @@ impl Machine {
 
 fn verdict_of(decision: &Decision) -> Verdict {
     Verdict { commit: decision.commit, at: decision.at }
+}
+
+/// Lands the effects of a prepared transaction, one at a time.
+fn land_prepared(applier: &Applier, transaction: TransactionId) -> Result<TableSums, Fault> {
+    let mut body = BodyReader::new(PreparedBody { system: applier.system(), transaction, next: 0 });
+    let BodyHead::Effects { tables } = body.head()? else {
+        return Err(postcard::Error::DeserializeBadEnum.into());
+    };
+    let mut rows = std::iter::from_fn(|| body.next_effect().transpose());
+    applier.apply_each(&tables, &mut rows)
+}
+
+/// The pieces of a prepared transaction's effects.
+struct PreparedBody<'a> {
+    system: System<'a>,
+    transaction: TransactionId,
+    next: u32,
+}
+
+impl BodySource for PreparedBody<'_> {
+    type Error = Fault;
+
+    fn next_piece(&mut self) -> Result<Option<Bytes>, Fault> {
+        let piece = self.system.prepared_piece(self.transaction, self.next)?;
+        self.next += 1;
+        Ok(piece.map(Bytes::from))
+    }
 }

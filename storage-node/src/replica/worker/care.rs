@@ -59,7 +59,7 @@ impl Worker {
     pub(super) fn needs_care(&self) -> bool {
         let care = &self.care;
         let has_work = care.changed || care.wanted || care.grown || care.snapshot.is_some();
-        self.machine.is_none() || has_work || self.in_doubt.may_be_open()
+        self.machine.is_none() || has_work || self.in_doubt.may_be_open() || self.has_to_compare()
     }
 
     /// Does what is due, between batches.
@@ -71,6 +71,7 @@ impl Worker {
         self.care.looked = Instant::now();
         self.look_for_in_doubt();
         self.fetch_copy_if_damaged();
+        self.compare_and_scrub();
         let Some(machine) = &self.machine else { return };
         let grown = machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_CHECKPOINT_BYTES);
         let idle = self.care.changed && self.care.checkpointed.elapsed() > IDLE_CHECKPOINT;
@@ -84,7 +85,11 @@ impl Worker {
     /// What even a checkpoint could not move into the file waits for a reader that began before it.
     fn end_reader_if_overgrown(&self) {
         let overgrown = |machine: &Machine| machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_BYTES_MAX);
-        if self.machine.as_ref().is_some_and(overgrown) && self.open_streams.end_oldest() {
+        if !self.machine.as_ref().is_some_and(overgrown) {
+            return;
+        }
+        self.agreement.end_scrub();
+        if self.open_streams.end_oldest() {
             let partition = self.assignment.partition;
             tracing::warn!(%partition, "the oldest stream is ended: it kept the write-ahead log from being tidied");
         }
@@ -148,10 +153,11 @@ impl Worker {
         let (dir, generation, sender) = (self.dir.clone(), self.generation + 1, self.sender.clone());
         let partition = self.assignment.partition;
         let (client, at_least) = (self.neighbours.storage().clone(), offer.description.index);
+        let upkeep = self.upkeep.clone();
         self.tokio.spawn(async move {
             let fetched = match address {
                 Some(address) => {
-                    let source = Source { client, address, partition, at_least };
+                    let source = Source { client, address, partition, at_least, upkeep };
                     snapshots::fetch(&source, &dir, generation).await.map_err(|error| {
                         tracing::warn!(%partition, %error, "a snapshot could not be fetched");
                         SnapshotRefused

@@ -7,10 +7,10 @@ use consensus::{InstallOutcome, SnapshotDescription};
 use consensus_runtime::LogBatch;
 use sqlite::simulated::SimulatedDisk;
 use sqlite::{Maintenance, Reader};
-use storage_node::replica::machine::Machine;
+use storage_node::replica::machine::{Job, Machine, Pending, Ticket};
 
 use super::{Broken, Node, PARTITION, Wish, broken};
-use crate::simulated_cluster::PlantedBug;
+use crate::simulated_cluster::{PATIENCE_US, PlantedBug};
 
 const SNAPSHOT: &str = "snapshot.db";
 /// A write-ahead log of SQLite larger than this is moved into the database file.
@@ -18,6 +18,11 @@ const WAL_BYTES_MAX: u64 = 40_000;
 
 impl Node {
     pub(super) fn maintain(&mut self) -> Result<(), Broken> {
+        if self.machine.is_writable() {
+            // Nobody waits for the answer, and the clients' tickets begin at 1.
+            let deadline_ms = self.now_us / 1_000 + PATIENCE_US / 1_000;
+            self.machine.submit(Pending { ticket: Ticket(0), deadline_ms, job: Job::Compare });
+        }
         let written = self.machine.checkpoint(WAL_BYTES_MAX).map_err(|error| broken("checkpoint")(&error))?;
         let keep = written.saturating_sub(self.setup.log_entries);
         if let Some(start) = self.group.truncation(keep) {
@@ -80,6 +85,7 @@ impl Node {
         self.wishes.extend(outbox.answers.into_iter().map(Wish::Answer));
         self.machine = Machine::open(&self.location, PARTITION, None)
             .map_err(|error| broken("open the installed state")(&error))?;
+        self.machine.limit_entries(self.setup.entry_bytes);
         if let Some(PlantedBug::Machine(bug)) = self.setup.bug {
             self.machine.plant(bug);
         }

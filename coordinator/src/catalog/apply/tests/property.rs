@@ -33,8 +33,11 @@ fn any_command() -> impl Strategy<Value = Command> {
         name.clone().prop_map(|name| Command::DropDatabase { database: name.into() }),
         operation.clone().prop_map(|operation| Command::FinishOperation { operation }),
         operation.prop_map(|operation| Command::FailOperation { operation, error: Error::internal("x") }),
-        (partition.clone(), node)
-            .prop_map(|(partition, node)| Command::AddReplica { partition, node: node.into() }),
+        (partition.clone(), node).prop_map(|(partition, node)| Command::AddReplica {
+            partition,
+            node: node.into(),
+            replaces: None
+        }),
         (partition, 1u64..12)
             .prop_map(|(partition, id)| Command::RemoveReplica { partition, replica: ReplicaId(id) }),
         (name, 1u64..4).prop_map(|(database, count)| Command::AllocateRowids {

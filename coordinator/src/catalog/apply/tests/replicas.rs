@@ -7,7 +7,7 @@ fn a_new_replica_learns_and_then_votes() {
     let mut catalog = cluster(1);
     create(&mut catalog, "d", 1, 3);
     fixture::add_node(&mut catalog, "n2");
-    let add = Command::AddReplica { partition: PartitionId(1), node: "n2".into() };
+    let add = Command::AddReplica { partition: PartitionId(1), node: "n2".into(), replaces: None };
     let id = operation(run(&mut catalog, &add));
     let role = |catalog: &Catalog| catalog.partitions[&PartitionId(1)].replicas[1].role;
     assert_eq!(role(&catalog), ReplicaRole::Learner);
@@ -25,7 +25,8 @@ fn a_database_is_copied_to_a_node_whole_or_not_at_all() {
     let copy = |database: &str| Command::ReplicateDatabase { database: database.into(), node: "n2".into() };
     assert_eq!(refused(&mut catalog, &copy("missing")).code, ErrorCode::DatabaseNotFound);
     fixture::add_node(&mut catalog, "n3");
-    let one = |node: &str| Command::AddReplica { partition: PartitionId(2), node: node.into() };
+    let one =
+        |node: &str| Command::AddReplica { partition: PartitionId(2), node: node.into(), replaces: None };
     let id = operation(run(&mut catalog, &one("n3")));
     assert_eq!(
         refused(&mut catalog, &copy("d")).code,
@@ -53,7 +54,7 @@ fn a_replica_that_was_given_up_leaves_its_group_as_a_lost_one() {
     create(&mut catalog, "d", 1, 1);
     let holder = catalog.partitions[&PartitionId(1)].replicas[0].node.clone();
     let other = catalog.nodes.keys().find(|node| **node != holder).unwrap().clone();
-    let add = Command::AddReplica { partition: PartitionId(1), node: other };
+    let add = Command::AddReplica { partition: PartitionId(1), node: other, replaces: None };
     let id = operation(run(&mut catalog, &add));
     run(&mut catalog, &Command::FailOperation { operation: id, error: Error::internal("gone") });
     let replica = catalog.partitions[&PartitionId(1)].replicas[1].clone();

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use common::protocol::{Params, PartitionTarget, Statement, WorkItem, WriteReply, WriteRequest};
 use common::{Error, Hlc, PartitionId, ReplicaId, RequestId, Value};
-use consensus_runtime::{AppliedConfiguration, Committed, CommittedKind, Proposed, Role, RoleChange};
+use consensus_runtime::{
+    AppliedConfiguration, Committed, CommittedKind, CommittedLog, LogError, Proposed, Role, RoleChange,
+};
 use sqlite::{Budget, Location, Maintenance, Reader};
 
 use super::super::{Answer, Job, Machine, Origin, Outbox, Pending, Reply, Ticket, Turn};
@@ -73,7 +75,7 @@ impl TestGroup {
     /// Tells a replica what it has not been told of the log.
     pub(super) fn tell(&mut self, number: usize) {
         let known = usize::try_from(self.replicas[number].received()).unwrap();
-        self.replicas[number].committed(&self.log[known..]).unwrap();
+        self.replicas[number].committed(&self.log[known..], &TestLog(&self.log)).unwrap();
     }
 
     pub(super) fn tell_all(&mut self) {
@@ -183,9 +185,24 @@ impl TestGroup {
         for number in 0..self.replicas.len() {
             assert_eq!(self.replicas[number].received(), self.log.len() as u64);
             assert_eq!(digest(number), digest(0), "replica {number}");
+            assert_eq!(
+                self.replicas[number].digest().unwrap(),
+                digest(number),
+                "replica {number} follows its rows"
+            );
             let rows = self.tables(number).iter().map(|(_, rows)| rows).sum::<u64>();
             assert_eq!(self.replicas[number].rows(), rows);
         }
+    }
+}
+
+/// The log that all replicas share, to be read again.
+struct TestLog<'a>(&'a [Committed]);
+
+impl CommittedLog for TestLog<'_> {
+    fn data(&self, index: u64) -> Result<Bytes, LogError> {
+        let position = usize::try_from(index).map_err(|_| LogError::Unavailable)? - 1;
+        self.0.get(position).map(|entry| entry.data.clone()).ok_or(LogError::Unavailable)
     }
 }
 

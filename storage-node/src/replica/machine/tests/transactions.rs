@@ -42,6 +42,29 @@ fn prepared_rows_appear_with_the_decision_on_every_replica() {
 }
 
 #[test]
+fn a_large_part_is_prepared_in_chunks_and_landed_from_its_pieces() {
+    let mut group = TestGroup::new(3);
+    group.replicas.iter_mut().for_each(|replica| replica.limit_entries(1_000));
+    let insert = "INSERT INTO t SELECT value, value FROM generate_series(1, 2000)";
+    group.submit(0, prepare(1, PARTITION, insert));
+    let first = group.execute(0);
+    assert!(first.proposals.len() > 10, "it travels as a set");
+    group.accept(0, &first);
+    // Power goes between two chunks and the rest: the set is met again in the log.
+    group.tell(1);
+    group.restart(1);
+    group.run(0);
+    assert!(group.replicas.iter().all(|replica| replica.prepared().is_some()));
+    group.assert_equal();
+    // What was prepared is in the file, not only in memory.
+    group.restart(2);
+    group.submit(0, decide(1, true, true));
+    assert_eq!(group.run(0)[0].result, Ok(Reply::Decided { commit: true }));
+    assert_eq!([0, 1, 2].map(|number| group.count(number)), [2_000; 3]);
+    group.assert_equal();
+}
+
+#[test]
 fn a_prepare_whose_caller_is_gone_is_not_begun() {
     let mut group = TestGroup::new(1);
     group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));

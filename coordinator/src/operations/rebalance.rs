@@ -1,0 +1,54 @@
+//! Spreading replicas, then leaders, evenly over the nodes: one step after the other, each an operation of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::Result;
+use common::catalog::Catalog;
+
+use super::driver::finish;
+use super::{Operations, is_open};
+use crate::catalog::{Answer, Command};
+use crate::placement::{next_leader, next_move};
+
+/// A step that takes longer is left to itself, and the next one begun.
+const STEP_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// Most steps: a cluster that changes all the time must not be evened out for ever.
+const STEPS_MAX: usize = 10_000;
+
+pub(super) async fn drive(operations: &Operations, id: &str) -> Result<()> {
+    super::replicas::start(operations, id).await?;
+    for _ in 0..STEPS_MAX {
+        let catalog = operations.catalog.confirmed().await?;
+        if !catalog.operations.get(id).is_some_and(is_open) {
+            // It was cancelled.
+            return Ok(());
+        }
+        let command = match next_move(&catalog) {
+            Some(command) => Some(command),
+            None => next_leader(&catalog, &leaders(operations, &catalog).await),
+        };
+        let Some(command) = command else { break };
+        step(operations, command).await?;
+    }
+    finish(operations, id).await
+}
+
+async fn leaders(
+    operations: &Operations,
+    catalog: &Catalog,
+) -> BTreeMap<common::PartitionId, common::ReplicaId> {
+    let ids: Vec<_> = catalog.partitions.keys().copied().collect();
+    let facts = operations.health.ask(&ids).await;
+    facts.into_iter().filter_map(|(partition, facts)| Some((partition, facts.leader?))).collect()
+}
+
+/// Begins a step and waits for its end, whatever it is: the next look at the catalog says what remains.
+async fn step(operations: &Operations, command: Command) -> Result<()> {
+    let Answer::Operation(step) = operations.catalog.propose(command).await? else { return Ok(()) };
+    let ended = |catalog: &Catalog| (!catalog.operations.get(&step).is_some_and(is_open)).then_some(());
+    if operations.catalog.wait_until(STEP_TIMEOUT, ended).await.is_none() {
+        tracing::warn!(step, "a step of a rebalancing takes long");
+    }
+    Ok(())
+}
