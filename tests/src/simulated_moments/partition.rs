@@ -6,7 +6,9 @@ use std::path::Path;
 use bytes::Bytes;
 use common::protocol::{Params, PartitionTarget, Statement, WorkItem, WriteRequest};
 use common::{PartitionId, ReplicaId, RequestId};
-use consensus_runtime::{AppliedConfiguration, Committed, CommittedKind, Proposed, Role, RoleChange};
+use consensus_runtime::{
+    AppliedConfiguration, Committed, CommittedKind, CommittedLog, LogError, Proposed, Role, RoleChange,
+};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use sqlite::{Location, ReaderPool};
@@ -31,6 +33,17 @@ pub struct Partition {
     in_transit: VecDeque<(RequestId, Bytes)>,
     /// Batches that wait for leadership to be confirmed.
     confirmations: Vec<u64>,
+}
+
+/// The log from its first entry on, to be read again.
+struct WholeLog<'l>(&'l [Committed]);
+
+impl CommittedLog for WholeLog<'_> {
+    fn data(&self, index: u64) -> Result<Bytes, LogError> {
+        let position = usize::try_from(index).ok().and_then(|index| index.checked_sub(1));
+        let entry = position.and_then(|position| self.0.get(position));
+        entry.map(|entry| entry.data.clone()).ok_or(LogError::Unavailable)
+    }
 }
 
 struct Replica {
@@ -152,7 +165,7 @@ impl Partition {
     fn land(&mut self, node: usize) {
         let replica = &mut self.replicas[node];
         let known = usize::try_from(replica.machine.received()).expect("a short log");
-        replica.machine.committed(&self.log[known..]).expect("the file is sound");
+        replica.machine.committed(&self.log[known..], &WholeLog(&self.log)).expect("the file is sound");
         replica.promises.update(&replica.machine);
     }
 
@@ -195,7 +208,7 @@ impl Partition {
             if node != self.leader {
                 replica.machine.expire(clocks.now_ms());
             }
-            let Outbox { proposals, confirmations, answers: told } = replica.machine.drain();
+            let Outbox { proposals, confirmations, answers: told, compared: _ } = replica.machine.drain();
             answers.extend(told.into_iter().map(|answer| (answer.ticket, answer.result)));
             if node == self.leader {
                 self.in_transit.extend(proposals);
