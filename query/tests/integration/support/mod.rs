@@ -389,12 +389,12 @@ impl PartitionAccess for Session<'_> {
         let mut rowids = self.cluster.rowids.lock().unwrap();
         let entry = rowids.entry(table.to_owned()).or_insert((1, false));
         if entry.1 || self.cluster.reuses_rowids {
-            let next = greatest.max(0).checked_add(1).ok_or_else(full)?;
+            let next = greatest.checked_add(1).ok_or_else(full)?;
             let counts_on = planner.database().schema.objects.iter().any(|object| {
                 object.name.eq_ignore_ascii_case(table) && object.sql.contains("AUTOINCREMENT")
             });
             let reuses = self.cluster.reuses_rowids && !counts_on;
-            let given = self.next_rowids.lock().unwrap().get(table).copied().unwrap_or(1);
+            let given = self.next_rowids.lock().unwrap().get(table).copied().unwrap_or(i64::MIN);
             entry.0 = if reuses { next.max(given) } else { entry.0.max(next) };
             entry.1 = false;
         }
