@@ -88,7 +88,10 @@ impl Backlog {
 
     /// The host has taken over everything up to the index.
     pub(super) fn taken_over(&mut self, index: u64) {
-        while let Some((_, bytes)) = self.handed_out.pop_front_if(|(first, _)| *first <= index) {
+        while let Some(&(first, bytes)) = self.handed_out.front()
+            && first <= index
+        {
+            self.handed_out.pop_front();
             self.handed_out_bytes -= bytes;
         }
     }

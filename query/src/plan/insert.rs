@@ -26,6 +26,9 @@ pub(crate) enum Place {
     Column(usize),
 }
 
+/// Texts of a statement by the places that its rows fill, and their number.
+type Texts = HashMap<(Vec<Place>, usize), String>;
+
 /// How rows are made: they are computed at the coordinator, once, and each is sent to its bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Insert {
@@ -36,7 +39,7 @@ pub(crate) struct Insert {
     /// The statement, of which everything but columns and values is kept.
     statement: Stmt,
     /// Texts of it that were made, by places and number of rows.
-    texts: Arc<Mutex<HashMap<(Vec<Place>, usize), String>>>,
+    texts: Arc<Mutex<Texts>>,
     /// Whether it answers rows.
     pub(crate) returns_rows: bool,
     /// What it needs if it is computed together with others, or because of what it sets off.

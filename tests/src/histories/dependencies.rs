@@ -9,8 +9,8 @@ pub enum Dependency {
     Write,
     /// The other read what it wrote.
     Read,
-    /// The other wrote the next version after the one that it read.
-    AntiDependency,
+    /// The other wrote the next version after the one that it read: an anti-dependency.
+    Overwrite,
     /// It had ended before the other began.
     RealTime,
 }
@@ -73,7 +73,7 @@ impl Dependencies {
 
 #[cfg(test)]
 mod tests {
-    use super::Dependency::{AntiDependency, Read, Write};
+    use super::Dependency::{Overwrite, Read, Write};
     use super::*;
 
     #[test]
@@ -81,10 +81,10 @@ mod tests {
         let mut graph = Dependencies::default();
         graph.add(1, 2, Write);
         graph.add(2, 3, Read);
-        graph.add(3, 1, AntiDependency);
+        graph.add(3, 1, Overwrite);
         assert_eq!(graph.cycle(&[Write, Read]), None);
-        assert_eq!(graph.cycle_with_one(AntiDependency, &[Write, Read]), Some(vec![1, 2, 3]));
-        assert_eq!(graph.cycle(&[Write, Read, AntiDependency]).map(|cycle| cycle.len()), Some(3));
+        assert_eq!(graph.cycle_with_one(Overwrite, &[Write, Read]), Some(vec![1, 2, 3]));
+        assert_eq!(graph.cycle(&[Write, Read, Overwrite]).map(|cycle| cycle.len()), Some(3));
         graph.add(2, 1, Write);
         assert_eq!(graph.cycle(&[Write]), Some(vec![1, 2]));
     }

@@ -203,7 +203,7 @@ fn add_reads(
         }
         let next = orders.get(&key).and_then(|order| order.get(values.len()));
         if let Some(writer) = next.and_then(|next| writers.get(&(key, *next))) {
-            graph.add(reader, *writer, Dependency::AntiDependency);
+            graph.add(reader, *writer, Dependency::Overwrite);
         }
     }
 }
@@ -231,17 +231,17 @@ fn add_real_time(graph: &mut Dependencies, history: &[Transaction], partition_of
 }
 
 fn check_cycles(graph: &Dependencies) -> Result<(), Anomaly> {
-    use Dependency::{AntiDependency, Read, RealTime, Write};
+    use Dependency::{Overwrite, Read, RealTime, Write};
     if let Some(cycle) = graph.cycle(&[Write, RealTime]) {
         return Err(Anomaly::DirtyWrite(cycle));
     }
     if let Some(cycle) = graph.cycle(&[Write, Read, RealTime]) {
         return Err(Anomaly::CircularInformation(cycle));
     }
-    if let Some(cycle) = graph.cycle_with_one(AntiDependency, &[Write, Read, RealTime]) {
+    if let Some(cycle) = graph.cycle_with_one(Overwrite, &[Write, Read, RealTime]) {
         return Err(Anomaly::SingleAntiDependency(cycle));
     }
-    match graph.cycle(&[Write, Read, AntiDependency, RealTime]) {
+    match graph.cycle(&[Write, Read, Overwrite, RealTime]) {
         Some(cycle) => Err(Anomaly::AntiDependencyCycle(cycle)),
         None => Ok(()),
     }

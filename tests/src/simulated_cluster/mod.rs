@@ -140,6 +140,7 @@ struct Place {
 }
 
 /// What a paused process finds when it goes on.
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and almost all of them have arrived")]
 enum Waiting {
     /// Something has arrived.
     Arrived(Input),

@@ -77,18 +77,16 @@ impl Accumulator {
     pub(super) fn add(&mut self, value: Option<Json>, budget: &mut Budget) -> Result<()> {
         match (self, value) {
             (Accumulator::Sum(total) | Accumulator::Average(total), Some(value)) => total.add(&value)?,
-            (Accumulator::Extreme(wanted, best), Some(value)) if !value.is_null() => {
-                if best.as_ref().is_none_or(|best| compare(&value, best) == *wanted) {
-                    *best = Some(value);
-                }
+            (Accumulator::Extreme(wanted, best), Some(value))
+                if !value.is_null() && best.as_ref().is_none_or(|best| compare(&value, best) == *wanted) =>
+            {
+                *best = Some(value);
             }
-            (Accumulator::First(first), value) => {
-                if first.is_none() {
-                    if let Some(value) = &value {
-                        budget.hold(value)?;
-                    }
-                    *first = Some(value);
+            (Accumulator::First(first @ None), value) => {
+                if let Some(value) = &value {
+                    budget.hold(value)?;
                 }
+                *first = Some(value);
             }
             (Accumulator::Last(last), value) => *last = value,
             (Accumulator::Push(values), Some(value)) => {

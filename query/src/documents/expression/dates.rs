@@ -313,7 +313,7 @@ mod tests {
                 .unwrap(),
             Some(json!(1))
         );
-        assert_eq!(day_of_week(&[january.clone()]).unwrap(), Some(json!(4)));
+        assert_eq!(day_of_week(std::slice::from_ref(&january)).unwrap(), Some(json!(4)));
         assert_eq!(
             to_string(&[january.clone(), Some(json!("%d.%m.%Y %H:%M %j %z")), Some(json!("-01:30")), None])
                 .unwrap(),
