@@ -25,8 +25,8 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 
 /// Storage nodes by id.
 #[utoipa::path(get, path = "/nodes", tag = "Nodes",
-    responses((status = 200, description = "`{\"nodes\":{\"<id>\":{\"id\",\"host\",\"port\",\"status\",\"databases\",\
-        \"quarantined\"}}}`")))]
+    responses((status = 200, description = "`{\"nodes\":{\"<id>\":{\"id\",\"host\",\"port\",\"status\",\"databases\"}}}`, \
+        with `quarantined` where replicas are")))]
 pub async fn list(State(app): State<App>) -> Answer {
     let catalog = app.catalog.confirmed().await?;
     // Without it the list is true, and says less.
@@ -149,14 +149,19 @@ fn describe(catalog: &Catalog, node: &Node, health: &[NodeHealth]) -> Json {
         catalog.partitions.values().filter(held).map(|partition| partition.database.as_str()).collect();
     databases.sort_unstable();
     databases.dedup();
-    json!({
+    let mut shown = json!({
         "id": node.id,
         "host": node.host,
         "port": node.port,
         "status": node.status.as_str(),
         "databases": databases,
-        "quarantined": quarantined(catalog, reports),
-    })
+    });
+    // Older clients make their node of these five fields alone.
+    let quarantined = quarantined(catalog, reports);
+    if !quarantined.is_empty() {
+        shown["quarantined"] = quarantined.into();
+    }
+    shown
 }
 
 /// A node as an operator introduces it.

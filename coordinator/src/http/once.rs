@@ -85,6 +85,8 @@ fn home_of(method: &Method, path: &str) -> Home {
         ["databases", _, "collections", _, "find" | "count" | "distinct" | "aggregate" | "explain"] => {
             Home::Nowhere
         }
+        // It is about this coordinator itself, whose catalog it may replace, and repeating it changes nothing.
+        ["cluster", "join"] => Home::Nowhere,
         ["databases", database, _, ..] | ["query", database] => Home::Database((*database).to_owned()),
         ["databases", ..] | ["nodes", ..] | ["cluster", ..] => Home::Catalog,
         _ => Home::Nowhere,
@@ -286,5 +288,7 @@ mod tests {
         assert_eq!(home(Method::POST, "/databases/shop/collections/c/find"), Home::Nowhere);
         assert_eq!(home(Method::GET, "/databases/shop/sql"), Home::Nowhere);
         assert_eq!(home(Method::POST, "/databases/shop/import"), Home::Nowhere);
+        assert_eq!(home(Method::POST, "/cluster/join"), Home::Nowhere);
+        assert_eq!(home(Method::POST, "/cluster/rebalance"), Home::Catalog);
     }
 }

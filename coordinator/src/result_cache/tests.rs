@@ -91,11 +91,13 @@ fn neither_limit_is_passed_and_what_is_dropped_is_counted() {
 fn a_scan_does_not_drive_out_what_is_asked_often() {
     let cache = ResultCache::default();
     cache.obey(CacheLimits { entries: 100, ..LIMITS });
-    for number in 0..50 {
+    // Who asks how often counts from when there is little room left.
+    for number in 0..100 {
         cache.put(question(number), kept(number));
     }
     for _ in 0..10 {
         assert_eq!((0..50).filter_map(|number| answer(&cache, number)).count(), 50);
+        assert_eq!(cache.stats().entries, 100, "asking for them takes them into account");
     }
     for number in 1_000..10_000 {
         if answer(&cache, number).is_none() {

@@ -376,7 +376,7 @@ async fn every_answer_carries_a_bookmark() {
 async fn limits_of_the_cache_outlive_a_restart() {
     let cluster = Cluster::start().await;
     let config = cluster.post("/cache/config", json!({"max_size": 5, "expiration_seconds": 1})).await;
-    let limits = json!({"max_size": 5, "max_bytes": 64 << 20, "expiration_seconds": 1});
+    let limits = json!({"enabled": true, "max_size": 5, "max_bytes": 64 << 20, "expiration_seconds": 1});
     assert_eq!(config["config"], limits);
     let cluster = cluster.restart().await;
     let stats = cluster.get("/cache/stats").await["stats"].clone();

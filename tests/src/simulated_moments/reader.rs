@@ -5,6 +5,7 @@ use std::time::Instant;
 use common::moment::{Agreement, agree};
 use common::protocol::{Params, Pinned, Statement};
 use common::{Hlc, Value};
+use rand::Rng as _;
 use sqlite::{Budget, PinnedReader};
 
 use super::partition::Partition;
@@ -93,9 +94,9 @@ impl Reader {
             }
             return Ok(None);
         };
-        for (number, snapshot) in reading.snapshots.iter_mut().enumerate() {
-            snapshot.go_on(world, number)?;
-        }
+        // One partition after the other, in an order that is drawn: each is seen at another time.
+        let number = world.random.random_range(0..reading.snapshots.len());
+        reading.snapshots[number].go_on(world, number)?;
         let open = |snapshot: &Snapshot| match &snapshot.stage {
             Stage::Open { shows, .. } => Some(*shows),
             _ => None,

@@ -116,7 +116,7 @@ fn a_bad_line_is_told_and_the_rows_before_it_are_counted() {
 #[test]
 fn documents_are_found_and_changed_from_the_command_line() {
     let cluster = ProcessCluster::start(1, 1);
-    cluster.run(&["create-database", "--name", "notes", "--db-type", "NOSQL"]).succeeded();
+    cluster.run(&["create-database", "--name", "notes", "--type", "nosql"]).succeeded();
     let docs = |arguments: &[&str]| {
         cluster.run(&[&["docs", "--db-name", "notes", "--collection", "people"], arguments].concat())
     };

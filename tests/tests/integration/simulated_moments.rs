@@ -1,21 +1,21 @@
 //! Seeded runs of several partitions that are read at one moment, and faults that such runs find.
 //!
-//! `SIMULATION_MOMENTS` (default 12) is how many fresh seeds are run.
+//! `SIMULATION_MOMENTS` (default 4) is how many fresh seeds are run.
 
 use storage_node::replica::machine::PlantedBug;
 use tests::simulated_moments::{Report, Settings, run};
 
 /// Seeds tried before a planted bug counts as not found.
-const SEEDS_PER_BUG: u64 = 60;
+const SEEDS_PER_BUG: u64 = 20;
 
 fn settings(seed: u64) -> Settings {
     let elections = if seed.is_multiple_of(3) { 0 } else { 8 };
-    Settings { seed, partitions: 4, steps: 2_500, elections, bug: None }
+    Settings { seed, partitions: 4, steps: 1_500, elections, bug: None }
 }
 
 #[test]
 fn reads_of_all_partitions_see_one_moment() {
-    let runs = std::env::var("SIMULATION_MOMENTS").map_or(12, |text| text.parse().expect("a number"));
+    let runs = std::env::var("SIMULATION_MOMENTS").map_or(4, |text| text.parse().expect("a number"));
     let first: u64 = rand::random::<u32>().into();
     let mut total = Report::default();
     for seed in first..first + runs {
