@@ -2,7 +2,7 @@
 //! with them: a table-valued function of one parameter, which holds the packed rows.
 //!
 //! SQLite compares a column by its declared type, and one declaration must do for all tables. So each value is
-//! there once for each type, under names that [`column`] tells.
+//! there once for each type, under names that [`column()`] tells.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_int};

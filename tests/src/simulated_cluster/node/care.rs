@@ -43,6 +43,11 @@ impl Node {
             return Ok(());
         }
         let state = self.machine.state().position;
+        // Behind an open batch the file does not know yet of entries without effect.
+        if self.machine.written() != state.index {
+            self.group.snapshot_not_made();
+            return Ok(());
+        }
         self.group.snapshot_ready(SnapshotDescription {
             index: state.index,
             term: state.term,
