@@ -8,6 +8,19 @@ use serde_json::{Map, Number, Value as Json};
 use crate::row::ValueRef;
 use crate::{Error, Result, Value};
 
+/// What kind of JSON a value is, for messages.
+#[must_use]
+pub const fn kind_of(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a string",
+        Json::Array(_) => "a list",
+        Json::Object(_) => "an object",
+    }
+}
+
 /// Appends a value's JSON text to `out`.
 pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {

@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod counting_clients;
+pub mod drawn_faults;
 pub mod graded;
 pub mod histories;
 pub mod http_engine;

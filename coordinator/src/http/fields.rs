@@ -1,5 +1,6 @@
 //! The fields of a request's JSON object, taken one by one with the type that each must have.
 
+use common::json::kind_of;
 use common::{Error, Result};
 use serde_json::{Map, Value as Json};
 
@@ -13,7 +14,7 @@ impl Fields {
         match body {
             Json::Object(map) => Ok(Fields(map)),
             other => {
-                Err(Error::bad_request(format!("the body must be a JSON object, not {}", type_name(&other))))
+                Err(Error::bad_request(format!("the body must be a JSON object, not {}", kind_of(&other))))
             }
         }
     }
@@ -91,18 +92,7 @@ pub fn missing(name: &str) -> Error {
 /// The error for a field of another JSON type.
 #[must_use]
 pub fn wrong_type(name: &str, wanted: &str, found: &Json) -> Error {
-    Error::bad_request(format!("'{name}' must be {wanted}, not {}", type_name(found)))
-}
-
-fn type_name(value: &Json) -> &'static str {
-    match value {
-        Json::Null => "null",
-        Json::Bool(_) => "a boolean",
-        Json::Number(_) => "a number",
-        Json::String(_) => "a string",
-        Json::Array(_) => "a list",
-        Json::Object(_) => "an object",
-    }
+    Error::bad_request(format!("'{name}' must be {wanted}, not {}", kind_of(found)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! before it did, and sent as one transaction. A guard before each document makes the transaction fail if the
 //! document is not as it was read; then everything is computed again.
 
+use common::json::kind_of;
 use std::collections::BTreeMap;
 
 use common::protocol::Statement;
@@ -15,7 +16,7 @@ use super::filter::Filter;
 use super::find::source::Source;
 use super::find::{fields, known};
 use super::many::{UpdateRequest, delete_matching, flag, update_matching};
-use super::place::{Place, kind_of};
+use super::place::Place;
 use super::stored::{self, Stored, milliseconds, run_together, statement};
 use super::update::{Circumstances, beginning, is_same};
 use super::value::Fields;

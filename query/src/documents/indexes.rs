@@ -4,6 +4,7 @@
 //! collection's and its own, with a point between. Where a path meets an array, a document is found by a mark, and
 //! the array is looked at when the document has been read.
 
+use common::json::kind_of;
 use common::names::quote_identifier;
 use common::schema::{ObjectKind, SchemaObject};
 use common::{Error, ErrorCode, Result};
@@ -16,7 +17,7 @@ use super::find::source::{Source, number_in};
 use super::find::{Find, fields, known};
 use super::keys;
 use super::many::flag;
-use super::place::{Place, kind_of};
+use super::place::Place;
 use super::stored::{self, existing, statement};
 use crate::access::PartitionAccess;
 use crate::plan::PlanNode;

@@ -3,6 +3,7 @@
 //! Documents are read, changed here and written under the versions that were read, so that no change of
 //! somebody else is lost; those that were changed meanwhile are looked at again.
 
+use common::json::kind_of;
 use common::protocol::Statement;
 use common::{Error, ErrorCode, Outcome, Result, Value};
 use serde_json::Value as Json;
@@ -12,7 +13,7 @@ use super::filter::path::FieldPath;
 use super::filter::{Filter, Test};
 use super::find::source::Source;
 use super::find::{fields, filter, known};
-use super::place::{Place, kind_of};
+use super::place::Place;
 use super::stored::{self, Stored, existing, milliseconds, replacement, run_together, statement};
 use super::update::{Circumstances, Update, beginning, is_same};
 use super::value::{Fields, size_of_fields};

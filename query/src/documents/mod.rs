@@ -25,10 +25,11 @@ pub(crate) mod stored;
 pub(crate) mod update;
 pub(crate) mod value;
 
+use common::json::kind_of;
 use common::{Error, ErrorCode, Result, Value};
 use serde_json::Value as Json;
 
-use self::place::{Place, kind_of};
+use self::place::Place;
 use self::stored::{Stored, by_id, existing, insertion, milliseconds, replacement, statement, text_of};
 use self::update::{Circumstances, Update, is_same};
 use self::value::{Fields, extended};

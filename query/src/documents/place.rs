@@ -3,7 +3,6 @@
 use std::fmt;
 
 use common::{Error, Result};
-use serde_json::Value as Json;
 
 /// A place in a request's body. It is shown as a JSON pointer (RFC 6901): `/filter/age/$gt`.
 #[derive(Clone, Copy, Debug)]
@@ -69,18 +68,6 @@ impl fmt::Display for Place<'_> {
             }
             Step::Index(index) => write!(f, "/{index}"),
         }
-    }
-}
-
-/// What kind of JSON a value is, for messages.
-pub(crate) const fn kind_of(json: &Json) -> &'static str {
-    match json {
-        Json::Null => "null",
-        Json::Bool(_) => "a boolean",
-        Json::Number(_) => "a number",
-        Json::String(_) => "a string",
-        Json::Array(_) => "a list",
-        Json::Object(_) => "an object",
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 use tests::counting_clients::CountingClients;
+use tests::drawn_faults::{setting, strike};
 use tests::process_cluster::ProcessCluster;
 use tests::replica_files::assert_equal_after_stop;
 
@@ -18,10 +19,6 @@ const CLIENTS: usize = 6;
 const STANDARD_SECONDS: u64 = 8;
 /// Longest time without an acknowledged addition once everything runs again.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
 
 #[test]
 fn counters_equal_acknowledged_increments_whoever_is_killed() {
@@ -35,34 +32,7 @@ fn counters_equal_acknowledged_increments_whoever_is_killed() {
     clients.await_progress(50, RECOVERY_MAX);
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
-        // The moment of a fault and its length are drawn: they are what is tried out.
-        std::thread::sleep(Duration::from_millis(random.random_range(0..300)));
-        let (coordinator, node) = (random.random_range(0..COORDINATORS), random.random_range(0..NODES));
-        let away = Duration::from_millis(random.random_range(0..1_500));
-        match random.random_range(0..4) {
-            0 => {
-                cluster.kill_coordinator(coordinator);
-                std::thread::sleep(away);
-                cluster.restart_coordinator(coordinator);
-            }
-            1 => {
-                cluster.kill_node(node);
-                std::thread::sleep(away);
-                cluster.restart_node(node);
-            }
-            2 => {
-                cluster.node(node).signal("STOP");
-                std::thread::sleep(away);
-                cluster.node(node).signal("CONT");
-            }
-            _ => {
-                cluster.kill_coordinator(coordinator);
-                cluster.kill_node(node);
-                std::thread::sleep(away);
-                cluster.restart_node(node);
-                cluster.restart_coordinator(coordinator);
-            }
-        }
+        strike(&mut cluster, &mut random, (COORDINATORS, NODES));
         clients.await_progress(20, RECOVERY_MAX);
     }
     clients.finish();

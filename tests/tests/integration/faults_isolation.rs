@@ -4,8 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
+use tests::drawn_faults::{setting, strike};
 use tests::isolation_clients::IsolationClients;
 use tests::process_cluster::ProcessCluster;
 
@@ -15,10 +16,6 @@ const CLIENTS: usize = 8;
 const STANDARD_SECONDS: u64 = 8;
 /// Longest time without an acknowledged transaction once everything runs again.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
 
 #[test]
 fn what_clients_see_is_serializable_whoever_is_killed() {
@@ -31,27 +28,7 @@ fn what_clients_see_is_serializable_whoever_is_killed() {
     clients.await_progress(30, RECOVERY_MAX);
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
-        // The moment of a fault and its length are drawn: they are what is tried out.
-        std::thread::sleep(Duration::from_millis(random.random_range(0..300)));
-        let (coordinator, node) = (random.random_range(0..COORDINATORS), random.random_range(0..NODES));
-        let away = Duration::from_millis(random.random_range(0..1_500));
-        match random.random_range(0..3) {
-            0 => {
-                cluster.kill_coordinator(coordinator);
-                std::thread::sleep(away);
-                cluster.restart_coordinator(coordinator);
-            }
-            1 => {
-                cluster.kill_node(node);
-                std::thread::sleep(away);
-                cluster.restart_node(node);
-            }
-            _ => {
-                cluster.node(node).signal("STOP");
-                std::thread::sleep(away);
-                cluster.node(node).signal("CONT");
-            }
-        }
+        strike(&mut cluster, &mut random, (COORDINATORS, NODES));
         clients.await_progress(20, RECOVERY_MAX);
     }
     clients.finish();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
+use tests::drawn_faults::setting;
 use tests::process_cluster::ProcessCluster;
 use tests::recorded_writers::RecordedWriters;
 use tests::replica_files::assert_equal_after_stop;
@@ -23,10 +24,6 @@ const RECOVERY_MAX: Duration = Duration::from_secs(20);
 enum Process {
     Coordinator(usize),
     Node(usize),
-}
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 /// Who is killed next: one, two nodes, all nodes, all coordinators, or everybody.

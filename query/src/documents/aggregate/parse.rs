@@ -1,5 +1,6 @@
 //! Reads pipelines.
 
+use common::json::kind_of;
 use std::cmp::Ordering;
 
 use common::names::check_database_name;
@@ -14,7 +15,7 @@ use crate::documents::filter::parse::object as parse_filter;
 use crate::documents::filter::path::FieldPath;
 use crate::documents::find::projection::{Of, Projection};
 use crate::documents::find::sort::Order;
-use crate::documents::place::{Place, kind_of};
+use crate::documents::place::Place;
 use crate::documents::value::order::{compare, same_type};
 use crate::documents::value::{Fields, extended};
 

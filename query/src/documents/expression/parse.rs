@@ -1,11 +1,12 @@
 //! Reads expressions.
 
+use common::json::kind_of;
 use common::{Error, Result};
 use serde_json::{Map, Value as Json};
 
 use super::operators::{self, Arguments};
 use super::{Expression, Variable};
-use crate::documents::place::{Place, kind_of};
+use crate::documents::place::Place;
 use crate::documents::value::{Fields, extended};
 
 impl Expression {

@@ -1,5 +1,6 @@
 //! Reads filters (<https://www.mongodb.com/docs/manual/reference/operator/query/>).
 
+use common::json::kind_of;
 use common::{Error, Result};
 use serde_json::Value as Json;
 
@@ -7,7 +8,7 @@ use super::path::FieldPath;
 use super::pattern::Pattern;
 use super::{Filter, Side, Test, text};
 use crate::documents::expression::Expression;
-use crate::documents::place::{Place, kind_of};
+use crate::documents::place::Place;
 use crate::documents::value::number::Numeric;
 use crate::documents::value::{Fields, Typed, extended};
 

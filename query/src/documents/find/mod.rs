@@ -7,6 +7,7 @@ pub(crate) mod source;
 pub(crate) mod pushed_order;
 pub(crate) mod top;
 
+use common::json::kind_of;
 use std::collections::BTreeSet;
 
 use common::limits::DOCUMENT_BODY_MAX;
@@ -22,7 +23,7 @@ use super::budget::Budget;
 use super::expression::Scope;
 use super::filter::path::{FieldPath, Leaf};
 use super::filter::{Filter, parse};
-use super::place::{Place, kind_of};
+use super::place::Place;
 use super::stored::{Stored, existing, statement};
 use super::value::Fields;
 use super::value::order::Key;

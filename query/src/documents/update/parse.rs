@@ -1,5 +1,6 @@
 //! Reads updates.
 
+use common::json::kind_of;
 use common::{Error, Result};
 use serde_json::Value as Json;
 
@@ -10,7 +11,7 @@ use super::{Change, Update};
 use crate::documents::expression::ElementOrder;
 use crate::documents::filter::Filter;
 use crate::documents::filter::parse::{is_operators, object as parse_filter, tests_of};
-use crate::documents::place::{Place, kind_of};
+use crate::documents::place::Place;
 use crate::documents::stored::RESERVED;
 use crate::documents::value::{Fields, Typed, as_object, extended};
 

@@ -3,12 +3,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use common::json::kind_of;
 use common::{Error, Result};
 use serde_json::{Map, Value as Json, json};
 
 use super::decimal::Decimal;
 use super::{BINARY, DATE, DECIMAL, Fields, OBJECT_ID, number, timestamp};
-use crate::documents::place::{Place, kind_of};
+use crate::documents::place::Place;
 
 /// Tags whose objects are values.
 const TAGS: [&str; 8] =

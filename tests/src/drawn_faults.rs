@@ -1,0 +1,54 @@
+//! Faults of processes that are drawn from a seed: who is killed or paused, when, and for how long.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::SmallRng;
+
+use crate::process_cluster::ProcessCluster;
+
+/// Pause before a fault, in milliseconds.
+const CALM_MAX: u64 = 300;
+/// How long a process is away, in milliseconds: longer than an election takes, or much shorter.
+const AWAY_MAX: u64 = 1_500;
+
+/// A number from the environment.
+///
+/// # Panics
+/// If something else stands there.
+#[must_use]
+pub fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Waits a while, kills (SIGKILL) or pauses a coordinator, a node, or both, and has them go on. The moment and the
+/// length are drawn: they are what is tried out.
+pub fn strike(cluster: &mut ProcessCluster, random: &mut SmallRng, (coordinators, nodes): (usize, usize)) {
+    std::thread::sleep(Duration::from_millis(random.random_range(0..CALM_MAX)));
+    let (coordinator, node) = (random.random_range(0..coordinators), random.random_range(0..nodes));
+    let away = Duration::from_millis(random.random_range(0..AWAY_MAX));
+    match random.random_range(0..4) {
+        0 => {
+            cluster.kill_coordinator(coordinator);
+            std::thread::sleep(away);
+            cluster.restart_coordinator(coordinator);
+        }
+        1 => {
+            cluster.kill_node(node);
+            std::thread::sleep(away);
+            cluster.restart_node(node);
+        }
+        2 => {
+            cluster.node(node).signal("STOP");
+            std::thread::sleep(away);
+            cluster.node(node).signal("CONT");
+        }
+        _ => {
+            cluster.kill_coordinator(coordinator);
+            cluster.kill_node(node);
+            std::thread::sleep(away);
+            cluster.restart_node(node);
+            cluster.restart_coordinator(coordinator);
+        }
+    }
+}
