@@ -145,6 +145,7 @@ impl QueryObject {
             None => return Err(Error::bad_request("Missing required field: operation")),
         };
         if operation == "sql" {
+            check_fields(&operation, &fields, &["sql", "params"])?;
             return parse_sql(&fields).map(QueryObject::Sql);
         }
         let on_table = present(&fields, "table").is_some()
@@ -167,6 +168,23 @@ impl QueryObject {
             QueryObject::Sql(_) => None,
         }
     }
+}
+
+/// Refuses a field that the operation does not have: one that is misspelt, and then ignored, would choose other rows
+/// than were meant.
+fn check_fields(operation: &str, fields: &Map<String, Json>, known: &[&str]) -> Result<()> {
+    let says_something = |value: &Json| match value {
+        Json::Null => false,
+        Json::Object(entries) => !entries.is_empty(),
+        Json::Array(items) => !items.is_empty(),
+        _ => true,
+    };
+    let stray = |(name, value): &(&String, &Json)| {
+        *name != "operation" && !known.contains(&name.as_str()) && says_something(value)
+    };
+    let Some((name, _)) = fields.iter().find(stray) else { return Ok(()) };
+    Err(Error::bad_request(format!("unknown field '{name}' of the operation {operation}"))
+        .with_hint(format!("it has the fields {}", known.join(", "))))
 }
 
 /// A field that is there and not null.
@@ -217,6 +235,14 @@ fn parse_table_query(operation: &str, fields: &Map<String, Json>) -> Result<Tabl
         values.iter().map(|(name, value)| Ok((name.clone(), column_value(name, value)?))).collect()
     };
     let conditions = || parse_conditions(object(fields, "where")?);
+    let known: &[&str] = match operation {
+        "insert" => &["table", "values"],
+        "query" | "get" => &["table", "columns", "where", "order_by", "limit"],
+        "update" => &["table", "values", "where"],
+        "delete" => &["table", "where"],
+        other => return Err(unknown_operation("SQL", other)),
+    };
+    check_fields(operation, fields, known)?;
     let operation = match operation {
         "insert" => TableOperation::Insert { values: values()? },
         "query" | "get" => TableOperation::Select {
@@ -232,8 +258,7 @@ fn parse_table_query(operation: &str, fields: &Map<String, Json>) -> Result<Tabl
             }
             TableOperation::Update { values, conditions: conditions()? }
         }
-        "delete" => TableOperation::Delete { conditions: conditions()? },
-        other => return Err(unknown_operation("SQL", other)),
+        _ => TableOperation::Delete { conditions: conditions()? },
     };
     Ok(TableQuery { table, operation })
 }
@@ -303,6 +328,10 @@ fn parse_conditions(object: Option<&Map<String, Json>>) -> Result<Vec<Condition>
                 continue;
             }
         };
+        if operators.is_empty() {
+            return Err(Error::bad_request(format!("{column}: no operator is given"))
+                .with_hint("$eq, $ne, $lt, $lte, $gt or $gte"));
+        }
         for (operator, value) in operators {
             let comparison = match operator.as_str() {
                 "$eq" => Comparison::Equal,
@@ -334,6 +363,13 @@ fn parse_collection_query(operation: &str, fields: &Map<String, Json>) -> Result
         let document = object(fields, "document")?;
         document.cloned().ok_or_else(|| Error::bad_request("Missing required field: document"))
     };
+    let known: &[&str] = match operation {
+        "insert" => &["collection", "document"],
+        "update" => &["collection", "document", "id", "where"],
+        "get" | "query" | "delete" => &["collection", "id", "where"],
+        other => return Err(unknown_operation("NoSQL", other)),
+    };
+    check_fields(operation, fields, known)?;
     let operation = match operation {
         "insert" => CollectionOperation::Insert { document: document()? },
         "get" | "query" => CollectionOperation::Find { which: parse_which(fields)? },
@@ -341,15 +377,19 @@ fn parse_collection_query(operation: &str, fields: &Map<String, Json>) -> Result
             which: not_all(parse_which(fields)?, "UPDATE")?,
             document: document()?,
         },
-        "delete" => CollectionOperation::Delete { which: not_all(parse_which(fields)?, "DELETE")? },
-        other => return Err(unknown_operation("NoSQL", other)),
+        _ => CollectionOperation::Delete { which: not_all(parse_which(fields)?, "DELETE")? },
     };
     Ok(CollectionQuery { collection, operation })
 }
 
 fn parse_which(fields: &Map<String, Json>) -> Result<Which> {
+    let filter = object(fields, "where")?.cloned().unwrap_or_default();
     match present(fields, "id") {
-        None => Ok(Which::Matching(object(fields, "where")?.cloned().unwrap_or_default())),
+        None => Ok(Which::Matching(filter)),
+        Some(_) if !filter.is_empty() => {
+            Err(Error::bad_request("a document is chosen by 'id' or by 'where', not by both")
+                .with_hint("put the id into 'where' as _id"))
+        }
         Some(Json::String(id)) => Ok(Which::Id(Value::Text(id.clone()))),
         Some(Json::Number(id)) => {
             let id = id.as_i64().ok_or_else(|| Error::bad_request("id must be an integer or a text"))?;
@@ -491,6 +531,19 @@ mod tests {
             (
                 json!({"operation": "query", "table": "t", "where": {"a": {"$like": 1}}}),
                 "a: unknown operator '$like'",
+            ),
+            (json!({"operation": "delete", "table": "t", "where": {"a": {}}}), "a: no operator is given"),
+            (
+                json!({"operation": "delete", "table": "t", "id": 5}),
+                "unknown field 'id' of the operation delete",
+            ),
+            (
+                json!({"operation": "delete", "table": "t", "limit": 1}),
+                "unknown field 'limit' of the operation delete",
+            ),
+            (
+                json!({"operation": "delete", "collection": "c", "id": 5, "where": {"a": 1}}),
+                "a document is chosen by 'id' or by 'where', not by both",
             ),
             (
                 json!({"operation": "query", "table": "t", "limit": "3"}),

@@ -58,6 +58,7 @@ pub async fn configure(State(app): State<App>, JsonBody(mut body): JsonBody) -> 
         bytes: body.whole("max_bytes", 0, i64::MAX.unsigned_abs())?,
         expiration_seconds: body.whole("expiration_seconds", 0, most)?,
     };
+    body.done()?;
     app.catalog.propose(command).await?;
     let config = shown(app.catalog.view().cache);
     let answer = json!({ "message": "Cache configured successfully", "config": config });

@@ -94,6 +94,7 @@ fn nodes(catalog: &Catalog) -> Map<String, Json> {
             `node_unreachable`: no coordinator answers there")))]
 pub async fn join(State(app): State<App>, JsonBody(mut body): JsonBody) -> Answer {
     let url = body.required_text("coordinator_address")?;
+    body.done()?;
     let bookmark = app.joins.join(coordinator_address(&url)?).await?;
     let message = format!("Joined cluster with coordinator at {url}");
     Ok(success_seen(json!({ "message": message }), &bookmark))
@@ -159,6 +160,7 @@ pub async fn transfer_leader(
     JsonBody(mut body): JsonBody,
 ) -> Answer {
     let to = body.required_text("to")?;
+    body.done()?;
     check_node_id(&to)?;
     let catalog = app.catalog.confirmed().await?;
     let (partition, node) = find(&catalog, &id, &to)?;

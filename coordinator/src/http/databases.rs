@@ -108,6 +108,7 @@ fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize)
         .unwrap_or(replication_factor);
     let groups = body.take("column_groups");
     let mut tables = body.list("tables")?.unwrap_or_default();
+    body.done()?;
     let column_groups =
         column_groups::of_new_database(groups.as_ref(), &mut tables, partition_type, kind, automatic_groups)?;
     let mut planned = Database {
@@ -258,6 +259,7 @@ mod tests {
             json!({"split_points": [1]}),
             json!({"partition_type": "VERTICAL", "partitions": 4}),
             json!({"replication_factor": 0}),
+            json!({"partitons": 3}),
         ] {
             assert_eq!(base(extra.clone()).code, ErrorCode::BadRequest, "{extra}");
         }

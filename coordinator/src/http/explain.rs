@@ -31,6 +31,7 @@ pub async fn post(
     let analyze = body.flag("analyze")?.unwrap_or(false);
     let sql = body.take("sql").ok_or_else(|| missing("sql"))?;
     let statement = statement(sql, body.take("params"))?;
+    body.done()?;
     let explained = app.gateway.run(&name, &options, |session| {
         let statement = statement.clone();
         async move {

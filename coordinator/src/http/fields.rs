@@ -6,13 +6,17 @@ use serde_json::{Map, Value as Json};
 
 /// A JSON object whose fields are taken out by name. `null` means the same as absent.
 #[derive(Debug, Default)]
-pub struct Fields(Map<String, Json>);
+pub struct Fields {
+    left: Map<String, Json>,
+    /// What was asked for, there or not: the fields that the request may have.
+    asked: Vec<String>,
+}
 
 impl Fields {
     /// The fields of a request's body, which must be an object.
     pub fn of(body: Json) -> Result<Fields> {
         match body {
-            Json::Object(map) => Ok(Fields(map)),
+            Json::Object(left) => Ok(Fields { left, asked: Vec::new() }),
             other => {
                 Err(Error::bad_request(format!("the body must be a JSON object, not {}", kind_of(&other))))
             }
@@ -21,13 +25,22 @@ impl Fields {
 
     /// Takes a field as it is.
     pub fn take(&mut self, name: &str) -> Option<Json> {
-        self.0.remove(name).filter(|value| !value.is_null())
+        self.asked.push(name.to_owned());
+        self.left.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Refuses what has not been taken: a misspelt field that is ignored makes something else than was meant.
+    /// Called when every field that there may be was asked for.
+    pub fn done(&self) -> Result<()> {
+        let Some((name, _)) = self.left.iter().find(|(_, value)| !value.is_null()) else { return Ok(()) };
+        Err(Error::bad_request(format!("unknown field '{name}'"))
+            .with_hint(format!("fields here are {}", self.asked.join(", "))))
     }
 
     /// What has not been taken.
     #[must_use]
     pub fn rest(self) -> Json {
-        Json::Object(self.0)
+        Json::Object(self.left)
     }
 
     /// Takes a text.
@@ -109,6 +122,18 @@ mod tests {
         assert!(fields.whole("m", 0, 9).unwrap_err().message.contains("'m'"));
         assert!(fields.list("l").unwrap_err().message.contains("'l'"));
         assert!(Fields::of(json!([])).is_err());
+    }
+
+    #[test]
+    fn a_field_that_nobody_asked_for_is_told_with_those_there_are() {
+        let mut fields = Fields::of(json!({"name": "a", "partitons": 3, "note": null})).unwrap();
+        fields.text("name").unwrap();
+        fields.whole("partitions", 1, 9).unwrap();
+        let error = fields.done().unwrap_err();
+        assert_eq!(error.message, "unknown field 'partitons'");
+        assert_eq!(error.hint.as_deref(), Some("fields here are name, partitions"));
+        fields.take("partitons");
+        fields.done().unwrap();
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub async fn move_replica(
     JsonBody(mut body): JsonBody,
 ) -> Answer {
     let (from, to) = (body.required_text("from")?, body.required_text("to")?);
+    body.done()?;
     check_node_id(&from)?;
     check_node_id(&to)?;
     let catalog = app.catalog.confirmed().await?;

@@ -140,9 +140,11 @@ pub fn read_request(body: &mut Fields) -> Result<SqlRequest> {
         (None, Some(sql)) => vec![statement(sql, body.take("params"))?],
         (None, None) => return Err(missing("statements")),
     };
+    let atomic = body.flag("atomic")?.unwrap_or(true);
+    body.done()?;
     Ok(SqlRequest {
         statements,
-        atomic: body.flag("atomic")?.unwrap_or(true),
+        atomic,
         max_rows: max_rows.and_then(|rows| u32::try_from(rows).ok()).unwrap_or(ROWS_DEFAULT),
         read_only: false,
     })
@@ -167,7 +169,9 @@ fn read_statement(item: Json) -> Result<Statement> {
             let mut fields = Fields::of(Json::Object(map))?;
             fields.refuse("lock", "statements are isolated by their atomic request")?;
             let sql = fields.take("sql").ok_or_else(|| missing("sql"))?;
-            statement(sql, fields.take("params"))
+            let params = fields.take("params");
+            fields.done()?;
+            statement(sql, params)
         }
         other => Err(wrong_type("statements", "a list of strings and objects", &other)),
     }
@@ -265,6 +269,8 @@ mod tests {
             (json!({"sql": "SELECT ?", "params": [[1]]}), "'params': 1"),
             (json!({"sql": "SELECT 1", "atomic": "yes"}), "'atomic'"),
             (json!({"sql": "SELECT 1", "max_rows": 1_000_001}), "'max_rows'"),
+            (json!({"sql": "SELECT ?", "parms": [1]}), "'parms'"),
+            (json!({"statements": [{"sql": "SELECT ?", "parms": [1]}]}), "'parms'"),
         ] {
             let error = read(body.clone()).unwrap_err();
             assert_eq!(error.code, ErrorCode::BadRequest, "{body}");

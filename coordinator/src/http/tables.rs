@@ -38,7 +38,10 @@ pub async fn add(
     check_database_name("database", &name)?;
     let options = query.options(&mut Fields::default())?;
     let tables = match body.list("tables")? {
-        Some(tables) => tables,
+        Some(tables) => {
+            body.done()?;
+            tables
+        }
         None => vec![body.rest()],
     };
     let message = message(&tables)?;

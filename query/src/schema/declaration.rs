@@ -37,6 +37,7 @@ fn parse_table(table: &Json) -> Result<Declaration> {
     };
     let name = text(name, "the table's name")?;
     check_table_name(&name)?;
+    check_fields(&format!("table {name}"), fields, TABLE_FIELDS)?;
     let reference = match present(fields, "reference") {
         None => false,
         Some(Json::Bool(reference)) => *reference,
@@ -89,6 +90,7 @@ fn parse_column(column: &Json) -> Result<DeclaredColumn> {
     if name.is_empty() || name.contains('\0') {
         return Err(Error::new(ErrorCode::BadName, "a column's name must not be empty"));
     }
+    check_fields(&format!("column {name}"), fields, COLUMN_FIELDS)?;
     let default = fields.get("default").cloned().unwrap_or_default();
     if default.is_array() || default.is_object() {
         return Err(Error::bad_request(format!(
@@ -104,6 +106,20 @@ fn parse_column(column: &Json) -> Result<DeclaredColumn> {
         nullable: flag("nullable", true)?,
         default,
     })
+}
+
+/// What a table may say of itself.
+const TABLE_FIELDS: &[&str] = &["name", "columns", "indexes", "partition_key", "reference", "column_groups"];
+
+/// What a column may say of itself.
+const COLUMN_FIELDS: &[&str] = &["name", "data_type", "primary_key", "nullable", "default"];
+
+/// Refuses a field that there is not: ignored, it would make another table than was meant.
+fn check_fields(whose: &str, fields: &Map<String, Json>, known: &[&str]) -> Result<()> {
+    let stray = |name: &&String| !known.contains(&name.as_str()) && present(fields, name).is_some();
+    let Some(name) = fields.keys().find(stray) else { return Ok(()) };
+    let hint = format!("it may have {}; constraints of other kinds are declared by SQL", known.join(", "));
+    Err(Error::bad_request(format!("unknown field '{name}' of {whose}")).with_hint(hint))
 }
 
 /// A field that is there and not null.
@@ -280,6 +296,16 @@ mod tests {
         ] {
             assert_eq!(default_sql(&given).as_deref(), sql, "{given}");
         }
+    }
+
+    #[test]
+    fn a_field_that_there_is_not_is_told() {
+        let column = json!({"name": "a", "data_type": "TEXT", "unique": true});
+        let error = parse(&json!([{"name": "t", "columns": [column]}])).unwrap_err();
+        assert_eq!(error.message, "unknown field 'unique' of column a");
+        let column = json!({"name": "a", "data_type": "TEXT", "comment": null});
+        let error = parse(&json!([{"name": "t", "columns": [column], "partitonkey": "a"}])).unwrap_err();
+        assert_eq!(error.message, "unknown field 'partitonkey' of table t");
     }
 
     #[test]
