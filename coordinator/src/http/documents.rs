@@ -182,13 +182,15 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition> {
     }
 }
 
-/// The versions that entity tags name. A tag that never was ours matches nothing.
+/// The versions that entity tags name, also without their quotes: as `_version` shows them. A tag that never was
+/// ours matches nothing.
 fn versions(tags: &str) -> Result<Vec<i64>> {
     let parse = |tag: &str| {
-        let quoted = tag.trim().strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        let tag = tag.trim();
+        let number = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
         let failed =
             || Error::new(ErrorCode::PreconditionFailed, format!("If-Match: no document has the tag {tag}"));
-        quoted.and_then(|number| number.parse().ok()).ok_or_else(failed)
+        number.parse().ok().ok_or_else(failed)
     };
     let (known, mut unknown): (Vec<_>, Vec<_>) = tags.split(',').map(parse).partition(Result::is_ok);
     let known: Vec<i64> = known.into_iter().filter_map(Result::ok).collect();
@@ -221,6 +223,7 @@ mod tests {
             precondition(&headers(IF_MATCH, "\"3\", \"5\"")).unwrap(),
             Precondition::Version(vec![3, 5])
         );
+        assert_eq!(precondition(&headers(IF_MATCH, "7")).unwrap(), Precondition::Version(vec![7]));
         assert_eq!(precondition(&headers(IF_MATCH, "*")).unwrap(), Precondition::Exists);
         assert_eq!(precondition(&headers(IF_NONE_MATCH, "*")).unwrap(), Precondition::Absent);
         assert_eq!(
