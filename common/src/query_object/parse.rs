@@ -1,139 +1,14 @@
-//! Query objects: the JSON form of the commonest statements, as `POST /query/{db}` and query files take it.
-//!
-//! `null`, `{}` for `where`, and an absent field mean the same.
+//! A query object read out of JSON and checked.
 
 use serde_json::{Map, Value as Json};
 
-use crate::names::quote_identifier;
+use super::{
+    CollectionOperation, CollectionQuery, Comparison, Condition, QueryObject, TableOperation, TableQuery,
+    Which,
+};
 use crate::protocol::{Params, Statement};
 use crate::schema::DatabaseKind;
 use crate::{Error, Result, Value, json};
-
-/// A query object, checked.
-#[derive(Clone, Debug, PartialEq)]
-pub enum QueryObject {
-    /// On a table.
-    Table(TableQuery),
-    /// On a collection.
-    Collection(CollectionQuery),
-    /// SQL text: `{"operation":"sql","sql":…,"params":…}`.
-    Sql(Statement),
-}
-
-/// A query object on a table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TableQuery {
-    /// The table.
-    pub table: String,
-    /// What to do.
-    pub operation: TableOperation,
-}
-
-/// What a query object does with a table.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TableOperation {
-    /// Insert a row.
-    Insert {
-        /// Columns and their values.
-        values: Vec<(String, Value)>,
-    },
-    /// Answer rows.
-    Select {
-        /// Columns by name; empty: all.
-        columns: Vec<String>,
-        /// Which rows.
-        conditions: Vec<Condition>,
-        /// Columns to sort by; `true`: descending.
-        order_by: Vec<(String, bool)>,
-        /// Most rows.
-        limit: Option<u64>,
-    },
-    /// Change rows.
-    Update {
-        /// Columns and their new values.
-        values: Vec<(String, Value)>,
-        /// Which rows.
-        conditions: Vec<Condition>,
-    },
-    /// Delete rows.
-    Delete {
-        /// Which rows; none: all.
-        conditions: Vec<Condition>,
-    },
-}
-
-/// A condition on a column. All conditions of a query object must hold.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
-    /// The column.
-    pub column: String,
-    /// How it is compared.
-    pub comparison: Comparison,
-    /// With what. NULL with [`Comparison::Equal`] means IS NULL.
-    pub value: Value,
-}
-
-/// How a column is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// No operator.
-    Equal,
-    /// `$ne`.
-    NotEqual,
-    /// `$lt`.
-    Less,
-    /// `$lte`.
-    LessOrEqual,
-    /// `$gt`.
-    Greater,
-    /// `$gte`.
-    GreaterOrEqual,
-}
-
-/// A query object on a collection.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CollectionQuery {
-    /// The collection.
-    pub collection: String,
-    /// What to do.
-    pub operation: CollectionOperation,
-}
-
-/// What a query object does with a collection.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CollectionOperation {
-    /// Insert a document.
-    Insert {
-        /// The document.
-        document: Map<String, Json>,
-    },
-    /// Answer documents.
-    Find {
-        /// Which.
-        which: Which,
-    },
-    /// Change documents: the fields given replace those of the same name.
-    Update {
-        /// Which; never all.
-        which: Which,
-        /// The fields.
-        document: Map<String, Json>,
-    },
-    /// Delete documents.
-    Delete {
-        /// Which; never all.
-        which: Which,
-    },
-}
-
-/// Which documents.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Which {
-    /// The one with this id, an integer or a text.
-    Id(Value),
-    /// Those that match a filter; an empty one matches all.
-    Matching(Map<String, Json>),
-}
 
 impl QueryObject {
     /// Checks a query object. Where it names neither a table nor a collection, `kind` decides what it is on.
@@ -154,18 +29,6 @@ impl QueryObject {
             parse_table_query(&operation, &fields).map(QueryObject::Table)
         } else {
             parse_collection_query(&operation, &fields).map(QueryObject::Collection)
-        }
-    }
-
-    /// Whether it only reads; `None` if its SQL text decides that.
-    #[must_use]
-    pub fn is_read(&self) -> Option<bool> {
-        match self {
-            QueryObject::Table(query) => Some(matches!(query.operation, TableOperation::Select { .. })),
-            QueryObject::Collection(query) => {
-                Some(matches!(query.operation, CollectionOperation::Find { .. }))
-            }
-            QueryObject::Sql(_) => None,
         }
     }
 }
@@ -408,119 +271,10 @@ fn not_all(which: Which, word: &str) -> Result<Which> {
     }
 }
 
-impl TableQuery {
-    /// The statement that does it: names quoted, values as parameters. An insert answers the row as stored.
-    #[must_use]
-    pub fn statement(&self) -> Statement {
-        let table = quote_identifier(&self.table);
-        let mut params = Vec::new();
-        let sql = match &self.operation {
-            TableOperation::Insert { values } if values.is_empty() => {
-                format!("INSERT INTO {table} DEFAULT VALUES RETURNING *")
-            }
-            TableOperation::Insert { values } => {
-                let names: Vec<String> = values.iter().map(|(name, _)| quote_identifier(name)).collect();
-                params.extend(values.iter().map(|(_, value)| value.clone()));
-                let marks = vec!["?"; names.len()].join(", ");
-                format!("INSERT INTO {table} ({}) VALUES ({marks}) RETURNING *", names.join(", "))
-            }
-            TableOperation::Select { columns, conditions, order_by, limit } => {
-                let columns = match columns.as_slice() {
-                    [] => "*".to_owned(),
-                    names => names.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", "),
-                };
-                let filter = render_conditions(conditions, &mut params);
-                let order = render_order(order_by);
-                let limit = limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
-                format!("SELECT {columns} FROM {table}{filter}{order}{limit}")
-            }
-            TableOperation::Update { values, conditions } => {
-                let sets: Vec<String> =
-                    values.iter().map(|(name, _)| format!("{} = ?", quote_identifier(name))).collect();
-                params.extend(values.iter().map(|(_, value)| value.clone()));
-                let filter = render_conditions(conditions, &mut params);
-                format!("UPDATE {table} SET {}{filter}", sets.join(", "))
-            }
-            TableOperation::Delete { conditions } => {
-                let filter = render_conditions(conditions, &mut params);
-                format!("DELETE FROM {table}{filter}")
-            }
-        };
-        let params = if params.is_empty() { Params::None } else { Params::Positional(params) };
-        Statement { sql, params }
-    }
-}
-
-fn render_conditions(conditions: &[Condition], params: &mut Vec<Value>) -> String {
-    if conditions.is_empty() {
-        return String::new();
-    }
-    let terms: Vec<String> = conditions
-        .iter()
-        .map(|condition| {
-            let column = quote_identifier(&condition.column);
-            let operator = match (condition.comparison, condition.value.is_null()) {
-                (Comparison::Equal, true) => return format!("{column} IS NULL"),
-                (Comparison::NotEqual, true) => return format!("{column} IS NOT NULL"),
-                (Comparison::Equal, false) => "=",
-                (Comparison::NotEqual, false) => "<>",
-                (Comparison::Less, _) => "<",
-                (Comparison::LessOrEqual, _) => "<=",
-                (Comparison::Greater, _) => ">",
-                (Comparison::GreaterOrEqual, _) => ">=",
-            };
-            params.push(condition.value.clone());
-            format!("{column} {operator} ?")
-        })
-        .collect();
-    format!(" WHERE {}", terms.join(" AND "))
-}
-
-fn render_order(order_by: &[(String, bool)]) -> String {
-    if order_by.is_empty() {
-        return String::new();
-    }
-    let terms: Vec<String> = order_by
-        .iter()
-        .map(|(column, descending)| {
-            format!("{}{}", quote_identifier(column), if *descending { " DESC" } else { "" })
-        })
-        .collect();
-    format!(" ORDER BY {}", terms.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    fn statement(json: Json) -> Statement {
-        match QueryObject::parse(json, DatabaseKind::Sql).unwrap() {
-            QueryObject::Table(query) => query.statement(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_query_becomes_a_statement_with_parameters() {
-        let found = statement(json!({
-            "operation": "query", "table": "a\"b", "columns": ["x", "y"],
-            "where": {"x": {"$gt": 5, "$lt": 10}, "y": null}, "order_by": "x desc, y", "limit": 3
-        }));
-        assert_eq!(
-            found.sql,
-            "SELECT \"x\", \"y\" FROM \"a\"\"b\" WHERE \"x\" > ? AND \"x\" < ? AND \"y\" IS NULL \
-             ORDER BY \"x\" DESC, \"y\" LIMIT 3"
-        );
-        assert_eq!(found.params, Params::Positional(vec![5.into(), 10.into()]));
-    }
-
-    #[test]
-    fn null_and_absent_mean_the_same() {
-        let found =
-            statement(json!({"operation": "get", "table": "t", "columns": null, "where": {}, "limit": null}));
-        assert_eq!(found, Statement { sql: "SELECT * FROM \"t\"".into(), params: Params::None });
-    }
 
     #[test]
     fn what_is_wrong_is_said() {
