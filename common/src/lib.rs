@@ -15,6 +15,7 @@ pub mod host_rule;
 pub mod idempotency;
 pub mod ids;
 pub mod json;
+pub mod lease;
 pub mod limits;
 pub mod moment;
 pub mod names;

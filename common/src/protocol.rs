@@ -312,6 +312,8 @@ pub enum StorageRequest {
         target: PartitionTarget,
         /// The log index.
         since: u64,
+        /// Who would like a lease on the partition.
+        holder: LeaseHolder,
     },
 }
 
@@ -348,7 +350,27 @@ pub enum StorageReply {
         unchanged: bool,
         /// Log index up to which that holds.
         index: u64,
+        /// A lease on the partition, if one is granted: see [`crate::lease`].
+        lease: Option<Lease>,
     },
+}
+
+/// A coordinator that wants a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseHolder {
+    /// Its process: random, so that nobody answers for one that was there before.
+    pub process: u64,
+    /// `host:port` at which it is asked to give leases back.
+    pub address: String,
+}
+
+/// What the holder of a lease knows: nothing changes the partition's state as long as the lease holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Log index of the last entry that changed the state.
+    pub base: u64,
+    /// Log index up to which that is so already.
+    pub index: u64,
 }
 
 /// Requests to a storage node that are answered by a stream.
@@ -416,6 +438,13 @@ pub enum CoordinatorRequest {
         /// Where the piece begins, in bytes.
         offset: u64,
     },
+    /// Give every lease on a partition back. → [`CoordinatorReply::GivenBack`]
+    GiveBack {
+        /// The partition.
+        partition: PartitionId,
+        /// Who is asked: [`LeaseHolder::process`].
+        process: u64,
+    },
 }
 
 /// Replies of a coordinator.
@@ -473,6 +502,8 @@ pub enum CoordinatorReply {
         /// The piece.
         bytes: Bytes,
     },
+    /// The leases are given back, those included that are on their way.
+    GivenBack,
 }
 
 /// Where a replica is reached.

@@ -13,6 +13,7 @@
 mod group_handle;
 mod host;
 mod inbox;
+mod lease_clock;
 mod metrics;
 mod options;
 mod outbox;
@@ -23,6 +24,7 @@ mod worker;
 
 pub use group_handle::{CommittedLog, GroupHandle, ReadError};
 pub use host::{GroupHost, GroupSpec, Installed, PeerAddress, SnapshotRefused, StagedOutcome};
+pub use lease_clock::lease_clock;
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use options::{FatalError, RuntimeOptions};
 pub use outbox::{Envelope, Transport};

@@ -12,19 +12,26 @@ use polylite_client::peer::{Caller, PeerIdentity, PeerService, StreamSink};
 use crate::catalog::{Answer, CatalogStore, Command};
 use crate::health::{ClusterHealth, check_cluster};
 use crate::placement::{assignments, peers};
+use crate::result_cache::leases::HeldLeases;
 
 /// The service behind the connections that nodes open to a coordinator.
 pub struct CoordinatorService {
     catalog: CatalogStore,
     health: ClusterHealth,
+    leases: Arc<HeldLeases>,
     identity: PeerIdentity,
 }
 
 impl CoordinatorService {
     /// A service over the parts that answer.
     #[must_use]
-    pub fn new(catalog: CatalogStore, health: ClusterHealth, identity: PeerIdentity) -> CoordinatorService {
-        CoordinatorService { catalog, health, identity }
+    pub fn new(
+        catalog: CatalogStore,
+        health: ClusterHealth,
+        leases: Arc<HeldLeases>,
+        identity: PeerIdentity,
+    ) -> CoordinatorService {
+        CoordinatorService { catalog, health, leases, identity }
     }
 
     async fn answer(&self, request: CoordinatorRequest) -> Result<CoordinatorReply> {
@@ -44,6 +51,9 @@ impl CoordinatorService {
             CoordinatorRequest::Health => self.health.nodes_here(),
             CoordinatorRequest::Join { host, port, instance } => {
                 self.catalog.admit(host, port, instance).await
+            }
+            CoordinatorRequest::GiveBack { partition, process } => {
+                self.leases.give_back(partition, process).map(|()| CoordinatorReply::GivenBack)
             }
             // The receiver itself checks what it got against what it was offered.
             CoordinatorRequest::Snapshot { offset, .. } => self.catalog.snapshot_piece(offset).await,

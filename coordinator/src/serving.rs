@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::PartitionId;
+use common::protocol::LeaseHolder;
 use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerIdentity, PeerPool};
 use query::{Planner, Statistics};
@@ -19,6 +20,7 @@ use crate::joining::JoinDesk;
 use crate::metrics::{RequestMetrics, TransactionMetrics};
 use crate::operations::Operations;
 use crate::peer_service::CoordinatorService;
+use crate::result_cache::leases::HeldLeases;
 
 /// How often caches are rid of what is gone, planners learn how many rows there are, and times are folded into
 /// histograms.
@@ -81,7 +83,15 @@ impl Serving {
         let operations =
             Operations::new(catalog.clone(), health.clone(), storage.clone()).with_repair_after(repair_after);
         let leaders = health.leaders();
-        let reach = Reach { catalog: catalog.clone(), operations: operations.clone(), peers, leaders };
+        let holder = LeaseHolder { process: rand::random(), address: address.clone() };
+        let leases = Arc::new(HeldLeases::of(holder));
+        let reach = Reach {
+            catalog: catalog.clone(),
+            operations: operations.clone(),
+            peers,
+            leaders,
+            leases: leases.clone(),
+        };
         let gateway = Gateway::new(reach, sql_rules, workspace, transactions);
         let stop = CancellationToken::new();
 
@@ -90,7 +100,8 @@ impl Serving {
         background.spawn(operations.clone().drive());
         background.spawn(tidy(gateway.clone(), health.clone(), metrics.clone()));
 
-        let peer_service = Arc::new(CoordinatorService::new(catalog.clone(), health.clone(), identity));
+        let service = CoordinatorService::new(catalog.clone(), health.clone(), leases, identity);
+        let peer_service = Arc::new(service);
         let app = App::new(AppParts {
             catalog: catalog.clone(),
             operations,

@@ -1,11 +1,13 @@
 //! One copy of a partition: a SQLite file under a Raft group, with a thread of its own.
 //!
 //! [`machine`] is the deterministic part; [`worker`] is the thread around it; [`reading`] answers reads beside it;
-//! [`pins`] keeps snapshots that several reads are to see, and [`promises`] tells of which moments they are;
+//! [`pins`] keeps snapshots that several reads are to see, and [`promises`] tells of which moments they are; [`leases`]
+//! lets coordinators rely on the state for a while;
 //! [`published`] is what the worker tells everybody; [`snapshots`] moves files between nodes.
 
 mod event_queue;
 mod inbox;
+pub mod leases;
 pub mod machine;
 mod open_streams;
 mod pins;

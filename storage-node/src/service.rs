@@ -119,10 +119,10 @@ impl Service {
                     }
                 }
             }
-            StorageRequest::Unchanged { target, since } => {
+            StorageRequest::Unchanged { target, since, holder } => {
                 let replica = self.registry.get(target.partition)?;
-                let (unchanged, index) = replica.is_unchanged(target, since).await?;
-                Ok(StorageReply::Unchanged { unchanged, index })
+                let (unchanged, index, lease) = replica.is_unchanged(target, since, &holder).await?;
+                Ok(StorageReply::Unchanged { unchanged, index, lease })
             }
             StorageRequest::ChangeSchema { partition, version, statements } => {
                 let change = Job::Schema { version, statements };

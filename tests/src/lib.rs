@@ -14,5 +14,6 @@ pub mod raw_http;
 pub mod recorded_writers;
 pub mod replica_files;
 pub mod simulated_cluster;
+pub mod simulated_leases;
 pub mod simulated_moments;
 pub mod terminal;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::protocol::{
-    Assignments, CoordinatorReply, CoordinatorRequest, Heartbeat, NodeHealth, PeerAddress, Registration,
+    Assignments, CoordinatorReply, CoordinatorRequest, Heartbeat, LeaseHolder, NodeHealth, PeerAddress,
+    Registration,
 };
 use common::{NodeId, PartitionId, ReplicaId, Result};
 
@@ -122,6 +123,20 @@ impl CoordinatorClient {
         }
     }
 
+    /// Has a holder give back its leases on a partition.
+    pub async fn give_back(
+        &self,
+        holder: &LeaseHolder,
+        partition: PartitionId,
+        timeout: Duration,
+    ) -> Result<()> {
+        let request = CoordinatorRequest::GiveBack { partition, process: holder.process };
+        match self.request(&holder.address, request, timeout).await? {
+            CoordinatorReply::GivenBack => Ok(()),
+            _ => Err(mismatched(Effect::Reads)),
+        }
+    }
+
     /// Joins a coordinator. Answers its replica of the catalog's group, and all coordinators.
     pub async fn join(
         &self,
@@ -141,10 +156,16 @@ impl CoordinatorClient {
 /// What is not known to read only counts as a write, whose lost answer is `unknown`. A report may be
 /// repeated at will.
 fn effect_of(request: &CoordinatorRequest) -> Effect {
-    use CoordinatorRequest::{Health, Heartbeat, Locate, ReadIndex, RelayedHeartbeat, Snapshot};
+    use CoordinatorRequest::{GiveBack, Health, Heartbeat, Locate, ReadIndex, RelayedHeartbeat, Snapshot};
     let reads = matches!(
         request,
-        Heartbeat(_) | RelayedHeartbeat(_) | Locate { .. } | ReadIndex | Health | Snapshot { .. }
+        Heartbeat(_)
+            | RelayedHeartbeat(_)
+            | Locate { .. }
+            | ReadIndex
+            | Health
+            | Snapshot { .. }
+            | GiveBack { .. }
     );
     if reads { Effect::Reads } else { Effect::Writes }
 }

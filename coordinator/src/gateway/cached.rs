@@ -1,27 +1,39 @@
 //! Reads whose answers are kept, and given again when nothing that they depend on has changed.
 //!
 //! An answer is kept with the partitions that were read for it and the log index of the oldest state that was
-//! seen of each, which is what bookmarks are made of. Before it is given again, the leader of each of these
-//! partitions says whether any entry has changed its state since then, and has a majority confirm that it
-//! leads, just as for a read. So an answer out of the cache is as fresh as a linearizable read, whoever wrote,
-//! through whichever coordinator, and by whatever way; and it asks nothing of clocks. What it saves is the
-//! work: no row is looked for, sent or merged.
+//! seen of each, which is what bookmarks are made of. Before it is given again, each of these partitions has to
+//! have stayed as it was since then. That is known in one of two ways:
 //!
-//! All snapshots were taken before the first of these confirmations began. When every partition has stayed as
-//! it was from its snapshot to its confirmation, there is a moment, within the request that asks, at which all
-//! of them were so together: the answer is that moment's.
+//! - This coordinator holds a lease on the partition ([`common::lease`]): its state changes for nobody to see
+//!   before the lease is given back or is over. Nobody is asked.
+//! - The partition's leader says whether any entry has changed its state, and has a majority confirm that it
+//!   leads, just as for a read. This asks nothing of clocks, and with it comes a lease, unless the partition is
+//!   written so often that its writers would be kept waiting.
 //!
-//! A partition with a transaction in doubt confirms nothing; a read decides then what is to be seen of it.
+//! So an answer out of the cache is as fresh as a linearizable read, whoever wrote, through whichever coordinator, and
+//! by whatever way. The leases alone suppose that no clock runs a tenth faster than another; a read that passes the
+//! cache by does not.
+//!
+//! All snapshots were taken before the leases are looked at, all at one moment, and before the first confirmation
+//! begins. When every partition has stayed as it was from its snapshot to that moment, and beyond it to its
+//! confirmation, all of them were so together at a moment within the request that asks: the answer is that moment's.
+//!
+//! A partition with a transaction in doubt confirms nothing and grants nothing; a read decides then what is to be
+//! seen of it.
 
 use std::sync::Arc;
 
 use common::catalog::Database;
+use common::lease::LEASE;
 use common::protocol::{PartitionTarget, ReadLevel, StorageReply, StorageRequest};
 use common::{Error, PartitionId, Result};
+use consensus_runtime::lease_clock;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::partition_call::{From, Repeat};
 use super::{Bookmark, Gateway, RequestAccess, RequestOptions, Session, may_repeat};
+use crate::result_cache::leases::Standing;
 use crate::result_cache::{CacheStats, Kept, Question, ResultCache, Weighed};
 
 /// What the cache had to do with an answer.
@@ -124,24 +136,69 @@ impl Gateway {
             return None;
         }
         let answer = kept.answer.clone().downcast().ok()?;
+        let standings = self.shared.leases.standings(&kept.read, lease_clock);
+        if standings.contains(&Standing::Changed) {
+            return None;
+        }
+        let mut unknown = Vec::new();
+        for (&(partition, since), standing) in kept.read.iter().zip(standings) {
+            match standing {
+                Standing::Unchanged { index, renew } => {
+                    access.see(partition, index);
+                    if renew {
+                        self.renew(access, partition, since);
+                    }
+                }
+                Standing::Changed | Standing::Unknown => unknown.push((partition, since)),
+            }
+        }
+        if unknown.is_empty() {
+            self.shared.cache.count_leased();
+            return Some(answer);
+        }
         let confirmations =
-            kept.read.iter().map(|(partition, index)| self.is_unchanged(access, *partition, *index));
+            unknown.into_iter().map(|(partition, since)| self.is_unchanged(access, partition, since));
         join_all(confirmations).await.into_iter().all(|unchanged| unchanged).then_some(answer)
     }
 
     /// Whether a partition's state is the one of a log index still. Any error means no: the read that follows
-    /// meets it again, and says more about it.
+    /// meets it again, and says more about it. With the answer may come a lease, so that the next one need not ask.
     async fn is_unchanged(&self, access: &RequestAccess, partition: PartitionId, since: u64) -> bool {
         let Ok(target) = access.target_of(partition) else { return false };
-        let mut request = StorageRequest::Unchanged { target, since };
-        let asked = self.ask(partition, From::Leader, Repeat::Freely, access.deadline, &mut request).await;
-        match asked {
-            Ok(StorageReply::Unchanged { unchanged, index }) => {
+        match self.ask_for_lease(target, since, access.deadline).await {
+            Some((unchanged, index)) => {
                 access.see(partition, index);
                 unchanged
             }
-            _ => false,
+            None => false,
         }
+    }
+
+    /// Asks for a lease again while the one before still holds. Nobody waits for it.
+    fn renew(&self, access: &RequestAccess, partition: PartitionId, since: u64) {
+        let Ok(target) = access.target_of(partition) else { return };
+        let gateway = self.clone();
+        tokio::spawn(async move { gateway.ask_for_lease(target, since, Instant::now() + LEASE).await });
+    }
+
+    /// Asks whether a partition has stayed as it was, and for a lease. Answers that, and up to which log index.
+    async fn ask_for_lease(
+        &self,
+        target: PartitionTarget,
+        since: u64,
+        deadline: Instant,
+    ) -> Option<(bool, u64)> {
+        let (partition, leases) = (target.partition, &self.shared.leases);
+        let mut request = StorageRequest::Unchanged { target, since, holder: leases.holder().clone() };
+        // Before it is sent for the first time.
+        let asked_for = leases.ask(partition, lease_clock());
+        let asked = self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await;
+        let Ok(StorageReply::Unchanged { unchanged, index, lease }) = asked else {
+            leases.answered(asked_for, None);
+            return None;
+        };
+        leases.answered(asked_for, lease);
+        Some((unchanged, index))
     }
 
     /// The answers that this coordinator keeps.

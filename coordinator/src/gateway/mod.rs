@@ -46,6 +46,7 @@ use crate::catalog::{CatalogStore, database_not_found};
 use crate::metrics::{TransactionMetrics, Wait};
 use crate::operations::Operations;
 use crate::result_cache::ResultCache;
+use crate::result_cache::leases::HeldLeases;
 use planners::Planners;
 use rowids::RowidQueues;
 
@@ -114,6 +115,8 @@ pub struct Reach {
     pub peers: PeerPool,
     /// The leaders that are known.
     pub leaders: Arc<Leaders>,
+    /// What this coordinator may rely on without asking.
+    pub leases: Arc<HeldLeases>,
 }
 
 /// The way from requests to partitions. Clones share it.
@@ -131,6 +134,7 @@ struct Shared {
     rowids: RowidQueues,
     workspace: Workspace,
     cache: ResultCache,
+    leases: Arc<HeldLeases>,
     transactions: TransactionMetrics,
     /// Spreads reads that any replica may answer.
     turn: AtomicUsize,
@@ -145,7 +149,7 @@ impl Gateway {
         workspace: Workspace,
         transactions: TransactionMetrics,
     ) -> Gateway {
-        let Reach { catalog, operations, peers, leaders } = reach;
+        let Reach { catalog, operations, peers, leaders, leases } = reach;
         let shared = Shared {
             catalog,
             operations,
@@ -155,6 +159,7 @@ impl Gateway {
             rowids: RowidQueues::default(),
             workspace,
             cache: ResultCache::default(),
+            leases,
             transactions,
             turn: AtomicUsize::default(),
         };
@@ -266,6 +271,7 @@ impl Gateway {
         self.shared.leaders.retain(&catalog);
         self.shared.planners.retain(&catalog);
         self.shared.cache.retain(&catalog);
+        self.shared.leases.retain(|partition| catalog.partitions.contains_key(&partition));
     }
 
     /// The planners of the databases in use.

@@ -15,7 +15,7 @@ use crate::result_cache::CacheCounts;
 
 /// Counters of the cache.
 #[utoipa::path(get, path = "/cache/stats", tag = "Cache",
-    responses((status = 200, description = "`{\"stats\":{\"hits\":…,\"misses\":…,\"evictions\":…,\"expirations\":…,\
+    responses((status = 200, description = "`{\"stats\":{\"hits\":…,\"misses\":…,\"leased_hits\":…,\"evictions\":…,\"expirations\":…,\
         \"size\":…,\"max_size\":…,\"bytes\":…,\"databases\":{\"<name>\":{\"hits\":…,\"misses\":…}}}}`")))]
 pub async fn stats(State(app): State<App>) -> Answer {
     let found = app.gateway.cache_stats();
@@ -25,6 +25,7 @@ pub async fn stats(State(app): State<App>) -> Answer {
     let mut stats = json!({
         "hits": found.total.hits,
         "misses": found.total.misses,
+        "leased_hits": found.leased,
         "evictions": found.evictions,
         "expirations": found.expirations,
         "invalidations": found.invalidations,

@@ -82,6 +82,11 @@ pub async fn metrics(State(app): State<App>) -> Response {
             merging.cancelled as f64,
         ),
         ("polylite_cache_hits_total", "Reads answered from the cache.", cache.total.hits as f64),
+        (
+            "polylite_cache_leased_hits_total",
+            "Of these, those for which nobody was asked.",
+            cache.leased as f64,
+        ),
         ("polylite_cache_misses_total", "Reads that it had no true answer for.", cache.total.misses as f64),
         ("polylite_cache_evictions_total", "Answers dropped for lack of room.", cache.evictions as f64),
         ("polylite_cache_expirations_total", "Answers dropped for their age.", cache.expirations as f64),

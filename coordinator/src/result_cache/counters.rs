@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 pub(super) struct Counters {
     total: Asked,
     databases: RwLock<BTreeMap<String, Asked>>,
+    leased: AtomicU64,
     evictions: AtomicU64,
     expirations: AtomicU64,
     invalidations: AtomicU64,
@@ -48,6 +49,8 @@ pub struct CacheStats {
     pub total: CacheCounts,
     /// By database.
     pub databases: BTreeMap<String, CacheCounts>,
+    /// Hits for which nobody was asked, because of leases.
+    pub leased: u64,
     /// Answers that were dropped because there were too many.
     pub evictions: u64,
     /// Answers that were dropped because they were old.
@@ -67,6 +70,10 @@ impl Counters {
             return asked.count(hit);
         }
         self.databases.write().entry(database.to_owned()).or_default().count(hit);
+    }
+
+    pub(super) fn leased(&self) {
+        self.leased.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn evicted(&self) {
@@ -90,6 +97,7 @@ impl Counters {
         CacheStats {
             total: self.total.counts(),
             databases: databases.iter().map(|(name, asked)| (name.clone(), asked.counts())).collect(),
+            leased: self.leased.load(Ordering::Relaxed),
             evictions: self.evictions.load(Ordering::Relaxed),
             expirations: self.expirations.load(Ordering::Relaxed),
             invalidations: self.invalidations.load(Ordering::Relaxed),

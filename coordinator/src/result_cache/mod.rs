@@ -10,6 +10,7 @@
 
 mod changes;
 mod counters;
+pub mod leases;
 mod weight;
 
 use std::any::Any;
@@ -155,6 +156,11 @@ impl ResultCache {
     /// A question about a database was answered, from what is kept or not.
     pub fn count(&self, database: &str, hit: bool) {
         self.counters.asked(database, hit);
+    }
+
+    /// For a hit nobody had to be asked.
+    pub fn count_leased(&self) {
+        self.counters.leased();
     }
 
     /// Gives up everything that is kept. The counters stay.

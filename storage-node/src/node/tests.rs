@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use common::partition_map::BucketRange;
 use common::protocol::{
     Assignment, Assignments, MembershipChange, Params, PartitionTarget, PeerAddress, ReadLevel, ReadRequest,
-    ReplicaReport, Statement, WorkItem, WriteReply, WriteRequest,
+    ReplicaReport, Statement, Verdict, WorkItem, WriteReply, WriteRequest,
 };
 use common::schema::{DatabaseKind, PartitionType};
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, TransactionId, Value};
@@ -371,6 +371,41 @@ async fn a_transaction_that_nobody_finishes_is_ended_by_its_decider() {
     cluster.write("INSERT INTO t VALUES (1, 'y')").await.unwrap();
     assert_eq!(cluster.read("SELECT name FROM t").await, [[Value::from("y")]]);
     cluster.wait(leader, |report| report.in_doubt == 0).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_seen_a_prepare_reads_what_was_decided_on_every_replica() {
+    let mut cluster = Cluster::start(2).await;
+    cluster.found(&[0, 1]).await;
+    let deadline = common::Hlc::from_millis(crate::clock::wall_millis() + 60_000);
+    for number in 1.. {
+        let transaction = TransactionId { deadline, unique: number };
+        let sql = format!("INSERT INTO t VALUES ({number}, 'x')");
+        let prepared = cluster.at_leader(|client, address| {
+            let part = write(&sql, 10_000);
+            async move { client.prepare(&address, transaction, PARTITION, vec![PARTITION], part).await }
+        });
+        let seen = prepared.await.unwrap().index;
+        let mut stale = read(&format!("SELECT count(*) FROM t WHERE id = {number}"), ReadLevel::Stale);
+        stale.at_least = seen;
+        // They are on their way before anything is decided.
+        let reads = cluster.addresses.iter().map(|address| cluster.client.read(address, stale.clone()));
+        let mut reads = std::pin::pin!(futures_util::future::join_all(reads));
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut reads).await.ok();
+        let decided = cluster.at_leader(|client, address| async move {
+            let commit = Verdict { commit: true, at: common::Hlc::default() };
+            client.decide(&address, PARTITION, transaction, commit, true, PATIENCE).await
+        });
+        // A decider that is not told in time has decided itself, and another transaction is tried.
+        if decided.await.unwrap().commit {
+            let found = if let Some(early) = early { early } else { reads.await };
+            for answer in found {
+                assert_eq!(rows(&answer.unwrap().0.rows), [[Value::from(1)]]);
+            }
+            break;
+        }
+    }
     cluster.stop().await;
 }
 

@@ -56,6 +56,8 @@ pub(super) enum Event {
     Scrubbed { generation: u64, finding: Finding },
     /// Nobody will ask about these transactions any more.
     Confirmations(Vec<common::TransactionId>),
+    /// A lease was given back, or is over.
+    LeaseEnded,
     /// The end.
     Stop,
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use sqlite::{Location, ReaderPool, TableSums};
 use tokio::sync::watch;
 
+use super::leases::Grants;
 use super::machine::Machine;
 use super::pins::pinning_readers;
 use super::promises::Promises;
@@ -32,6 +33,8 @@ pub struct Published {
     rows: AtomicU64,
     table_sums: Mutex<TableSums>,
     in_doubt: AtomicU32,
+    /// Log index of the prepare of a transaction that is not decided; the greatest number there is without one.
+    prepared_at: AtomicU64,
     writable: AtomicBool,
     generation: AtomicU64,
     /// The last index at which digests were compared, and this replica's.
@@ -41,6 +44,7 @@ pub struct Published {
     /// `None` while the replica has no sound file.
     readers: RwLock<Option<Readers>>,
     promises: Promises,
+    leases: Mutex<Grants>,
 }
 
 impl Published {
@@ -56,12 +60,14 @@ impl Published {
             rows: AtomicU64::new(0),
             table_sums: Mutex::default(),
             in_doubt: AtomicU32::new(0),
+            prepared_at: AtomicU64::new(u64::MAX),
             writable: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             digest: Mutex::default(),
             quarantined: Mutex::default(),
             readers: RwLock::new(None),
             promises: Promises::default(),
+            leases: Mutex::default(),
         }
     }
 
@@ -78,6 +84,7 @@ impl Published {
     pub fn withdraw(&self) {
         *self.readers.write() = None;
         self.promises.withdraw();
+        self.leases.lock().end_leading();
         self.writable.store(false, Ordering::Release);
     }
 
@@ -115,8 +122,12 @@ impl Published {
             self.table_sums.lock().clone_from(machine.table_sums());
         }
         self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
+        let prepared_at = machine.prepared().map_or(u64::MAX, |prepared| prepared.index);
+        self.prepared_at.store(prepared_at, Ordering::Release);
         self.writable.store(machine.is_writable(), Ordering::Release);
         self.promises.update(machine);
+        let settled = machine.is_writable() && machine.prepared().is_none();
+        self.leases.lock().update(settled, machine.has_batch_under_way());
         self.received.send_if_modified(|received| {
             let moved = *received != machine.received();
             *received = machine.received();
@@ -142,6 +153,11 @@ impl Published {
         &self.promises
     }
 
+    /// What coordinators rely on.
+    pub fn leases(&self) -> MutexGuard<'_, Grants> {
+        self.leases.lock()
+    }
+
     /// Waits until the log's effects can be read up to an index.
     pub async fn wait_for(&self, index: u64) {
         if *self.received.borrow() >= index {
@@ -149,6 +165,17 @@ impl Published {
         }
         // The sender lives as long as `self`.
         let _ = self.received.subscribe().wait_for(|received| *received >= index).await;
+    }
+
+    /// Waits until the log's effects can be read up to an index that a client has seen. Who has written over several
+    /// partitions has seen no more than the index of the prepare, and that the transaction has committed; so what is
+    /// prepared up to there has to be decided.
+    pub async fn wait_for_seen(&self, index: u64) {
+        let is_seen = |received: u64| received >= index && self.prepared_at.load(Ordering::Acquire) > index;
+        if is_seen(*self.received.borrow()) {
+            return;
+        }
+        let _ = self.received.subscribe().wait_for(|received| is_seen(*received)).await;
     }
 
     /// Applied index.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits::RESULT_MAX;
-use common::protocol::{PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode};
+use common::protocol::{
+    Lease, LeaseHolder, PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode,
+};
 use common::{Error, ErrorCode, Result};
-use consensus_runtime::{ReadError, Role};
+use consensus_runtime::{ReadError, Role, lease_clock};
 use polylite_client::peer::{StreamCancelled, StreamSink};
 use sqlite::{Budget, Flow, Reader, ReaderPool, Snapshot};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -112,20 +114,31 @@ impl Replica {
         }
     }
 
-    /// Whether nothing has changed the state since a log index, as a linearizable read would find it; and the log
-    /// index up to which that holds. A prepared transaction may be decided already where it began, so that
-    /// nothing is certain while there is one.
-    pub async fn is_unchanged(&self, target: PartitionTarget, since: u64) -> Result<(bool, u64)> {
+    /// Whether nothing has changed the state since a log index, as a linearizable read would find it; the log
+    /// index up to which that holds; and a lease, if there can be one. A prepared transaction may be decided already
+    /// where it began, so that nothing is certain while there is one.
+    pub async fn is_unchanged(
+        &self,
+        target: PartitionTarget,
+        since: u64,
+        holder: &LeaseHolder,
+    ) -> Result<(bool, u64, Option<Lease>)> {
         let deadline = Deadline::after(target.timeout_ms);
-        self.reach(&target, ReadLevel::Linearizable, 0, deadline).await?;
         let published = self.published();
+        // Before the round of messages that confirms leadership.
+        let granted = published.leases().grant(holder, published.base(), lease_clock());
+        self.reach(&target, ReadLevel::Linearizable, 0, deadline).await?;
         // Each of these was published before the log index that was waited for.
         let version = published.schema_version();
         if version != target.schema_version {
             return Err(stale_schema(version.max(target.schema_version)));
         }
         let index = published.applied();
-        Ok((published.base() <= since && published.in_doubt() == 0, index))
+        let base = published.base();
+        let unchanged = base <= since && published.in_doubt() == 0;
+        // While it stands no batch has begun, so that the state is what it was when it was granted.
+        let stands = granted.is_some_and(|number| published.leases().stands(holder.process, number));
+        Ok((unchanged, index, stands.then_some(Lease { base, index })))
     }
 
     async fn source(&self, request: &ReadRequest, deadline: Deadline) -> Result<Source> {
@@ -148,7 +161,10 @@ impl Replica {
         deadline: Deadline,
     ) -> Result<()> {
         let index = self.fresh_index(level, deadline).await?;
-        let fresh = self.published().wait_for(index.max(at_least));
+        let fresh = async {
+            self.published().wait_for(index).await;
+            self.published().wait_for_seen(at_least).await;
+        };
         timeout_at(deadline.instant, fresh)
             .await
             .map_err(|_| Error::new(ErrorCode::Timeout, "the replica did not catch up in time"))?;

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod care;
+mod leases;
 mod repair;
 mod transactions;
 
@@ -210,6 +211,8 @@ impl Worker {
             Event::Voted { compared, others } => self.voted(compared, &others),
             Event::Scrubbed { generation, finding } => self.scrubbed(generation, finding),
             Event::Confirmations(transactions) => self.forget(transactions),
+            // The turn that follows looks whether the next batch may begin.
+            Event::LeaseEnded => {}
             Event::Committed(_) | Event::Job { .. } | Event::Stop => {
                 unreachable!("these are handled before")
             }
@@ -277,7 +280,8 @@ impl Worker {
             machine.expire(monotonic_us() / 1_000);
             Ok(())
         });
-        while let Some(machine) = self.machine.as_mut().filter(|machine| machine.may_execute()) {
+        while self.may_begin() {
+            let Some(machine) = &mut self.machine else { return };
             let request = RequestId(self.random.random());
             let hlc = self.published.promises().begin_batch(|| self.clock.now());
             let waiting = &self.waiting;
@@ -335,6 +339,7 @@ impl Worker {
     }
 
     fn change_role(&mut self, change: RoleChange) {
+        self.lead_or_follow(change);
         self.role = change;
         self.in_doubt.look_again();
         self.with_machine(|machine| machine.role_changed(change));

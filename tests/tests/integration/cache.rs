@@ -3,12 +3,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use polylite_client::{Client, Database, Request};
+use polylite_client::{Client, Database, Outcome, Request};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value as Json, json};
+use tests::drawn_faults::setting;
 use tests::process_cluster::{PATIENCE, ProcessCluster};
-use tests::raw_http::send;
+use tests::raw_http::{RawAnswer, send};
 use tokio::runtime::Runtime;
 
 const DATABASE: &str = "shop";
@@ -45,10 +48,26 @@ impl Question {
 
     /// Where the answer comes from, and its data.
     fn ask(&self, url: &str) -> (String, Json) {
+        self.try_ask(url).unwrap_or_else(|answer| panic!("{self:?}: {answer:?}"))
+    }
+
+    /// The same, or a refusal.
+    fn try_ask(&self, url: &str) -> Result<(String, Json), RawAnswer> {
         let answer = send(url, self.method, &self.path, &self.body);
-        let data = answer.body.pointer(self.data).unwrap_or_else(|| panic!("{self:?}: {answer:?}")).clone();
+        let Some(data) = answer.body.pointer(self.data).cloned() else { return Err(answer) };
         let cache = answer.header("x-cache").unwrap_or_else(|| panic!("{self:?} says nothing of the cache"));
-        (cache.to_owned(), data)
+        Ok((cache.to_owned(), data))
+    }
+
+    /// Asks until there is an answer: processes may stand still, and others take their parts.
+    fn ask_until_answered(&self, url: &str) -> (String, Json) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_ask(url) {
+                Ok(answered) => return answered,
+                Err(refused) => assert!(Instant::now() < deadline, "{self:?}: {refused:?}"),
+            }
+        }
     }
 }
 
@@ -103,6 +122,21 @@ impl Shop {
                 return data;
             }
             assert!(Instant::now() < deadline, "{question:?} is never answered from the cache");
+        }
+    }
+
+    /// Asks until an answer comes from the cache for which nobody was asked.
+    fn await_leased_hit(&self, coordinator: usize, question: &Question) {
+        let url = self.url(coordinator);
+        let leased = || {
+            send(&url, "GET", "/cache/stats", &Json::Null).body["stats"]["leased_hits"]
+                .as_u64()
+                .expect("a count")
+        };
+        let (before, deadline) = (leased(), Instant::now() + PATIENCE);
+        while leased() == before {
+            question.ask(&url);
+            assert!(Instant::now() < deadline, "{question:?} is never answered without asking");
         }
     }
 }
@@ -286,6 +320,62 @@ fn answers_stay_true_when_their_leader_dies() {
     }
 }
 
+#[test]
+fn a_hit_asks_nobody_while_leases_hold_and_no_write_is_missed_when_a_holder_stands_still() {
+    let mut shop = Shop::open(2, 1);
+    let question = Question::sql("SELECT sum(x) FROM t");
+    for coordinator in 0..2 {
+        shop.await_leased_hit(coordinator, &question);
+    }
+    // The one that stands still cannot give its leases back; the write waits until they are over.
+    shop.cluster.coordinator(1).signal("STOP");
+    shop.sql(0, "UPDATE t SET x = x + 1");
+    let answered = question.ask(&shop.url(0)).1;
+    shop.cluster.coordinator(1).signal("CONT");
+    assert_eq!(answered, json!([[10]]));
+    assert_eq!(question.ask_until_answered(&shop.url(1)).1, answered);
+}
+
+#[test]
+fn no_write_is_missed_while_processes_stand_still() {
+    let rounds = setting("POLYLITE_CACHE_PAUSES").unwrap_or(6);
+    let mut shop = Shop::open(2, 3);
+    let acknowledged = Arc::new(Acknowledged(Default::default()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let hits = AtomicU64::new(0);
+    let writers: Vec<_> = (1..=WRITERS)
+        .map(|id| {
+            let database = shop.database(usize::try_from(id % 2).expect("0 or 1"));
+            shop.runtime.spawn(write(database, id, acknowledged.clone(), stop.clone()))
+        })
+        .collect();
+    let urls = shop.cluster.coordinator_urls();
+    let mut random = SmallRng::from_os_rng();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| read_while(&urls, |_| !stop.load(Ordering::SeqCst), &acknowledged, &hits));
+        }
+        for _ in 0..rounds {
+            // How long, and who, is what is tried out: much longer than a lease, or much shorter.
+            let away = Duration::from_millis(random.random_range(20..1_200));
+            let number = random.random_range(0..5);
+            let process =
+                if number < 2 { shop.cluster.coordinator(number) } else { shop.cluster.node(number - 2) };
+            process.signal("STOP");
+            std::thread::sleep(away);
+            process.signal("CONT");
+            std::thread::sleep(away);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    for writer in writers {
+        shop.runtime.block_on(writer).expect("the writer ends well");
+    }
+    let written: i64 = (1..=WRITERS).map(|id| acknowledged.of(id)).sum();
+    assert!(written > 0);
+    eprintln!("{written} writes, {} answers from the cache", hits.load(Ordering::Relaxed));
+}
+
 /// Rows that writers of their own count up, each in the ways of its turn.
 const WRITERS: i64 = 4;
 
@@ -326,8 +416,8 @@ async fn write(database: Database, id: i64, acknowledged: Arc<Acknowledged>, sto
             Ok(()) => {
                 acknowledged.0[usize::try_from(id).expect("a small number")].store(version, Ordering::SeqCst)
             }
-            // Whether it was applied is not known; the next version is greater in any case.
-            Err(error) => assert!(error.retryable, "{error:?}"),
+            // Whether it was applied may not be known; the next version is greater in any case.
+            Err(error) => assert!(error.retryable || error.outcome == Outcome::Unknown, "{error:?}"),
         }
     }
 }
@@ -335,7 +425,12 @@ async fn write(database: Database, id: i64, acknowledged: Arc<Acknowledged>, sto
 /// Asks both coordinators until a number of answers has come, each in two ways, and compares each answer with
 /// what was acknowledged before it was asked for.
 fn read(urls: &[String], number: u64, acknowledged: &Acknowledged, hits: &AtomicU64) {
-    for round in 0..number {
+    read_while(urls, |round| round < number, acknowledged, hits);
+}
+
+/// The same for as many rounds as `goes_on` says.
+fn read_while(urls: &[String], goes_on: impl Fn(u64) -> bool, acknowledged: &Acknowledged, hits: &AtomicU64) {
+    for round in (0..).take_while(|round| goes_on(*round)) {
         let url = &urls[usize::try_from(round % urls.len() as u64).expect("a small number")];
         let id = i64::try_from(round).expect("a small number") / 3 % WRITERS + 1;
         let known: Vec<i64> = (1..=WRITERS).map(|id| acknowledged.of(id)).collect();
@@ -343,7 +438,7 @@ fn read(urls: &[String], number: u64, acknowledged: &Acknowledged, hits: &Atomic
         let one = Question::object(json!({"operation": "query", "table": "t", "where": {"id": id}}));
         let all = Question::sql(&format!("SELECT sum(x) FROM t WHERE id <= {WRITERS}"));
         for (question, path, least) in [(one, "/0/x", least), (all, "/0/0", known.iter().sum())] {
-            let (cache, data) = question.ask(url);
+            let (cache, data) = question.ask_until_answered(url);
             let found =
                 data.pointer(path).and_then(Json::as_i64).unwrap_or_else(|| panic!("{question:?}: {data}"));
             assert!(found >= least, "{cache}: {question:?} answered {found}, after {least} was acknowledged");

@@ -29,6 +29,7 @@ mod readme;
 mod real_data;
 mod reference_interface;
 mod shell;
+mod simulated_leases;
 mod simulated_moments;
 mod simulation;
 mod slow_transactions;

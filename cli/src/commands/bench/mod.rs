@@ -62,6 +62,8 @@ enum Workload {
     Generated,
     /// Linearizable reads of one row each.
     Read,
+    /// Reads of which the coordinator keeps the answer: of single rows, and of a sum over all.
+    Cached,
     /// One CSV file.
     Import,
     /// What a cluster without requests uses; only of a cluster started for the run.
@@ -143,6 +145,9 @@ impl Bench<'_> {
         if self.includes(Workload::Read) {
             lines.push(self.reads().await?);
         }
+        if self.includes(Workload::Cached) {
+            lines.extend(self.cached().await?);
+        }
         if self.includes(Workload::Import) {
             lines.push(self.imports().await?);
         }
@@ -205,6 +210,19 @@ impl Bench<'_> {
             line.add(&self.subject.read(self.load()).await?, constant.per_second());
         }
         Ok(line)
+    }
+
+    async fn cached(&self) -> Result<[Line; 2], Failure> {
+        let mut rows = Line::new("read, from the cache", "rows/s", "a server with a constant answer");
+        let mut sums = Line::new("sum over all rows, from the cache", "answers/s", "the same past the cache");
+        let server = constant_server::start().await?;
+        for _ in self.runs("reads from the cache") {
+            let constant = workload::read_constant(&server.url, self.baseline_load()).await?;
+            rows.add(&self.subject.read_few(self.load()).await?, constant.per_second());
+            let past = self.subject.sum(self.baseline_load(), "?cache=bypass").await?;
+            sums.add(&self.subject.sum(self.load(), "").await?, past.per_second());
+        }
+        Ok([rows, sums])
     }
 
     async fn imports(&self) -> Result<Line, Failure> {

@@ -20,6 +20,9 @@ pub const DATABASE: &str = "polylite_bench";
 /// Where its statements are sent.
 pub const SQL_PATH: &str = "/databases/polylite_bench/sql";
 
+/// Rows whose answers fit into the cache.
+const FEW_ROWS: u64 = 100;
+
 /// A cluster under measurement.
 pub struct Subject {
     /// The address of one of its coordinators.
@@ -72,19 +75,41 @@ impl Subject {
 
     /// Linearizable reads of one row each, by keys inserted before.
     pub async fn read(&self, load: Load) -> Result<Measured, Failure> {
-        if self.last_key.load(Ordering::Relaxed) == 0 {
-            self.fill().await?;
-        }
-        let (next, rows) = (Arc::new(AtomicU64::new(0)), self.last_key.load(Ordering::Relaxed));
+        self.fill().await?;
+        let rows = self.last_key.load(Ordering::Relaxed);
+        self.read_first(rows, load).await
+    }
+
+    /// The same of so few rows that the answers are kept.
+    pub async fn read_few(&self, load: Load) -> Result<Measured, Failure> {
+        self.fill().await?;
+        self.read_first(FEW_ROWS, load).await
+    }
+
+    async fn read_first(&self, rows: u64, load: Load) -> Result<Measured, Failure> {
+        let next = Arc::new(AtomicU64::new(0));
         http_load::run(&self.url, SQL_PATH, load, move || {
             reading(1 + scattered(next.fetch_add(1, Ordering::Relaxed)) % rows)
         })
         .await
     }
 
-    /// Writes rows for reads to find.
+    /// A sum over all rows, with a query string.
+    pub async fn sum(&self, load: Load, query: &str) -> Result<Measured, Failure> {
+        self.fill().await?;
+        http_load::run(&self.url, &format!("{SQL_PATH}{query}"), load, || Exchange {
+            body: "{\"sql\":\"SELECT count(*), sum(amount), max(name) FROM rows_inserted\"}".to_owned(),
+            expected: "\"rows\":[[".to_owned(),
+        })
+        .await
+    }
+
+    /// Writes rows for reads to find, if there are none.
     async fn fill(&self) -> Result<(), Failure> {
         const ROWS: u64 = 10_000;
+        if self.last_key.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
         import(&self.connection, "rows_inserted", csv(ROWS)).await?;
         self.last_key.store(ROWS, Ordering::Relaxed);
         Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::catalog::{Catalog, ReplicaRole};
+use common::protocol::LeaseHolder;
 use consensus_runtime::LogOptions;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CatalogOptions, CatalogStore};
 use crate::health::ClusterHealth;
 use crate::peer_service::CoordinatorService;
+use crate::result_cache::leases::HeldLeases;
 
 /// Longer than anything takes; a test that waits so long has failed.
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -52,7 +54,9 @@ impl Coordinator {
         let pool = PeerPool::new(PeerOptions::default());
         let store = CatalogStore::open(options, pool.clone()).await.unwrap();
         let health = ClusterHealth::new(store.clone(), StorageClient::new(pool));
-        let service = CoordinatorService::new(store.clone(), health, PeerIdentity::default());
+        let leases =
+            Arc::new(HeldLeases::of(LeaseHolder { process: 0, address: store.address().to_owned() }));
+        let service = CoordinatorService::new(store.clone(), health, leases, PeerIdentity::default());
         let stop = CancellationToken::new();
         let service = Arc::new(service);
         tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, service, stop.clone())));

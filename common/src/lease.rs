@@ -1,0 +1,17 @@
+//! How long a lease on a partition holds.
+//!
+//! A coordinator that holds a lease knows that a partition's state stays as it is, so that it can give an answer
+//! again without asking. Whoever grants one lets no change of the state be seen until the lease has been given back
+//! or is over. Both count by clocks of their own: the holder from before it asked, the granter from after it was
+//! asked, and for a tenth longer. So the holder ends first as long as neither clock runs a tenth faster than the
+//! other. After C. Gray, D. Cheriton, "Leases: An Efficient Fault-Tolerant Mechanism for Distributed File Cache
+//! Consistency" (1989).
+
+use std::time::Duration;
+
+/// How long a holder relies on a lease, counted from before it asked for it.
+pub const LEASE: Duration = Duration::from_millis(300);
+
+/// How long whoever has granted a lease keeps to it, counted from after it was asked; and how long a new leader
+/// lets nothing be changed, because it does not know what its predecessor has granted.
+pub const LEASE_KEPT: Duration = Duration::from_millis(330);
