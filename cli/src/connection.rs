@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::Value;
-use polylite_client::{Client, Database, Request, RetryPolicy};
+use polylite_client::{Client, Database, Executed, Request, RetryPolicy};
 use serde_json::Value as Json;
 
 use crate::arguments::ClientArguments;
@@ -82,12 +82,18 @@ impl Connection {
         for parameter in parameters {
             sql = sql.bind(parameter.clone());
         }
-        let done = sql.execute().await?;
+        Ok(StatementAnswer::of(sql.execute().await?))
+    }
+}
+
+impl StatementAnswer {
+    /// What a statement did.
+    pub fn of(done: Executed) -> StatementAnswer {
         let truncated = done.rows.truncated();
         let columns = done.rows.columns().to_vec();
         let values = done.rows.iter().map(|row| row.values().to_vec()).collect();
         let rows = (!columns.is_empty()).then_some(RowSet { columns, rows: values });
-        Ok(StatementAnswer { rows, affected_rows: done.affected_rows, truncated })
+        StatementAnswer { rows, affected_rows: done.affected_rows, truncated }
     }
 }
 

@@ -62,6 +62,7 @@ mod row_deserializer;
 mod row_stream;
 mod rows;
 mod sql;
+mod transaction;
 mod transfer;
 mod value;
 
@@ -75,5 +76,6 @@ pub use http::{Effect, Request, RetryPolicy, segment};
 pub use row_stream::RowStream;
 pub use rows::{Row, Rows};
 pub use sql::{Batch, Executed, ReadLevel, Sql};
+pub use transaction::{Transaction, TransactionOptions};
 pub use transfer::{Format, Target};
 pub use value::{FromValue, ToValue, Value};

@@ -39,12 +39,20 @@ struct Options {
     timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_rows: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction: Option<String>,
     #[serde(skip)]
     idempotency_key: Option<String>,
 }
 
 macro_rules! option_setters {
     () => {
+        /// As a part of an open transaction.
+        pub(crate) fn within(mut self, transaction: &str) -> Self {
+            self.options.transaction = Some(transaction.to_owned());
+            self
+        }
+
         /// How fresh what is read must be; linearizable if not said.
         pub fn level(mut self, level: ReadLevel) -> Self {
             self.options.level = Some(level);
@@ -266,6 +274,10 @@ fn build(database: &Database, body: &SqlRequest<'_>, reads: bool) -> Result<Requ
     }
     if let Some(milliseconds) = body.options.timeout_ms {
         request = request.timeout(Duration::from_millis(milliseconds) + GRACE);
+    }
+    if body.options.transaction.is_some() {
+        // What happens once is the transaction's commit.
+        request = request.unnamed();
     }
     match &body.options.idempotency_key {
         Some(key) => request.header(IDEMPOTENCY_KEY, key),

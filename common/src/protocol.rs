@@ -54,6 +54,20 @@ pub struct StatementResult {
     pub last_insert_rowid: Option<i64>,
 }
 
+impl StatementResult {
+    /// Leaves out the rows past a limit, and says so.
+    pub fn cut(&mut self, max_rows: u32) {
+        if self.rows.rows <= max_rows {
+            return;
+        }
+        self.truncated = true;
+        if let Ok(mut rows) = self.rows.to_values() {
+            rows.truncate(max_rows as usize);
+            self.rows = RowBlock::from_values(self.columns.len(), &rows);
+        }
+    }
+}
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -94,6 +108,64 @@ pub enum WorkItem {
     /// The request's idempotency key, always the first item. Where something is kept under it already, that is
     /// the only result (one row, one blob: [`crate::idempotency::Kept`]), and the other items are not run.
     Key(Keyed),
+    /// Work that was tried before, within a transaction that commits now: it must answer and change the same as it
+    /// did then, else `serialization_failure`.
+    Repeated(Repeated),
+}
+
+/// Work and what came of it when it was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Repeated {
+    /// The work.
+    pub work: Vec<WorkItem>,
+    /// Most rows that a statement answered.
+    pub max_rows: u32,
+    /// What it changed.
+    pub effects: Effects,
+    /// A digest of its answers and of what it changed.
+    pub digest: u128,
+    /// Log index of the state that it was tried on. As long as nothing was committed since, it need not be done
+    /// again: it changes what it changed then.
+    pub index: u64,
+}
+
+/// Work of a transaction that has not ended: what it would answer and change on top of what the transaction has
+/// changed already. Nothing stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TryRequest {
+    /// Where, and the work.
+    pub write: WriteRequest,
+    /// What the transaction has changed on the partition so far.
+    pub own: Effects,
+    /// The lock that it takes first, if it takes one.
+    pub lock: Option<LockClaim>,
+}
+
+/// A transaction wants other writers kept out of a partition for a moment. The leader keeps the lock in its memory: a
+/// lock that is lost is found out when the transaction commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockClaim {
+    /// The transaction's name.
+    pub transaction: u128,
+    /// When it began, in milliseconds since the Unix epoch, as its coordinator has it.
+    pub began_ms: u64,
+    /// Whether it has locked other partitions: then it must not wait for an older one.
+    pub holds_others: bool,
+    /// How long it may keep its locks yet, in milliseconds.
+    pub left_ms: u64,
+}
+
+/// What work that was tried would do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Results in order, one per [`WorkItem`].
+    pub results: Vec<StatementResult>,
+    /// What it changed.
+    pub effects: Effects,
+    /// A digest of both.
+    pub digest: u128,
+    /// Log index of the state that it was tried on.
+    pub index: u64,
 }
 
 /// What a read found, so that the partition can tell later whether it would find the same again.
@@ -315,6 +387,15 @@ pub enum StorageRequest {
         /// Who would like a lease on the partition.
         holder: LeaseHolder,
     },
+    /// Try a part of a transaction that has not ended. → [`StorageReply::Tried`]
+    Try(TryRequest),
+    /// Give a transaction's lock back. → [`StorageReply::Done`]
+    Unlock {
+        /// The partition.
+        partition: PartitionId,
+        /// The transaction.
+        transaction: u128,
+    },
 }
 
 /// Replies of a storage node; an error in place of one is [`Error`].
@@ -353,6 +434,8 @@ pub enum StorageReply {
         /// A lease on the partition, if one is granted: see [`crate::lease`].
         lease: Option<Lease>,
     },
+    /// What the work would do.
+    Tried(Tried),
 }
 
 /// A coordinator that wants a lease.
@@ -445,6 +528,32 @@ pub enum CoordinatorRequest {
         /// Who is asked: [`LeaseHolder::process`].
         process: u64,
     },
+    /// A client's request that belongs to a transaction of the receiver. → [`CoordinatorReply::Relayed`]
+    Relay(Relaying),
+}
+
+/// A client's request on its way to another coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Relaying {
+    /// Its method.
+    pub method: String,
+    /// Its path and query string.
+    pub uri: String,
+    /// Its headers, but for those of its connection.
+    pub headers: Vec<(String, Bytes)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Relayed {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Vec<(String, Bytes)>,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// Replies of a coordinator.
@@ -504,6 +613,8 @@ pub enum CoordinatorReply {
     },
     /// The leases are given back, those included that are on their way.
     GivenBack,
+    /// The answer to a client's request that was passed on.
+    Relayed(Relayed),
 }
 
 /// Where a replica is reached.

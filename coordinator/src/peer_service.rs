@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::protocol::{CoordinatorReply, CoordinatorRequest, Registration, decode, encode};
+use common::protocol::{CoordinatorReply, CoordinatorRequest, Registration, Relaying, decode, encode};
 use common::{Error, ErrorCode, PartitionId, Result};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
 use polylite_client::peer::{Caller, PeerIdentity, PeerService, StreamSink};
 
 use crate::catalog::{Answer, CatalogStore, Command};
 use crate::health::{ClusterHealth, check_cluster};
+use crate::http::{Routes, answer_relayed};
 use crate::placement::{assignments, peers};
 use crate::result_cache::leases::HeldLeases;
 
@@ -20,6 +22,8 @@ pub struct CoordinatorService {
     health: ClusterHealth,
     leases: Arc<HeldLeases>,
     identity: PeerIdentity,
+    /// The routes that clients are answered by, while this coordinator answers any.
+    routes: RwLock<Option<Routes>>,
 }
 
 impl CoordinatorService {
@@ -31,7 +35,19 @@ impl CoordinatorService {
         leases: Arc<HeldLeases>,
         identity: PeerIdentity,
     ) -> CoordinatorService {
-        CoordinatorService { catalog, health, leases, identity }
+        CoordinatorService { catalog, health, leases, identity, routes: RwLock::new(None) }
+    }
+
+    /// Requests that other coordinators pass on are answered by these routes from now on; by none with `None`.
+    pub(crate) fn answer_by(&self, routes: Option<Routes>) {
+        *self.routes.write() = routes;
+    }
+
+    async fn relayed(&self, relaying: Relaying) -> Result<CoordinatorReply> {
+        let routes = self.routes.read().clone();
+        let routes =
+            routes.ok_or_else(|| Error::new(ErrorCode::Unavailable, "the coordinator is stopping"))?;
+        Ok(CoordinatorReply::Relayed(answer_relayed(routes, relaying).await?))
     }
 
     async fn answer(&self, request: CoordinatorRequest) -> Result<CoordinatorReply> {
@@ -55,6 +71,7 @@ impl CoordinatorService {
             CoordinatorRequest::GiveBack { partition, process } => {
                 self.leases.give_back(partition, process).map(|()| CoordinatorReply::GivenBack)
             }
+            CoordinatorRequest::Relay(relaying) => self.relayed(relaying).await,
             // The receiver itself checks what it got against what it was offered.
             CoordinatorRequest::Snapshot { offset, .. } => self.catalog.snapshot_piece(offset).await,
         }

@@ -59,6 +59,8 @@ pub(crate) struct Serving {
     pub(crate) router: Routes,
     /// What runs beside the requests; ends when it is dropped.
     background: JoinSet<()>,
+    /// What other nodes are answered.
+    peer_service: Arc<CoordinatorService>,
     /// Closes the connections that other nodes have opened.
     stop: CancellationToken,
 }
@@ -112,15 +114,18 @@ impl Serving {
             address,
             replication_factor,
             joins,
-            peer_service,
+            peer_service: peer_service.clone(),
             stopping: stop.clone(),
         });
-        Serving { catalog, router: router(app), background, stop }
+        let router = router(app);
+        peer_service.answer_by(Some(router.clone()));
+        Serving { catalog, router, background, peer_service, stop }
     }
 
     /// Ends the work, but for the catalog.
     pub(crate) async fn end(&mut self) {
         self.stop.cancel();
+        self.peer_service.answer_by(None);
         self.background.shutdown().await;
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use common::digest::RowsDigest;
 use common::entry::{Change, Effect, Effects};
 use common::idempotency::{Keeps, Kept, KeptResults, Keyed};
-use common::protocol::{Proof, Statement, StatementResult, WorkItem};
+use common::protocol::{Proof, Repeated, Statement, StatementResult, Tried, WorkItem};
 use common::row::RowBlock;
 use common::{Error, ErrorCode, Hlc, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::binding::value_of;
 use crate::budget::{Budget, Watch};
@@ -39,6 +40,8 @@ pub struct Executor {
     /// Whether this partition has all rows that foreign keys relate.
     enforces_foreign_keys: bool,
     place: BatchPlace,
+    /// Whether the request that runs is the first of its batch that changes anything.
+    is_first: bool,
 }
 
 /// Where and when a batch is expected to take effect.
@@ -69,6 +72,7 @@ impl Executor {
             open: false,
             enforces_foreign_keys: true,
             place: BatchPlace::default(),
+            is_first: true,
         })
     }
 
@@ -134,6 +138,7 @@ impl Executor {
     pub fn run(&mut self, work: &[WorkItem], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
         assert!(self.open, "no batch is open");
         let mark = self.capture.mark();
+        self.is_first = self.effect_count() == 0;
         self.connection.run(ours!("SAVEPOINT request"))?;
         self.forget_last_insert();
         let done = self.run_items(work, budget).and_then(|results| {
@@ -155,6 +160,25 @@ impl Executor {
     ) -> Result<Vec<StatementResult>> {
         let work: Vec<WorkItem> = statements.iter().cloned().map(WorkItem::Statement).collect();
         self.run(&work, budget)
+    }
+
+    /// Tries work on top of what its transaction has changed so far. The batch is to be rolled back afterwards.
+    ///
+    /// # Errors
+    /// `serialization_failure` if what the transaction has changed does not fit any more.
+    ///
+    /// # Panics
+    /// If no batch is open.
+    pub fn attempt(&mut self, own: &Effects, work: &[WorkItem], budget: &Budget<'_>) -> Result<Tried> {
+        assert!(self.open, "no batch is open");
+        self.run_effects(own, budget).map_err(as_conflict)?;
+        let mark = self.capture.mark();
+        self.forget_last_insert();
+        let results = self.run_items(work, budget)?;
+        self.capture.check()?;
+        let effects = self.capture.since(mark);
+        let digest = digest_of(&results, &effects)?;
+        Ok(Tried { results, effects, digest, index: 0 })
     }
 
     /// What the requests of the batch changed, in order. To be taken once, after the last request.
@@ -222,6 +246,7 @@ impl Executor {
                 }
                 WorkItem::Effects(effects) => self.run_effects(effects, budget),
                 WorkItem::Proof(proof) => self.check_proof(proof, budget),
+                WorkItem::Repeated(repeated) => self.repeat(repeated, budget),
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
@@ -284,6 +309,26 @@ impl Executor {
         Err(Error::new(ErrorCode::SerializationFailure, message).into())
     }
 
+    /// Does work again that was tried, unless nothing was committed since.
+    fn repeat(&mut self, repeated: &Repeated, budget: &Budget<'_>) -> Result<StatementResult> {
+        if self.is_first && self.system().position()?.base <= repeated.index {
+            return self.run_effects(&repeated.effects, budget).map_err(as_conflict);
+        }
+        let mark = self.capture.mark();
+        self.forget_last_insert();
+        let budget = Budget { rows: u64::from(repeated.max_rows), ..*budget };
+        let results = self.run_items(&repeated.work, &budget).map_err(as_conflict)?;
+        let effects = self.capture.since(mark);
+        if digest_of(&results, &effects)? == repeated.digest {
+            return Ok(StatementResult {
+                affected_rows: effects.rows.len() as u64,
+                ..StatementResult::default()
+            });
+        }
+        let message = "a statement of the transaction would answer or change something else by now";
+        Err(Error::new(ErrorCode::SerializationFailure, message).into())
+    }
+
     /// Lands row images as a part of a request: rows must be those that the images were computed on.
     fn run_effects(&mut self, effects: &Effects, budget: &Budget<'_>) -> Result<StatementResult> {
         let layouts = Arc::clone(self.capture.layouts());
@@ -293,6 +338,7 @@ impl Executor {
             self.connection.raw(),
             self.enforces_foreign_keys && layouts.has_foreign_keys,
         )?;
+        let _triggers = TriggersOff::begin(self.connection.raw(), layouts.has_triggers)?;
         for effect in &effects.rows {
             let layout = layout_at(&tables, effect.table).map_err(as_stale)?;
             match land(self.connection.raw(), layout, &effect.change, true)? {
@@ -439,6 +485,31 @@ fn as_stale(failure: Failure) -> Failure {
     }
 }
 
+/// What fitted when it was tried and does not any more was got in the way of by another request.
+fn as_conflict(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(error)
+            if !matches!(error.code, ErrorCode::StatementTimeout | ErrorCode::StaleSchema) =>
+        {
+            let message = format!("another request has changed what the transaction saw: {}", error.message);
+            Error::new(ErrorCode::SerializationFailure, message).into()
+        }
+        other => other,
+    }
+}
+
+/// A digest of what work answers and changes.
+fn digest_of(results: &[StatementResult], effects: &Effects) -> Result<u128> {
+    let encoded = |error: postcard::Error| Failure::refused(Error::internal(error.to_string()));
+    let mut hasher = Xxh3::new();
+    hasher.update(&postcard::to_stdvec(results).map_err(encoded)?);
+    for effect in &effects.rows {
+        let table = effects.tables.get(usize::from(effect.table)).map_or("", String::as_str);
+        hasher.update(&postcard::to_stdvec(&(table, &effect.change)).map_err(encoded)?);
+    }
+    Ok(hasher.digest128())
+}
+
 fn stale(message: String) -> Failure {
     Error::new(ErrorCode::StaleSchema, message).into()
 }
@@ -500,6 +571,28 @@ impl Drop for ForeignKeysOff<'_> {
     fn drop(&mut self) {
         if let Some(raw) = self.0 {
             raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)
+                .expect("a setting of an open connection can be set");
+        }
+    }
+}
+
+/// Row images carry what triggers did already. The setting throws away prepared statements as well.
+struct TriggersOff<'c>(Option<&'c rusqlite::Connection>);
+
+impl<'c> TriggersOff<'c> {
+    fn begin(raw: &'c rusqlite::Connection, has_triggers: bool) -> Result<TriggersOff<'c>> {
+        if !has_triggers {
+            return Ok(TriggersOff(None));
+        }
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        Ok(TriggersOff(Some(raw)))
+    }
+}
+
+impl Drop for TriggersOff<'_> {
+    fn drop(&mut self) {
+        if let Some(raw) = self.0 {
+            raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)
                 .expect("a setting of an open connection can be set");
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct Layouts {
     pub(crate) has_sequences: bool,
     /// Whether a table has a FOREIGN KEY.
     pub(crate) has_foreign_keys: bool,
+    /// Whether any table has a trigger.
+    pub(crate) has_triggers: bool,
     /// SQLite's own version of the schema, by which a change is noticed.
     pub(crate) schema_cookie: i64,
 }
@@ -115,6 +117,9 @@ impl Layouts {
                 "SELECT EXISTS (SELECT 1 FROM pragma_table_list AS l, pragma_foreign_key_list(l.name) ",
                 "WHERE l.schema = 'main')"
             ))?
+            .query_row([], |row| row.get(0))?;
+        layouts.has_triggers = raw
+            .prepare_cached(ours!("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger')"))?
             .query_row([], |row| row.get(0))?;
         Ok(layouts)
     }

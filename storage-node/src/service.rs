@@ -149,6 +149,14 @@ impl Service {
                 }
                 Ok(StorageReply::Done)
             }
+            StorageRequest::Try(request) => {
+                let target = request.write.target.clone();
+                self.run(&target, Job::Try(request), caller).await
+            }
+            StorageRequest::Unlock { partition, transaction } => {
+                let unlock = Job::Unlock { transaction };
+                self.submit(partition, unlock, CONTROL_TIMEOUT, Caller::local()).await
+            }
             StorageRequest::Identify => {
                 let (instance, cluster) = (self.instance.clone(), self.registry.cluster());
                 Ok(StorageReply::Identity { node: self.node(), instance, cluster })
@@ -170,6 +178,7 @@ impl Service {
         match self.registry.get(partition)?.submit(job, timeout, caller).await? {
             machine::Reply::Written(reply) => Ok(StorageReply::Write(reply)),
             machine::Reply::Decided(verdict) => Ok(StorageReply::Decided(verdict)),
+            machine::Reply::Tried(tried) => Ok(StorageReply::Tried(tried)),
             machine::Reply::Done => Ok(StorageReply::Done),
         }
     }

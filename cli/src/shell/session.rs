@@ -11,11 +11,14 @@ use crate::connection::{Connection, StatementAnswer, segment};
 use crate::failure::Failure;
 use crate::output::{OutputFormat, RowSet};
 use crate::statements::{self, ScriptStatement};
+use polylite_client::{Transaction, TransactionOptions};
 
 /// What a shell or a script carries from statement to statement.
 pub struct Session {
     connection: Connection,
     database: Option<String>,
+    /// The transaction that was begun and has not ended.
+    transaction: Option<Transaction>,
     names: Arc<Names>,
     /// The collection of the document mode.
     collection: Option<String>,
@@ -33,6 +36,7 @@ impl Session {
         Session {
             connection,
             database,
+            transaction: None,
             names: Arc::default(),
             collection: None,
             mode,
@@ -65,6 +69,9 @@ impl Session {
 
     /// Changes to another database, which must exist.
     pub async fn use_database(&mut self, name: &str) -> Result<(), Failure> {
+        if self.transaction.is_some() {
+            return Err(Failure::refused("a transaction is open").with_hint("COMMIT or ROLLBACK it first"));
+        }
         self.connection.get(&format!("/databases/{}", segment(name))).await?;
         self.database = Some(name.to_owned());
         self.refresh_names().await
@@ -152,7 +159,13 @@ impl Session {
 
     async fn run_statement(&mut self, statement: &ScriptStatement) -> Result<(), Failure> {
         let started = Instant::now();
-        let answer = self.connection.sql(self.require_database()?, &statement.text).await?;
+        if self.control_transaction(&statement.text).await? {
+            return Ok(());
+        }
+        let answer = match &self.transaction {
+            Some(transaction) => self.within(transaction, &statement.text).await?,
+            None => self.connection.sql(self.require_database()?, &statement.text).await?,
+        };
         self.show_answer(&answer)?;
         if self.timer {
             self.print(&format!("Time: {:.3} s\n", started.elapsed().as_secs_f64()))?;
@@ -161,6 +174,43 @@ impl Session {
             self.refresh_names().await?;
         }
         Ok(())
+    }
+
+    /// Begins or ends the transaction, or moves among its savepoints, if the statement asks for that.
+    async fn control_transaction(&mut self, statement: &str) -> Result<bool, Failure> {
+        let words: Vec<String> = statement.split_ascii_whitespace().map(str::to_ascii_uppercase).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match (words.as_slice(), &self.transaction) {
+            (["BEGIN", ..], None) => {
+                let database = self.connection.database(self.require_database()?);
+                self.transaction = Some(database.begin(TransactionOptions::default()).await?);
+            }
+            (["COMMIT" | "END"] | ["COMMIT" | "END", "TRANSACTION"], Some(transaction)) => {
+                let committed = transaction.commit().await;
+                // Whatever became of it, it is over.
+                self.transaction = None;
+                committed?;
+            }
+            (["ROLLBACK"] | ["ROLLBACK", "TRANSACTION"], Some(transaction)) => {
+                let rolled_back = transaction.roll_back().await;
+                self.transaction = None;
+                rolled_back?;
+            }
+            (["COMMIT" | "END" | "ROLLBACK" | "SAVEPOINT" | "RELEASE", ..], None) => {
+                return Err(Failure::refused("no transaction is open").with_hint("begin one with BEGIN"));
+            }
+            (["SAVEPOINT" | "RELEASE" | "ROLLBACK", ..], Some(transaction)) => {
+                self.within(transaction, statement).await?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    async fn within(&self, transaction: &Transaction, statement: &str) -> Result<StatementAnswer, Failure> {
+        Ok(StatementAnswer::of(
+            transaction.sql(statement).max_rows(common::limits::ROWS_MAX).execute().await?,
+        ))
     }
 
     /// The rows of a statement of the shell's own.

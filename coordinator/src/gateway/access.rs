@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use common::catalog::Database;
 use common::protocol::{
-    PartitionTarget, ReadLevel, ReadRequest, Statement, StatementResult, StorageReply, StorageRequest,
-    WorkItem, WriteRequest,
+    PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, StorageReply,
+    StorageRequest, WorkItem, WriteRequest,
 };
-use common::{Error, Outcome, PartitionId, Result};
+use common::{Error, ErrorCode, Outcome, PartitionId, Result};
+use futures_util::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
 use query::access::{PartitionAccess, RowStream};
 use query::schema::SchemaChange;
 use sqlite::Workspace;
 use tokio::time::Instant;
 
+use super::interactive::{Journal, Mark, Within};
 use super::moment::Moment;
 use super::partition_call::{From, Repeat, Unanswered};
 use super::{Bookmark, Gateway, Once, RequestOptions};
@@ -45,6 +47,10 @@ pub struct RequestAccess {
     moment: Mutex<Option<Arc<Moment>>>,
     /// Whether it was lost, with a partition's leader.
     lost_moment: AtomicBool,
+    /// The transaction that the request belongs to.
+    within: Option<Within>,
+    /// What to go back to when work is tried again.
+    tried_from: Mutex<Option<Mark>>,
 }
 
 impl RequestAccess {
@@ -60,6 +66,35 @@ impl RequestAccess {
             once: options.once.clone(),
             moment: Mutex::new(None),
             lost_moment: AtomicBool::new(false),
+            within: None,
+            tried_from: Mutex::new(None),
+        }
+    }
+
+    /// The same request within a transaction.
+    pub(super) fn within(&self, transaction: Within) -> RequestAccess {
+        let (moment, mark) = match &transaction {
+            Within::ReadOnly(moment) => (Some(moment.clone()), None),
+            Within::ReadWrite(journal) => (None, Some(journal.lock().mark())),
+        };
+        let options = RequestOptions {
+            level: self.level,
+            deadline: self.deadline,
+            bookmark: self.seen.lock().clone(),
+            ..RequestOptions::default()
+        };
+        RequestAccess {
+            moment: Mutex::new(moment),
+            within: Some(transaction),
+            tried_from: Mutex::new(mark),
+            ..RequestAccess::new(self.gateway.clone(), self.database(), &options)
+        }
+    }
+
+    fn journal(&self) -> Option<&Mutex<Journal>> {
+        match &self.within {
+            Some(Within::ReadWrite(journal)) => Some(journal),
+            Some(Within::ReadOnly(_)) | None => None,
         }
     }
 
@@ -129,7 +164,7 @@ impl RequestAccess {
         })
     }
 
-    fn read_request(
+    pub(super) fn read_request(
         &self,
         bucket: usize,
         statement: Statement,
@@ -169,6 +204,23 @@ impl RequestAccess {
         }
     }
 
+    /// Changes partitions, all of them or none.
+    pub(super) async fn write_work(
+        &self,
+        mut work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        match (work.len(), self.once()) {
+            (0, _) => Ok(Vec::new()),
+            (_, Some(once)) => self.write_once(once, work, max_rows).await,
+            (1, None) => {
+                let (bucket, items) = work.remove(0);
+                Ok(vec![self.write_one(bucket, items, max_rows).await?])
+            }
+            (_, None) => self.write_many(work, max_rows).await,
+        }
+    }
+
     /// An error as the request sees it; a write of unknown fate ends the possibility of planning anew.
     pub(super) fn gave_up(&self, unanswered: Unanswered) -> Error {
         let (Unanswered::Refused(error) | Unanswered::Stale(error)) = unanswered;
@@ -202,6 +254,11 @@ pub(super) fn nothing_written(unanswered: Unanswered) -> Error {
 
 impl PartitionAccess for RequestAccess {
     async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
+        if let Some(journal) = self.journal() {
+            let (mut result, _) = self.read_within(journal, bucket, statement).await?;
+            result.cut(max_rows);
+            return Ok(result);
+        }
         self.check_nothing_prepared()?;
         let request = self.read_request(bucket, statement, Some(max_rows))?;
         if let Some(moment) = self.moment_of(bucket) {
@@ -221,6 +278,12 @@ impl PartitionAccess for RequestAccess {
     }
 
     async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
+        if let Some(journal) = self.journal() {
+            let (result, index) = self.read_within(journal, bucket, statement).await?;
+            let header = RowsHeader { columns: result.columns, types: result.types, index };
+            let blocks = futures_util::stream::iter([Ok(result.rows)]).boxed();
+            return Ok(RowStream { header, blocks });
+        }
         self.check_nothing_prepared()?;
         let request = self.read_request(bucket, statement, None)?;
         match self.moment_of(bucket) {
@@ -231,8 +294,8 @@ impl PartitionAccess for RequestAccess {
 
     async fn read_at_one_moment(&self, partitions: Vec<usize>, reads: usize) -> Result<()> {
         let is_seen = |index: &usize| self.moment_of(*index).is_some();
-        // The weaker levels promise nothing about several partitions.
-        if self.level != ReadLevel::Linearizable || partitions.iter().all(is_seen) {
+        // The weaker levels promise nothing about several partitions; transactions have their own ways.
+        if self.within.is_some() || self.level != ReadLevel::Linearizable || partitions.iter().all(is_seen) {
             return Ok(());
         }
         let moment = self.agree_on_moment(&partitions, reads).await?;
@@ -242,20 +305,29 @@ impl PartitionAccess for RequestAccess {
 
     async fn write(
         &self,
-        mut work: Vec<(usize, Vec<WorkItem>)>,
+        work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
+        match &self.within {
+            Some(Within::ReadOnly(_)) => return Err(only_reads()),
+            Some(Within::ReadWrite(journal)) => {
+                let done = self.write_within(journal, work, max_rows).await;
+                let mut tried_from = self.tried_from.lock();
+                match (&done, tried_from.take()) {
+                    // What was read for this attempt is of no use for the next one.
+                    (Err(_), Some(mark)) => {
+                        journal.lock().cut(&mark);
+                        *tried_from = Some(mark);
+                    }
+                    _ => *tried_from = Some(journal.lock().mark()),
+                }
+                return done;
+            }
+            None => {}
+        }
         // Reads that follow see what is written here.
         self.moment.lock().take();
-        match (work.len(), self.once()) {
-            (0, _) => Ok(Vec::new()),
-            (_, Some(once)) => self.write_once(once, work, max_rows).await,
-            (1, None) => {
-                let (bucket, items) = work.remove(0);
-                Ok(vec![self.write_one(bucket, items, max_rows).await?])
-            }
-            (_, None) => self.write_many(work, max_rows).await,
-        }
+        self.write_work(work, max_rows).await
     }
 
     fn holds_writes_back(&self) -> bool {
@@ -275,6 +347,12 @@ impl PartitionAccess for RequestAccess {
     }
 
     async fn change_schema(&self, change: SchemaChange) -> Result<()> {
+        if self.within.is_some() {
+            return Err(Error::not_supported(
+                "a transaction cannot change the schema",
+                "change it with a request of its own",
+            ));
+        }
         let name = self.database().name.clone();
         self.gateway.change_schema(&name, change, self.deadline).await?;
         self.note_written();
@@ -313,4 +391,9 @@ impl PartitionAccess for RequestAccess {
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         super::join(tokio::task::spawn_blocking(work).await)
     }
+}
+
+fn only_reads() -> Error {
+    Error::new(ErrorCode::SqlForbidden, "the transaction only reads")
+        .with_hint("begin one without \"read_only\" to change something")
 }

@@ -49,6 +49,12 @@ impl Bookmark {
         *seen = index.max(*seen);
     }
 
+    /// Takes note of all that another one has seen.
+    pub fn merge(&mut self, other: &Bookmark) {
+        self.catalog = self.catalog.max(other.catalog);
+        other.partitions.iter().for_each(|(partition, index)| self.see(*partition, *index));
+    }
+
     /// The log index of a partition that was seen; 0 for none.
     #[must_use]
     pub fn of(&self, partition: PartitionId) -> u64 {

@@ -84,6 +84,10 @@ impl Gateway {
         Q: Future<Output = Option<Question>> + Send,
         F: Future<Output = Result<T>> + Send,
     {
+        if let Some(transaction) = &options.transaction {
+            let (answer, bookmark) = self.run_within(transaction, database, options, work).await?;
+            return Ok(Found { answer: Arc::new(answer), bookmark, cache: CacheUse::Bypass });
+        }
         let cache = &self.shared.cache;
         let may_use = options.cache
             && options.level == ReadLevel::Linearizable

@@ -13,6 +13,7 @@
 mod access;
 mod bookmark;
 mod cached;
+mod interactive;
 mod moment;
 mod once;
 mod partition_call;
@@ -39,6 +40,7 @@ use tokio::time::Instant;
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
 pub use cached::{CacheUse, Found};
+pub use interactive::{Control, OpenTransaction, TransactionOptions};
 pub use once::Once;
 pub use replica_search::Leaders;
 
@@ -47,6 +49,7 @@ use crate::metrics::{TransactionMetrics, Wait};
 use crate::operations::Operations;
 use crate::result_cache::ResultCache;
 use crate::result_cache::leases::HeldLeases;
+use interactive::{Transactions, Within};
 use planners::Planners;
 use rowids::RowidQueues;
 
@@ -63,6 +66,10 @@ pub struct RequestOptions {
     pub cache: bool,
     /// The attempt that it belongs to, if it has an idempotency key.
     pub once: Option<Arc<Once>>,
+    /// The transaction that it belongs to.
+    pub transaction: Option<String>,
+    /// Whether it locks, for its transaction, the partitions that it touches.
+    pub lock: bool,
 }
 
 impl Default for RequestOptions {
@@ -73,6 +80,8 @@ impl Default for RequestOptions {
             bookmark: Bookmark::default(),
             cache: true,
             once: None,
+            transaction: None,
+            lock: false,
         }
     }
 }
@@ -86,6 +95,12 @@ pub struct Session {
 }
 
 impl Session {
+    /// The same within a transaction.
+    fn within(self: Arc<Self>, transaction: Within) -> Arc<Session> {
+        let access = self.access.within(transaction);
+        Arc::new(Session { planner: self.planner.clone(), access })
+    }
+
     /// Plans the texts that are new to the planner where that does not hold up other requests: SQLite may
     /// need milliseconds for one.
     pub async fn prepare(&self, statements: &[Statement]) {
@@ -132,6 +147,7 @@ struct Shared {
     leaders: Arc<Leaders>,
     planners: Planners,
     rowids: RowidQueues,
+    interactive: Transactions,
     workspace: Workspace,
     cache: ResultCache,
     leases: Arc<HeldLeases>,
@@ -157,6 +173,7 @@ impl Gateway {
             leaders,
             planners: Planners::new(rules),
             rowids: RowidQueues::default(),
+            interactive: Transactions::default(),
             workspace,
             cache: ResultCache::default(),
             leases,
@@ -177,6 +194,9 @@ impl Gateway {
     where
         F: Future<Output = Result<T>> + Send,
     {
+        if let Some(transaction) = &options.transaction {
+            return self.run_within(transaction, database, options, work).await;
+        }
         loop {
             let session = self.begin(database, options).await?;
             let worked = match session.access.look_up().await {
@@ -272,12 +292,19 @@ impl Gateway {
         self.shared.planners.retain(&catalog);
         self.shared.cache.retain(&catalog);
         self.shared.leases.retain(|partition| catalog.partitions.contains_key(&partition));
+        self.shared.interactive.tidy();
     }
 
     /// The planners of the databases in use.
     #[must_use]
     pub fn planners(&self) -> Vec<Arc<Planner>> {
         self.shared.planners.all()
+    }
+
+    /// The connections to other nodes.
+    #[must_use]
+    pub fn peers(&self) -> &PeerPool {
+        &self.shared.peers
     }
 
     /// What merged statements take of memory and disk.

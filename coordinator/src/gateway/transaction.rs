@@ -77,7 +77,17 @@ impl RequestAccess {
         work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
-        let (mut transaction, results) = self.prepare_all(work, max_rows, None).await?;
+        self.write_many_as(rand::random(), work, max_rows).await
+    }
+
+    /// The same under a name by which partitions may know the transaction.
+    pub(super) async fn write_many_as(
+        &self,
+        name: u128,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        let (mut transaction, results) = self.prepare_as(name, work, max_rows, None).await?;
         let ended = match self.decide(&mut transaction).await {
             Ok(()) => {
                 self.note_written();
@@ -96,6 +106,16 @@ impl RequestAccess {
         max_rows: u32,
         decider: Option<PartitionId>,
     ) -> Result<(Transaction, Vec<Vec<StatementResult>>)> {
+        self.prepare_as(rand::random(), work, max_rows, decider).await
+    }
+
+    async fn prepare_as(
+        &self,
+        name: u128,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+        decider: Option<PartitionId>,
+    ) -> Result<(Transaction, Vec<Vec<StatementResult>>)> {
         let mut parts = Vec::with_capacity(work.len());
         let mut items_before = 0;
         for (position, (bucket, items)) in work.into_iter().enumerate() {
@@ -109,7 +129,7 @@ impl RequestAccess {
         let decider = decider
             .or_else(|| participants.first().copied())
             .ok_or_else(|| Error::internal("a transaction without participants"))?;
-        let (id, phases) = (new_id(self.deadline), Phases::default());
+        let (id, phases) = (new_id(name, self.deadline), Phases::default());
         let mut transaction = Transaction { id, participants, decider, at: Hlc::default(), phases };
         let mut results = vec![Vec::new(); parts.len()];
         for (sent, (place, write)) in parts.into_iter().enumerate() {
@@ -321,8 +341,8 @@ fn not_applied(error: Error) -> Error {
 
 /// A transaction's name. Its deadline lies behind the client's, so that no part of it can be accepted long
 /// after everybody has forgotten it.
-fn new_id(deadline: Instant) -> TransactionId {
+fn new_id(unique: u128, deadline: Instant) -> TransactionId {
     let left = deadline.saturating_duration_since(Instant::now()).max(DECISION_TIME_MIN);
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TransactionId { deadline: Hlc::from_millis(millis(wall + left + CLOCK_SLACK)), unique: rand::random() }
+    TransactionId { deadline: Hlc::from_millis(millis(wall + left + CLOCK_SLACK)), unique }
 }

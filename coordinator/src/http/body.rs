@@ -29,6 +29,9 @@ pub struct JsonBody(pub Fields);
 /// A body that may be missing, and of which nothing is used; if there is one, it must be a JSON object.
 pub struct OptionalJsonBody;
 
+/// The fields of a body that may be missing; if there is one, it must be a JSON object.
+pub struct OptionalFields(pub Fields);
+
 /// A body of the document routes, any JSON value.
 pub struct DocumentBody(pub Json);
 
@@ -50,6 +53,17 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
             Fields::of(strict_json::parse_body(&text)?)?;
         }
         Ok(OptionalJsonBody)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for OptionalFields {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
+        Ok(OptionalFields(match read(request, BODY_MAX).await? {
+            Some(text) => Fields::of(strict_json::parse_body(&text)?)?,
+            None => Fields::default(),
+        }))
     }
 }
 

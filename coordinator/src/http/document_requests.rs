@@ -50,11 +50,6 @@ impl FromRequest<App> for Chosen {
         check(&database, &collection, &query)?;
         let DocumentBody(body) = DocumentBody::from_request(Request::from_parts(parts, body), app).await?;
         let mut fields = Fields::of(body)?;
-        // Each request is a transaction of its own.
-        fields.refuse(
-            "transaction",
-            "documents are changed by requests of their own; \"bulk\" takes several at once",
-        )?;
         let options = query.options(&mut fields)?;
         Ok(Chosen { app: app.clone(), database, collection, options, body: fields.rest(), form })
     }

@@ -38,8 +38,9 @@ pub async fn insert(
     query: Query,
     DocumentBody(body): DocumentBody,
 ) -> Answer {
-    let options = check(&database, &collection, &query)?;
-    let (list, is_list) = documents_of(body)?;
+    let mut options = check(&database, &collection, &query)?;
+    let (list, is_list, transaction) = documents_of(body)?;
+    options.transaction = transaction.or(options.transaction);
     let (list, collection, moment) = (&list, collection.as_str(), moment());
     let insert = |session: Arc<Session>| async move {
         documents::insert(&session.planner, &session.access, collection, list.clone(), moment).await
@@ -52,19 +53,20 @@ pub async fn insert(
     Ok(success_seen(answer, &bookmark))
 }
 
-/// The documents of a body, and whether they came as a list.
-fn documents_of(body: Json) -> Result<(Vec<Json>, bool)> {
+/// The documents of a body, whether they came as a list, and the transaction that is named beside a list.
+fn documents_of(body: Json) -> Result<(Vec<Json>, bool, Option<String>)> {
     let Json::Object(mut map) = body else { return Err(wrong_type("document", "an object", &body)) };
-    if map.len() == 1 && map.contains_key("documents") {
+    let named = map.get("transaction").and_then(Json::as_str).map(str::to_owned);
+    if map.contains_key("documents") && map.len() == 1 + usize::from(named.is_some()) {
         return match map.remove("documents") {
             Some(Json::Array(list)) => match list.iter().find(|document| !document.is_object()) {
-                None => Ok((list, true)),
+                None => Ok((list, true, named)),
                 Some(other) => Err(wrong_type("documents", "a list of objects", other)),
             },
             other => Err(wrong_type("documents", "a list", &other.unwrap_or_default())),
         };
     }
-    Ok((vec![Json::Object(map)], false))
+    Ok((vec![Json::Object(map)], false, None))
 }
 
 /// A document by its id.
@@ -206,10 +208,15 @@ mod tests {
 
     #[test]
     fn a_body_is_one_document_or_a_list_of_them() {
-        assert_eq!(documents_of(json!({"a": 1})).unwrap(), (vec![json!({"a": 1})], false));
-        assert_eq!(documents_of(json!({"documents": [{"a": 1}]})).unwrap(), (vec![json!({"a": 1})], true));
+        assert_eq!(documents_of(json!({"a": 1})).unwrap(), (vec![json!({"a": 1})], false, None));
+        assert_eq!(
+            documents_of(json!({"documents": [{"a": 1}]})).unwrap(),
+            (vec![json!({"a": 1})], true, None)
+        );
+        let within = json!({"documents": [{"a": 1}], "transaction": "x"});
+        assert_eq!(documents_of(within).unwrap(), (vec![json!({"a": 1})], true, Some("x".into())));
         let named_so = json!({"documents": [1], "title": "x"});
-        assert_eq!(documents_of(named_so.clone()).unwrap(), (vec![named_so], false));
+        assert_eq!(documents_of(named_so.clone()).unwrap(), (vec![named_so], false, None));
         for bad in [json!([]), json!({"documents": 5}), json!({"documents": [5]})] {
             assert!(documents_of(bad).is_err());
         }

@@ -86,14 +86,6 @@ impl Fields {
             Some(other) => Err(wrong_type(name, "a list", &other)),
         }
     }
-
-    /// Refuses a field that belongs to something not offered yet, rather than ignoring it.
-    pub fn refuse(&mut self, name: &str, hint: &str) -> Result<()> {
-        match self.take(name) {
-            None => Ok(()),
-            Some(_) => Err(Error::not_supported(format!("'{name}' is not supported yet"), hint)),
-        }
-    }
 }
 
 /// The error for a field that must be there.

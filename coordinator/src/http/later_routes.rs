@@ -19,18 +19,6 @@ struct Part {
 
 const PARTS: &[Part] = &[
     Part {
-        what: "an interactive transaction",
-        hint: "send its statements in one atomic request to /sql",
-        tag: "Transactions",
-        routes: &[
-            (Method::POST, "/databases/{db}/transactions"),
-            (Method::POST, "/databases/{db}/transactions/{id}/commit"),
-            (Method::POST, "/databases/{db}/transactions/{id}/rollback"),
-            (Method::GET, "/transactions"),
-            (Method::DELETE, "/transactions/{id}"),
-        ],
-    },
-    Part {
         what: "changing the partitions of a database",
         hint: "choose their number when the database is made",
         tag: "Cluster",

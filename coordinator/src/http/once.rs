@@ -63,6 +63,10 @@ pub async fn layer(State(app): State<App>, request: Request, next: Next) -> Resp
         Ok(attempts) => attempts,
         Err(error) => return Failure::from(error).into_response(),
     };
+    if super::relay::transaction_of(&attempts.parts, &attempts.body).is_some() {
+        // The transaction's commit is what happens once.
+        return attempts.run(None).await.unwrap_or_else(|failure| failure.into_response());
+    }
     let answered = match home {
         Home::Database(database) => attempts.in_database(&database).await,
         Home::Catalog | Home::Nowhere => attempts.in_catalog().await,

@@ -17,7 +17,7 @@ use super::failure::Answer;
 use super::fields::{Fields, missing};
 use super::request::{Query, Segments};
 use super::sql;
-use crate::gateway::{CacheUse, Session};
+use crate::gateway::{CacheUse, RequestOptions, Session};
 use crate::result_cache::Question;
 
 /// The reference client gives up after 5 s, so it must have its answer before.
@@ -36,13 +36,14 @@ pub async fn post(
 ) -> Answer {
     check_database_name("database", &database)?;
     let mut fields = Fields::of(body)?;
-    fields.refuse("transaction", "each request is a transaction of its own")?;
     let Some(operation) = fields.text("operation")? else { return Err(missing("operation").into()) };
     if operation == "sql" {
         let options = query.options(&mut fields)?;
         return sql::as_operation(&app, &database, fields, &options, query.row_shape()?).await;
     }
+    let transaction = fields.text("transaction")?;
     let options = query.options_within(TIME_LIMIT)?;
+    let options = RequestOptions { transaction: transaction.or(options.transaction), ..options };
     let is_read = is_read(&operation);
     let Json::Object(mut object) = fields.rest() else { unreachable!("fields are an object") };
     object.insert("operation".to_owned(), Json::String(operation));

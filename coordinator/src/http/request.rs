@@ -114,7 +114,8 @@ impl Query {
         self.parameters.get(name).map(String::as_str)
     }
 
-    /// How the request wants to be served: `level` and `timeout_ms` of the body, else of the query string.
+    /// How the request wants to be served: `level`, `timeout_ms` and `transaction` of the body, else of the query
+    /// string.
     pub fn options(&self, body: &mut Fields) -> Result<RequestOptions> {
         let level = match body.text("level")? {
             Some(level) => parse_level(&level)?,
@@ -129,7 +130,9 @@ impl Query {
             Some(timeout_ms) => timeout_ms,
             None => self.timeout_ms()?.unwrap_or(STATEMENT_TIMEOUT_MS),
         };
-        self.options_with(level, Duration::from_millis(timeout_ms))
+        let transaction = body.text("transaction")?;
+        let options = self.options_with(level, Duration::from_millis(timeout_ms))?;
+        Ok(RequestOptions { transaction: transaction.or(options.transaction), ..options })
     }
 
     /// How the request wants to be served, with a time limit that the query string may lower or raise.
@@ -141,7 +144,9 @@ impl Query {
 
     fn options_with(&self, level: ReadLevel, limit: Duration) -> Result<RequestOptions> {
         let (deadline, bookmark) = (Instant::now() + limit, self.bookmark.clone());
-        Ok(RequestOptions { level, deadline, bookmark, cache: self.cache()?, once: self.once.clone() })
+        let (once, transaction) = (self.once.clone(), self.text("transaction").map(str::to_owned));
+        let (cache, lock) = (self.cache()?, false);
+        Ok(RequestOptions { level, deadline, bookmark, cache, once, transaction, lock })
     }
 
     /// `cache=bypass` asks the data, whatever the cache has.

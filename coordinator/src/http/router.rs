@@ -1,7 +1,7 @@
 //! Which route is whose.
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Router, middleware};
 use common::{Error, ErrorCode};
 use http::{Method, Uri};
 use polylite_client::peer;
@@ -12,7 +12,8 @@ use super::app::App;
 use super::failure::Answer;
 use super::{
     cache, cluster, databases, document_indexes, document_requests, documents, explain, export, import,
-    later_routes, nodes, once, openapi, partitions, placement, query_objects, service, sql, tables,
+    later_routes, nodes, once, openapi, partitions, placement, query_objects, relay, service, sql, tables,
+    transactions,
 };
 
 /// Routes with all that they need to answer.
@@ -41,6 +42,11 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(document_requests::explain))
         .routes(routes!(document_indexes::list, document_indexes::create))
         .routes(routes!(document_indexes::drop))
+        .routes(routes!(transactions::begin))
+        .routes(routes!(transactions::commit))
+        .routes(routes!(transactions::roll_back))
+        .routes(routes!(transactions::list))
+        .routes(routes!(transactions::abort))
         .routes(routes!(import::post))
         .routes(routes!(export::get))
         .routes(routes!(nodes::list, nodes::register))
@@ -69,7 +75,8 @@ pub fn router(app: App) -> Routes {
         .merge(openapi::routes(api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), once::layer))
+        .layer(middleware::from_fn_with_state(app.clone(), once::layer))
+        .layer(middleware::from_fn_with_state(app.clone(), relay::to_owner))
         .with_state(app)
 }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use common::json::from_json;
 use common::limits::{ROWS_DEFAULT, ROWS_MAX, SQL_MAX, STATEMENTS_MAX};
 use common::names::check_database_name;
-use common::protocol::{Params, Statement};
+use common::protocol::{Params, Statement, StatementResult};
 use common::{Error, ErrorCode, Result};
 use query::sql::{SqlAnswer, SqlRequest};
 use serde_json::Value as Json;
@@ -18,14 +18,14 @@ use super::body::JsonBody;
 use super::failure::Answer;
 use super::fields::{Fields, missing, wrong_type};
 use super::request::{Form, Query, Segments};
-use super::row_stream;
-use crate::gateway::{Found, RequestOptions, Session};
+use super::{row_stream, transaction_control};
+use crate::gateway::{CacheUse, Found, RequestOptions, Session};
 use crate::result_cache::Question;
 
 /// Runs SQL statements.
 #[utoipa::path(post, path = "/databases/{db}/sql", tag = "Queries", params(("db" = String, Path)),
     request_body(content = Object, description = "`statements` (texts or `{\"sql\",\"params\"}`) or `sql` with \
-        `params`; `atomic` (true), `level`, `timeout_ms`, `max_rows`"),
+        `params`; `atomic` (true), `level`, `timeout_ms`, `max_rows`, `transaction`"),
     responses((status = 200, description = "`{\"results\":[…],\"time_ms\":…,\"bookmark\":…}`")))]
 pub async fn post(
     State(app): State<App>,
@@ -34,8 +34,30 @@ pub async fn post(
     form: Form,
     JsonBody(mut body): JsonBody,
 ) -> Answer {
-    let options = query.options(&mut body)?;
-    let request = read_request(&mut body)?;
+    let mut options = query.options(&mut body)?;
+    let (request, lock) = read_locking_request(&mut body)?;
+    options.lock = lock;
+    if lock && options.transaction.is_none() {
+        return Err(Error::bad_request("'lock' needs a transaction")
+            .with_hint("begin one with POST /databases/{db}/transactions")
+            .into());
+    }
+    if options.transaction.is_some() && !request.atomic {
+        return Err(Error::not_supported(
+            "'atomic': false does not go with a transaction",
+            "send the statements one by one: one that fails leaves the transaction as it was before",
+        )
+        .into());
+    }
+    if let (Some(transaction), [only]) = (&options.transaction, request.statements.as_slice())
+        && let Some(control) = transaction_control::parse(&only.sql)
+    {
+        let started = Instant::now();
+        let bookmark = app.gateway.control_transaction(transaction, &database, control, &options).await?;
+        let answer = Arc::new(SqlAnswer { results: vec![Ok(StatementResult::default())] });
+        let done = Found { answer, bookmark, cache: CacheUse::Bypass };
+        return Ok(respond(&done, query.row_shape()?, started)?);
+    }
     answer(&app, &database, request, &options, query.row_shape()?, form).await
 }
 
@@ -132,25 +154,36 @@ fn respond(found: &Found<SqlAnswer>, shape: RowShape, time_ms: f64) -> Result<ax
 
 /// The statements of a body: `statements`, or `sql` with `params`.
 pub fn read_request(body: &mut Fields) -> Result<SqlRequest> {
-    body.refuse("transaction", "send all statements of the transaction in one atomic request")?;
+    match read_locking_request(body)? {
+        (request, false) => Ok(request),
+        (_, true) => {
+            Err(Error::not_supported("'lock' is not supported here", "send it to /databases/{db}/sql"))
+        }
+    }
+}
+
+/// The same, and whether any statement is to lock what it touches.
+fn read_locking_request(body: &mut Fields) -> Result<(SqlRequest, bool)> {
+    let mut lock = body.flag("lock")?.unwrap_or(false);
     let max_rows = body.whole("max_rows", 0, u64::from(ROWS_MAX))?;
     let statements = match (body.list("statements")?, body.take("sql")) {
         (Some(_), Some(_)) => return Err(Error::bad_request("give either 'statements' or 'sql', not both")),
-        (Some(items), None) => read_statements(items)?,
+        (Some(items), None) => read_statements(items, &mut lock)?,
         (None, Some(sql)) => vec![statement(sql, body.take("params"))?],
         (None, None) => return Err(missing("statements")),
     };
     let atomic = body.flag("atomic")?.unwrap_or(true);
     body.done()?;
-    Ok(SqlRequest {
+    let request = SqlRequest {
         statements,
         atomic,
         max_rows: max_rows.and_then(|rows| u32::try_from(rows).ok()).unwrap_or(ROWS_DEFAULT),
         read_only: false,
-    })
+    };
+    Ok((request, lock))
 }
 
-fn read_statements(items: Vec<Json>) -> Result<Vec<Statement>> {
+fn read_statements(items: Vec<Json>, lock: &mut bool) -> Result<Vec<Statement>> {
     if items.is_empty() {
         return Err(Error::bad_request("'statements' is empty"));
     }
@@ -158,16 +191,16 @@ fn read_statements(items: Vec<Json>) -> Result<Vec<Statement>> {
         let message = format!("'statements' holds more than {STATEMENTS_MAX} statements");
         return Err(Error::new(ErrorCode::BodyTooLarge, message));
     }
-    let read = |(index, item)| read_statement(item).map_err(|error: Error| error.at_statement(index));
+    let read = |(index, item)| read_statement(item, lock).map_err(|error: Error| error.at_statement(index));
     items.into_iter().enumerate().map(read).collect()
 }
 
-fn read_statement(item: Json) -> Result<Statement> {
+fn read_statement(item: Json, lock: &mut bool) -> Result<Statement> {
     match item {
         Json::String(_) => statement(item, None),
         Json::Object(map) => {
             let mut fields = Fields::of(Json::Object(map))?;
-            fields.refuse("lock", "statements are isolated by their atomic request")?;
+            *lock |= fields.flag("lock")?.unwrap_or(false);
             let sql = fields.take("sql").ok_or_else(|| missing("sql"))?;
             let params = fields.take("params");
             fields.done()?;
@@ -286,9 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn transactions_are_refused_and_not_ignored() {
-        let error = read(json!({"sql": "SELECT 1", "transaction": "x"})).unwrap_err();
+    fn locks_are_read_and_refused_where_there_is_no_transaction() {
+        let body = json!({"statements": [{"sql": "SELECT 1", "lock": true}]});
+        let error = read(body.clone()).unwrap_err();
         assert_eq!(error.code, ErrorCode::NotSupported);
-        assert!(error.hint.is_some());
+        assert!(read_locking_request(&mut Fields::of(body).unwrap()).unwrap().1);
     }
 }

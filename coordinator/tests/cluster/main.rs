@@ -1,7 +1,9 @@
 //! The whole product in one process: a coordinator and three storage nodes, spoken to through the HTTP
 //! interface.
 
+mod contention;
 mod exactly_once;
+mod transactions;
 
 use coordinator::{Coordinator, CoordinatorOptions};
 use http::{Method, Request, StatusCode};

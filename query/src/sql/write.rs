@@ -308,7 +308,7 @@ fn is_of_one_statement(pending: &Pending) -> bool {
 pub(super) fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: u32) -> StatementResult {
     let (header, rowids) = match combine {
         Combine::Known(mut result) => {
-            cut(&mut result, max_rows);
+            result.cut(max_rows);
             return *result;
         }
         Combine::Sum { header, rowids } => (header, rowids),
@@ -332,24 +332,13 @@ pub(super) fn combined(combine: Combine, parts: Vec<StatementResult>, max_rows: 
         }
     }
     sum.rows = joined(&blocks);
-    cut(&mut sum, max_rows);
+    sum.cut(max_rows);
     if let Some((columns, types)) = header {
         (sum.columns, sum.types) = (columns, types);
         sum.rows.columns = u32::try_from(sum.columns.len()).unwrap_or(u32::MAX);
     }
     sum.last_insert_rowid = last.or(sum.last_insert_rowid);
     sum
-}
-
-/// Leaves out the rows past a limit.
-fn cut(result: &mut StatementResult, max_rows: u32) {
-    if result.rows.rows > max_rows {
-        result.truncated = true;
-        if let Ok(mut rows) = result.rows.to_values() {
-            rows.truncate(max_rows as usize);
-            result.rows = RowBlock::from_values(result.columns.len(), &rows);
-        }
-    }
 }
 
 fn joined(blocks: &[RowBlock]) -> RowBlock {

@@ -25,6 +25,7 @@ mod batch;
 mod chunks;
 mod flight;
 mod job;
+mod locks;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use chunks::Gathering;
 use flight::{Fate, Flight, Held};
 pub use job::{Answer, Job, Pending, Reply, Ticket, not_leader, stale_partition_map, stale_schema};
 use job::{leadership_lost, no_quorum};
+use locks::Lock;
 use store::Store;
 pub(crate) use store::decode_configuration;
 pub use store::{Fault, Origin};
@@ -111,6 +113,8 @@ pub struct Machine {
     gathering: Gathering,
     /// The transaction that is prepared here; it keeps other writers out.
     prepared: Option<Prepared>,
+    /// The lock that a transaction holds while this replica leads.
+    lock: Option<Lock>,
     /// Rows and digests of the tables.
     sums: TableSums,
     /// The term that this replica leads in.
@@ -149,6 +153,7 @@ impl Machine {
             configuration,
             gathering: Gathering::default(),
             prepared,
+            lock: None,
             sums,
             leading: None,
             leader: None,
@@ -305,6 +310,7 @@ impl Machine {
 
     /// Rolls the open transaction back; what was proposed waits for the log to say what became of it.
     fn lose_leadership(&mut self) -> Result<(), Fault> {
+        self.lock = None;
         for queued in std::mem::take(&mut self.queue) {
             let result = Err(not_leader(self.leader));
             self.outbox.answers.push(Answer { ticket: queued.pending.ticket, result });
@@ -343,6 +349,7 @@ impl Machine {
 
     /// Answers for those whose time is up. What reached the log may be applied yet, so its outcome is unknown.
     pub fn expire(&mut self, now_ms: u64) {
+        self.expire_lock(now_ms);
         // This is asked at every turn, and hardly ever is anybody late.
         if self.queue.iter().any(|queued| queued.pending.deadline_ms <= now_ms) {
             let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue)

@@ -33,3 +33,4 @@ mod simulated_leases;
 mod simulated_moments;
 mod simulation;
 mod slow_transactions;
+mod transactions;

@@ -56,6 +56,22 @@ fn a_person_works_in_the_shell() {
     shell.enter("SELECT 1 AS one;");
     shell.expect("Time: ");
 
+    // A transaction is a matter of its own until it ends.
+    for (statement, answer) in [
+        ("BEGIN;", "shop> "),
+        ("CREATE TABLE no (id);", "cannot change the schema"),
+        ("SELECT 'inside' AS place;", "inside"),
+        ("ROLLBACK;", "shop> "),
+        ("COMMIT;", "no transaction is open"),
+    ] {
+        shell.expect("shop> ");
+        shell.enter(statement);
+        shell.expect(answer);
+        if answer == "shop> " {
+            shell.enter("");
+        }
+    }
+
     // A mistake is told and the shell goes on; Ctrl-C drops what is being typed.
     shell.expect("shop> ");
     shell.enter("SELECT * FROM nowhere;");

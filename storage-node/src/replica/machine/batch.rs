@@ -57,6 +57,12 @@ impl Machine {
             Job::Prepare { transaction, decider, participants, write } => {
                 self.run_prepare(next, (transaction, decider, participants), &write, turn)?;
             }
+            Job::Try(request) => self.run_try(next, &request, turn)?,
+            Job::Unlock { transaction } => {
+                self.release_lock(transaction);
+                let ticket = next.pending.ticket;
+                self.outbox.answers.push(Answer { ticket, result: Ok(Reply::Done) });
+            }
             Job::Decide { transaction, verdict, decides } => {
                 self.run_decision(next, transaction, verdict, decides, turn)?;
             }
@@ -89,7 +95,7 @@ impl Machine {
         while let Some(queued) = self.queue.get(position) {
             let (ticket, job) = (queued.pending.ticket, &queued.pending.job);
             let abandoned = || (!(turn.is_awaited)(ticket)).then(nobody_waits);
-            if let Some(error) = self.refusal(job).or_else(abandoned) {
+            if let Some(error) = self.refusal(job).or_else(|| self.deadlock(job)).or_else(abandoned) {
                 self.outbox.answers.push(Answer { ticket, result: Err(error) });
                 self.queue.remove(position);
             } else if self.must_wait(job) {
@@ -120,7 +126,7 @@ impl Machine {
         let early = job.target().is_some_and(|target| {
             target.epoch > self.epoch() || target.schema_version > self.state.schema_version
         });
-        gated || early
+        gated || early || self.is_locked_out(job)
     }
 
     fn run_writes(&mut self, first: Queued, turn: &Turn<'_>) -> Result<(), Fault> {

@@ -2,7 +2,7 @@
 
 use common::idempotency::Keyed;
 use common::partition_map::BucketRange;
-use common::protocol::{PartitionTarget, Verdict, WriteReply, WriteRequest};
+use common::protocol::{PartitionTarget, Tried, TryRequest, Verdict, WriteReply, WriteRequest};
 use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, ReplicaId, TransactionId};
 
 /// Names a job to whoever waits for its answer.
@@ -56,6 +56,13 @@ pub enum Job {
         /// The greatest clock of the prepares.
         prepared_at: Hlc,
     },
+    /// A part of a transaction that has not ended.
+    Try(TryRequest),
+    /// A transaction gives its lock back.
+    Unlock {
+        /// The transaction.
+        transaction: u128,
+    },
     /// Another schema.
     Schema {
         /// Its version.
@@ -83,14 +90,16 @@ impl Job {
     /// What the request was planned on, where it runs a client's work.
     pub(super) fn target(&self) -> Option<&PartitionTarget> {
         match self {
-            Job::Write(write) | Job::Prepare { write, .. } => Some(&write.target),
+            Job::Write(write) | Job::Prepare { write, .. } | Job::Try(TryRequest { write, .. }) => {
+                Some(&write.target)
+            }
             _ => None,
         }
     }
 
     /// Whether it must wait while another transaction is prepared here.
     pub(super) fn waits_for_gate(&self) -> bool {
-        matches!(self, Job::Write(_) | Job::Prepare { .. } | Job::Schema { .. })
+        matches!(self, Job::Write(_) | Job::Prepare { .. } | Job::Try(_) | Job::Schema { .. })
     }
 }
 
@@ -101,6 +110,8 @@ pub enum Reply {
     Written(WriteReply),
     /// What the log says of the transaction.
     Decided(Verdict),
+    /// What the work would do.
+    Tried(Tried),
     /// Done.
     Done,
 }

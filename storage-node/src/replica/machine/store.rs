@@ -5,7 +5,7 @@ use std::mem;
 
 use bytes::Bytes;
 use common::entry::{DecodeError, Effects};
-use common::protocol::{StatementResult, WorkItem};
+use common::protocol::{StatementResult, Tried, WorkItem};
 use common::{Error, Hlc, PartitionId, TransactionId};
 use consensus_runtime::{AppliedConfiguration, LogError};
 use sqlite::applier::FileContents;
@@ -145,6 +145,20 @@ impl Store {
     ) -> Result<Result<Vec<StatementResult>, Error>, Fault> {
         match self.executor.run(work, budget) {
             Ok(results) => Ok(Ok(results)),
+            Err(Failure::Refused(error)) => Ok(Err(*error)),
+            Err(storage) => Err(storage.into()),
+        }
+    }
+
+    /// Tries work on top of what its transaction has changed; the inner error is the work's own.
+    pub(super) fn attempt(
+        &mut self,
+        own: &Effects,
+        work: &[WorkItem],
+        budget: &Budget<'_>,
+    ) -> Result<Result<Tried, Error>, Fault> {
+        match self.executor.attempt(own, work, budget) {
+            Ok(tried) => Ok(Ok(tried)),
             Err(Failure::Refused(error)) => Ok(Err(*error)),
             Err(storage) => Err(storage.into()),
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use common::body_stream::{BodyHead, BodyReader, BodySource};
 use common::entry::{Effects, EntryBody, EntryHeader};
 use common::idempotency::Keyed;
-use common::protocol::{Verdict, WorkItem, WriteRequest};
+use common::protocol::{Tried, TryRequest, Verdict, WorkItem, WriteRequest};
 use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
 use sqlite::system::Decision;
 use sqlite::{Applier, Budget, Prepared, System, TableSums};
@@ -64,6 +64,28 @@ impl Machine {
             write.work.retain(|item| !matches!(item, WorkItem::Proof(_)));
         }
         write
+    }
+
+    /// On the leader: runs a part of a transaction that has not ended, and leaves nothing of it.
+    pub(super) fn run_try(
+        &mut self,
+        queued: Queued,
+        request: &TryRequest,
+        turn: &Turn<'_>,
+    ) -> Result<(), Fault> {
+        if let Some(claim) = request.lock {
+            self.take_lock(claim, (turn.clock_us)() / 1_000);
+        }
+        let deadline_us = queued.pending.deadline_ms.saturating_mul(1_000);
+        let interrupted = || (turn.clock_us)() >= deadline_us;
+        let rows = u64::from(request.write.max_rows);
+        let budget = Budget { interrupted: Some(&interrupted), rows, ..Budget::default() };
+        self.store.begin(&self.state, turn.hlc)?;
+        let tried = self.store.attempt(&request.own, &request.write.work, &budget)?;
+        self.store.rollback()?;
+        let index = self.received;
+        self.confirm(queued.held(tried.map(|tried| Reply::Tried(Tried { index, ..tried }))));
+        Ok(())
     }
 
     fn prepare_refusal(&self, transaction: TransactionId, now: Hlc) -> Result<Option<Error>, Fault> {
@@ -221,6 +243,7 @@ impl Machine {
                 self.note_commit(header.hlc);
             }
         }
+        self.release_lock(transaction.unique);
         self.forget_before(header.hlc)?;
         let commit = decision.commit;
         // Past its deadline a transaction can no longer be prepared, so an abort needs no tombstone.

@@ -1,6 +1,7 @@
 //! Transactions over several partitions, as one participant sees them.
 
-use common::protocol::Verdict;
+use common::entry::Effects;
+use common::protocol::{LockClaim, Repeated, Tried, TryRequest, Verdict, WorkItem, WriteRequest};
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
 use super::super::job::nobody_waits;
@@ -170,6 +171,94 @@ fn a_commit_is_remembered_by_its_decider_until_it_is_forgotten() {
     group.submit(0, Job::Forget { transactions: vec![transaction(1)] });
     assert_eq!(group.run(0)[0].result, Ok(Reply::Done));
     assert!(group.replicas[1].decisions().unwrap().is_empty());
+}
+
+fn attempt(sql: &str, own: Effects, lock: Option<LockClaim>) -> Job {
+    Job::Try(TryRequest { write: request(&[sql]), own, lock })
+}
+
+fn claim(transaction: u128, holds_others: bool) -> LockClaim {
+    let began_ms = u64::try_from(transaction).unwrap();
+    LockClaim { transaction, began_ms, holds_others, left_ms: 1_000 }
+}
+
+fn tried(answer: &Answer) -> Tried {
+    match &answer.result {
+        Ok(Reply::Tried(tried)) => tried.clone(),
+        other => panic!("{other:?} is no answer to a try"),
+    }
+}
+
+#[test]
+fn what_is_tried_sees_its_transaction_and_leaves_nothing() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, write("INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.submit(0, attempt("INSERT INTO t VALUES (2, 2) RETURNING id", Effects::default(), None));
+    let first = tried(&group.run(0)[0]);
+    assert_eq!(first.effects.rows.len(), 1);
+    group.submit(0, attempt("UPDATE t SET n = n + 10 WHERE id < 5", first.effects.clone(), None));
+    let second = tried(&group.run(0)[0]);
+    assert_eq!(second.results[0].affected_rows, 2);
+    assert_eq!((second.effects.rows.len(), group.count(0)), (2, 1));
+    // Together they commit, whether or not the partition has changed where it does not matter.
+    let repeated = |sql: &str, tried: &Tried| {
+        let work = request(&[sql]).work;
+        let (effects, digest, index) = (tried.effects.clone(), tried.digest, tried.index);
+        WorkItem::Repeated(Repeated { work, max_rows: 100, effects, digest, index })
+    };
+    let work = vec![
+        repeated("INSERT INTO t VALUES (2, 2) RETURNING id", &first),
+        repeated("UPDATE t SET n = n + 10 WHERE id < 5", &second),
+    ];
+    let commit = Job::Write(WriteRequest { work, ..request(&[]) });
+    group.submit(0, write("INSERT INTO t VALUES (9, 9)"));
+    group.run(0);
+    group.submit(0, commit.clone());
+    assert!(group.run(0)[0].result.is_ok());
+    assert_eq!(group.read(0, "SELECT n FROM t ORDER BY id"), [[11.into()], [12.into()], [9.into()]]);
+    group.submit(0, commit);
+    assert_eq!(error(&group.run(0)[0]).code, ErrorCode::SerializationFailure, "it would change other rows");
+    group.assert_equal();
+}
+
+#[test]
+fn a_lock_keeps_other_writers_out_until_it_ends() {
+    let mut group = TestGroup::new(1);
+    let lock = |number| attempt("SELECT n FROM t", Effects::default(), Some(claim(number, false)));
+    group.submit(0, lock(1));
+    group.run(0);
+    let writer = group.submit(0, write("INSERT INTO t VALUES (1, 1)"));
+    let next = group.submit(0, lock(2));
+    group.submit(0, lock(1));
+    assert_eq!(group.run(0).len(), 1, "only its own transaction goes on");
+    group.submit(0, Job::Unlock { transaction: 1 });
+    let answers = group.run(0);
+    assert_eq!(answers.iter().map(|answer| answer.ticket).collect::<Vec<_>>()[1..], [writer, next]);
+    // What is not given back ends by time.
+    let writer = group.submit(0, write("INSERT INTO t VALUES (2, 2)"));
+    assert!(group.run(0).is_empty());
+    group.clock_us.set(group.clock_us.get() + 1_000_000);
+    group.replicas[0].expire(group.clock_us.get() / 1_000);
+    assert_eq!(group.run(0)[0].ticket, writer);
+}
+
+#[test]
+fn a_younger_transaction_with_locks_does_not_wait_for_an_older_one() {
+    let mut group = TestGroup::new(1);
+    let lock = |number, holds| attempt("SELECT n FROM t", Effects::default(), Some(claim(number, holds)));
+    group.submit(0, lock(5, false));
+    group.run(0);
+    group.submit(0, lock(6, true));
+    assert_eq!(error(&group.run(0)[0]).code, ErrorCode::SerializationFailure);
+    let older = group.submit(0, lock(4, true));
+    let without = group.submit(0, lock(7, false));
+    assert!(group.run(0).is_empty(), "both wait");
+    group.submit(0, prepare(5, PARTITION, "INSERT INTO t VALUES (1, 1)"));
+    group.submit(0, decide(5, true, true));
+    let answers = group.run(0);
+    let told: Vec<_> = answers.iter().map(|answer| answer.ticket).collect();
+    assert!(told.contains(&older) && !told.contains(&without), "the lock goes with the transaction");
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! What a transaction has read and changed so far.
+
+use std::collections::BTreeMap;
+
+use common::entry::{Change, Effect, Effects};
+use common::protocol::{Proof, Repeated, Tried, WorkItem};
+use common::{Error, ErrorCode, Result, Value};
+
+use super::within::Locks;
+
+/// Most reads and changes of a transaction.
+const ITEMS_MAX: usize = 10_000;
+/// Most bytes, about, of its changes.
+const BYTES_MAX: usize = 64 << 20;
+
+/// By partition, in order.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Journal {
+    parts: BTreeMap<usize, Part>,
+    items: usize,
+    bytes: usize,
+    /// Its locks; they stay whatever is taken back.
+    pub(super) locks: Option<Locks>,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    work: Vec<WorkItem>,
+    own: Effects,
+}
+
+/// A state of the journal to go back to.
+#[derive(Debug)]
+pub(in crate::gateway) struct Mark {
+    /// By partition, how much work and how many changed rows.
+    parts: BTreeMap<usize, (usize, usize)>,
+    items: usize,
+    bytes: usize,
+}
+
+impl Journal {
+    /// What the transaction has changed on a partition.
+    pub(super) fn own(&self, index: usize) -> Effects {
+        self.parts.get(&index).map(|part| part.own.clone()).unwrap_or_default()
+    }
+
+    /// Notes a read.
+    pub(super) fn note_read(&mut self, index: usize, proof: Proof) -> Result<()> {
+        self.note(index, WorkItem::Proof(proof), 0)
+    }
+
+    /// Notes a change that was tried.
+    pub(super) fn note_change(
+        &mut self,
+        index: usize,
+        work: Vec<WorkItem>,
+        max_rows: u32,
+        tried: &Tried,
+    ) -> Result<()> {
+        let effects = tried.effects.clone();
+        let bytes = effects.rows.iter().map(size_of).sum();
+        let repeated = Repeated { work, max_rows, effects, digest: tried.digest, index: tried.index };
+        self.note(index, WorkItem::Repeated(repeated), bytes)?;
+        append(&mut self.parts.entry(index).or_default().own, &tried.effects);
+        Ok(())
+    }
+
+    fn note(&mut self, index: usize, item: WorkItem, bytes: usize) -> Result<()> {
+        if self.items >= ITEMS_MAX || self.bytes + bytes > BYTES_MAX {
+            let text = format!("a transaction reads and changes at most {ITEMS_MAX} times, and 64 MiB");
+            return Err(Error::new(ErrorCode::BodyTooLarge, text).with_hint("make several of it"));
+        }
+        self.items += 1;
+        self.bytes += bytes;
+        self.parts.entry(index).or_default().work.push(item);
+        Ok(())
+    }
+
+    pub(in crate::gateway) fn mark(&self) -> Mark {
+        let sizes = |part: &Part| (part.work.len(), part.own.rows.len());
+        Mark {
+            parts: self.parts.iter().map(|(index, part)| (*index, sizes(part))).collect(),
+            items: self.items,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Forgets what was noted since the mark.
+    pub(in crate::gateway) fn cut(&mut self, mark: &Mark) {
+        for (index, part) in &mut self.parts {
+            let (work, rows) = mark.parts.get(index).copied().unwrap_or_default();
+            part.work.truncate(work);
+            part.own.rows.truncate(rows);
+        }
+        (self.items, self.bytes) = (mark.items, mark.bytes);
+    }
+
+    /// All of it, to be sent to the partitions.
+    pub(super) fn take_work(&mut self) -> Vec<(usize, Vec<WorkItem>)> {
+        let parts = std::mem::take(&mut self.parts).into_iter();
+        parts.map(|(index, part)| (index, part.work)).filter(|(_, work)| !work.is_empty()).collect()
+    }
+}
+
+/// Appends changes; their tables get the numbers that they have here.
+fn append(effects: &mut Effects, more: &Effects) {
+    let mut number = |name: &String| {
+        let known = effects.tables.iter().position(|table| table == name);
+        let position = known.unwrap_or_else(|| {
+            effects.tables.push(name.clone());
+            effects.tables.len() - 1
+        });
+        u16::try_from(position).unwrap_or(u16::MAX)
+    };
+    let numbers: Vec<u16> = more.tables.iter().map(&mut number).collect();
+    effects.rows.extend(
+        more.rows.iter().map(|effect| Effect {
+            table: numbers[usize::from(effect.table)],
+            change: effect.change.clone(),
+        }),
+    );
+}
+
+fn size_of(effect: &Effect) -> usize {
+    let (Change::Insert { row, .. } | Change::Update { row, .. }) = &effect.change else { return 64 };
+    row.iter().map(|value| 16 + value_size(value)).sum()
+}
+
+fn value_size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(table: &str, rowid: i64) -> Tried {
+        let change = Change::Insert { key: vec![rowid.into()], row: vec![rowid.into()] };
+        let effects = Effects { tables: vec![table.to_owned()], rows: vec![Effect { table: 0, change }] };
+        Tried { effects, ..Tried::default() }
+    }
+
+    #[test]
+    fn changes_add_up_and_can_be_taken_back() {
+        let mut journal = Journal::default();
+        journal.note_change(3, Vec::new(), 1, &tried("a", 1)).unwrap();
+        let mark = journal.mark();
+        journal.note_change(3, Vec::new(), 1, &tried("b", 2)).unwrap();
+        journal.note_change(3, Vec::new(), 1, &tried("a", 3)).unwrap();
+        journal.note_change(5, Vec::new(), 1, &tried("a", 4)).unwrap();
+        let own = journal.own(3);
+        let tables = own.rows.iter().map(|effect| own.tables[usize::from(effect.table)].as_str());
+        assert_eq!(tables.collect::<Vec<_>>(), ["a", "b", "a"]);
+        journal.cut(&mark);
+        assert_eq!(journal.own(3).rows.len(), 1);
+        assert!(journal.own(5).rows.is_empty());
+        let work = journal.take_work();
+        assert_eq!(work.iter().map(|(index, work)| (*index, work.len())).collect::<Vec<_>>(), [(3, 1)]);
+    }
+
+    #[test]
+    fn a_transaction_is_bounded() {
+        let mut journal = Journal::default();
+        for rowid in 0..ITEMS_MAX {
+            journal.note_change(0, Vec::new(), 1, &tried("a", rowid as i64)).unwrap();
+        }
+        let error = journal.note_change(0, Vec::new(), 1, &tried("a", 0)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::BodyTooLarge);
+    }
+}

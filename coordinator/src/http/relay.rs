@@ -1,0 +1,165 @@
+//! Requests of a transaction go to the coordinator that began it: it alone knows what the transaction has done.
+//!
+//! The transaction's name tells whose it is. It stands in the path, in the query string or in the body, which is
+//! looked at only where there are several coordinators.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use common::limits::{DOCUMENT_BODY_MAX, STATEMENT_TIMEOUT_MS_MAX};
+use common::protocol::{CoordinatorReply, CoordinatorRequest, Relayed, Relaying, Reply, decode, encode};
+use common::{Error, ErrorCode, Outcome, ReplicaId, Result};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use polylite_client::peer::PeerError;
+use serde_json::Value as Json;
+use tower::ServiceExt as _;
+
+use super::app::App;
+use super::failure::Failure;
+use super::router::Routes;
+
+/// Longest time that another coordinator may take.
+const PATIENCE: Duration = Duration::from_millis(STATEMENT_TIMEOUT_MS_MAX + 5_000);
+
+/// Answers a request here, or has the coordinator answer it whose transaction it belongs to.
+pub async fn to_owner(State(app): State<App>, request: Request, next: Next) -> Response {
+    let here = app.catalog.replica();
+    let is_alone = app.catalog.view().coordinators.len() < 2;
+    if is_alone || !may_belong(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let (transaction, body) = match name(&parts, body).await {
+        Ok(found) => found,
+        Err(error) => return Failure::from(error).into_response(),
+    };
+    match transaction.as_deref().and_then(owner).filter(|owner| *owner != here) {
+        None => next.run(Request::from_parts(parts, body)).await,
+        Some(owner) => match relay(&app, owner, parts, body).await {
+            Ok(response) => response,
+            Err(error) => Failure::from(error).into_response(),
+        },
+    }
+}
+
+/// Whether a route may name a transaction. Imports have bodies of any size, and name none.
+fn may_belong(path: &str) -> bool {
+    let prefixes = ["/databases/", "/query/", "/transactions/"];
+    prefixes.iter().any(|prefix| path.starts_with(prefix)) && !path.ends_with("/import")
+}
+
+/// The coordinator that a transaction's name begins with.
+fn owner(transaction: &str) -> Option<ReplicaId> {
+    transaction.split_once('-')?.0.parse().ok().map(ReplicaId)
+}
+
+/// The transaction that a request names, and its body, which may have been read.
+async fn name(parts: &Parts, body: Body) -> Result<(Option<String>, Body)> {
+    // A body of unknown or excessive length is left to the route, which reads it as it should.
+    let length = http_body::Body::size_hint(&body).upper();
+    if length.is_none_or(|length| length == 0 || length > DOCUMENT_BODY_MAX as u64) {
+        return Ok((transaction_of(parts, &[]), body));
+    }
+    let bytes = body.collect().await.map_err(|_| Error::bad_request("the body broke off"))?.to_bytes();
+    Ok((transaction_of(parts, &bytes), Body::from(bytes)))
+}
+
+/// The transaction that a request names in its path, its query string or its body.
+pub(super) fn transaction_of(parts: &Parts, body: &[u8]) -> Option<String> {
+    let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
+    if let ["transactions", id] | ["databases", _, "transactions", id, _] = segments.as_slice() {
+        return Some((*id).to_owned());
+    }
+    let mut pairs = parts.uri.query().unwrap_or_default().split('&');
+    if let Some(id) = pairs.find_map(|pair| pair.strip_prefix("transaction=")) {
+        return Some(id.to_owned());
+    }
+    if !body.windows(NAME.len()).any(|window| window == NAME) {
+        return None;
+    }
+    let object: Json = serde_json::from_slice(body).ok()?;
+    Some(object.get("transaction")?.as_str()?.to_owned())
+}
+
+const NAME: &[u8] = b"\"transaction\"";
+
+async fn relay(app: &App, owner: ReplicaId, parts: Parts, body: Body) -> Result<Response> {
+    let address =
+        app.catalog.coordinator_addresses().remove(&owner).ok_or_else(|| gone(Outcome::NotApplied))?;
+    let body = body.collect().await.map_err(|_| Error::bad_request("the body broke off"))?.to_bytes();
+    let commits = parts.uri.path().ends_with("/commit")
+        || body.windows(6).any(|word| word.eq_ignore_ascii_case(b"commit"));
+    let relaying = Relaying {
+        method: parts.method.as_str().to_owned(),
+        uri: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        headers: headers_to_send(&parts.headers),
+        body,
+    };
+    let payload = encode(&CoordinatorRequest::Relay(relaying));
+    let lost = if commits { Outcome::Unknown } else { Outcome::NotApplied };
+    match app.gateway.peers().call(&address, payload, PATIENCE).await {
+        Ok(reply) => match decode::<Reply<CoordinatorReply>>(&reply)?? {
+            CoordinatorReply::Relayed(relayed) => response(relayed),
+            _ => Err(Error::internal("a coordinator sent a reply of another kind").with_outcome(lost)),
+        },
+        Err(PeerError::Unreachable(_)) => Err(gone(Outcome::NotApplied)),
+        Err(PeerError::Timeout) => {
+            let text = "the coordinator of the transaction did not answer in time";
+            Err(Error::new(ErrorCode::Timeout, text).with_outcome(lost))
+        }
+        Err(_) => Err(gone(lost)),
+    }
+}
+
+fn gone(outcome: Outcome) -> Error {
+    Error::new(ErrorCode::TransactionGone, "the coordinator that began the transaction is gone")
+        .with_hint("begin the transaction again")
+        .with_outcome(outcome)
+}
+
+fn headers_to_send(headers: &HeaderMap) -> Vec<(String, Bytes)> {
+    let connection = ["connection", "content-length", "transfer-encoding", "upgrade", "host"];
+    headers
+        .iter()
+        .filter(|(name, _)| !connection.contains(&name.as_str()))
+        .map(|(name, value)| (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+        .collect()
+}
+
+fn response(relayed: Relayed) -> Result<Response> {
+    let malformed = || Error::internal("a coordinator relayed a malformed answer");
+    let mut response = Response::new(Body::from(relayed.body));
+    *response.status_mut() = StatusCode::from_u16(relayed.status).map_err(|_| malformed())?;
+    for (name, value) in relayed.headers {
+        let name: HeaderName = name.parse().map_err(|_| malformed())?;
+        response.headers_mut().append(name, HeaderValue::from_bytes(&value).map_err(|_| malformed())?);
+    }
+    Ok(response)
+}
+
+/// Answers a request that another coordinator has passed on.
+pub(crate) async fn answer(routes: Routes, relaying: Relaying) -> Result<Relayed> {
+    let malformed = |_| Error::bad_request("the request that was passed on is malformed");
+    let method = Method::from_bytes(relaying.method.as_bytes()).map_err(|_| malformed(()))?;
+    let mut request = http::Request::builder().method(method).uri(relaying.uri);
+    for (name, value) in relaying.headers {
+        request = request.header(name, value.as_ref());
+    }
+    let request = request.body(Body::from(relaying.body)).map_err(|_| malformed(()))?;
+    let mut response = match routes.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        return Err(failure.error);
+    }
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| Error::internal(error.to_string()))?.to_bytes();
+    Ok(Relayed { status: parts.status.as_u16(), headers: headers_to_send(&parts.headers), body })
+}

@@ -1,0 +1,69 @@
+//! Many clients at the same rows, and many rows at once.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::Cluster;
+
+async fn sql(cluster: &Cluster, text: &str) -> (StatusCode, Json) {
+    let body = json!({ "sql": text, "timeout_ms": 60_000 });
+    cluster.ask(Method::POST, "/databases/shop/sql", Some(body)).await
+}
+
+async fn result(cluster: &Cluster, text: &str) -> Json {
+    let (status, answer) = sql(cluster, text).await;
+    let shown: String = text.chars().take(80).collect();
+    assert_eq!(status, StatusCode::OK, "{shown}: {answer}");
+    answer["results"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_under_contention_counts_every_increment_once() {
+    let cluster = Arc::new(Cluster::start().await);
+    cluster.database(json!({"name": "shop"})).await;
+    result(&cluster, "CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER)").await;
+    result(&cluster, "INSERT INTO counter VALUES (1, 0), (2, 0), (3, 0), (4, 0), (5, 0)").await;
+    let clients = (0..8).map(|_| {
+        let cluster = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..20 {
+                let text = "UPDATE counter SET n = n + 1 WHERE id = 3 RETURNING n";
+                seen.push(result(&cluster, text).await["rows"][0][0].as_i64().unwrap());
+            }
+            seen
+        })
+    });
+    let seen: Vec<i64> = join_all(clients).await.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 160, "each value was answered once");
+    assert_eq!(result(&cluster, "SELECT n FROM counter WHERE id = 3").await["rows"], json!([[160]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_rows_are_written_together_or_not_at_all() {
+    let cluster = Cluster::start().await;
+    cluster.database(json!({"name": "shop"})).await;
+    result(&cluster, "CREATE TABLE item (id INTEGER PRIMARY KEY, price INTEGER CHECK (price >= 0))").await;
+    let insert = |last_price: i64| {
+        let mut text = String::from("INSERT INTO item VALUES ");
+        for id in 1..10_000 {
+            write!(text, "({id}, {id}), ").unwrap();
+        }
+        write!(text, "(10000, {last_price})").unwrap();
+        text
+    };
+    let (status, refused) = sql(&cluster, &insert(-1)).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::CONFLICT, &json!("check_violation")), "{refused}");
+    assert_eq!(refused["outcome"], "not_applied");
+    assert_eq!(result(&cluster, "SELECT count(*) FROM item").await["rows"], json!([[0]]));
+    assert_eq!(result(&cluster, &insert(1)).await["affected_rows"], 10_000);
+    assert_eq!(result(&cluster, "SELECT count(*) FROM item").await["rows"], json!([[10_000]]));
+    let (status, refused) = sql(&cluster, "UPDATE item SET price = price - 2").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refused}");
+    assert_eq!(result(&cluster, "SELECT min(price) FROM item").await["rows"], json!([[1]]));
+}

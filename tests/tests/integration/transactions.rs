@@ -1,0 +1,94 @@
+//! Transactions over several requests, through several coordinators and through the client library.
+
+use polylite_client::{Client, ErrorCode, Request, RetryPolicy, TransactionOptions};
+use serde_json::{Value as Json, json};
+use tests::process_cluster::ProcessCluster;
+use tokio::runtime::Runtime;
+
+const DATABASE: &str = "shop";
+
+fn client(address: &str) -> Client {
+    let once = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
+    Client::builder([address]).retry(once).build().expect("the address is a URL")
+}
+
+#[test]
+fn any_coordinator_takes_requests_of_a_transaction_until_the_one_that_began_it_is_gone() {
+    let mut cluster = ProcessCluster::start(2, 3);
+    cluster.run(&["create-database", "--name", DATABASE]).succeeded();
+    let addresses = cluster.coordinator_urls();
+    let (first, second) = (client(&addresses[0]), client(&addresses[1]));
+    let runtime = Runtime::new().expect("a runtime starts");
+    runtime.block_on(async {
+        let shop = first.database(DATABASE);
+        shop.sql("CREATE TABLE stock (id INTEGER PRIMARY KEY, n INTEGER)").execute().await.unwrap();
+        shop.sql("INSERT INTO stock VALUES (1, 5), (2, 5), (3, 5), (4, 5)").execute().await.unwrap();
+        let transaction = shop.begin(TransactionOptions::default()).await.unwrap();
+        transaction.sql("UPDATE stock SET n = n - 1").execute().await.unwrap();
+        // Through the other coordinator: a statement, a document, the commit.
+        let post = |path: String, body: Json| Request::post(path, &body).expect("a request");
+        let named = json!({"sql": "SELECT sum(n) FROM stock", "transaction": transaction.id()});
+        let answer: Json = second.send(&post(format!("/databases/{DATABASE}/sql"), named)).await.unwrap();
+        assert_eq!(answer["results"][0]["rows"], json!([[16]]));
+        let note =
+            format!("/databases/{DATABASE}/collections/note/documents?transaction={}", transaction.id());
+        let _: Json = second.send(&post(note, json!({"of": "stock"}))).await.unwrap();
+        let elsewhere = second.database(DATABASE);
+        let count = "SELECT sum(n) FROM stock";
+        assert_eq!(elsewhere.sql(count).query().await.unwrap().scalar::<i64>().unwrap(), 20);
+        let commit = format!("/databases/{DATABASE}/transactions/{}/commit", transaction.id());
+        let _: Json = second.send(&post(commit, json!({}))).await.unwrap();
+        assert_eq!(elsewhere.sql(count).query().await.unwrap().scalar::<i64>().unwrap(), 16);
+        assert_eq!(elsewhere.collection("note").count(json!({})).await.unwrap(), 1);
+    });
+    let transaction = runtime
+        .block_on(first.database(DATABASE).begin(TransactionOptions::default()))
+        .expect("a transaction begins");
+    cluster.kill_coordinator(0);
+    runtime.block_on(async {
+        let body = json!({"sql": "SELECT 1", "transaction": transaction.id()});
+        let request = Request::post(format!("/databases/{DATABASE}/sql"), &body).expect("a request");
+        let gone = second.send::<Json>(&request).await.expect_err("its coordinator is dead");
+        assert!(gone.is(ErrorCode::TransactionGone), "{gone:?}");
+    });
+}
+
+#[test]
+fn the_client_library_runs_a_transaction_again_that_others_got_in_the_way_of() {
+    let cluster = ProcessCluster::start(1, 3);
+    cluster.run(&["create-database", "--name", DATABASE]).succeeded();
+    let address = cluster.coordinator_urls().remove(0);
+    let runtime = Runtime::new().expect("a runtime starts");
+    runtime.block_on(async {
+        let shop = Client::new([address]).expect("the address is a URL").database(DATABASE);
+        shop.sql("CREATE TABLE stock (id INTEGER PRIMARY KEY, n INTEGER)").execute().await.unwrap();
+        shop.sql("INSERT INTO stock VALUES (1, 9), (2, 9)").execute().await.unwrap();
+        // Six buyers of nine pairs: each takes one of both, if there are any.
+        let buyers = (0..6).map(|_| {
+            let shop = shop.clone();
+            tokio::spawn(async move {
+                let mut bought = 0;
+                for _ in 0..2 {
+                    let done = shop.transaction(|transaction| async move {
+                        let least = "SELECT min(n) FROM stock";
+                        let left: i64 = transaction.sql(least).query().await?.scalar()?;
+                        if left > 0 {
+                            transaction.sql("UPDATE stock SET n = n - 1").execute().await?;
+                        }
+                        Ok(left > 0)
+                    });
+                    // One that gives up has bought nothing.
+                    bought += i64::from(done.await.unwrap_or(false));
+                }
+                bought
+            })
+        });
+        let mut bought = 0;
+        for buyer in buyers.collect::<Vec<_>>() {
+            bought += buyer.await.expect("no buyer panics");
+        }
+        let left = shop.sql("SELECT n FROM stock ORDER BY id").query_as::<(i64,)>().await.unwrap();
+        assert_eq!(left, [(9 - bought,), (9 - bought,)]);
+        assert!((1..=9).contains(&bought), "{bought}");
+    });
+}
