@@ -56,7 +56,7 @@ pub async fn post(
         let bookmark = app.gateway.control_transaction(transaction, &database, control, &options).await?;
         let answer = Arc::new(SqlAnswer { results: vec![Ok(StatementResult::default())] });
         let done = Found { answer, bookmark, cache: CacheUse::Bypass };
-        return Ok(respond(&done, query.row_shape()?, started)?);
+        return Ok(respond(&done, query.row_shape()?, started.elapsed().as_secs_f64() * 1_000.0)?);
     }
     answer(&app, &database, request, &options, query.row_shape()?, form).await
 }

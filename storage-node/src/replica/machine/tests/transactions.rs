@@ -5,7 +5,7 @@ use common::protocol::{LockClaim, Repeated, Tried, TryRequest, Verdict, WorkItem
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
 use super::super::job::nobody_waits;
-use super::super::{Job, Reply};
+use super::super::{Answer, Job, Reply};
 use super::group::{PARTITION, TestGroup, committed, error, request, write};
 
 const OTHER: PartitionId = PartitionId(8);
