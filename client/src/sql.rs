@@ -270,14 +270,14 @@ fn build(database: &Database, body: &SqlRequest<'_>, reads: bool) -> Result<Requ
         request = request.reads();
     }
     if !body.atomic && body.statements.len() > 1 {
-        request = request.unnamed();
+        request = request.unnamed().of_transaction();
     }
     if let Some(milliseconds) = body.options.timeout_ms {
         request = request.timeout(Duration::from_millis(milliseconds) + GRACE);
     }
     if body.options.transaction.is_some() {
         // What happens once is the transaction's commit.
-        request = request.unnamed();
+        request = request.unnamed().of_transaction();
     }
     match &body.options.idempotency_key {
         Some(key) => request.header(IDEMPOTENCY_KEY, key),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use common::Outcome;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -94,13 +95,17 @@ impl Database {
             if !is_conflict(&failed) || attempt >= ATTEMPTS_MAX {
                 return Err(failed);
             }
-            tokio::time::sleep(PAUSE * 2_u32.pow(attempt.min(6)).min(64)).await;
+            let longest = PAUSE * 2_u32.pow(attempt.min(6));
+            tokio::time::sleep(longest.mul_f64(rand::random())).await;
         }
     }
 }
 
+/// Whether nothing was applied, and the same work may well succeed: others got in the way, or the coordinator that
+/// began the transaction is gone.
 fn is_conflict(error: &Error) -> bool {
-    error.is(common::ErrorCode::SerializationFailure)
+    let may_pass = [common::ErrorCode::SerializationFailure, common::ErrorCode::TransactionGone];
+    error.outcome == Outcome::NotApplied && may_pass.into_iter().any(|code| error.is(code))
 }
 
 impl Transaction {
@@ -132,7 +137,7 @@ impl Transaction {
 
     async fn end(&self, how: &str) -> Result<()> {
         let path = self.database.path(&format!("/transactions/{}/{how}", segment(&self.id)));
-        let request = Request::post(path, &json!({}))?;
+        let request = Request::post(path, &json!({}))?.of_transaction();
         let _: Json = self.database.transport().json(&request).await?;
         Ok(())
     }

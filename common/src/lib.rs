@@ -25,6 +25,7 @@ pub mod query_object;
 pub mod row;
 pub mod schema;
 pub mod strict_json;
+pub mod tries;
 pub mod value;
 
 pub use error::{Error, ErrorCode, Outcome, Result};

@@ -12,6 +12,7 @@ use crate::idempotency::Keyed;
 use crate::partition_map::BucketRange;
 use crate::row::RowBlock;
 use crate::schema::{DatabaseKind, PartitionType};
+use crate::tries::{Repeated, TimeAndChance, Tried, TryRequest};
 use crate::{Error, Hlc, NodeId, PartitionId, ReplicaId, RequestId, TransactionId, Value};
 
 /// Parameters of a statement.
@@ -111,61 +112,9 @@ pub enum WorkItem {
     /// Work that was tried before, within a transaction that commits now: it must answer and change the same as it
     /// did then, else `serialization_failure`.
     Repeated(Repeated),
-}
-
-/// Work and what came of it when it was tried.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Repeated {
-    /// The work.
-    pub work: Vec<WorkItem>,
-    /// Most rows that a statement answered.
-    pub max_rows: u32,
-    /// What it changed.
-    pub effects: Effects,
-    /// A digest of its answers and of what it changed.
-    pub digest: u128,
-    /// Log index of the state that it was tried on. As long as nothing was committed since, it need not be done
-    /// again: it changes what it changed then.
-    pub index: u64,
-}
-
-/// Work of a transaction that has not ended: what it would answer and change on top of what the transaction has
-/// changed already. Nothing stays.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TryRequest {
-    /// Where, and the work.
-    pub write: WriteRequest,
-    /// What the transaction has changed on the partition so far.
-    pub own: Effects,
-    /// The lock that it takes first, if it takes one.
-    pub lock: Option<LockClaim>,
-}
-
-/// A transaction wants other writers kept out of a partition for a moment. The leader keeps the lock in its memory: a
-/// lock that is lost is found out when the transaction commits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LockClaim {
-    /// The transaction's name.
-    pub transaction: u128,
-    /// When it began, in milliseconds since the Unix epoch, as its coordinator has it.
-    pub began_ms: u64,
-    /// Whether it has locked other partitions: then it must not wait for an older one.
-    pub holds_others: bool,
-    /// How long it may keep its locks yet, in milliseconds.
-    pub left_ms: u64,
-}
-
-/// What work that was tried would do.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
-    /// Results in order, one per [`WorkItem`].
-    pub results: Vec<StatementResult>,
-    /// What it changed.
-    pub effects: Effects,
-    /// A digest of both.
-    pub digest: u128,
-    /// Log index of the state that it was tried on.
-    pub index: u64,
+    /// Work of such a transaction that was taken back: it is done, so that what was seen is found to be true, and
+    /// undone.
+    Undone(Vec<WorkItem>),
 }
 
 /// What a read found, so that the partition can tell later whether it would find the same again.
@@ -178,6 +127,8 @@ pub struct Proof {
     /// Log index of the snapshot that was read. As long as nothing was committed since, the read need not be
     /// repeated.
     pub index: u64,
+    /// What time and chance were, if the read may have asked for them.
+    pub pinned: Option<TimeAndChance>,
 }
 
 /// All of a request's work on one partition: all or nothing.

@@ -13,7 +13,7 @@ use common::{Error, ErrorCode, Value};
 use rusqlite::ffi;
 
 use crate::error::{Failure, Result};
-use crate::layout::{Key, Layout, Layouts, SEQUENCES};
+use crate::layout::{Key, Layout, Layouts};
 use crate::system;
 use crate::table_sums::{ChangeSums, RowHasher, TableSums};
 
@@ -159,12 +159,10 @@ impl Capture {
         state.old_hashes.push(0);
     }
 
-    /// What was captured since a mark; the rows that count AUTOINCREMENT's rowids follow from the others.
+    /// What was captured since a mark.
     pub(crate) fn since(&self, mark: Mark) -> Effects {
         let mut effects = self.effects().clone();
         effects.rows.drain(..mark.rows.min(effects.rows.len()));
-        let counted = effects.tables.iter().position(|table| table == SEQUENCES);
-        effects.rows.retain(|effect| Some(usize::from(effect.table)) != counted);
         effects
     }
 

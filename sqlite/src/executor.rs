@@ -1,17 +1,18 @@
 //! The leader's writing connection: it runs clients' statements in one open transaction, a savepoint for
 //! each request, and captures the rows they change.
 
+mod tries;
+
 use std::sync::Arc;
 
 use common::digest::RowsDigest;
 use common::entry::{Change, Effect, Effects};
 use common::idempotency::{Keeps, Kept, KeptResults, Keyed};
-use common::protocol::{Proof, Repeated, Statement, StatementResult, Tried, WorkItem};
+use common::protocol::{Proof, Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
 use common::{Error, ErrorCode, Hlc, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::binding::value_of;
 use crate::budget::{Budget, Watch};
@@ -20,6 +21,7 @@ use crate::connection::{Connection, ours};
 use crate::error::{Failure, Result};
 use crate::keys::Keys;
 use crate::layout::{Layout, Layouts, SEQUENCES, schema_cookie};
+use crate::pinned;
 use crate::query::{self, Access, Flow, answer};
 use crate::recipe::{self, Location};
 use crate::row_images::{Landing, land, layout_at, layouts_of};
@@ -162,25 +164,6 @@ impl Executor {
         self.run(&work, budget)
     }
 
-    /// Tries work on top of what its transaction has changed so far. The batch is to be rolled back afterwards.
-    ///
-    /// # Errors
-    /// `serialization_failure` if what the transaction has changed does not fit any more.
-    ///
-    /// # Panics
-    /// If no batch is open.
-    pub fn attempt(&mut self, own: &Effects, work: &[WorkItem], budget: &Budget<'_>) -> Result<Tried> {
-        assert!(self.open, "no batch is open");
-        self.run_effects(own, budget).map_err(as_conflict)?;
-        let mark = self.capture.mark();
-        self.forget_last_insert();
-        let results = self.run_items(work, budget)?;
-        self.capture.check()?;
-        let effects = self.capture.since(mark);
-        let digest = digest_of(&results, &effects)?;
-        Ok(Tried { results, effects, digest, index: 0 })
-    }
-
     /// What the requests of the batch changed, in order. To be taken once, after the last request.
     pub fn take_effects(&mut self) -> Effects {
         self.capture.take()
@@ -247,6 +230,7 @@ impl Executor {
                 WorkItem::Effects(effects) => self.run_effects(effects, budget),
                 WorkItem::Proof(proof) => self.check_proof(proof, budget),
                 WorkItem::Repeated(repeated) => self.repeat(repeated, budget),
+                WorkItem::Undone(work) => self.check_undone(work, budget),
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
@@ -290,6 +274,7 @@ impl Executor {
         if self.effect_count() == 0 && self.system().position()?.base <= proof.index {
             return Ok(unread);
         }
+        let _held = proof.pinned.map(pinned::hold);
         let mut digest = RowsDigest::default();
         let whole = Budget { rows: u64::MAX, bytes: usize::MAX, ..*budget };
         query::stream(
@@ -306,26 +291,6 @@ impl Executor {
             return Ok(unread);
         }
         let message = "rows that the statement read were changed by another request";
-        Err(Error::new(ErrorCode::SerializationFailure, message).into())
-    }
-
-    /// Does work again that was tried, unless nothing was committed since.
-    fn repeat(&mut self, repeated: &Repeated, budget: &Budget<'_>) -> Result<StatementResult> {
-        if self.is_first && self.system().position()?.base <= repeated.index {
-            return self.run_effects(&repeated.effects, budget).map_err(as_conflict);
-        }
-        let mark = self.capture.mark();
-        self.forget_last_insert();
-        let budget = Budget { rows: u64::from(repeated.max_rows), ..*budget };
-        let results = self.run_items(&repeated.work, &budget).map_err(as_conflict)?;
-        let effects = self.capture.since(mark);
-        if digest_of(&results, &effects)? == repeated.digest {
-            return Ok(StatementResult {
-                affected_rows: effects.rows.len() as u64,
-                ..StatementResult::default()
-            });
-        }
-        let message = "a statement of the transaction would answer or change something else by now";
         Err(Error::new(ErrorCode::SerializationFailure, message).into())
     }
 
@@ -483,31 +448,6 @@ fn as_stale(failure: Failure) -> Failure {
         Failure::Storage { message, .. } => stale(message),
         refused @ Failure::Refused(_) => refused,
     }
-}
-
-/// What fitted when it was tried and does not any more was got in the way of by another request.
-fn as_conflict(failure: Failure) -> Failure {
-    match failure {
-        Failure::Refused(error)
-            if !matches!(error.code, ErrorCode::StatementTimeout | ErrorCode::StaleSchema) =>
-        {
-            let message = format!("another request has changed what the transaction saw: {}", error.message);
-            Error::new(ErrorCode::SerializationFailure, message).into()
-        }
-        other => other,
-    }
-}
-
-/// A digest of what work answers and changes.
-fn digest_of(results: &[StatementResult], effects: &Effects) -> Result<u128> {
-    let encoded = |error: postcard::Error| Failure::refused(Error::internal(error.to_string()));
-    let mut hasher = Xxh3::new();
-    hasher.update(&postcard::to_stdvec(results).map_err(encoded)?);
-    for effect in &effects.rows {
-        let table = effects.tables.get(usize::from(effect.table)).map_or("", String::as_str);
-        hasher.update(&postcard::to_stdvec(&(table, &effect.change)).map_err(encoded)?);
-    }
-    Ok(hasher.digest128())
 }
 
 fn stale(message: String) -> Failure {

@@ -32,6 +32,7 @@ pub mod maintenance;
 pub mod merge;
 pub mod packed;
 pub mod partial_sum;
+pub(crate) mod pinned;
 mod query;
 pub mod reader;
 pub mod recipe;

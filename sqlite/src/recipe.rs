@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::error::{Failure, Result};
 use crate::grouping;
 use crate::partial_sum;
+use crate::pinned;
 use crate::shipped_rows;
 
 /// Milliseconds that a connection waits for a lock of another one. Writers of one partition take turns by
@@ -89,9 +90,12 @@ pub(crate) fn reader(location: &Location) -> Result<Connection> {
 
 /// The leader's writing connection for client text.
 pub(crate) fn executor(location: &Location) -> Result<Connection> {
+    let vfs = location.vfs.clone().unwrap_or_else(|| pinned::vfs().to_owned());
+    let location = Location::with_vfs(&location.path, vfs);
     let raw = location.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     write_ahead(&raw)?;
     hostile_safe(&raw)?;
+    pinned::load(&raw)?;
     partial_sum::load_part(&raw)?;
     grouping::load(&raw)?;
     Connection::new(raw, Role::Executor)

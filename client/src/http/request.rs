@@ -33,6 +33,8 @@ pub struct Request {
     pub(super) timeout: Option<Duration>,
     /// A write that the server would not know again, so that it is not sent under a name.
     pub(super) once_only: bool,
+    /// Whether it belongs to a transaction, which a conflict has ended.
+    pub(super) of_transaction: bool,
 }
 
 impl Request {
@@ -48,6 +50,7 @@ impl Request {
             effect,
             timeout: None,
             once_only: false,
+            of_transaction: false,
         }
     }
 
@@ -104,6 +107,13 @@ impl Request {
     #[must_use]
     pub fn unnamed(mut self) -> Request {
         self.once_only = true;
+        self
+    }
+
+    /// Says that the request belongs to a transaction: a conflict is not answered better by sending it again.
+    #[must_use]
+    pub(crate) fn of_transaction(mut self) -> Request {
+        self.of_transaction = true;
         self
     }
 

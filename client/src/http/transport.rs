@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::Outcome;
+use common::{ErrorCode, Outcome};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
@@ -148,6 +148,8 @@ struct Attempts<'a> {
     effect: Effect,
     /// Whether the server knows a repetition.
     is_named: bool,
+    /// Whether a conflict ends more than the request.
+    of_transaction: bool,
     /// Whether an earlier attempt may have been, or may yet be, applied.
     in_doubt: bool,
     deadline: Instant,
@@ -160,7 +162,8 @@ impl Attempts<'_> {
         let deadline = Instant::now() + request.timeout.unwrap_or(transport.timeout);
         let endpoint = transport.preferred.load(Ordering::Relaxed);
         let (effect, is_named) = (request.effect, request.is_named());
-        Attempts { transport, effect, is_named, in_doubt: false, deadline, made: 0, endpoint }
+        let of_transaction = request.of_transaction;
+        Attempts { transport, effect, is_named, of_transaction, in_doubt: false, deadline, made: 0, endpoint }
     }
 
     async fn within_deadline<T>(
@@ -189,7 +192,8 @@ impl Attempts<'_> {
             if self.all_tried() || asked.is_some() { policy.pause(self.made, asked) } else { Duration::ZERO };
         let in_vain = self.made >= policy.attempts_max || Instant::now() + pause >= self.deadline;
         self.in_doubt |= error.outcome == Outcome::Unknown;
-        if in_vain || !may_repeat(self.effect, self.is_named, &error) {
+        let is_over = self.of_transaction && error.is(ErrorCode::SerializationFailure);
+        if in_vain || is_over || !may_repeat(self.effect, self.is_named, &error) {
             // What the last attempt says of itself says nothing of those before it.
             let hides_doubt = self.in_doubt && error.outcome == Outcome::NotApplied;
             return Err(if hides_doubt { error.with_outcome(Outcome::Unknown) } else { error });

@@ -10,6 +10,7 @@ use common::protocol::{
     PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, StorageReply,
     StorageRequest, WorkItem, WriteRequest,
 };
+use common::schema::{Schema, TableKind, TableSpec};
 use common::{Error, ErrorCode, Outcome, PartitionId, Result};
 use futures_util::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
@@ -18,7 +19,7 @@ use query::schema::SchemaChange;
 use sqlite::Workspace;
 use tokio::time::Instant;
 
-use super::interactive::{Journal, Mark, Within};
+use super::interactive::{Journal, Mark, Within, tells_of_rows};
 use super::moment::Moment;
 use super::partition_call::{From, Repeat, Unanswered};
 use super::{Bookmark, Gateway, Once, RequestOptions};
@@ -179,6 +180,25 @@ impl RequestAccess {
         if self.level == ReadLevel::Stale { From::Any } else { From::Leader }
     }
 
+    /// Tries a write of the transaction that the request belongs to.
+    async fn write_tried(
+        &self,
+        journal: &Mutex<Journal>,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        let done = self.write_within(journal, work, max_rows).await;
+        let mut tried_from = self.tried_from.lock();
+        match (&done, tried_from.take()) {
+            (Err(error), Some(mark)) if tells_of_rows(error) => journal.lock().take_back(&mark),
+            // What was read for this attempt is of no use for the next one.
+            (Err(_), Some(mark)) => journal.lock().cut(&mark),
+            _ => {}
+        }
+        *tried_from = Some(journal.lock().mark());
+        done
+    }
+
     async fn write_one(
         &self,
         bucket: usize,
@@ -246,6 +266,14 @@ impl RequestAccess {
     }
 }
 
+/// Whether a change of the schema does nothing but make a collection, which no statement can have missed.
+fn makes_a_collection(before: &Schema, after: &Schema) -> bool {
+    let is_new = |table: &&TableSpec| before.table(&table.name).is_none();
+    let new: Vec<&TableSpec> = after.tables.values().filter(is_new).collect();
+    after.tables.len() == before.tables.len() + 1
+        && matches!(new.as_slice(), [table] if table.kind == TableKind::Collection)
+}
+
 /// The error of a request that changes none of the client's data.
 pub(super) fn nothing_written(unanswered: Unanswered) -> Error {
     let (Unanswered::Refused(error) | Unanswered::Stale(error)) = unanswered;
@@ -311,17 +339,7 @@ impl PartitionAccess for RequestAccess {
         match &self.within {
             Some(Within::ReadOnly(_)) => return Err(only_reads()),
             Some(Within::ReadWrite(journal)) => {
-                let done = self.write_within(journal, work, max_rows).await;
-                let mut tried_from = self.tried_from.lock();
-                match (&done, tried_from.take()) {
-                    // What was read for this attempt is of no use for the next one.
-                    (Err(_), Some(mark)) => {
-                        journal.lock().cut(&mark);
-                        *tried_from = Some(mark);
-                    }
-                    _ => *tried_from = Some(journal.lock().mark()),
-                }
-                return done;
+                return self.write_tried(journal, work, max_rows).await;
             }
             None => {}
         }
@@ -335,7 +353,17 @@ impl PartitionAccess for RequestAccess {
     }
 
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
-        self.gateway.allocate_rowids(self, table, count).await
+        let first = self.gateway.allocate_rowids(self, table, count).await?;
+        let own = self.journal().and_then(|journal| journal.lock().greatest_rowid(table));
+        match own.filter(|own| *own >= first && *own < i64::MAX) {
+            None => Ok(first),
+            // What the transaction has inserted itself comes first.
+            Some(own) => {
+                let behind_own = own.abs_diff(first).saturating_add(1).max(count);
+                let next = self.gateway.allocate_rowids(self, table, behind_own).await?;
+                Ok(next.max(own + 1))
+            }
+        }
     }
 
     async fn release_rowids(&self, table: &str, first: i64, count: u64) {
@@ -343,17 +371,24 @@ impl PartitionAccess for RequestAccess {
     }
 
     async fn rowids_set(&self, table: &str, _greatest: i64) -> Result<()> {
+        if let Some(journal) = self.journal() {
+            journal.lock().rowids_set.insert(table.to_owned());
+        }
         self.gateway.rowids_set(&self.database().name, table).await
     }
 
     async fn change_schema(&self, change: SchemaChange) -> Result<()> {
-        if self.within.is_some() {
+        let before = self.database();
+        if matches!(self.within, Some(Within::ReadOnly(_))) {
+            return Err(only_reads());
+        }
+        if self.within.is_some() && !makes_a_collection(&before.schema, &change.schema) {
             return Err(Error::not_supported(
                 "a transaction cannot change the schema",
                 "change it with a request of its own",
             ));
         }
-        let name = self.database().name.clone();
+        let name = before.name.clone();
         self.gateway.change_schema(&name, change, self.deadline).await?;
         self.note_written();
         self.note_schema_change();

@@ -70,6 +70,8 @@ pub struct RequestOptions {
     pub transaction: Option<String>,
     /// Whether it locks, for its transaction, the partitions that it touches.
     pub lock: bool,
+    /// Whether its answer goes on being read when the request has ended.
+    pub streams: bool,
 }
 
 impl Default for RequestOptions {
@@ -82,6 +84,7 @@ impl Default for RequestOptions {
             once: None,
             transaction: None,
             lock: false,
+            streams: false,
         }
     }
 }

@@ -209,7 +209,8 @@ enum What {
 
 /// The answer as lines of JSON. Until the first document is there, an error is this request's; after that it is the
 /// last line.
-async fn streamed(chosen: Chosen, what: What) -> Answer {
+async fn streamed(mut chosen: Chosen, what: What) -> Answer {
+    chosen.options.streams = true;
     let moment = moment();
     let (collection, body) = (Arc::new(chosen.collection.clone()), Arc::new(chosen.body.clone()));
     let started = chosen.run(|session: Arc<Session>| {

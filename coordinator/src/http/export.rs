@@ -16,7 +16,7 @@ use super::import::{Target, check_target, format, target};
 use super::import_batches::Format;
 use super::request::{Query, Segments};
 use super::row_stream::{Encoder, NdJson, respond};
-use crate::gateway::Session;
+use crate::gateway::{RequestOptions, Session};
 
 /// Exports a table or a collection.
 #[utoipa::path(get, path = "/databases/{db}/export", tag = "Import and export",
@@ -28,6 +28,7 @@ pub async fn get(State(app): State<App>, Segments(database): Segments<String>, q
     let target = &target(&query)?;
     let format = format(&query, &HeaderMap::new())?;
     let options = query.options_within(Duration::from_millis(STATEMENT_TIMEOUT_MS_MAX))?;
+    let options = RequestOptions { streams: true, ..options };
     let export = |session: Arc<Session>| async move {
         check_target(&session, target, false)?;
         let (Target::Table(name) | Target::Collection(name)) = target;

@@ -117,7 +117,14 @@ struct Import<'a> {
 
 impl Import<'_> {
     fn options(&self) -> Result<RequestOptions> {
-        self.query.options_within(BATCH_TIME)
+        let options = self.query.options_within(BATCH_TIME)?;
+        if options.transaction.is_some() {
+            return Err(Error::not_supported(
+                "an import is no part of a transaction",
+                "insert rows with statements of the transaction, or import without it",
+            ));
+        }
+        Ok(options)
     }
 
     /// An import into nothing fails before it has read a body of any size.

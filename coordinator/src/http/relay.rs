@@ -13,6 +13,7 @@ use bytes::Bytes;
 use common::limits::{DOCUMENT_BODY_MAX, STATEMENT_TIMEOUT_MS_MAX};
 use common::protocol::{CoordinatorReply, CoordinatorRequest, Relayed, Relaying, Reply, decode, encode};
 use common::{Error, ErrorCode, Outcome, ReplicaId, Result};
+use futures_util::future::join_all;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
@@ -27,11 +28,15 @@ use super::router::Routes;
 /// Longest time that another coordinator may take.
 const PATIENCE: Duration = Duration::from_millis(STATEMENT_TIMEOUT_MS_MAX + 5_000);
 
+/// How long other coordinators are waited for where what they say is only added.
+const LISTING_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Answers a request here, or has the coordinator answer it whose transaction it belongs to.
 pub async fn to_owner(State(app): State<App>, request: Request, next: Next) -> Response {
     let here = app.catalog.replica();
     let is_alone = app.catalog.view().coordinators.len() < 2;
-    if is_alone || !may_belong(request.uri().path()) {
+    let is_here = request.extensions().get::<PassedOn>().is_some();
+    if is_alone || is_here || !may_belong(request.uri().path()) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
@@ -46,6 +51,29 @@ pub async fn to_owner(State(app): State<App>, request: Request, next: Next) -> R
             Err(error) => Failure::from(error).into_response(),
         },
     }
+}
+
+/// Marks a request that another coordinator has passed on: it is answered here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PassedOn;
+
+/// What the other coordinators answer to a GET; those that are not there have nothing to say.
+pub(super) async fn ask_others(app: &App, uri: &str) -> Vec<Json> {
+    let here = app.catalog.replica();
+    let others = app.catalog.coordinator_addresses().into_iter().filter(|(other, _)| *other != here);
+    let asked = others.map(|(_, address)| async move {
+        let (method, uri) = (Method::GET.to_string(), uri.to_owned());
+        let relaying = Relaying { method, uri, headers: Vec::new(), body: Bytes::new() };
+        let payload = encode(&CoordinatorRequest::Relay(relaying));
+        let reply = app.gateway.peers().call(&address, payload, LISTING_PATIENCE).await.ok()?;
+        match decode::<Reply<CoordinatorReply>>(&reply).ok()?.ok()? {
+            CoordinatorReply::Relayed(relayed) if relayed.status == 200 => {
+                serde_json::from_slice(&relayed.body).ok()
+            }
+            _ => None,
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// Whether a route may name a transaction. Imports have bodies of any size, and name none.
@@ -151,7 +179,8 @@ pub(crate) async fn answer(routes: Routes, relaying: Relaying) -> Result<Relayed
     for (name, value) in relaying.headers {
         request = request.header(name, value.as_ref());
     }
-    let request = request.body(Body::from(relaying.body)).map_err(|_| malformed(()))?;
+    let mut request = request.body(Body::from(relaying.body)).map_err(|_| malformed(()))?;
+    request.extensions_mut().insert(PassedOn);
     let mut response = match routes.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -146,7 +146,8 @@ impl Query {
         let (deadline, bookmark) = (Instant::now() + limit, self.bookmark.clone());
         let (once, transaction) = (self.once.clone(), self.text("transaction").map(str::to_owned));
         let (cache, lock) = (self.cache()?, false);
-        Ok(RequestOptions { level, deadline, bookmark, cache, once, transaction, lock })
+        let streams = false;
+        Ok(RequestOptions { level, deadline, bookmark, cache, once, transaction, lock, streams })
     }
 
     /// `cache=bypass` asks the data, whatever the cache has.

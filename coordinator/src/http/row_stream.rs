@@ -29,7 +29,8 @@ pub async fn sql(
     let Ok([statement]) = <[_; 1]>::try_from(request.statements) else {
         return Err(Error::bad_request("only a single statement can be streamed").into());
     };
-    let run = app.gateway.run(database, options, |session| {
+    let options = RequestOptions { streams: true, ..options.clone() };
+    let run = app.gateway.run(database, &options, |session| {
         let statement = statement.clone();
         async move {
             session.prepare(std::slice::from_ref(&statement)).await;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use axum::Extension;
 use axum::extract::State;
 use common::names::check_database_name;
 use common::{Error, Result};
@@ -12,6 +13,7 @@ use super::app::App;
 use super::body::OptionalFields;
 use super::failure::Answer;
 use super::fields::Fields;
+use super::relay::{self, PassedOn};
 use super::request::{Query, Segments};
 use crate::gateway::{OpenTransaction, TransactionOptions};
 
@@ -86,12 +88,22 @@ pub async fn roll_back(
     Ok(success(json!({ "transaction": id, "state": "rolled_back" })))
 }
 
-/// The transactions that this coordinator has begun and that are open.
+/// The open transactions of all coordinators that answer, oldest first.
 #[utoipa::path(get, path = "/transactions", tag = "Transactions",
     responses((status = 200, description = "`{\"transactions\":[{\"transaction\",\"database\",\"read_only\",\
         \"began_at\",\"expires_at\",\"requests\"}]}`")))]
-pub async fn list(State(app): State<App>) -> Answer {
-    let open: Vec<Json> = app.gateway.open_transactions().into_iter().map(shown).collect();
+pub async fn list(State(app): State<App>, passed_on: Option<Extension<PassedOn>>) -> Answer {
+    let mut open: Vec<Json> = app.gateway.open_transactions().into_iter().map(shown).collect();
+    if passed_on.is_none() {
+        for mut answer in relay::ask_others(&app, "/transactions").await {
+            if let Some(Json::Array(others)) = answer.get_mut("transactions").map(Json::take) {
+                open.extend(others);
+            }
+        }
+    }
+    open.sort_by_cached_key(|transaction| {
+        transaction["began_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok())
+    });
     Ok(success(json!({ "transactions": open })))
 }
 

@@ -1,5 +1,8 @@
 //! Transactions over several requests.
 
+mod documents;
+mod validation;
+
 use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
@@ -243,57 +246,4 @@ async fn transactions_end_by_rollback_by_hand_and_by_time() {
         let refused = cluster.ask(Method::POST, "/databases/bank/transactions", Some(options)).await;
         assert_eq!(refused.0.as_u16(), status, "{}", refused.1);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn triggers_and_generated_rowids_happen_once_in_a_database_of_one_partition() {
-    let cluster = Cluster::start().await;
-    cluster.database(json!({"name": "bank", "partitions": 1})).await;
-    for sql in [
-        "CREATE TABLE entry (id INTEGER PRIMARY KEY, n INTEGER)",
-        "CREATE TABLE noted (id INTEGER PRIMARY KEY, entry INTEGER)",
-        "CREATE TRIGGER note AFTER INSERT ON entry BEGIN INSERT INTO noted (entry) VALUES (new.id); END",
-    ] {
-        cluster.rows(sql).await;
-    }
-    let transaction = cluster.begin(json!({})).await;
-    for n in 1..=3 {
-        let inserted = transaction.result(&format!("INSERT INTO entry (n) VALUES ({n})")).await;
-        assert_eq!(inserted["last_insert_rowid"], n);
-    }
-    assert_eq!(transaction.rows("SELECT entry FROM noted").await, json!([[1], [2], [3]]));
-    transaction.commit().await;
-    assert_eq!(cluster.rows("SELECT count(*), max(entry) FROM noted").await, json!([[3, 3]]));
-    assert_eq!(cluster.rows("INSERT INTO entry (n) VALUES (9) RETURNING id").await, json!([[4]]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn documents_and_tables_belong_to_one_transaction() {
-    let cluster = Cluster::start().await;
-    cluster.accounts(4).await;
-    let collection = "/databases/bank/collections/event";
-    let put = |id: &str| format!("{collection}/documents/{id}");
-    let (status, _) = cluster.ask(Method::PUT, &put("1"), Some(json!({"kind": "old"}))).await;
-    assert_eq!(status, StatusCode::OK);
-    let transaction = cluster.begin(json!({})).await;
-    let named = format!("?transaction={}", transaction.id);
-    let many = json!({"documents": [{"kind": "new"}, {"kind": "new"}], "transaction": transaction.id});
-    let (status, made) = cluster.ask(Method::POST, &format!("{collection}/documents"), Some(many)).await;
-    assert_eq!(status, StatusCode::OK, "{made}");
-    let (status, _) =
-        cluster.ask(Method::PATCH, &(put("1") + &named), Some(json!({"kind": "changed"}))).await;
-    assert_eq!(status, StatusCode::OK);
-    transaction.result("UPDATE account SET n = 0 WHERE id = 1").await;
-    let count = |transaction: Option<&str>| {
-        let mut body = json!({"filter": {"kind": {"$ne": "old"}}});
-        transaction.into_iter().for_each(|id| body["transaction"] = json!(id));
-        let path = format!("{collection}/count");
-        let cluster = &cluster;
-        async move { cluster.ask(Method::POST, &path, Some(body)).await.1["count"].clone() }
-    };
-    assert_eq!(count(Some(&transaction.id)).await, 3);
-    assert_eq!(count(None).await, 0);
-    transaction.commit().await;
-    assert_eq!(count(None).await, 3);
-    assert_eq!(cluster.rows("SELECT n FROM account WHERE id = 1").await, json!([[0]]));
 }

@@ -11,6 +11,7 @@ use rusqlite::ffi;
 use super::disk::SimulatedDisk;
 use super::locks::HandleId;
 use super::shared_memory::SharedMemory;
+use crate::pinned;
 
 /// The Unix epoch as SQLite counts: milliseconds since noon in Greenwich on November 24, 4714 B.C.
 const UNIX_EPOCH_JULIAN_MS: i64 = 210_866_760_000_000;
@@ -448,7 +449,7 @@ unsafe extern "C" fn current_time(vfs: *mut ffi::sqlite3_vfs, out: *mut f64) -> 
 unsafe extern "C" fn current_time_int64(vfs: *mut ffi::sqlite3_vfs, out: *mut ffi::sqlite3_int64) -> c_int {
     // SAFETY: SQLite hands over its registered VFS and its variable.
     unsafe {
-        let wall_ms = disk(vfs).map_or(0, |disk| disk.state().wall_ms);
+        let wall_ms = pinned::held_ms().unwrap_or_else(|| disk(vfs).map_or(0, |disk| disk.state().wall_ms));
         *out = UNIX_EPOCH_JULIAN_MS + wall_ms.cast_signed();
     }
     ffi::SQLITE_OK

@@ -116,7 +116,7 @@ fn read_account(partition: &Partition) -> Option<(i64, Proof)> {
     let found = snapshot.query(&statement, &Budget::default()).ok()?;
     let mut digest = RowsDigest::default();
     digest.add(&found.rows);
-    let proof = Proof { statement, digest: digest.finish(), index };
+    let proof = Proof { statement, digest: digest.finish(), index, pinned: None };
     match found.rows.to_values().ok()?.concat().as_slice() {
         [Value::Integer(balance)] => Some((*balance, proof)),
         _ => None,

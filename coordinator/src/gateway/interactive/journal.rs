@@ -1,9 +1,10 @@
 //! What a transaction has read and changed so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::entry::{Change, Effect, Effects};
-use common::protocol::{Proof, Repeated, Tried, WorkItem};
+use common::protocol::{Proof, WorkItem};
+use common::tries::{TimeAndChance, Repeated, Tried};
 use common::{Error, ErrorCode, Result, Value};
 
 use super::within::Locks;
@@ -21,6 +22,10 @@ pub(in crate::gateway) struct Journal {
     bytes: usize,
     /// Its locks; they stay whatever is taken back.
     pub(super) locks: Option<Locks>,
+    /// Whether a statement has rolled the whole transaction back (`ON CONFLICT ROLLBACK`).
+    pub(super) is_over: bool,
+    /// Tables in which it has set rowids itself.
+    pub(in crate::gateway) rowids_set: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -49,17 +54,19 @@ impl Journal {
         self.note(index, WorkItem::Proof(proof), 0)
     }
 
-    /// Notes a change that was tried.
-    pub(super) fn note_change(
+    /// Notes work that was tried.
+    pub(super) fn note_tried(
         &mut self,
         index: usize,
         work: Vec<WorkItem>,
         max_rows: u32,
+        pinned: TimeAndChance,
         tried: &Tried,
     ) -> Result<()> {
         let effects = tried.effects.clone();
         let bytes = effects.rows.iter().map(size_of).sum();
-        let repeated = Repeated { work, max_rows, effects, digest: tried.digest, index: tried.index };
+        let (digest, index_then, refused) = (tried.digest, tried.index, tried.refusal.is_some());
+        let repeated = Repeated { work, max_rows, pinned, effects, digest, refused, index: index_then };
         self.note(index, WorkItem::Repeated(repeated), bytes)?;
         append(&mut self.parts.entry(index).or_default().own, &tried.effects);
         Ok(())
@@ -85,6 +92,36 @@ impl Journal {
         }
     }
 
+    /// Takes back what was changed since the mark. What was seen meanwhile must still be true when the transaction
+    /// commits.
+    pub(in crate::gateway) fn take_back(&mut self, mark: &Mark) {
+        for (index, part) in &mut self.parts {
+            let (work, rows) = mark.parts.get(index).copied().unwrap_or_default();
+            part.own.rows.truncate(rows);
+            let since = part.work.get(work..).unwrap_or_default();
+            let changes = |item: &WorkItem| matches!(item, WorkItem::Repeated(done) if !done.refused);
+            if let Some(first) = since.iter().position(changes) {
+                let undone = part.work.split_off(work + first);
+                part.work.push(WorkItem::Undone(undone));
+            }
+        }
+    }
+
+    /// Whether nothing was read or changed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.values().all(|part| part.work.is_empty())
+    }
+
+    /// The greatest rowid of a table that the transaction has given to a row itself.
+    pub(in crate::gateway) fn greatest_rowid(&self, table: &str) -> Option<i64> {
+        let of_part = |part: &Part| {
+            let number = part.own.tables.iter().position(|name| name.eq_ignore_ascii_case(table))?;
+            let rowids = part.own.rows.iter().filter(|effect| usize::from(effect.table) == number);
+            rowids.filter_map(|effect| new_rowid(&effect.change)).max()
+        };
+        self.parts.values().filter_map(of_part).max()
+    }
+
     /// Forgets what was noted since the mark.
     pub(in crate::gateway) fn cut(&mut self, mark: &Mark) {
         for (index, part) in &mut self.parts {
@@ -96,9 +133,20 @@ impl Journal {
     }
 
     /// All of it, to be sent to the partitions.
-    pub(super) fn take_work(&mut self) -> Vec<(usize, Vec<WorkItem>)> {
-        let parts = std::mem::take(&mut self.parts).into_iter();
-        parts.map(|(index, part)| (index, part.work)).filter(|(_, work)| !work.is_empty()).collect()
+    pub(super) fn work(&self) -> Vec<(usize, Vec<WorkItem>)> {
+        let parts = self.parts.iter().filter(|(_, part)| !part.work.is_empty());
+        parts.map(|(index, part)| (*index, part.work.clone())).collect()
+    }
+}
+
+/// The rowid that a change gives to a row; that of a table without rowids means nothing.
+fn new_rowid(change: &Change) -> Option<i64> {
+    match change {
+        Change::Insert { key, .. } | Change::Update { key, .. } => match key.as_slice() {
+            [Value::Integer(rowid)] => Some(*rowid),
+            _ => None,
+        },
+        Change::Delete { .. } => None,
     }
 }
 
@@ -147,28 +195,48 @@ mod tests {
     #[test]
     fn changes_add_up_and_can_be_taken_back() {
         let mut journal = Journal::default();
-        journal.note_change(3, Vec::new(), 1, &tried("a", 1)).unwrap();
+        journal.note_tried(3, Vec::new(), 1, TimeAndChance::default(), &tried("a", 1)).unwrap();
         let mark = journal.mark();
-        journal.note_change(3, Vec::new(), 1, &tried("b", 2)).unwrap();
-        journal.note_change(3, Vec::new(), 1, &tried("a", 3)).unwrap();
-        journal.note_change(5, Vec::new(), 1, &tried("a", 4)).unwrap();
+        journal.note_tried(3, Vec::new(), 1, TimeAndChance::default(), &tried("b", 2)).unwrap();
+        journal.note_tried(3, Vec::new(), 1, TimeAndChance::default(), &tried("a", 3)).unwrap();
+        journal.note_tried(5, Vec::new(), 1, TimeAndChance::default(), &tried("a", 4)).unwrap();
         let own = journal.own(3);
         let tables = own.rows.iter().map(|effect| own.tables[usize::from(effect.table)].as_str());
         assert_eq!(tables.collect::<Vec<_>>(), ["a", "b", "a"]);
         journal.cut(&mark);
         assert_eq!(journal.own(3).rows.len(), 1);
         assert!(journal.own(5).rows.is_empty());
-        let work = journal.take_work();
+        let work = journal.work();
         assert_eq!(work.iter().map(|(index, work)| (*index, work.len())).collect::<Vec<_>>(), [(3, 1)]);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_still_checked() {
+        let mut journal = Journal::default();
+        let note = |journal: &mut Journal, rowid| {
+            journal.note_tried(3, Vec::new(), 1, TimeAndChance::default(), &tried("a", rowid)).unwrap();
+        };
+        let mark = journal.mark();
+        for rowid in 1..=3 {
+            note(&mut journal, rowid);
+            journal.take_back(&mark);
+        }
+        assert_eq!(journal.greatest_rowid("a"), None);
+        note(&mut journal, 9);
+        assert_eq!(journal.greatest_rowid("A"), Some(9));
+        assert_eq!(journal.own(3).rows.len(), 1);
+        let work = journal.work().remove(0).1;
+        let undone = |item: &WorkItem| matches!(item, WorkItem::Undone(items) if items.len() == 1);
+        assert!(work[..3].iter().all(undone) && work.len() == 4, "{work:?}");
     }
 
     #[test]
     fn a_transaction_is_bounded() {
         let mut journal = Journal::default();
         for rowid in 0..ITEMS_MAX {
-            journal.note_change(0, Vec::new(), 1, &tried("a", rowid as i64)).unwrap();
+            journal.note_tried(0, Vec::new(), 1, TimeAndChance::default(), &tried("a", rowid as i64)).unwrap();
         }
-        let error = journal.note_change(0, Vec::new(), 1, &tried("a", 0)).unwrap_err();
+        let error = journal.note_tried(0, Vec::new(), 1, TimeAndChance::default(), &tried("a", 0)).unwrap_err();
         assert_eq!(error.code, ErrorCode::BodyTooLarge);
     }
 }

@@ -10,7 +10,9 @@
 //!
 //! A transaction that only reads has all partitions pinned at one moment instead, and always succeeds.
 
+mod ending;
 mod journal;
+mod requests;
 mod within;
 
 use std::collections::HashMap;
@@ -18,28 +20,27 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::catalog::Database;
-use common::protocol::{ReadLevel, StorageRequest};
 use common::{Error, ErrorCode, Outcome, Result};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(super) use journal::{Journal, Mark};
-pub(super) use within::{Locks, Within};
+pub(super) use within::{Locks, Within, tells_of_rows};
 
 use super::moment::Moment;
-use super::partition_call::{From, Repeat};
-use super::{Bookmark, Gateway, RequestOptions, Session};
+use super::{Bookmark, Gateway, RequestOptions};
 
 /// Transactions of one coordinator that may be open at a time.
 const OPEN_MAX: usize = 1_000;
 /// How long it is remembered what became of a transaction.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// How long it is tried to give a lock back.
-const UNLOCK_TIME: Duration = Duration::from_secs(2);
-/// Savepoints of a transaction.
-const SAVEPOINTS_MAX: usize = 1_000;
+/// Savepoints of a transaction: what is taken back lies in each other in messages.
+const SAVEPOINTS_MAX: usize = 32;
 /// Reads at once of each partition that a reading transaction has pinned.
 const PINNED_READS: usize = 4;
+
+/// Why a transaction cannot go on whose statements were planned otherwise.
+const REPLANNED: &str = "the schema or the partitions have changed since it began";
 
 /// How a transaction is to be.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +132,19 @@ struct Open {
 }
 
 impl Open {
+    /// Takes note of the schema and the map that a request is planned on.
+    fn plan_on(&mut self, database: &Database) -> Result<()> {
+        let now = planned_on(database);
+        if now == self.planned_on {
+            return Ok(());
+        }
+        if self.moment.is_some() || !self.journal.lock().is_empty() {
+            return Err(disturbed(REPLANNED));
+        }
+        self.planned_on = now;
+        Ok(())
+    }
+
     fn control(&mut self, control: Control) -> Result<()> {
         let known = |savepoints: &[(String, Mark)], name: &str| {
             let no_such = || Error::new(ErrorCode::SqlError, format!("no such savepoint: {name}"));
@@ -146,7 +160,7 @@ impl Open {
             Control::RollBackTo(name) => {
                 let position = known(&self.savepoints, &name)?;
                 self.savepoints.truncate(position + 1);
-                self.journal.lock().cut(&self.savepoints[position].1);
+                self.journal.lock().take_back(&self.savepoints[position].1);
             }
             Control::Begin | Control::Commit | Control::RollBack => {}
         }
@@ -258,213 +272,6 @@ impl Gateway {
         open
     }
 
-    /// Runs a request of a transaction: it changes nothing yet, and nothing of it stays if it fails.
-    pub(super) async fn run_within<T, F>(
-        &self,
-        id: &str,
-        database: &str,
-        options: &RequestOptions,
-        work: impl Fn(Arc<Session>) -> F,
-    ) -> Result<(T, Bookmark)>
-    where
-        F: Future<Output = Result<T>> + Send,
-    {
-        let interactive = self.find_transaction(id)?;
-        if interactive.database != database {
-            let text = format!("the transaction belongs to the database '{}'", interactive.database);
-            return Err(Error::bad_request(text));
-        }
-        let mut state = turn(&interactive, options).await?;
-        let State::Open(open) = &mut *state else { return Err(ended(&state, id)) };
-        let mut options = RequestOptions { level: ReadLevel::Linearizable, ..options.clone() };
-        options.bookmark.merge(&open.bookmark);
-        let session = self.begin(database, &options).await?;
-        if planned_on(session.planner.database()) != open.planned_on {
-            interactive.end(&mut state, State::RolledBack);
-            return Err(conflict("the schema or the partitions have changed since the transaction began"));
-        }
-        let step = Step::begin(&open.journal);
-        if let Some(locks) = &mut open.journal.lock().locks {
-            locks.taking = options.lock || interactive.options.pessimistic;
-        }
-        let within = match &open.moment {
-            Some(moment) => Within::ReadOnly(moment.clone()),
-            None => Within::ReadWrite(open.journal.clone()),
-        };
-        let session = session.within(within);
-        match work(session.clone()).await {
-            Ok(answer) => {
-                step.keep();
-                open.bookmark = session.access.bookmark();
-                interactive.touch();
-                Ok((answer, open.bookmark.clone()))
-            }
-            Err(error) => {
-                drop(step);
-                interactive.touch();
-                let is_over = session.access.lost_moment()
-                    || matches!(
-                        error.code,
-                        ErrorCode::SerializationFailure
-                            | ErrorCode::StaleSchema
-                            | ErrorCode::StalePartitionMap
-                    );
-                if !is_over {
-                    return Err(error.with_outcome(Outcome::NotApplied));
-                }
-                self.unlock(&session, &open.journal);
-                interactive.end(&mut state, State::RolledBack);
-                Err(conflict(&error.message))
-            }
-        }
-    }
-
-    /// Lets other writers go on; nobody waits for it.
-    fn unlock(&self, session: &Session, journal: &Mutex<Journal>) {
-        let Some(locks) = journal.lock().locks.take() else { return };
-        let targets = locks.held().into_iter().filter_map(|index| session.access.target(index).ok());
-        for partition in targets.map(|target| target.partition) {
-            let (gateway, transaction) = (self.clone(), locks.name);
-            tokio::spawn(async move {
-                let mut request = StorageRequest::Unlock { partition, transaction };
-                let deadline = Instant::now() + UNLOCK_TIME;
-                let asked =
-                    gateway.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await;
-                if let Err(error) = asked {
-                    tracing::debug!(%partition, ?error, "a lock is left to its end by time");
-                }
-            });
-        }
-    }
-
-    /// Commits a transaction; a second time answers what the first one did.
-    pub async fn commit_transaction(
-        &self,
-        id: &str,
-        database: &str,
-        options: &RequestOptions,
-    ) -> Result<Bookmark> {
-        let interactive = self.find_transaction(id)?;
-        check_database(&interactive, database)?;
-        let mut state = turn(&interactive, options).await?;
-        let open = match &mut *state {
-            State::Open(open) => open,
-            State::Committed(bookmark) => return Ok(bookmark.clone()),
-            State::Failed(error) => return Err(error.clone()),
-            State::RolledBack => return Err(ended(&state, id)),
-        };
-        let mut options = options.clone();
-        options.bookmark.merge(&open.bookmark);
-        let (journal, planned_on) = (open.journal.clone(), open.planned_on.clone());
-        let committed = self.commit_journal(database, &options, &journal, &planned_on).await;
-        match committed {
-            Ok(bookmark) => {
-                interactive.end(&mut state, State::Committed(bookmark.clone()));
-                Ok(bookmark)
-            }
-            Err(error) => {
-                interactive.end(&mut state, State::Failed(error.clone()));
-                Err(error)
-            }
-        }
-    }
-
-    async fn commit_journal(
-        &self,
-        database: &str,
-        options: &RequestOptions,
-        journal: &Mutex<Journal>,
-        began_on: &(u64, Vec<u64>),
-    ) -> Result<Bookmark> {
-        let work = journal.lock().take_work();
-        let session = self.begin(database, options).await?;
-        if work.is_empty() {
-            return Ok(session.access.bookmark());
-        }
-        if planned_on(session.planner.database()) != *began_on {
-            return Err(conflict("the schema or the partitions have changed since the transaction began"));
-        }
-        let locked =
-            journal.lock().locks.as_ref().filter(|locks| !locks.held().is_empty()).map(|locks| locks.name);
-        let written = match locked {
-            None => session.access.write_work(work, 0).await,
-            // Its locks let in what carries its name.
-            Some(name) => session.access.write_many_as(name, work, 0).await,
-        };
-        self.unlock(&session, journal);
-        match written {
-            Ok(_) => Ok(session.access.bookmark()),
-            // What fitted when it was tried does not any more.
-            Err(error)
-                if error.outcome == Outcome::NotApplied
-                    && (!error.code.retryable()
-                        || matches!(error.code, ErrorCode::StaleSchema | ErrorCode::StalePartitionMap)) =>
-            {
-                Err(conflict(&error.message))
-            }
-            Err(mut error) => {
-                error.statement = None;
-                Err(error)
-            }
-        }
-    }
-
-    /// Does what SQL text asks of its own transaction.
-    pub async fn control_transaction(
-        &self,
-        id: &str,
-        database: &str,
-        control: Control,
-        options: &RequestOptions,
-    ) -> Result<Bookmark> {
-        match control {
-            Control::Commit => return self.commit_transaction(id, database, options).await,
-            Control::RollBack => {
-                self.roll_back_transaction(id, Some(database), options).await?;
-                return Ok(options.bookmark.clone());
-            }
-            Control::Begin => {
-                let text = "cannot start a transaction within a transaction";
-                return Err(Error::new(ErrorCode::SqlError, text).with_hint("use SAVEPOINT"));
-            }
-            Control::Savepoint(_) | Control::Release(_) | Control::RollBackTo(_) => {}
-        }
-        let interactive = self.find_transaction(id)?;
-        check_database(&interactive, database)?;
-        let mut state = turn(&interactive, options).await?;
-        let State::Open(open) = &mut *state else { return Err(ended(&state, id)) };
-        open.control(control)?;
-        interactive.touch();
-        Ok(open.bookmark.clone())
-    }
-
-    /// Ends a transaction of which nothing stays. One that has ended so already is as good.
-    pub async fn roll_back_transaction(
-        &self,
-        id: &str,
-        database: Option<&str>,
-        options: &RequestOptions,
-    ) -> Result<()> {
-        let interactive = self.find_transaction(id)?;
-        if let Some(database) = database {
-            check_database(&interactive, database)?;
-        }
-        let mut state = turn(&interactive, options).await?;
-        if let State::Open(open) = &*state {
-            let session = self.begin(&interactive.database, options).await?;
-            self.unlock(&session, &open.journal);
-        }
-        match &*state {
-            State::Open(_) | State::RolledBack => interactive.end(&mut state, State::RolledBack),
-            State::Failed(error) if error.outcome == Outcome::NotApplied => {}
-            State::Committed(_) | State::Failed(_) => {
-                return Err(Error::new(ErrorCode::TransactionGone, "the transaction was committed already")
-                    .with_outcome(Outcome::NotApplied));
-            }
-        }
-        Ok(())
-    }
-
     fn find_transaction(&self, id: &str) -> Result<Arc<Interactive>> {
         self.shared.interactive.known.lock().get(id).cloned().ok_or_else(|| gone(id))
     }
@@ -531,31 +338,13 @@ fn gone(id: &str) -> Error {
         .with_hint("it has ended, was idle for too long, or its coordinator is gone; begin it again")
 }
 
+/// Why a transaction cannot go on.
+fn disturbed(why: &str) -> Error {
+    Error::new(ErrorCode::SerializationFailure, why)
+}
+
+/// What a client is told then.
 fn conflict(why: &str) -> Error {
     let text = format!("the transaction was rolled back: {why}");
     Error::new(ErrorCode::SerializationFailure, text).with_hint("run the whole transaction again")
-}
-
-/// A request within a transaction: unless it is kept, nothing of it is.
-struct Step {
-    journal: Arc<Mutex<Journal>>,
-    mark: Option<Mark>,
-}
-
-impl Step {
-    fn begin(journal: &Arc<Mutex<Journal>>) -> Step {
-        Step { journal: journal.clone(), mark: Some(journal.lock().mark()) }
-    }
-
-    fn keep(mut self) {
-        self.mark = None;
-    }
-}
-
-impl Drop for Step {
-    fn drop(&mut self) {
-        if let Some(mark) = self.mark.take() {
-            self.journal.lock().cut(&mark);
-        }
-    }
 }

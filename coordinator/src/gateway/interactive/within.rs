@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::digest::RowsDigest;
 use common::entry::Effects;
 use common::limits::RESULT_MAX;
 use common::protocol::{
-    LockClaim, Proof, Statement, StatementResult, StorageReply, StorageRequest, Tried, TryRequest, WorkItem,
-    WriteRequest,
+    Proof, Statement, StatementResult, StorageReply, StorageRequest, WorkItem, WriteRequest,
 };
 use common::row::RowBlock;
+use common::tries::{LockClaim, TimeAndChance, Tried, TryRequest};
 use common::{Error, ErrorCode, Result};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -88,12 +88,17 @@ impl RequestAccess {
             let journal = journal.lock();
             (journal.own(index), journal.locks.as_ref().is_some_and(|locks| locks.taking))
         };
-        let (result, log_index) = if own.rows.is_empty() && !locks {
+        let mut pinned = None;
+        let (result, log_index) = if own.rows.is_empty() && !locks && !may_vary(&statement.sql) {
             let request = self.read_request(index, statement.clone(), None)?;
             collect(self.stream_newest(request).await?).await?
         } else {
             let work = vec![WorkItem::Statement(statement.clone())];
-            let mut tried = self.attempt(journal, index, own, work, u32::MAX).await?;
+            let held = *pinned.insert(pinned_now());
+            let mut tried = self.attempt(journal, index, (own, work.clone()), u32::MAX, held).await?;
+            if tried.refusal.is_some() {
+                return Err(refused(journal, index, (work, u32::MAX, held), &tried)?);
+            }
             let result = tried.results.pop().ok_or_else(|| Error::internal("a read was not answered"))?;
             if result.truncated {
                 return Err(too_large(RESULT_MAX));
@@ -102,7 +107,7 @@ impl RequestAccess {
         };
         let mut digest = RowsDigest::default();
         digest.add(&result.rows);
-        let proof = Proof { statement, digest: digest.finish(), index: log_index };
+        let proof = Proof { statement, digest: digest.finish(), index: log_index, pinned };
         journal.lock().note_read(index, proof)?;
         Ok((result, log_index))
     }
@@ -114,19 +119,24 @@ impl RequestAccess {
         work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
+        let pinned = pinned_now();
         let tries = work.iter().map(|(index, items)| {
             let own = journal.lock().own(*index);
-            self.attempt(journal, *index, own, items.clone(), max_rows)
+            self.attempt(journal, *index, (own, items.clone()), max_rows, pinned)
         });
         let tried = join_all(tries).await;
         let (mut results, mut items_before) = (Vec::with_capacity(work.len()), 0);
         for ((index, items), tried) in work.into_iter().zip(tried) {
             let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-            let tried = tried.map_err(|mut error| {
+            let name_item = |mut error: Error| {
                 error.statement = error.statement.map(|item| item.saturating_add(items_before));
                 error
-            })?;
-            journal.lock().note_change(index, items, max_rows, &tried)?;
+            };
+            let tried = tried.map_err(name_item)?;
+            if tried.refusal.is_some() {
+                return Err(name_item(refused(journal, index, (items, max_rows, pinned), &tried)?));
+            }
+            journal.lock().note_tried(index, items, max_rows, pinned, &tried)?;
             items_before = items_before.saturating_add(count);
             results.push(tried.results);
         }
@@ -137,15 +147,15 @@ impl RequestAccess {
         &self,
         journal: &Mutex<Journal>,
         index: usize,
-        own: Effects,
-        work: Vec<WorkItem>,
+        (own, work): (Effects, Vec<WorkItem>),
         max_rows: u32,
+        pinned: TimeAndChance,
     ) -> Result<Tried> {
         let target = self.target(index)?;
         let partition = target.partition;
         let write = WriteRequest { target, work, max_rows };
         let lock = journal.lock().locks.as_mut().and_then(|locks| locks.claim(index));
-        let mut request = StorageRequest::Try(TryRequest { write, own, lock });
+        let mut request = StorageRequest::Try(TryRequest { write, own, lock, pinned });
         let asked =
             self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
         match asked {
@@ -157,6 +167,39 @@ impl RequestAccess {
             }
         }
     }
+}
+
+/// Notes work that was refused, if that tells the client something of the rows; answers the error.
+fn refused(
+    journal: &Mutex<Journal>,
+    index: usize,
+    (work, max_rows, pinned): (Vec<WorkItem>, u32, TimeAndChance),
+    tried: &Tried,
+) -> Result<Error> {
+    let Some(refusal) = &tried.refusal else { return Err(Error::internal("what was done is no refusal")) };
+    let mut journal = journal.lock();
+    journal.is_over |= refusal.ends_transaction;
+    if tells_of_rows(&refusal.error) {
+        journal.note_tried(index, work, max_rows, pinned, tried)?;
+    }
+    Ok(refusal.error.clone())
+}
+
+/// Whether an error may depend on what is stored: then it must be the same when the transaction commits.
+pub(in crate::gateway) fn tells_of_rows(error: &Error) -> bool {
+    !error.code.retryable() && matches!(error.code.http_status(), 400 | 404 | 409 | 412 | 413)
+}
+
+/// Time and chance as they are.
+fn pinned_now() -> TimeAndChance {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimeAndChance { now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX), seed: rand::random() }
+}
+
+/// Whether a statement may ask for time or chance. That it does not is certain; it is done with both held otherwise.
+fn may_vary(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    ["random", "date", "time", "julianday", "epoch", "now"].iter().any(|word| sql.contains(word))
 }
 
 /// All rows of a stream, and the log index of its snapshot.
@@ -185,4 +228,27 @@ fn too_large(bytes: usize) -> Error {
     let text = format!("a read within a transaction brings more than {} MiB of rows", bytes >> 20);
     Error::new(ErrorCode::ResultTooBig, text)
         .with_hint("read fewer rows, or read them in a transaction that only reads")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_ask_for_time_or_chance_is_told_from_what_cannot() {
+        for sql in ["SELECT RANDOM()", "SELECT * FROM t WHERE at < datetime('now')", "SELECT Current_Timestamp"] {
+            assert!(may_vary(sql), "{sql}");
+        }
+        assert!(!may_vary("SELECT n FROM account WHERE id = 3"));
+    }
+
+    #[test]
+    fn errors_that_depend_on_rows_are_told_from_others() {
+        let tells = |code| tells_of_rows(&Error::new(code, "x"));
+        assert!(tells(ErrorCode::UniqueViolation) && tells(ErrorCode::DocumentNotFound));
+        assert!(tells(ErrorCode::PreconditionFailed) && tells(ErrorCode::SqlError));
+        for other in [ErrorCode::SerializationFailure, ErrorCode::StatementTimeout, ErrorCode::NoQuorum] {
+            assert!(!tells(other), "{other}");
+        }
+    }
 }

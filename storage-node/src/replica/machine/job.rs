@@ -2,7 +2,8 @@
 
 use common::idempotency::Keyed;
 use common::partition_map::BucketRange;
-use common::protocol::{PartitionTarget, Tried, TryRequest, Verdict, WriteReply, WriteRequest};
+use common::protocol::{PartitionTarget, Verdict, WriteReply, WriteRequest};
+use common::tries::{Tried, TryRequest};
 use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, ReplicaId, TransactionId};
 
 /// Names a job to whoever waits for its answer.

@@ -2,7 +2,7 @@
 //! lock is the leader's own, and not replicated: who loses it with the leader learns so when committing, as
 //! whoever had none.
 
-use common::protocol::LockClaim;
+use common::tries::LockClaim;
 use common::{Error, ErrorCode};
 
 use super::Machine;

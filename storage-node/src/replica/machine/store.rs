@@ -5,7 +5,8 @@ use std::mem;
 
 use bytes::Bytes;
 use common::entry::{DecodeError, Effects};
-use common::protocol::{StatementResult, Tried, WorkItem};
+use common::protocol::{StatementResult, WorkItem};
+use common::tries::{Tried, TryRequest};
 use common::{Error, Hlc, PartitionId, TransactionId};
 use consensus_runtime::{AppliedConfiguration, LogError};
 use sqlite::applier::FileContents;
@@ -153,11 +154,10 @@ impl Store {
     /// Tries work on top of what its transaction has changed; the inner error is the work's own.
     pub(super) fn attempt(
         &mut self,
-        own: &Effects,
-        work: &[WorkItem],
+        request: &TryRequest,
         budget: &Budget<'_>,
     ) -> Result<Result<Tried, Error>, Fault> {
-        match self.executor.attempt(own, work, budget) {
+        match self.executor.attempt(request, budget) {
             Ok(tried) => Ok(Ok(tried)),
             Err(Failure::Refused(error)) => Ok(Err(*error)),
             Err(storage) => Err(storage.into()),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use common::body_stream::{BodyHead, BodyReader, BodySource};
 use common::entry::{Effects, EntryBody, EntryHeader};
 use common::idempotency::Keyed;
-use common::protocol::{Tried, TryRequest, Verdict, WorkItem, WriteRequest};
+use common::protocol::{Verdict, WorkItem, WriteRequest};
+use common::tries::{Tried, TryRequest};
 use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
 use sqlite::system::Decision;
 use sqlite::{Applier, Budget, Prepared, System, TableSums};
@@ -81,7 +82,7 @@ impl Machine {
         let rows = u64::from(request.write.max_rows);
         let budget = Budget { interrupted: Some(&interrupted), rows, ..Budget::default() };
         self.store.begin(&self.state, turn.hlc)?;
-        let tried = self.store.attempt(&request.own, &request.write.work, &budget)?;
+        let tried = self.store.attempt(request, &budget)?;
         self.store.rollback()?;
         let index = self.received;
         self.confirm(queued.held(tried.map(|tried| Reply::Tried(Tried { index, ..tried }))));

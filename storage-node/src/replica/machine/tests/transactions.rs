@@ -1,7 +1,8 @@
 //! Transactions over several partitions, as one participant sees them.
 
 use common::entry::Effects;
-use common::protocol::{LockClaim, Repeated, Tried, TryRequest, Verdict, WorkItem, WriteRequest};
+use common::protocol::{Verdict, WorkItem, WriteRequest};
+use common::tries::{LockClaim, Repeated, TimeAndChance, Tried, TryRequest};
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
 use super::super::job::nobody_waits;
@@ -173,8 +174,10 @@ fn a_commit_is_remembered_by_its_decider_until_it_is_forgotten() {
     assert!(group.replicas[1].decisions().unwrap().is_empty());
 }
 
+const PINNED: TimeAndChance = TimeAndChance { now_ms: 86_400_000, seed: 7 };
+
 fn attempt(sql: &str, own: Effects, lock: Option<LockClaim>) -> Job {
-    Job::Try(TryRequest { write: request(&[sql]), own, lock })
+    Job::Try(TryRequest { write: request(&[sql]), own, lock, pinned: PINNED })
 }
 
 fn claim(transaction: u128, holds_others: bool) -> LockClaim {
@@ -205,7 +208,8 @@ fn what_is_tried_sees_its_transaction_and_leaves_nothing() {
     let repeated = |sql: &str, tried: &Tried| {
         let work = request(&[sql]).work;
         let (effects, digest, index) = (tried.effects.clone(), tried.digest, tried.index);
-        WorkItem::Repeated(Repeated { work, max_rows: 100, effects, digest, index })
+        let refused = tried.refusal.is_some();
+        WorkItem::Repeated(Repeated { work, max_rows: 100, pinned: PINNED, effects, digest, refused, index })
     };
     let work = vec![
         repeated("INSERT INTO t VALUES (2, 2) RETURNING id", &first),
