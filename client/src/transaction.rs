@@ -14,6 +14,8 @@ use crate::sql::{Batch, Sql};
 
 /// How often [`Database::transaction`] runs its work before it gives up.
 const ATTEMPTS_MAX: u32 = 10;
+/// How often it is tried without locks.
+const ATTEMPTS_WITHOUT_LOCKS: u32 = 3;
 /// Longest pause before the second attempt; each further one waits up to twice as long.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -22,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct TransactionOptions {
     /// It only reads, and sees the database as it was when it began.
     pub read_only: bool,
+    /// Each of its statements locks what it touches, for a second in all, so that others wait instead of getting in
+    /// its way.
+    pub pessimistic: bool,
     /// How long it may rest between two requests; 10 seconds if not said.
     pub idle_timeout: Option<Duration>,
     /// How long it may take in all; 60 seconds if not said.
@@ -46,6 +51,7 @@ impl Database {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let body = json!({
             "read_only": options.read_only,
+            "mode": if options.pessimistic { "pessimistic" } else { "optimistic" },
             "idle_timeout_ms": options.idle_timeout.map(millis),
             "max_duration_ms": options.max_duration.map(millis),
         });
@@ -78,7 +84,9 @@ impl Database {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let transaction = self.begin(TransactionOptions::default()).await?;
+            let pessimistic = attempt > ATTEMPTS_WITHOUT_LOCKS;
+            let transaction =
+                self.begin(TransactionOptions { pessimistic, ..TransactionOptions::default() }).await?;
             let failed = match work(transaction.clone()).await {
                 Ok(value) => match transaction.commit().await {
                     Ok(()) => return Ok(value),

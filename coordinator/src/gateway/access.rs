@@ -19,6 +19,7 @@ use query::schema::SchemaChange;
 use sqlite::Workspace;
 use tokio::time::Instant;
 
+use super::contention::Contention;
 use super::interactive::{Journal, Mark, Within, tells_of_rows};
 use super::moment::Moment;
 use super::partition_call::{From, Repeat, Unanswered};
@@ -52,6 +53,8 @@ pub struct RequestAccess {
     within: Option<Within>,
     /// What to go back to when work is tried again.
     tried_from: Mutex<Option<Mark>>,
+    pub(super) begun: Instant,
+    pub(super) contention: Mutex<Contention>,
 }
 
 impl RequestAccess {
@@ -69,6 +72,8 @@ impl RequestAccess {
             lost_moment: AtomicBool::new(false),
             within: None,
             tried_from: Mutex::new(None),
+            begun: Instant::now(),
+            contention: Mutex::default(),
         }
     }
 
@@ -90,6 +95,15 @@ impl RequestAccess {
             tried_from: Mutex::new(mark),
             ..RequestAccess::new(self.gateway.clone(), self.database(), &options)
         }
+    }
+
+    pub(super) fn is_within_transaction(&self) -> bool {
+        self.within.is_some()
+    }
+
+    /// The name of a transaction over partitions that begins now.
+    pub(super) fn name_for_partitions(&self) -> u128 {
+        self.contention.lock().name().unwrap_or_else(rand::random)
     }
 
     fn journal(&self) -> Option<&Mutex<Journal>> {
@@ -230,10 +244,12 @@ impl RequestAccess {
         mut work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
+        let has_locks = self.contention.lock().name().is_some();
         match (work.len(), self.once()) {
             (0, _) => Ok(Vec::new()),
             (_, Some(once)) => self.write_once(once, work, max_rows).await,
-            (1, None) => {
+            // Locks let in transactions over partitions, by their names.
+            (1, None) if !has_locks => {
                 let (bucket, items) = work.remove(0);
                 Ok(vec![self.write_one(bucket, items, max_rows).await?])
             }
@@ -345,7 +361,11 @@ impl PartitionAccess for RequestAccess {
         }
         // Reads that follow see what is written here.
         self.moment.lock().take();
-        self.write_work(work, max_rows).await
+        let partitions = work.iter().map(|(index, _)| *index).collect();
+        let done = self.write_work(work, max_rows).await;
+        let contention = &self.contention;
+        contention.lock().note(partitions, done.as_ref().err());
+        done
     }
 
     fn holds_writes_back(&self) -> bool {
@@ -404,6 +424,7 @@ impl PartitionAccess for RequestAccess {
         let begun = Instant::now();
         tokio::time::sleep_until(self.deadline.min(begun + pause)).await;
         self.gateway.shared.transactions.waited(Wait::Conflict, begun.elapsed());
+        self.lock_after(attempts).await;
     }
 
     fn deadline(&self) -> Option<std::time::Instant> {

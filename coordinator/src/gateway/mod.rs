@@ -13,6 +13,7 @@
 mod access;
 mod bookmark;
 mod cached;
+mod contention;
 mod interactive;
 mod moment;
 mod once;

@@ -77,7 +77,7 @@ impl RequestAccess {
         work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
-        self.write_many_as(rand::random(), work, max_rows).await
+        self.write_many_as(self.name_for_partitions(), work, max_rows).await
     }
 
     /// The same under a name by which partitions may know the transaction.
@@ -106,7 +106,7 @@ impl RequestAccess {
         max_rows: u32,
         decider: Option<PartitionId>,
     ) -> Result<(Transaction, Vec<Vec<StatementResult>>)> {
-        self.prepare_as(rand::random(), work, max_rows, decider).await
+        self.prepare_as(self.name_for_partitions(), work, max_rows, decider).await
     }
 
     async fn prepare_as(

@@ -37,6 +37,7 @@ pub async fn begin(
     check_database_name("database", &database)?;
     let transaction = read_options(&mut body)?;
     let options = query.options(&mut body)?;
+    body.done()?;
     let begun = app.gateway.begin_transaction(&database, transaction, &options).await?;
     Ok(success(json!({ "transaction": begun.id, "expires_at": time(begun.expires) })))
 }

@@ -37,6 +37,8 @@ pub enum Wait {
     Schema,
     /// A pause before work that others got in the way of.
     Conflict,
+    /// Locks of partitions that others kept getting in the way on.
+    Lock,
 }
 
 /// Counts and times of transactions over partitions. Cheap to clone.
@@ -47,7 +49,7 @@ pub struct TransactionMetrics {
     unknown: Counter,
     seconds: Histogram,
     conflicts: [Counter; 2],
-    waits: [Histogram; 6],
+    waits: [Histogram; 7],
     slow: Duration,
 }
 
@@ -83,7 +85,7 @@ impl Phases {
             Wait::Prepare => self.prepare += took,
             Wait::Decision => self.decision += took,
             Wait::CarryOut => self.carry_out += took,
-            Wait::Leader | Wait::Schema | Wait::Conflict => {}
+            Wait::Leader | Wait::Schema | Wait::Conflict | Wait::Lock => {}
         }
         metrics.waited(phase, took);
     }
@@ -106,7 +108,7 @@ impl TransactionMetrics {
             unknown: ended("unknown"),
             seconds: requests.times(SECONDS, None),
             conflicts: [conflict("prepare"), conflict("decision")],
-            waits: ["prepare", "decision", "carry_out", "leader", "schema", "conflict"].map(wait),
+            waits: ["prepare", "decision", "carry_out", "leader", "schema", "conflict", "lock"].map(wait),
             slow,
         }
     }

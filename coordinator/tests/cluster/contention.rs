@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
@@ -66,4 +67,42 @@ async fn ten_thousand_rows_are_written_together_or_not_at_all() {
     let (status, refused) = sql(&cluster, "UPDATE item SET price = price - 2").await;
     assert_eq!(status, StatusCode::CONFLICT, "{refused}");
     assert_eq!(result(&cluster, "SELECT min(price) FROM item").await["rows"], json!([[1]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_whole_table_comes_through_beside_writers_that_never_rest() {
+    let cluster = Arc::new(Cluster::start().await);
+    cluster.database(json!({"name": "shop", "partitions": 4})).await;
+    result(&cluster, "CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER)").await;
+    let rows: Vec<String> = (1..=200).map(|id| format!("({id}, 0)")).collect();
+    result(&cluster, &format!("INSERT INTO item VALUES {}", rows.join(", "))).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (1..=4)
+        .map(|writer| {
+            let (cluster, stop) = (Arc::clone(&cluster), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut written = 0_i64;
+                while !stop.load(Ordering::Relaxed) {
+                    for id in (writer..=200).step_by(4) {
+                        result(&cluster, &format!("UPDATE item SET n = n + 1 WHERE id = {id}")).await;
+                        written += 1;
+                    }
+                }
+                written
+            })
+        })
+        .collect();
+    // Computed from all rows, so that each change of any of them gets in its way. The first answer counts.
+    for _ in 0..3 {
+        let changed =
+            result(&cluster, "UPDATE item SET n = n + (SELECT count(*) FROM item WHERE n >= 0)").await;
+        assert_eq!(changed["affected_rows"], 200);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut written = 0;
+    for writer in writers {
+        written += writer.await.expect("no writer fails");
+    }
+    let total = written + 3 * 200 * 200;
+    assert_eq!(result(&cluster, "SELECT sum(n) FROM item").await["rows"], json!([[total]]));
 }

@@ -139,7 +139,12 @@ impl Unproven {
             block.iter().for_each(|block| self.digest.add(block));
             return Some((block, self));
         }
-        let proof = Proof { statement: self.statement, digest: self.digest.finish(), index: self.index, pinned: None };
+        let proof = Proof {
+            statement: self.statement,
+            digest: self.digest.finish(),
+            index: self.index,
+            pinned: None,
+        };
         self.found.lock().unwrap_or_else(PoisonError::into_inner).push((self.partition, proof));
         None
     }

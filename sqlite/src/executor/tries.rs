@@ -81,11 +81,7 @@ impl Executor {
     }
 
     /// Does work that its transaction has taken back, to find that what was seen is true, and takes it back.
-    pub(super) fn check_undone(
-        &mut self,
-        work: &[WorkItem],
-        budget: &Budget<'_>,
-    ) -> Result<StatementResult> {
+    pub(super) fn check_undone(&mut self, work: &[WorkItem], budget: &Budget<'_>) -> Result<StatementResult> {
         self.taken_back(|executor| executor.run_items(work, budget))?.map_err(as_conflict)?;
         Ok(StatementResult { is_read: true, ..StatementResult::default() })
     }

@@ -1,39 +1,21 @@
 //! How transactions end: by commit, by rollback, by what SQL text says.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use common::protocol::StorageRequest;
 use common::{Error, ErrorCode, Outcome, Result};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
-use super::super::partition_call::{From, Repeat};
 use super::super::{Bookmark, Gateway, RequestOptions, Session};
 use super::{
     Control, Interactive, Journal, REPLANNED, State, check_database, conflict, ended, planned_on, turn,
 };
-
-/// How long it is tried to give a lock back.
-const UNLOCK_TIME: Duration = Duration::from_secs(2);
 
 impl Gateway {
     /// Lets other writers go on; nobody waits for it.
     pub(super) fn unlock(&self, session: &Session, journal: &Mutex<Journal>) {
         let Some(locks) = journal.lock().locks.take() else { return };
         let targets = locks.held().into_iter().filter_map(|index| session.access.target(index).ok());
-        for partition in targets.map(|target| target.partition) {
-            let (gateway, transaction) = (self.clone(), locks.name);
-            tokio::spawn(async move {
-                let mut request = StorageRequest::Unlock { partition, transaction };
-                let deadline = Instant::now() + UNLOCK_TIME;
-                let asked =
-                    gateway.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await;
-                if let Err(error) = asked {
-                    tracing::debug!(%partition, ?error, "a lock is left to its end by time");
-                }
-            });
-        }
+        self.unlock_partitions(locks.name, targets.map(|target| target.partition).collect());
     }
 
     /// Commits a transaction; a second time answers what the first one did.

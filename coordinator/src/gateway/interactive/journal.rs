@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::entry::{Change, Effect, Effects};
 use common::protocol::{Proof, WorkItem};
-use common::tries::{TimeAndChance, Repeated, Tried};
+use common::tries::{Repeated, TimeAndChance, Tried};
 use common::{Error, ErrorCode, Result, Value};
 
 use super::within::Locks;
@@ -234,9 +234,12 @@ mod tests {
     fn a_transaction_is_bounded() {
         let mut journal = Journal::default();
         for rowid in 0..ITEMS_MAX {
-            journal.note_tried(0, Vec::new(), 1, TimeAndChance::default(), &tried("a", rowid as i64)).unwrap();
+            journal
+                .note_tried(0, Vec::new(), 1, TimeAndChance::default(), &tried("a", rowid as i64))
+                .unwrap();
         }
-        let error = journal.note_tried(0, Vec::new(), 1, TimeAndChance::default(), &tried("a", 0)).unwrap_err();
+        let error =
+            journal.note_tried(0, Vec::new(), 1, TimeAndChance::default(), &tried("a", 0)).unwrap_err();
         assert_eq!(error.code, ErrorCode::BodyTooLarge);
     }
 }

@@ -100,8 +100,8 @@ impl Gateway {
 
     /// Whether an error may be due to a view of the catalog that was older than what others know.
     async fn was_planned_on_older(&self, session: &Session, error: &Error) -> bool {
-        let names_something =
-            [ErrorCode::SqlError, ErrorCode::TableNotFound, ErrorCode::CollectionNotFound].contains(&error.code);
+        let names_something = [ErrorCode::SqlError, ErrorCode::TableNotFound, ErrorCode::CollectionNotFound]
+            .contains(&error.code);
         if !names_something && !ends_it(error) {
             return false;
         }

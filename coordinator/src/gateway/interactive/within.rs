@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::digest::RowsDigest;
 use common::entry::Effects;
@@ -20,6 +20,7 @@ use query::access::RowStream;
 use tokio::time::Instant;
 
 use super::super::access::RequestAccess;
+use super::super::contention::LOCKED_MAX;
 use super::super::moment::Moment;
 use super::super::partition_call::{From, Repeat, Unanswered};
 use super::Journal;
@@ -72,9 +73,6 @@ impl Locks {
         Some(LockClaim { transaction: self.name, began_ms: self.began_ms, holds_others, left_ms })
     }
 }
-
-/// How long a transaction may keep others out, in all.
-const LOCKED_MAX: Duration = Duration::from_secs(1);
 
 impl RequestAccess {
     /// Reads a partition with the transaction's own changes, and notes what was found. Answers all rows.
@@ -236,7 +234,9 @@ mod tests {
 
     #[test]
     fn what_may_ask_for_time_or_chance_is_told_from_what_cannot() {
-        for sql in ["SELECT RANDOM()", "SELECT * FROM t WHERE at < datetime('now')", "SELECT Current_Timestamp"] {
+        for sql in
+            ["SELECT RANDOM()", "SELECT * FROM t WHERE at < datetime('now')", "SELECT Current_Timestamp"]
+        {
             assert!(may_vary(sql), "{sql}");
         }
         assert!(!may_vary("SELECT n FROM account WHERE id = 3"));

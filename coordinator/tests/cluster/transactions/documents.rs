@@ -93,7 +93,8 @@ async fn every_way_to_change_documents_works_in_a_transaction() {
     assert_eq!(read["document"]["n"], 100, "{read}");
     let find = json!({"filter": {}, "sort": {"_id": 1}, "projection": {"n": 1}});
     let found = transaction.collection("find", find).await;
-    let numbers: Vec<&Json> = found["documents"].as_array().unwrap().iter().map(|found| &found["n"]).collect();
+    let numbers: Vec<&Json> =
+        found["documents"].as_array().unwrap().iter().map(|found| &found["n"]).collect();
     assert_eq!(json!(numbers), json!([100, 14, 15, 16, 14, 9]));
     let pipeline = json!([{"$group": {"_id": "$kind", "sum": {"$sum": "$n"}}}, {"$sort": {"sum": 1}}]);
     let grouped = transaction.collection("aggregate", json!({ "pipeline": pipeline })).await;

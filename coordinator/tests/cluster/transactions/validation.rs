@@ -81,7 +81,11 @@ async fn what_a_refused_statement_told_must_be_true_at_the_commit() {
             let transaction = cluster.begin(json!({})).await;
             transaction.result("UPDATE account SET n = n + 1 WHERE id = 1").await;
             let (status, error) = transaction.ask(clash).await;
-            assert_eq!((status, &error["code"]), (StatusCode::CONFLICT, &json!("unique_violation")), "{error}");
+            assert_eq!(
+                (status, &error["code"]),
+                (StatusCode::CONFLICT, &json!("unique_violation")),
+                "{error}"
+            );
             cluster.rows("UPDATE account SET n = 7 WHERE id = 4").await;
             if others_change {
                 cluster.rows("DELETE FROM account WHERE owner = 'b'").await;
@@ -132,7 +136,11 @@ async fn deferred_foreign_keys_wait_for_the_commit_on_one_partition() {
     let transaction = cluster.begin(json!({})).await;
     transaction.result("INSERT INTO child VALUES (2, 2)").await;
     let (status, refused) = transaction.end("commit").await;
-    assert_eq!((status, &refused["code"]), (StatusCode::CONFLICT, &json!("foreign_key_violation")), "{refused}");
+    assert_eq!(
+        (status, &refused["code"]),
+        (StatusCode::CONFLICT, &json!("foreign_key_violation")),
+        "{refused}"
+    );
     assert_eq!((&refused["retryable"], &refused["outcome"]), (&json!(false), &json!("not_applied")));
     assert_eq!(cluster.rows("SELECT id FROM child").await, json!([[1]]));
 }

@@ -122,9 +122,8 @@ impl TestGroup {
             let outbox = self.execute(leader);
             self.accept(leader, &outbox);
             self.tell_all();
-            let quiet = outbox.proposals.is_empty()
-                && outbox.confirmations.is_empty()
-                && outbox.answers.is_empty();
+            let quiet =
+                outbox.proposals.is_empty() && outbox.confirmations.is_empty() && outbox.answers.is_empty();
             answers.extend(outbox.answers);
             for batch in outbox.confirmations {
                 self.replicas[leader].leadership_confirmed(batch);
