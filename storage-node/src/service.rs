@@ -178,7 +178,7 @@ impl Service {
         match self.registry.get(partition)?.submit(job, timeout, caller).await? {
             machine::Reply::Written(reply) => Ok(StorageReply::Write(reply)),
             machine::Reply::Decided(verdict) => Ok(StorageReply::Decided(verdict)),
-            machine::Reply::Tried(tried) => Ok(StorageReply::Tried(tried)),
+            machine::Reply::Tried(tried) => Ok(StorageReply::Tried(*tried)),
             machine::Reply::Done => Ok(StorageReply::Done),
         }
     }

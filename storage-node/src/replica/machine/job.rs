@@ -112,7 +112,7 @@ pub enum Reply {
     /// What the log says of the transaction.
     Decided(Verdict),
     /// What the work would do.
-    Tried(Tried),
+    Tried(Box<Tried>),
     /// Done.
     Done,
 }

@@ -85,7 +85,7 @@ impl Machine {
         let tried = self.store.attempt(request, &budget)?;
         self.store.rollback()?;
         let index = self.received;
-        self.confirm(queued.held(tried.map(|tried| Reply::Tried(Tried { index, ..tried }))));
+        self.confirm(queued.held(tried.map(|tried| Reply::Tried(Box::new(Tried { index, ..tried })))));
         Ok(())
     }
 

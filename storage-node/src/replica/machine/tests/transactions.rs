@@ -187,7 +187,7 @@ fn claim(transaction: u128, holds_others: bool) -> LockClaim {
 
 fn tried(answer: &Answer) -> Tried {
     match &answer.result {
-        Ok(Reply::Tried(tried)) => tried.clone(),
+        Ok(Reply::Tried(tried)) => Tried::clone(tried),
         other => panic!("{other:?} is no answer to a try"),
     }
 }
