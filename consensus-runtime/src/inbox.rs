@@ -126,6 +126,13 @@ impl Inbox {
         std::mem::swap(into, &mut queue.events);
     }
 
+    /// Shows the events that wait, but for so many of the oldest, and leaves them there. Returns how many wait.
+    pub(crate) fn look(&self, skipped: usize, see: impl FnMut(&Event)) -> usize {
+        let queue = self.queue.lock();
+        queue.events.iter().skip(skipped).for_each(see);
+        queue.events.len()
+    }
+
     /// The worker will not come back: see [`Inbox::close`].
     pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);

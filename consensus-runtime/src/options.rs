@@ -22,6 +22,9 @@ pub struct RuntimeOptions {
     /// Ticks made up for after the worker or the machine has stood still. More would let a replica call an
     /// election before it has read the messages that arrived meanwhile.
     pub ticks_after_stall_max: u32,
+    /// While the log takes longer than a tick for a write, leaders are heard and followers answer all the same, for so
+    /// many ticks: after that the disk is taken for one that hangs, and others may lead.
+    pub stall_ticks_max: u32,
     /// Incoming messages and proposals that may wait for the worker; more are dropped or refused.
     pub inbox_events_max: usize,
     /// The same in bytes.
@@ -51,6 +54,7 @@ impl RuntimeOptions {
             heartbeat_ticks: 3,
             snapshot_ticks_max: 100,
             ticks_after_stall_max: 2,
+            stall_ticks_max: 100,
             inbox_events_max: 16_384,
             inbox_bytes_max: 64 << 20,
             batch_bytes_max: 4 << 20,

@@ -27,7 +27,8 @@ pub struct Envelope {
 
 /// Carries envelopes to other nodes, where they are given to [`crate::Runtime::deliver`].
 pub trait Transport: Send + Sync {
-    /// Sends a batch. Must not block; may drop, delay and reorder. Called on the worker thread.
+    /// Sends a batch. Must not block; may drop, delay and reorder. Called on the worker thread and on the one that
+    /// speaks for it while it writes.
     fn send(&self, to: &PeerAddress, batch: Vec<Envelope>);
 }
 

@@ -56,10 +56,10 @@ struct Inner {
 }
 
 impl Runtime {
-    /// Starts the worker thread, named `consensus`.
+    /// Starts the worker thread, named `consensus`, and the one that speaks for it while it writes.
     ///
     /// # Errors
-    /// If the operating system refuses the thread.
+    /// If the operating system refuses a thread.
     pub fn start<F: FileSystem + 'static>(
         log: SharedLog<F>,
         transport: Arc<dyn Transport>,
@@ -67,7 +67,7 @@ impl Runtime {
     ) -> std::io::Result<Runtime> {
         let inbox = Arc::new(Inbox::new(options.inbox_events_max, options.inbox_bytes_max));
         let metrics = Arc::new(Metrics::default());
-        let worker = Worker::new(log, transport, options, inbox.clone(), metrics.clone());
+        let worker = Worker::new(log, transport, options, inbox.clone(), metrics.clone())?;
         let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || worker.run())?;
         Ok(Runtime { inner: Arc::new(Inner { inbox, metrics, worker: Mutex::new(Some(thread)) }) })
     }

@@ -2,10 +2,12 @@
 
 mod reads;
 mod running_group;
+mod signs_of_life;
 mod ticks;
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -26,6 +28,7 @@ use crate::outbox::{Outbox, Transport};
 use crate::runtime::{StartError, Stopped};
 use crate::shared_log::{LogBatch, LogWriteError, SharedLog};
 use running_group::{RunningGroup, Taken};
+use signs_of_life::{Groups, SignsOfLife};
 use ticks::Ticks;
 
 /// The worker looks at the time at least every so many ticks.
@@ -38,7 +41,8 @@ pub(crate) struct Worker<F: FileSystem + 'static> {
     options: RuntimeOptions,
     inbox: Arc<Inbox>,
     metrics: Arc<Metrics>,
-    groups: BTreeMap<PartitionId, RunningGroup<F>>,
+    groups: Groups<F>,
+    signs_of_life: SignsOfLife<F>,
     /// Groups that may have work.
     touched: BTreeSet<PartitionId>,
     outbox: Outbox,
@@ -60,11 +64,24 @@ impl<F: FileSystem + 'static> Worker<F> {
         options: RuntimeOptions,
         inbox: Arc<Inbox>,
         metrics: Arc<Metrics>,
-    ) -> Worker<F> {
+    ) -> io::Result<Worker<F>> {
+        let signs_of_life = SignsOfLife::start(inbox.clone(), transport.clone(), options.clone())?;
         let outbox = Outbox::new(options.batch_bytes_max);
         let ticks = Ticks::new(options.tick, options.ticks_after_stall_max, Instant::now());
-        let (groups, touched) = (BTreeMap::new(), BTreeSet::new());
-        Worker { log, transport, options, inbox, metrics, groups, touched, outbox, ticks, tick: 0 }
+        let (groups, touched) = (Groups::new(), BTreeSet::new());
+        Ok(Worker {
+            log,
+            transport,
+            options,
+            inbox,
+            metrics,
+            groups,
+            signs_of_life,
+            touched,
+            outbox,
+            ticks,
+            tick: 0,
+        })
     }
 
     /// Runs until it is told to end, or the log fails.
@@ -236,7 +253,8 @@ impl<F: FileSystem + 'static> Worker<F> {
             let touched = std::mem::take(&mut self.touched);
             self.round(&touched)?;
         }
-        for group in self.log.purge()? {
+        let crowding = self.signs_of_life.speak_for(&mut self.groups, || self.log.purge())?;
+        for group in crowding {
             self.with_group(group, RunningGroup::want_truncation);
         }
         self.touched.clear();
@@ -284,13 +302,13 @@ impl<F: FileSystem + 'static> Worker<F> {
         }
     }
 
-    fn write(&self, batch: LogBatch, sync: bool) -> Result<(), LogWriteError> {
+    fn write(&mut self, batch: LogBatch, sync: bool) -> Result<(), LogWriteError> {
         let (entries, bytes) = batch.entries();
         add(&self.metrics.entries, entries);
         add(&self.metrics.entry_bytes, bytes);
         add(&self.metrics.writes, 1);
         let before = Instant::now();
-        self.log.write(batch, sync)?;
+        self.signs_of_life.speak_for(&mut self.groups, || self.log.write(batch, sync))?;
         if sync {
             self.metrics.synced(before.elapsed());
         }

@@ -7,6 +7,7 @@
 mod backlog;
 mod report;
 mod round;
+mod signs_of_life;
 mod snapshots;
 mod truncation;
 

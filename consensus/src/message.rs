@@ -137,9 +137,22 @@ impl Message {
         Ok(Message(message))
     }
 
-    pub(crate) fn snapshot_failure(from: ReplicaId, to: ReplicaId, term: u64) -> Message {
+    pub(crate) fn heartbeat(from: u64, to: u64, term: u64, commit: u64) -> Message {
+        Message(eraftpb::Message { from, to, term, commit, ..Message::of(MessageType::MsgHeartbeat) })
+    }
+
+    pub(crate) fn heartbeat_response(from: u64, to: u64, term: u64, commit: u64) -> Message {
+        Message(eraftpb::Message { from, to, term, commit, ..Message::of(MessageType::MsgHeartbeatResponse) })
+    }
+
+    fn of(kind: MessageType) -> eraftpb::Message {
         let mut message = eraftpb::Message::default();
-        message.set_msg_type(MessageType::MsgSnapStatus);
+        message.set_msg_type(kind);
+        message
+    }
+
+    pub(crate) fn snapshot_failure(from: ReplicaId, to: ReplicaId, term: u64) -> Message {
+        let mut message = Message::of(MessageType::MsgSnapStatus);
         message.from = from.0;
         message.to = to.0;
         message.term = term;

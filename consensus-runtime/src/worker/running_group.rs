@@ -154,6 +154,16 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
         self.host.truncation_wanted();
     }
 
+    /// Says that this replica leads, if it does, without taking work.
+    pub(super) fn say_that_it_leads(&self, outbox: &mut Outbox) {
+        self.send(self.group.signs_of_life(), outbox);
+    }
+
+    /// Answers a leader's heartbeat that waits to be stepped.
+    pub(super) fn say_that_it_follows(&self, heartbeat: &Message, outbox: &mut Outbox) {
+        self.send(self.group.sign_of_life_to(heartbeat).into_iter().collect(), outbox);
+    }
+
     /// Collects what the group wants sent at once and written.
     pub(super) fn take_work(&mut self, outbox: &mut Outbox, batch: &mut LogBatch) -> Option<Taken> {
         self.note_applied();
@@ -244,7 +254,7 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
         }
     }
 
-    fn send(&mut self, messages: Vec<Message>, outbox: &mut Outbox) {
+    fn send(&self, messages: Vec<Message>, outbox: &mut Outbox) {
         for message in messages {
             match self.peers.get(&message.to()) {
                 Some(address) => outbox.push(self.id, address, &message),

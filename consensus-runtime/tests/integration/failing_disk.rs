@@ -1,7 +1,6 @@
 //! A sync fails: the process must end, and nothing may be acknowledged that depended on it.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -11,104 +10,8 @@ use consensus_runtime::{
     Committed, Configuration, Envelope, FatalError, GroupHost, GroupSpec, LogOptions, PeerAddress,
     RoleChange, Runtime, RuntimeOptions, SharedLog, SnapshotOffer, SnapshotRequest, StagedOutcome, Transport,
 };
-use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
 
-type File = <DefaultFileSystem as FileSystem>::Handle;
-
-/// The operating system's files, whose syncs fail from some time on.
-struct FailingDisk(Arc<AtomicBool>);
-
-struct FailingFile {
-    file: Arc<File>,
-    fails: Arc<AtomicBool>,
-}
-
-struct Access(<DefaultFileSystem as FileSystem>::Writer);
-
-impl FailingDisk {
-    fn file(&self, file: File) -> FailingFile {
-        FailingFile { file: Arc::new(file), fails: self.0.clone() }
-    }
-}
-
-impl FileSystem for FailingDisk {
-    type Handle = FailingFile;
-    type Reader = Access;
-    type Writer = Access;
-
-    fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<FailingFile> {
-        DefaultFileSystem.create(path).map(|file| self.file(file))
-    }
-
-    fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<FailingFile> {
-        DefaultFileSystem.open(path, permission).map(|file| self.file(file))
-    }
-
-    fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
-        DefaultFileSystem.delete(path)
-    }
-
-    fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> io::Result<()> {
-        DefaultFileSystem.rename(from, to)
-    }
-
-    fn new_reader(&self, handle: Arc<FailingFile>) -> io::Result<Access> {
-        DefaultFileSystem.new_reader(handle.file.clone()).map(Access)
-    }
-
-    fn new_writer(&self, handle: Arc<FailingFile>) -> io::Result<Access> {
-        DefaultFileSystem.new_writer(handle.file.clone()).map(Access)
-    }
-}
-
-impl Handle for FailingFile {
-    fn truncate(&self, offset: usize) -> io::Result<()> {
-        Handle::truncate(self.file.as_ref(), offset)
-    }
-
-    fn file_size(&self) -> io::Result<usize> {
-        self.file.file_size()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(io::Error::other("planted"));
-        }
-        self.file.sync()
-    }
-}
-
-impl Read for Access {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Access {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl Seek for Access {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.0.seek(position)
-    }
-}
-
-impl WriteExt for Access {
-    fn truncate(&mut self, offset: usize) -> io::Result<()> {
-        WriteExt::truncate(&mut self.0, offset)
-    }
-
-    fn allocate(&mut self, offset: usize, size: usize) -> io::Result<()> {
-        self.0.allocate(offset, size)
-    }
-}
+use crate::support::disk::WatchedDisk;
 
 struct NoPeers;
 
@@ -150,7 +53,10 @@ fn a_failed_sync_ends_the_process_before_anything_is_acknowledged() {
     let patience = Duration::from_secs(30);
     let directory = tempfile::tempdir().expect("directory");
     let fails = Arc::new(AtomicBool::new(false));
-    let disk = Arc::new(FailingDisk(fails.clone()));
+    let failing = fails.clone();
+    let before_sync =
+        move || if failing.load(Ordering::SeqCst) { Err(io::Error::other("planted")) } else { Ok(()) };
+    let disk = Arc::new(WatchedDisk(Arc::new(before_sync)));
     let log = SharedLog::open_with_file_system(directory.path(), &LogOptions::small(), disk).expect("log");
     let (fatal, fatal_seen) = mpsc::channel();
     let options = RuntimeOptions {

@@ -4,5 +4,6 @@ mod failing_disk;
 mod failover;
 mod reads;
 mod shared_log;
+mod slow_disk;
 mod snapshots;
 mod support;

@@ -17,6 +17,8 @@ pub(super) struct Outstanding {
     ready: Ready,
     reads: Vec<ReadState>,
     snapshot: Option<SnapshotDescription>,
+    /// Whether its write changes the term or the vote.
+    pub(super) votes: bool,
     /// The commit index that is durable once this work is.
     durable_commit: Option<u64>,
 }
@@ -37,14 +39,16 @@ impl<L: LogView> Group<L> {
         let mut reads = std::mem::take(&mut self.local_reads);
         reads.extend(ready.take_read_states().into_iter().filter_map(|state| answered(&state)));
         ready.take_committed_entries().into_iter().for_each(|entry| self.backlog.add(committed(entry)));
+        let before = (self.written.term, self.written.vote);
         let mut persist = self.persist(&mut ready);
+        let votes = before != (self.written.term, self.written.vote);
         let durable_commit = persist.must_sync.then_some(self.written.commit);
         // A planted fault deceives the group as well: it goes on as if the work were done as it should be.
         self.plant_bugs(&mut persist);
         self.last_token += 1;
         let token = Token(self.last_token);
-        self.outstanding =
-            Some(Outstanding { token, ready, reads, snapshot: persist.snapshot.clone(), durable_commit });
+        let snapshot = persist.snapshot.clone();
+        self.outstanding = Some(Outstanding { token, ready, reads, snapshot, votes, durable_commit });
         Some(Work { token, messages, persist })
     }
 

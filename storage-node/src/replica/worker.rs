@@ -340,6 +340,12 @@ impl Worker {
 
     fn change_role(&mut self, change: RoleChange) {
         self.lead_or_follow(change);
+        let (partition, term) = (self.assignment.partition, change.term);
+        match (self.role.role, change.role) {
+            (_, Role::Leader) => tracing::info!(%partition, term, "this replica leads"),
+            (Role::Leader, _) => tracing::info!(%partition, term, "this replica leads no more"),
+            _ => {}
+        }
         self.role = change;
         self.in_doubt.look_again();
         self.with_machine(|machine| machine.role_changed(change));

@@ -3,6 +3,8 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+pub mod disk;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -18,6 +20,8 @@ use consensus_runtime::{
 };
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use self::disk::{Gate, WatchedDisk};
+
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,12 +30,37 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Network {
     runtimes: RwLock<BTreeMap<NodeId, Runtime>>,
     files: Mutex<BTreeMap<(ReplicaId, u64), State>>,
+    /// Heartbeats, votes and their answers that were sent, by sender and addressee.
+    urgent: Mutex<BTreeMap<(ReplicaId, ReplicaId), u64>>,
+    sent: Condvar,
+}
+
+impl Network {
+    /// Waits until so many more urgent messages have gone this way.
+    pub fn wait_for_urgent(&self, from: u64, to: u64, count: u64) {
+        let way = (ReplicaId(from), ReplicaId(to));
+        let mut urgent = self.urgent.lock();
+        let goal = urgent.get(&way).copied().unwrap_or(0) + count;
+        let is_short =
+            |urgent: &mut BTreeMap<_, u64>| urgent.get(&way).is_none_or(|sent| *sent < goal);
+        let timed_out = self.sent.wait_while_for(&mut urgent, is_short, PATIENCE).timed_out();
+        assert!(!timed_out, "{from} does not speak to {to}");
+    }
+
+    fn note_urgent(&self, batch: &[Envelope]) {
+        let mut urgent = self.urgent.lock();
+        for envelope in batch.iter().filter(|envelope| envelope.urgent) {
+            *urgent.entry((envelope.from, envelope.to)).or_default() += 1;
+        }
+        self.sent.notify_all();
+    }
 }
 
 struct Wire(Arc<Network>);
 
 impl Transport for Wire {
     fn send(&self, to: &PeerAddress, batch: Vec<Envelope>) {
+        self.0.note_urgent(&batch);
         let runtime = self.0.runtimes.read().get(&to.node).cloned();
         if let Some(runtime) = runtime {
             runtime.deliver(batch);
@@ -239,6 +268,8 @@ pub struct Cluster {
     pub states: BTreeMap<u64, Watched>,
     pub processes: BTreeMap<u64, Process>,
     pub options: RuntimeOptions,
+    /// What the logs' syncs go through, by replica.
+    pub gates: BTreeMap<u64, Arc<Gate>>,
 }
 
 pub const GROUP: PartitionId = PartitionId(7);
@@ -246,13 +277,18 @@ pub const GROUP: PartitionId = PartitionId(7);
 impl Cluster {
     /// A cluster of that many voters; replica 1 leads.
     pub fn new(voters: u64) -> Cluster {
-        let mut options = RuntimeOptions::new(0);
+        Cluster::with_options(voters, RuntimeOptions::new(0))
+    }
+
+    /// The same with other settings.
+    pub fn with_options(voters: u64, mut options: RuntimeOptions) -> Cluster {
         options.tick = Duration::from_millis(10);
         // Whoever misses one truncated entry gets a snapshot.
         options.truncation_lag_max = 0;
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (network, states, processes) = (Arc::default(), BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Cluster { network, directory, states, processes, options };
+        let gates = BTreeMap::new();
+        let mut cluster = Cluster { network, directory, states, processes, options, gates };
         let ids: BTreeSet<u64> = (1..=voters).collect();
         for id in &ids {
             cluster.start(*id, Some(Configuration::of_voters(ids.iter().copied().map(ReplicaId))));
@@ -270,7 +306,14 @@ impl Cluster {
         {
             state.change(|state| state.configuration = AppliedConfiguration { index: 1, configuration });
         }
-        let log = SharedLog::open(&self.log_directory(id), &LogOptions::small()).expect("log");
+        let gate = self.gates.entry(id).or_default().clone();
+        let before_sync = move || {
+            gate.pass();
+            Ok(())
+        };
+        let disk = Arc::new(WatchedDisk(Arc::new(before_sync)));
+        let directory = self.log_directory(id);
+        let log = SharedLog::open_with_file_system(&directory, &LogOptions::small(), disk).expect("log");
         let options = RuntimeOptions { seed: id, ..self.options.clone() };
         let wire = Arc::new(Wire(self.network.clone()));
         let runtime = Runtime::start(log, wire, options).expect("runtime");
