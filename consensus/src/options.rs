@@ -20,7 +20,7 @@ pub struct GroupOptions {
     pub heartbeat_ticks: u32,
     /// Entries in one message, in bytes of their data; a larger entry travels alone.
     pub message_bytes_max: u64,
-    /// Messages on their way to one follower.
+    /// Messages on their way to one follower. With the former this bounds what a follower that is slow has to hold.
     pub inflight_messages_max: usize,
     /// Proposals are refused while more bytes than this wait for commit.
     pub uncommitted_bytes_max: u64,
@@ -50,8 +50,8 @@ impl GroupOptions {
             election_ticks_min: 16,
             election_ticks_max: 32,
             heartbeat_ticks: 4,
-            message_bytes_max: 1 << 20,
-            inflight_messages_max: 64,
+            message_bytes_max: 256 << 10,
+            inflight_messages_max: 16,
             uncommitted_bytes_max: 16 << 20,
             committed_bytes_max: 4 << 20,
             backlog_bytes_max: u64::MAX,

@@ -219,6 +219,8 @@ pub struct ProcessCluster {
     /// The host that servers are told to listen on.
     host: &'static str,
     folder: TempDir,
+    /// Variables that servers find in their environment.
+    environment: &'static [(&'static str, &'static str)],
     coordinators: Vec<Member>,
     nodes: Vec<Member>,
 }
@@ -230,28 +232,43 @@ impl ProcessCluster {
         ProcessCluster::start_at("127.0.0.1", coordinators, nodes)
     }
 
+    /// As [`ProcessCluster::start`], with further variables in the servers' environment.
+    #[must_use]
+    pub fn start_in(
+        environment: &'static [(&'static str, &'static str)],
+        coordinators: usize,
+        nodes: usize,
+    ) -> ProcessCluster {
+        ProcessCluster { environment, ..ProcessCluster::empty("127.0.0.1") }.grown(coordinators, nodes)
+    }
+
+    fn empty(host: &'static str) -> ProcessCluster {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        ProcessCluster { host, folder, environment: &[], coordinators: Vec::new(), nodes: Vec::new() }
+    }
+
+    fn grown(mut self, coordinators: usize, nodes: usize) -> ProcessCluster {
+        for _ in 0..coordinators {
+            self.add_coordinator();
+        }
+        for _ in 0..nodes {
+            self.add_node();
+        }
+        self.await_active_nodes(nodes);
+        self
+    }
+
     /// As [`ProcessCluster::start`], with another name of this machine that the servers are given as their host.
     #[must_use]
     pub fn start_at(host: &'static str, coordinators: usize, nodes: usize) -> ProcessCluster {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut cluster = ProcessCluster { host, folder, coordinators: Vec::new(), nodes: Vec::new() };
-        for _ in 0..coordinators {
-            cluster.add_coordinator();
-        }
-        for _ in 0..nodes {
-            cluster.add_node();
-        }
-        cluster.await_active_nodes(nodes);
-        cluster
+        ProcessCluster::empty(host).grown(coordinators, nodes)
     }
 
     /// Starts a cluster of one coordinator and some storage nodes, each with further flags, and waits until all
     /// nodes are active.
     #[must_use]
     pub fn start_with(coordinator: &[&str], nodes: usize, node: &[&str]) -> ProcessCluster {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let host = "127.0.0.1";
-        let mut cluster = ProcessCluster { host, folder, coordinators: Vec::new(), nodes: Vec::new() };
+        let mut cluster = ProcessCluster::empty("127.0.0.1");
         cluster.add_coordinator_with(coordinator.iter().map(|&flag| flag.to_owned()).collect());
         (0..nodes).for_each(|_| {
             cluster.add_node_with(node);
@@ -301,7 +318,7 @@ impl ProcessCluster {
 
     /// Starts a coordinator that was killed or stopped, on its old directory and port.
     pub fn restart_coordinator(&mut self, number: usize) {
-        let started = start_member(self.folder.path(), self.host, &self.coordinators[number], &[]);
+        let started = start_member(self, &self.coordinators[number], &[]);
         let member = &mut self.coordinators[number];
         member.port = started.port();
         member.process = Some(started);
@@ -311,7 +328,7 @@ impl ProcessCluster {
     pub fn restart_node(&mut self, number: usize) {
         let urls: Vec<String> = self.coordinators.iter().map(Member::url).collect();
         let flags: Vec<&str> = urls.iter().flat_map(|url| ["--coordinator", url]).collect();
-        let started = start_member(self.folder.path(), self.host, &self.nodes[number], &flags);
+        let started = start_member(self, &self.nodes[number], &flags);
         let member = &mut self.nodes[number];
         member.port = started.port();
         member.process = Some(started);
@@ -450,13 +467,19 @@ impl Member {
     }
 }
 
-fn start_member(folder: &Path, host: &str, member: &Member, flags: &[&str]) -> ServerProcess {
+fn start_member(cluster: &ProcessCluster, member: &Member, flags: &[&str]) -> ServerProcess {
     assert!(member.process.is_none(), "{} runs already", member.name);
     let port = member.port.to_string();
+    let folder = cluster.folder.path();
     let data = folder.join(&member.name);
     let data = data.to_str().expect("temporary folders have names in UTF-8");
-    let mut all = vec!["--host", host, "--port", &port, "--data-dir", data, "--log-level", "info"];
+    let mut all = vec!["--host", cluster.host, "--port", &port, "--data-dir", data, "--log-level", "info"];
     all.extend(member.flags.iter().map(String::as_str).chain(flags.iter().copied()));
     let log = folder.join(format!("{}.log", member.name));
-    ServerProcess::start(folder, member.role, &all, &log)
+    let mut server = command(folder);
+    server.arg(member.role).args(&all).envs(cluster.environment.iter().copied());
+    match ServerProcess::try_start_command(server, member.role, &log) {
+        Ok(server) => server,
+        Err(output) => panic!("{} {all:?} did not start: {output:?}", member.role),
+    }
 }

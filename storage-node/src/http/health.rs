@@ -74,6 +74,12 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     );
     gauge(
         &mut text,
+        "polylite_replica_term",
+        "Term of the replica's group: leadership moves only to a later one.",
+        &of_each(|report| report.term),
+    );
+    gauge(
+        &mut text,
         "polylite_replica_writable",
         "1 if the replica takes writes.",
         &of_each(|report| u64::from(report.writable)),

@@ -41,8 +41,7 @@ impl Network {
         let way = (ReplicaId(from), ReplicaId(to));
         let mut urgent = self.urgent.lock();
         let goal = urgent.get(&way).copied().unwrap_or(0) + count;
-        let is_short =
-            |urgent: &mut BTreeMap<_, u64>| urgent.get(&way).is_none_or(|sent| *sent < goal);
+        let is_short = |urgent: &mut BTreeMap<_, u64>| urgent.get(&way).is_none_or(|sent| *sent < goal);
         let timed_out = self.sent.wait_while_for(&mut urgent, is_short, PATIENCE).timed_out();
         assert!(!timed_out, "{from} does not speak to {to}");
     }

@@ -51,7 +51,8 @@ impl Machine {
             );
             self.land(entry, log)?;
         }
-        let must_write = self.store.is_applying() || self.store.has_new_configuration();
+        // Also what changes no rows: whoever fetches a copy waits for a file that says how far it goes.
+        let must_write = self.store.is_applying() || self.store.has_unwritten();
         if must_write && !self.store.is_executing() {
             self.store.flush(&self.state, &self.sums)?;
         }

@@ -13,8 +13,11 @@ use consensus_runtime::CommittedLog;
 
 use super::Fault;
 
-/// Bytes of an entry beside its chunk; a chunk with its header stays within the limit of an entry.
+/// Bytes of an entry beside its chunk, at most.
 const OVERHEAD: usize = 128;
+
+/// A chunk takes this part of what an entry may: whatever holds messages on their way counts them, not their bytes.
+const CHUNKS_PER_ENTRY: usize = 4;
 
 /// The entries that carry a body: itself where it fits in one of `entry_max` bytes, else a set of chunks.
 pub(super) fn split(header: EntryHeader, base: u64, body: EntryBody, entry_max: usize) -> Pieces {
@@ -25,7 +28,7 @@ pub(super) fn split(header: EntryHeader, base: u64, body: EntryBody, entry_max: 
             return Pieces { cut: None, entry: Some(Bytes::from(encoded)) };
         }
     }
-    let size = entry_max.saturating_sub(OVERHEAD).max(entry_max / 4).max(1);
+    let size = (entry_max / CHUNKS_PER_ENTRY).max(1);
     let body = Bytes::from(encode_body(whole.body));
     Pieces { cut: Some(Cut { header, base, body, size, next: 0 }), entry: None }
 }
@@ -232,13 +235,14 @@ mod tests {
     #[test]
     fn a_large_body_travels_in_pieces_and_is_read_back_whole() {
         let pieces = set_of(7);
-        assert_eq!(pieces.len(), 4);
+        assert_eq!(pieces.len(), 14);
         assert!(pieces.iter().all(|piece| piece.len() <= ENTRY_CHUNK_MAX));
         let mut gathering = Gathering::default();
-        for (piece, index) in pieces[..3].iter().zip(1..) {
+        let (last, before) = pieces.split_last().unwrap();
+        for (piece, index) in before.iter().zip(1..) {
             assert_eq!(add(&mut gathering, index, 1, piece), Gathered::Incomplete);
         }
-        let Gathered::Whole(indexes) = add(&mut gathering, 4, 1, &pieces[3]) else { panic!("incomplete") };
+        let Gathered::Whole(indexes) = add(&mut gathering, 14, 1, last) else { panic!("incomplete") };
         assert!(!gathering.is_unfinished());
         let log = Entries(pieces);
         let mut reader = BodyReader::new(SetInLog::new(&log, indexes));

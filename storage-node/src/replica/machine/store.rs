@@ -239,9 +239,9 @@ impl Store {
         self.unwritten.all_tables = true;
     }
 
-    /// Whether members have changed and the file does not say so yet.
-    pub(super) fn has_new_configuration(&self) -> bool {
-        self.unwritten.configuration
+    /// Whether the file does not say yet how far it goes, or who the members are.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.unwritten.position || self.unwritten.configuration
     }
 
     /// Commits what was applied, together with what the system tables have to be told.

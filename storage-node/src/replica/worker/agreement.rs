@@ -23,6 +23,8 @@ use crate::upkeep::Upkeep;
 const ATTEMPTS: u32 = 5;
 /// Between two attempts, and for one of them.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Before the others are asked again, because those who answered did not decide it.
+const PAUSE: Duration = Duration::from_secs(5);
 /// A reading that was ended for its age goes on twice as fast the next time, at most so many times.
 const HASTE_MAX: u32 = 6;
 
@@ -80,6 +82,11 @@ impl Worker {
         if !leads && compared.own == compared.leaders {
             return;
         }
+        self.ask_others(compared, Duration::ZERO);
+    }
+
+    /// Asks the other replicas for their digests at the index, after a while.
+    fn ask_others(&self, compared: Compared, after: Duration) {
         let own = self.assignment.replica;
         let others: Vec<String> = self
             .assignment
@@ -91,6 +98,7 @@ impl Worker {
         let (client, sender) = (self.neighbours.storage().clone(), self.sender.clone());
         let partition = self.assignment.partition;
         self.tokio.spawn(async move {
+            tokio::time::sleep(after).await;
             let asked = others.iter().map(|address| digest_of(&client, address, partition, compared.index));
             let others = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
             let _ = sender.send(Event::Voted { compared, others });
@@ -100,12 +108,22 @@ impl Worker {
     /// The others have told their digests.
     pub(super) fn voted(&mut self, compared: Compared, others: &[u128]) {
         let leads = self.role.role == Role::Leader;
-        let voters = self.voters();
-        if is_divergent(compared, leads, others, voters) {
-            let index = compared.index;
-            self.condemn(&format!("its rows at index {index} are not those of the other replicas"));
-        } else if others.iter().any(|other| *other != compared.own) {
-            let partition = self.assignment.partition;
+        let partition = self.assignment.partition;
+        match judge(compared, leads, others, self.voters()) {
+            Judgement::Divergent => {
+                let index = compared.index;
+                self.condemn(&format!("its rows at index {index} are not those of the other replicas"));
+            }
+            // Until a later comparison takes its place.
+            Judgement::Open
+                if self.machine.is_some()
+                    && self.published.digest() == Some((compared.index, compared.own)) =>
+            {
+                self.ask_others(compared, PAUSE);
+            }
+            Judgement::Open | Judgement::Sound => {}
+        }
+        if others.iter().any(|other| *other != compared.own) {
             tracing::warn!(%partition, index = compared.index, "another replica has other rows");
         }
     }
@@ -203,44 +221,71 @@ async fn digest_of(
     None
 }
 
-/// Whether this replica is the one that is wrong. A majority of the voters is right; where there is none, the leader
-/// is, because its rows are what clients have seen.
-fn is_divergent(compared: Compared, leads: bool, others: &[u128], voters: usize) -> bool {
+/// What follows from the digests that were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    /// This replica is not the one that is wrong.
+    Sound,
+    /// It is.
+    Divergent,
+    /// Who has not answered yet decides.
+    Open,
+}
+
+/// Judges this replica. A majority of the voters is right; where there cannot be one, the leader is, because its rows
+/// are what clients have seen.
+fn judge(compared: Compared, leads: bool, others: &[u128], voters: usize) -> Judgement {
     let Compared { own, leaders, .. } = compared;
     let majority = voters / 2 + 1;
     let votes =
         |digest: u128| usize::from(digest == own) + others.iter().filter(|other| **other == digest).count();
+    let silent = voters.saturating_sub(1 + others.len());
     if votes(own) >= majority {
-        return false;
+        Judgement::Sound
+    } else if others.iter().any(|other| votes(*other) >= majority) {
+        Judgement::Divergent
+    } else if votes(own) + silent >= majority {
+        Judgement::Open
+    } else if !leads && own != leaders {
+        Judgement::Divergent
+    } else {
+        Judgement::Sound
     }
-    if others.iter().any(|other| votes(*other) >= majority) {
-        return true;
-    }
-    !leads && own != leaders
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Judgement::{Divergent, Open, Sound};
     use super::*;
 
-    #[test]
-    fn who_is_alone_against_a_majority_is_wrong_also_the_leader() {
-        let compared = |own, leaders| Compared { index: 9, own, leaders };
-        assert!(!is_divergent(compared(1, 1), true, &[1, 1], 3));
-        assert!(!is_divergent(compared(1, 1), true, &[1, 2], 3));
-        assert!(is_divergent(compared(2, 1), false, &[1, 1], 3));
-        assert!(is_divergent(compared(2, 2), true, &[1, 1], 3));
-        assert!(!is_divergent(compared(1, 2), false, &[1, 2], 3));
+    fn judged(own: u128, leads: bool, others: &[u128], voters: usize) -> Judgement {
+        let leaders = if leads { own } else { 1 };
+        judge(Compared { index: 9, own, leaders }, leads, others, voters)
     }
 
     #[test]
-    fn without_a_majority_the_leader_is_believed() {
-        let compared = |own, leaders| Compared { index: 9, own, leaders };
-        assert!(is_divergent(compared(2, 1), false, &[1], 2));
-        assert!(!is_divergent(compared(1, 1), true, &[2], 2));
-        // One of three does not answer.
-        assert!(is_divergent(compared(2, 1), false, &[1], 3));
-        assert!(!is_divergent(compared(1, 1), true, &[], 3));
-        assert!(!is_divergent(compared(1, 1), true, &[], 1));
+    fn who_is_alone_against_a_majority_is_wrong_also_the_leader() {
+        assert_eq!(judged(1, true, &[1, 1], 3), Sound);
+        assert_eq!(judged(1, true, &[1, 2], 3), Sound);
+        assert_eq!(judged(2, false, &[1, 1], 3), Divergent);
+        assert_eq!(judged(2, true, &[1, 1], 3), Divergent);
+        assert_eq!(judged(2, false, &[1, 2], 3), Sound);
+    }
+
+    #[test]
+    fn where_there_is_no_majority_the_leader_is_believed() {
+        assert_eq!(judged(2, false, &[1], 2), Divergent);
+        assert_eq!(judged(1, true, &[2], 2), Sound);
+        assert_eq!(judged(3, false, &[1, 2], 3), Divergent);
+        assert_eq!(judged(1, true, &[], 1), Sound);
+    }
+
+    #[test]
+    fn nobody_is_condemned_while_a_replica_that_is_silent_may_speak_for_it() {
+        assert_eq!(judged(2, false, &[1], 3), Open);
+        assert_eq!(judged(1, true, &[2], 3), Open);
+        assert_eq!(judged(2, false, &[], 2), Open);
+        assert_eq!(judged(2, false, &[1, 1], 5), Open);
+        assert_eq!(judged(2, false, &[1, 1, 1], 5), Divergent);
     }
 }

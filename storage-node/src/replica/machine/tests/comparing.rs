@@ -30,3 +30,19 @@ fn all_replicas_have_the_leaders_digest_at_the_same_index() {
     }
     group.assert_equal();
 }
+
+#[test]
+fn the_file_says_how_far_it_goes_also_after_what_changes_no_rows() {
+    let mut group = TestGroup::new(3);
+    group.submit(0, write("INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.submit(0, Job::Compare);
+    let outbox = group.execute(0);
+    group.accept(0, &outbox);
+    group.tell_all();
+    group.elect(1);
+    let index = group.log.len() as u64;
+    for replica in &group.replicas {
+        assert_eq!(replica.written(), index, "whoever fetches a copy now need not wait for the next write");
+    }
+}
