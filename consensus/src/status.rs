@@ -34,6 +34,18 @@ pub struct Status {
     pub peers: Vec<PeerProgress>,
 }
 
+impl Status {
+    /// The voter that would take over soonest from this leader: one that answers, and of these the one that lacks the
+    /// least. `None` if this replica does not lead, or nobody else votes.
+    #[must_use]
+    pub fn heir(&self) -> Option<ReplicaId> {
+        let votes = |replica: ReplicaId| self.configuration.voters.contains(&replica);
+        let others = self.peers.iter().filter(|peer| peer.replica != self.id && votes(peer.replica));
+        let best = others.max_by_key(|peer| (peer.recently_active, peer.matched));
+        best.filter(|_| self.role == Role::Leader).map(|peer| peer.replica)
+    }
+}
+
 /// How far a member has come, as its leader knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerProgress {
@@ -67,4 +79,29 @@ pub struct GroupCounters {
     pub misdelivered: u64,
     /// Messages whose fields contradict each other.
     pub malformed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(role: Role, peers: &[(u64, u64, bool)]) -> Status {
+        let peer = |&(replica, matched, recently_active)| {
+            let (replica, state) = (ReplicaId(replica), PeerState::Replicate);
+            PeerProgress { replica, matched, recently_active, state }
+        };
+        let configuration = Configuration::of_voters([1, 2, 3].map(ReplicaId));
+        let peers = peers.iter().map(peer).collect();
+        Status { id: ReplicaId(1), role, configuration, peers, ..Status::default() }
+    }
+
+    #[test]
+    fn a_voter_that_answers_and_lacks_the_least_takes_over() {
+        let peers = [(1, 90, true), (2, 80, true), (3, 85, false)];
+        assert_eq!(status(Role::Leader, &peers).heir(), Some(ReplicaId(2)));
+        let peers = [(1, 90, true), (2, 80, true), (3, 85, true), (4, 90, true)];
+        assert_eq!(status(Role::Leader, &peers).heir(), Some(ReplicaId(3)), "a learner does not lead");
+        assert_eq!(status(Role::Follower, &peers).heir(), None);
+        assert_eq!(status(Role::Leader, &peers[..1]).heir(), None);
+    }
 }

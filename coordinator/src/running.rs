@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::host_rule::HostRule;
 use polylite_client::peer::{PeerIdentity, PeerOptions, PeerPool};
@@ -16,6 +17,9 @@ use crate::http::{Face, Listeners, serve};
 use crate::joining::{JoinDesk, Keeper};
 use crate::metrics::{RequestMetrics, TransactionMetrics};
 use crate::serving::{Serving, Surroundings};
+
+/// How long the others are given to take over what this coordinator leads.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Why a coordinator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -111,8 +115,9 @@ impl Coordinator {
         self.catalog.borrow().clone()
     }
 
-    /// Stops taking requests, lets those under way end, and closes the data directory.
+    /// Lets another coordinator lead, stops taking requests, lets those under way end, and closes the data directory.
     pub async fn shutdown(self) {
+        self.catalog().hand_over(HAND_OVER).await;
         self.stop.cancel();
         let serving = self.keeper.await;
         if let Ok(serving) = &serving {

@@ -35,6 +35,10 @@ use crate::upkeep::Upkeep;
 /// How long open requests may take to end at a shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
+/// How long other nodes are given to take over what this one leads. Where all nodes end at the same time, that is in
+/// vain.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -180,8 +184,10 @@ impl StorageNode {
         &self.neighbours
     }
 
-    /// Ends the node: the coordinators are told, requests under way are answered, files are closed.
+    /// Ends the node: others take over what it leads, the coordinators are told, requests under way are answered,
+    /// files are closed.
     pub async fn shutdown(self) {
+        self.service.registry().hand_over(HAND_OVER).await;
         self.stop_membership.cancel();
         if self.membership.await.is_err() {
             tracing::error!("the membership task ended by a panic");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::protocol::{Assignment, Assignments, ReplicaReport};
 use common::{Error, ErrorCode, PartitionId, Result};
@@ -11,6 +12,9 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::layout::{DataDir, write_durably};
 use crate::replica::{self, Known, Replica, ReplicaError, Surroundings};
+
+/// How often a node that ends looks whether others lead now.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
 /// The replicas of a node.
 pub struct Registry {
@@ -209,6 +213,23 @@ impl Registry {
         let replicas = std::mem::take(&mut *self.replicas.write());
         for replica in replicas.into_values() {
             replica.stop().await;
+        }
+    }
+
+    /// Has other nodes lead what is led here, so that nobody waits for an election when this node ends. What nobody
+    /// has taken over in time stays, and so does what comes back, because then the others end as well.
+    pub async fn hand_over(&self, within: Duration) {
+        let led = self.all().into_iter().filter_map(|replica| Some((replica.leads_in()?, replica)));
+        let mut led: Vec<(u64, Arc<Replica>)> = led.collect();
+        let handing = async {
+            while !led.is_empty() {
+                led.iter().for_each(|(_, replica)| replica.hand_over());
+                tokio::time::sleep(HAND_OVER_LOOK).await;
+                led.retain(|(term, replica)| replica.leads_in() == Some(*term));
+            }
+        };
+        if tokio::time::timeout(within, handing).await.is_err() {
+            tracing::info!("some partitions have not found another leader in time");
         }
     }
 

@@ -325,6 +325,20 @@ impl Replica {
         [database, log].iter().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
     }
 
+    /// The term in which this replica leads and could hand over to another one.
+    #[must_use]
+    pub fn leads_in(&self) -> Option<u64> {
+        let status = self.group.status();
+        status.heir().map(|_| status.term)
+    }
+
+    /// Has another replica lead, if this one does and another can.
+    pub fn hand_over(&self) {
+        if let Some(heir) = self.group.status().heir() {
+            self.group.transfer_leader(heir);
+        }
+    }
+
     /// Ends the replica in this process; its file and its log stay.
     pub async fn stop(&self) {
         // A group that has ended already is as good.

@@ -356,6 +356,18 @@ impl ProcessCluster {
         self.nodes[number].process.take().expect("the storage node runs").kill();
     }
 
+    /// Asks a storage node to end (SIGTERM), and waits until it has.
+    pub fn stop_node(&mut self, number: usize) {
+        let ended = self.nodes[number].process.take().expect("the storage node runs").stop();
+        assert!(ended.success(), "the storage node ended with {ended}");
+    }
+
+    /// Asks a coordinator to end (SIGTERM), and waits until it has.
+    pub fn stop_coordinator(&mut self, number: usize) {
+        let ended = self.coordinators[number].process.take().expect("the coordinator runs").stop();
+        assert!(ended.success(), "the coordinator ended with {ended}");
+    }
+
     /// A coordinator's address, whether it runs or not.
     #[must_use]
     pub fn coordinator_url(&self, number: usize) -> String {

@@ -29,7 +29,7 @@ use std::time::Duration;
 use common::catalog::Catalog;
 use common::protocol::{CoordinatorReply, PeerAddress};
 use common::{Error, ErrorCode, NodeId, ReplicaId, Result};
-use consensus_runtime::{GroupHandle, MetricsSnapshot, Runtime, SharedLog};
+use consensus_runtime::{GroupHandle, MetricsSnapshot, Role, Runtime, SharedLog};
 use parking_lot::Mutex;
 use polylite_client::node::CoordinatorClient;
 use tokio::sync::watch;
@@ -222,6 +222,17 @@ impl CatalogStore {
     /// Raft messages have arrived from another coordinator.
     pub(crate) fn deliver(&self, payload: &[u8]) {
         transport::deliver(&self.inner.runtime, &self.inner.cluster, payload);
+    }
+
+    /// Has another coordinator lead, if this one does and another can, so that nobody waits for an election.
+    pub async fn hand_over(&self, within: Duration) {
+        let mut role = self.leadership();
+        let Some(heir) = self.inner.group.status().heir() else { return };
+        self.inner.group.transfer_leader(heir);
+        let deposed = role.wait_for(|role| role.role != Role::Leader);
+        if !matches!(tokio::time::timeout(within, deposed).await, Ok(Ok(_))) {
+            tracing::info!("no other coordinator has taken over in time");
+        }
     }
 
     /// Stops taking part. What was acknowledged is on disk, and the data directory can be opened anew.

@@ -10,6 +10,7 @@ use consensus_runtime::Role;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::spreading::Spreading;
 use super::{Operations, create_database, drain, leader_transfer, rebalance, replicas, schema_change};
 use crate::catalog::{Command, is_open, now_ms};
 use crate::placement::{Patience, assignments, repairs};
@@ -46,6 +47,7 @@ async fn lead(operations: &Operations) {
     let mut driven = BTreeSet::new();
     let mut announced = Announced::default();
     let mut repaired = Instant::now();
+    let mut spreading = Spreading::new();
     loop {
         changed.mark_unchanged();
         let catalog = operations.catalog.view();
@@ -60,6 +62,7 @@ async fn lead(operations: &Operations) {
             repair(operations, &catalog).await;
             repaired = Instant::now();
         }
+        spreading.look(operations, &catalog).await;
         tokio::select! {
             Some(ended) = running.join_next() => match ended {
                 // If it did not come to its end, it is taken up again with the next look.

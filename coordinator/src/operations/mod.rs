@@ -12,6 +12,7 @@ mod partition_leader;
 mod rebalance;
 mod replicas;
 mod schema_change;
+mod spreading;
 mod undo;
 
 use std::sync::Arc;

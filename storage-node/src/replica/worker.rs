@@ -357,14 +357,8 @@ impl Worker {
     /// A replica without a sound file votes and acknowledges, but must not lead.
     fn give_leadership_away(&mut self) {
         let Some(group) = self.group.clone().filter(|_| self.repair.may_give_away()) else { return };
-        let status = group.status();
-        let heir = status
-            .peers
-            .iter()
-            .filter(|peer| peer.replica != status.id && status.configuration.voters.contains(&peer.replica))
-            .max_by_key(|peer| (peer.recently_active, peer.matched));
-        if let Some(heir) = heir {
-            group.transfer_leader(heir.replica);
+        if let Some(heir) = group.status().heir() {
+            group.transfer_leader(heir);
         }
     }
 

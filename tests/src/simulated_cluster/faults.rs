@@ -1,5 +1,6 @@
 //! Crashes, cuts, pauses, and their end.
 
+use consensus::{Message, MessageKind};
 use rand::Rng;
 
 use super::node::{Input, Node};
@@ -33,14 +34,24 @@ impl Simulation {
         let one = self.random.random_range(0..self.places.len());
         for index in 0..self.places.len() {
             if (everywhere || index == one) && self.places[index].node.is_some() {
-                self.crash_one(index);
+                self.crash_one(index, self.settings.down_us);
             }
         }
         self.plan(self.settings.crash_every_us, || Event::Crash);
         Ok(())
     }
 
-    fn crash_one(&mut self, index: usize) {
+    /// A node that has voted may lose power before long, and be back before all who ask for its vote have asked.
+    pub(super) fn crash_voter(&mut self, index: usize, message: &Message) {
+        let rate = self.settings.crash_after_vote;
+        if rate > 0 && message.kind() == MessageKind::VoteResponse && self.strikes(rate) {
+            let incarnation = self.places[index].incarnation;
+            let time = self.random.random_range(0..1_000);
+            self.schedule.after(time, Event::CrashOne { place: index, incarnation });
+        }
+    }
+
+    pub(super) fn crash_one(&mut self, index: usize, down_us: u64) {
         self.report.crashes += 1;
         self.witness.note(&("crash", index));
         let place = &mut self.places[index];
@@ -48,7 +59,7 @@ impl Simulation {
         place.disk.crash();
         place.node = None;
         place.paused = None;
-        let down = self.random.random_range(1_000..self.settings.down_us);
+        let down = self.random.random_range(1_000..down_us);
         self.schedule.after(down, Event::Restart { place: index });
     }
 

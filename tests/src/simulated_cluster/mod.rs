@@ -106,6 +106,9 @@ pub fn run(settings: &Settings) -> Result<Report, Violation> {
     })
 }
 
+/// Longest time that a node stays down which crashes after a vote.
+const VOTER_DOWN_US: u64 = 4_000;
+
 enum Event {
     Tick { place: usize, incarnation: u64 },
     Arrive { to: usize, message: Message },
@@ -116,6 +119,7 @@ enum Event {
     Told { operation: u64, told: Told },
     ClientGivesUp { operation: u64 },
     Crash,
+    CrashOne { place: usize, incarnation: u64 },
     Restart { place: usize },
     Cut,
     Mend { links: Vec<(usize, usize)> },
@@ -279,6 +283,12 @@ impl Simulation {
                 Ok(())
             }
             Event::Crash => self.crash(),
+            Event::CrashOne { place, incarnation } => {
+                if self.is(place, incarnation) && !self.healing {
+                    self.crash_one(place, VOTER_DOWN_US);
+                }
+                Ok(())
+            }
             Event::Restart { place } => self.start(place),
             Event::Cut => {
                 self.cut();
@@ -342,7 +352,10 @@ impl Simulation {
     fn fulfil(&mut self, place: usize, wishes: Vec<Wish>) -> Result<(), Violation> {
         for wish in wishes {
             match wish {
-                Wish::Send(message) => self.send(place, message),
+                Wish::Send(message) => {
+                    self.crash_voter(place, &message);
+                    self.send(place, message);
+                }
                 Wish::Sync => {
                     let incarnation = self.places[place].incarnation;
                     let time = self.random.random_range(50..=self.settings.sync_us);

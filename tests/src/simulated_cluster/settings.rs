@@ -33,6 +33,9 @@ pub struct Settings {
     pub election_ticks_spread: u32,
     /// Mean time between crashes of a node; 0 for none.
     pub crash_every_us: u64,
+    /// Crashes of a node that has just answered whether it would vote, or voted. Where these happen, elections do
+    /// often, and collide.
+    pub crash_after_vote: u32,
     /// Longest time that a node stays down.
     pub down_us: u64,
     /// Whether a crash may take every node at once (a power cut of the whole place).
@@ -64,7 +67,7 @@ impl Settings {
         let cut_every_us = sometimes(0.6, 200_000, 2_000_000);
         let pause_every_us = sometimes(0.5, 100_000, 1_500_000);
         let small = |rate: u64| u32::try_from(rate).expect("rates are below a million");
-        Settings {
+        let settings = Settings {
             seed,
             replicas: if random.random_bool(0.3) { 5 } else { 3 },
             clients: random.random_range(2..13),
@@ -77,6 +80,7 @@ impl Settings {
             duplication: small(duplication),
             election_ticks_spread: random.random_range(2..16),
             crash_every_us,
+            crash_after_vote: 0,
             down_us: if random.random_bool(0.5) { 30_000 } else { 800_000 },
             power_cuts: random.random_bool(0.5),
             cut_every_us,
@@ -85,6 +89,19 @@ impl Settings {
             // Small enough, a batch of any kind is a set of chunks.
             entry_bytes: if random.random_bool(0.4) { random.random_range(60..200) } else { 1 << 20 },
             bug: None,
+        };
+        if random.random_bool(0.25) { settings.contested(&mut random) } else { settings }
+    }
+
+    /// The same about elections: leaders die often, and who has voted soon has another chance to.
+    fn contested(self, random: &mut StdRng) -> Settings {
+        Settings {
+            replicas: 3,
+            election_ticks_spread: random.random_range(2..4),
+            delay_us: random.random_range(10_000..30_000),
+            crash_every_us: random.random_range(40_000..200_000),
+            crash_after_vote: random.random_range(100_000..700_000),
+            ..self
         }
     }
 

@@ -1,6 +1,6 @@
 //! A write far larger than one log entry: replicas that did not run it land it without ever holding it whole.
 //!
-//! `LARGE_WRITE_MIB` (default 128) is its size.
+//! `LARGE_WRITE_MIB` (default 72) is its size.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use tokio::runtime::Runtime;
 const DATABASE: &str = "large";
 
 /// What a replica may need to land a set of any size, beside its page caches.
-const LANDING_MIB: u64 = 40;
+const LANDING_MIB: u64 = 32;
 
 /// The allocator gives back at once what is let go of, so that a process's size shows what it holds.
 const ENVIRONMENT: &[(&str, &str)] = &[("MIMALLOC_PURGE_DELAY", "0")];
 
 /// Written first, so that page caches are full when memory is measured.
-const WARMING_MIB: u64 = 24;
+const WARMING_MIB: u64 = 18;
 
 /// Leadership may move while a write runs, and then several nodes have executed it.
 const ATTEMPTS: usize = 5;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn followers_land_a_large_write_in_little_memory_and_a_restarted_one_lands_it_again() {
-    let size = std::env::var("LARGE_WRITE_MIB").map_or(128, |text| text.parse::<u64>().expect("a number"));
+    let size = std::env::var("LARGE_WRITE_MIB").map_or(72, |text| text.parse::<u64>().expect("a number"));
     assert!(size > 2 * LANDING_MIB, "smaller writes show nothing");
     let mut cluster = ProcessCluster::start_in(ENVIRONMENT, 1, 3);
     cluster.run(&["create-database", "--name", DATABASE, "--partitions", "1"]).succeeded();

@@ -28,6 +28,7 @@ mod python_client;
 mod readme;
 mod real_data;
 mod reference_interface;
+mod rolling_restart;
 mod shell;
 mod simulated_leases;
 mod simulated_moments;
