@@ -46,7 +46,7 @@ impl Simulation {
         let rate = self.settings.crash_after_vote;
         if rate > 0 && message.kind() == MessageKind::VoteResponse && self.strikes(rate) {
             let incarnation = self.places[index].incarnation;
-            let time = self.random.random_range(0..1_000);
+            let time = self.random.random_range(0..300);
             self.schedule.after(time, Event::CrashOne { place: index, incarnation });
         }
     }
@@ -59,7 +59,7 @@ impl Simulation {
         place.disk.crash();
         place.node = None;
         place.paused = None;
-        let down = self.random.random_range(1_000..down_us);
+        let down = self.random.random_range(down_us.min(4_000) / 4..down_us);
         self.schedule.after(down, Event::Restart { place: index });
     }
 

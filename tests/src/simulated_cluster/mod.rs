@@ -107,7 +107,7 @@ pub fn run(settings: &Settings) -> Result<Report, Violation> {
 }
 
 /// Longest time that a node stays down which crashes after a vote.
-const VOTER_DOWN_US: u64 = 4_000;
+const VOTER_DOWN_US: u64 = 1_000;
 
 enum Event {
     Tick { place: usize, incarnation: u64 },

@@ -90,17 +90,23 @@ impl Settings {
             entry_bytes: if random.random_bool(0.4) { random.random_range(60..200) } else { 1 << 20 },
             bug: None,
         };
-        if random.random_bool(0.25) { settings.contested(&mut random) } else { settings }
+        if random.random_bool(0.1) { settings.contested() } else { settings }
     }
 
-    /// The same about elections: leaders die often, and who has voted soon has another chance to.
-    fn contested(self, random: &mut StdRng) -> Settings {
+    /// The same run about elections: leaders die often and are soon back, candidates stand at about the same moment,
+    /// and who has voted loses power and is asked again.
+    #[must_use]
+    pub fn contested(self) -> Settings {
         Settings {
             replicas: 3,
-            election_ticks_spread: random.random_range(2..4),
-            delay_us: random.random_range(10_000..30_000),
-            crash_every_us: random.random_range(40_000..200_000),
-            crash_after_vote: random.random_range(100_000..700_000),
+            clients: 2,
+            tick_us: 4_000,
+            election_ticks_spread: 2,
+            delay_us: self.delay_us.max(20_000),
+            sync_us: 100,
+            crash_every_us: 15_000 + self.seed % 40_000,
+            crash_after_vote: 800_000,
+            down_us: 20_000,
             ..self
         }
     }
