@@ -20,17 +20,25 @@ const WRITERS: i64 = 4;
 /// What anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// What clients have seen.
+#[derive(Default)]
+struct Seen {
+    /// Rows that were written and read back.
+    rows: u64,
+    /// What failed in spite of repeating.
+    errors: Vec<Error>,
+}
+
 /// Clients that write rows and read them back.
 struct Clients {
-    /// Rows that were written and read back, and the errors that came in spite of repeating.
-    seen: Arc<Mutex<(u64, Vec<Error>)>>,
+    seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Clients {
     fn start(runtime: &Runtime, coordinators: &[String]) -> Clients {
-        let (seen, stop): (Arc<Mutex<(u64, Vec<Error>)>>, Arc<AtomicBool>) = Default::default();
+        let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
         let task = |number: i64| {
             let mut addresses = coordinators.to_vec();
             addresses.rotate_left(usize::try_from(number).expect("few") % coordinators.len());
@@ -46,12 +54,12 @@ impl Clients {
 
     /// Waits until so many more rows are written.
     fn await_progress(&self, rows: u64) {
-        let goal = self.seen.lock().expect("nobody panics with it").0 + rows;
+        let goal = self.seen.lock().expect("nobody panics with it").rows + rows;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let seen = self.seen.lock().expect("nobody panics with it");
-            assert!(seen.1.is_empty(), "{:?}", seen.1);
-            if seen.0 >= goal {
+            assert!(seen.errors.is_empty(), "{:?}", seen.errors);
+            if seen.rows >= goal {
                 return;
             }
             drop(seen);
@@ -67,12 +75,12 @@ impl Clients {
             runtime.block_on(task).expect("no client panics");
         }
         let seen = self.seen.lock().expect("nobody panics with it");
-        assert!(seen.1.is_empty(), "{:?}", seen.1);
-        seen.0
+        assert!(seen.errors.is_empty(), "{:?}", seen.errors);
+        seen.rows
     }
 }
 
-async fn work(database: Database, number: i64, seen: Arc<Mutex<(u64, Vec<Error>)>>, stop: Arc<AtomicBool>) {
+async fn work(database: Database, number: i64, seen: Arc<Mutex<Seen>>, stop: Arc<AtomicBool>) {
     for step in 1.. {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -83,9 +91,9 @@ async fn work(database: Database, number: i64, seen: Arc<Mutex<(u64, Vec<Error>)
         match done {
             Ok(read) => {
                 assert_eq!(read, 1, "row {id} is there once it is acknowledged");
-                seen.0 += 1;
+                seen.rows += 1;
             }
-            Err(error) => seen.1.push(error),
+            Err(error) => seen.errors.push(error),
         }
     }
 }
