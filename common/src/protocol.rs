@@ -10,64 +10,11 @@ use crate::catalog::NodeStatus;
 use crate::entry::Effects;
 use crate::idempotency::Keyed;
 use crate::partition_map::BucketRange;
-use crate::row::RowBlock;
+pub use crate::relay::{Relayed, Relaying};
 use crate::schema::{DatabaseKind, PartitionType};
+pub use crate::statement::{Params, Statement, StatementResult};
 use crate::tries::{Repeated, TimeAndChance, Tried, TryRequest};
-use crate::{Error, Hlc, NodeId, PartitionId, ReplicaId, RequestId, TransactionId, Value};
-
-/// Parameters of a statement.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub enum Params {
-    /// None.
-    #[default]
-    None,
-    /// For `?` and `?NNN`, in order.
-    Positional(Vec<Value>),
-    /// For `:name`, `@name` and `$name`; names are given without their first character.
-    Named(Vec<(String, Value)>),
-}
-
-/// One SQL statement.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Statement {
-    /// Its text.
-    pub sql: String,
-    /// Its parameters.
-    pub params: Params,
-}
-
-/// What a statement answers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StatementResult {
-    /// Whether it only read.
-    pub is_read: bool,
-    /// Names of the columns; empty for a write without RETURNING.
-    pub columns: Vec<String>,
-    /// Declared types of the columns, `""` for expressions.
-    pub types: Vec<String>,
-    /// The rows.
-    pub rows: RowBlock,
-    /// Whether rows were left out for a limit.
-    pub truncated: bool,
-    /// Rows inserted, changed or deleted by the statement itself (not by triggers or foreign keys).
-    pub affected_rows: u64,
-    /// Rowid of the last row inserted by it.
-    pub last_insert_rowid: Option<i64>,
-}
-
-impl StatementResult {
-    /// Leaves out the rows past a limit, and says so.
-    pub fn cut(&mut self, max_rows: u32) {
-        if self.rows.rows <= max_rows {
-            return;
-        }
-        self.truncated = true;
-        if let Ok(mut rows) = self.rows.to_values() {
-            rows.truncate(max_rows as usize);
-            self.rows = RowBlock::from_values(self.columns.len(), &rows);
-        }
-    }
-}
+use crate::{Error, Hlc, NodeId, PartitionId, ReplicaId, RequestId, TransactionId};
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,7 +150,7 @@ pub struct Pinned {
     pub until: Hlc,
 }
 
-/// First message of a stream of rows; [`RowBlock`]s follow, each a message of its own.
+/// First message of a stream of rows; [`crate::row::RowBlock`]s follow, each a message of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowsHeader {
     /// Names of the columns.
@@ -410,7 +357,7 @@ pub struct Lease {
 /// Requests to a storage node that are answered by a stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StorageStream {
-    /// [`RowsHeader`], then [`RowBlock`]s.
+    /// [`RowsHeader`], then [`crate::row::RowBlock`]s.
     Read(ReadRequest),
     /// The replica's newest snapshot file as raw pieces, for installation at another node.
     Snapshot {
@@ -481,30 +428,6 @@ pub enum CoordinatorRequest {
     },
     /// A client's request that belongs to a transaction of the receiver. → [`CoordinatorReply::Relayed`]
     Relay(Relaying),
-}
-
-/// A client's request on its way to another coordinator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Relaying {
-    /// Its method.
-    pub method: String,
-    /// Its path and query string.
-    pub uri: String,
-    /// Its headers, but for those of its connection.
-    pub headers: Vec<(String, Bytes)>,
-    /// Its body.
-    pub body: Bytes,
-}
-
-/// The answer to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Relayed {
-    /// Its status.
-    pub status: u16,
-    /// Its headers.
-    pub headers: Vec<(String, Bytes)>,
-    /// Its body.
-    pub body: Bytes,
 }
 
 /// Replies of a coordinator.
