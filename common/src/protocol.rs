@@ -275,13 +275,15 @@ pub enum StorageRequest {
         /// How long the sender waits.
         timeout_ms: u64,
     },
-    /// Has the state of a partition stayed as it was at a log index? Confirmed as a linearizable read is, by its
+    /// Have some tables of a partition stayed as they were at a log index? Confirmed as a linearizable read is, by its
     /// leader. → [`StorageReply::Unchanged`]
     Unchanged {
         /// The partition.
         target: PartitionTarget,
         /// The log index.
         since: u64,
+        /// The tables; none stands for the whole state.
+        tables: Vec<String>,
         /// Who would like a lease on the partition.
         holder: LeaseHolder,
     },

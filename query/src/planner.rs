@@ -157,6 +157,12 @@ impl Planner {
         })
     }
 
+    /// All tables that the answer of a text depends on which only reads; none where they cannot be named.
+    #[must_use]
+    pub fn tables_of(&self, sql: &str) -> Vec<String> {
+        self.plan(sql).map(|planned| planned.tables.clone()).unwrap_or_default()
+    }
+
     /// Checks and plans a text.
     pub(crate) fn plan(&self, sql: &str) -> Result<Arc<Planned>> {
         if let Some(found) = self.plans.get(sql) {
@@ -184,6 +190,7 @@ impl Planner {
             _ => checked.is_read,
         };
         let is_deterministic = checked.is_deterministic() && !names_time(sql);
+        let tables = self.tables_that(&checked);
         let footprint_beside_others = match action {
             Action::OneBucket if self.database.column_groups.len() > 1 => {
                 let action = self.action_over_partitions(sql, command.as_ref(), &checked);
@@ -200,8 +207,20 @@ impl Planner {
             is_read,
             is_ordered: orders_rows(command.as_ref()),
             is_deterministic,
+            tables,
             action,
         })
+    }
+
+    /// The tables of a text, if they are all ordinary ones of the database.
+    fn tables_that(&self, checked: &Checked) -> Vec<String> {
+        let named: Vec<&String> = checked.tables.keys().chain(&checked.mentions).collect();
+        let is_view = |name: &str| self.views.keys().any(|view| view.eq_ignore_ascii_case(name));
+        let all_known = named.iter().all(|name| self.table(name).is_some() || is_view(name));
+        if checked.reads_schema || checked.reads_sequences || !all_known {
+            return Vec::new();
+        }
+        named.into_iter().cloned().collect()
     }
 
     fn action(&self, sql: &str, command: Option<&Cmd>, checked: &Checked) -> Result<Action> {

@@ -119,9 +119,9 @@ impl Service {
                     }
                 }
             }
-            StorageRequest::Unchanged { target, since, holder } => {
+            StorageRequest::Unchanged { target, since, tables, holder } => {
                 let replica = self.registry.get(target.partition)?;
-                let (unchanged, index, lease) = replica.is_unchanged(target, since, &holder).await?;
+                let (unchanged, index, lease) = replica.is_unchanged(target, since, &tables, &holder).await?;
                 Ok(StorageReply::Unchanged { unchanged, index, lease })
             }
             StorageRequest::ChangeSchema { partition, version, statements } => {

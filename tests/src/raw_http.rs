@@ -35,12 +35,22 @@ impl RawAnswer {
 /// If nobody answers.
 #[must_use]
 pub fn send(url: &str, method: &str, path: &str, body: &Json) -> RawAnswer {
+    send_with(url, method, path, &[], body)
+}
+
+/// The same with further headers.
+///
+/// # Panics
+/// If nobody answers.
+#[must_use]
+pub fn send_with(url: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &Json) -> RawAnswer {
     let address = url.strip_prefix("http://").expect("an http address");
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let mut stream = TcpStream::connect(address).expect("a server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -228,10 +228,6 @@ impl RequestAccess {
             StorageReply::Write(reply) => {
                 self.wrote.store(true, Ordering::Relaxed);
                 self.see(partition, reply.index);
-                // A write without effects made no entry, and its index is none of a change.
-                if reply.results.iter().any(|result| result.affected_rows > 0) {
-                    self.gateway.cache().note_change(partition, reply.index);
-                }
                 Ok(reply.results)
             }
             _ => Err(self.wrong_reply()),

@@ -2,7 +2,8 @@
 //!
 //! An answer is kept with the partitions that were read for it and the log index of the oldest state that was
 //! seen of each, which is what bookmarks are made of. Before it is given again, each of these partitions has to
-//! have stayed as it was since then. That is known in one of two ways:
+//! have stayed as it was since then, or at least the tables that were read, where the question names them. That is
+//! known in one of two ways:
 //!
 //! - This coordinator holds a lease on the partition ([`common::lease`]): its state changes for nobody to see
 //!   before the lease is given back or is over. Nobody is asked.
@@ -97,10 +98,7 @@ impl Gateway {
             let question = if may_use { question(session.clone()).await } else { None };
             let known = question.as_ref().and_then(|question| cache.get(question));
             if let Some(kept) = known {
-                // What was written through this coordinator need not be asked about.
-                if !cache.is_outdated(&kept)
-                    && let Some(answer) = self.confirmed(&session.access, &kept).await
-                {
+                if let Some(answer) = self.confirmed(&session.access, &kept).await {
                     cache.count(database, true);
                     return Ok(Found { answer, bookmark: session.access.bookmark(), cache: CacheUse::Hit });
                 }
@@ -120,7 +118,8 @@ impl Gateway {
                     cache.count(database, false);
                     if let Some(read) = session.access.states_read() {
                         let planned = session.planner.database().clone();
-                        cache.put(question, Kept::new(answer.clone(), planned, read));
+                        let tables = question.tables();
+                        cache.put(question, Kept::new(answer.clone(), planned, read, tables));
                     }
                     return Ok(Found { answer, bookmark, cache: CacheUse::Miss });
                 }
@@ -140,12 +139,14 @@ impl Gateway {
             return None;
         }
         let answer = kept.answer.clone().downcast().ok()?;
-        let standings = self.shared.leases.standings(&kept.read, lease_clock);
-        if standings.contains(&Standing::Changed) {
+        let read = kept.read();
+        let standings = self.shared.leases.standings(&read, lease_clock);
+        // Of single tables the leader knows more than the lease.
+        if kept.tables.is_empty() && standings.contains(&Standing::Changed) {
             return None;
         }
         let mut unknown = Vec::new();
-        for (&(partition, since), standing) in kept.read.iter().zip(standings) {
+        for ((partition, since), standing) in read.into_iter().zip(standings) {
             match standing {
                 Standing::Unchanged { index, renew } => {
                     access.see(partition, index);
@@ -161,17 +162,26 @@ impl Gateway {
             return Some(answer);
         }
         let confirmations =
-            unknown.into_iter().map(|(partition, since)| self.is_unchanged(access, partition, since));
+            unknown.into_iter().map(|(partition, since)| self.is_unchanged(access, kept, partition, since));
         join_all(confirmations).await.into_iter().all(|unchanged| unchanged).then_some(answer)
     }
 
     /// Whether a partition's state is the one of a log index still. Any error means no: the read that follows
     /// meets it again, and says more about it. With the answer may come a lease, so that the next one need not ask.
-    async fn is_unchanged(&self, access: &RequestAccess, partition: PartitionId, since: u64) -> bool {
+    async fn is_unchanged(
+        &self,
+        access: &RequestAccess,
+        kept: &Kept,
+        partition: PartitionId,
+        since: u64,
+    ) -> bool {
         let Ok(target) = access.target_of(partition) else { return false };
-        match self.ask_for_lease(target, since, access.deadline).await {
+        match self.ask_for_lease(target, since, kept.tables.to_vec(), access.deadline).await {
             Some((unchanged, index)) => {
                 access.see(partition, index);
+                if unchanged {
+                    kept.confirm(partition, index);
+                }
                 unchanged
             }
             None => false,
@@ -182,7 +192,9 @@ impl Gateway {
     fn renew(&self, access: &RequestAccess, partition: PartitionId, since: u64) {
         let Ok(target) = access.target_of(partition) else { return };
         let gateway = self.clone();
-        tokio::spawn(async move { gateway.ask_for_lease(target, since, Instant::now() + LEASE).await });
+        tokio::spawn(async move {
+            gateway.ask_for_lease(target, since, Vec::new(), Instant::now() + LEASE).await
+        });
     }
 
     /// Asks whether a partition has stayed as it was, and for a lease. Answers that, and up to which log index.
@@ -190,10 +202,12 @@ impl Gateway {
         &self,
         target: PartitionTarget,
         since: u64,
+        tables: Vec<String>,
         deadline: Instant,
     ) -> Option<(bool, u64)> {
         let (partition, leases) = (target.partition, &self.shared.leases);
-        let mut request = StorageRequest::Unchanged { target, since, holder: leases.holder().clone() };
+        let mut request =
+            StorageRequest::Unchanged { target, since, tables, holder: leases.holder().clone() };
         // Before it is sent for the first time.
         let asked_for = leases.ask(partition, lease_clock());
         let asked = self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await;

@@ -175,7 +175,6 @@ impl RequestAccess {
         match asked {
             Ok(StorageReply::Write(reply)) => {
                 self.see(partition, reply.index);
-                self.gateway.cache().note_change(partition, reply.index);
                 Ok(reply)
             }
             Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")),

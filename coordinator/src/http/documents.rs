@@ -86,7 +86,10 @@ pub async fn get(
         documents::get(&session.planner, &session.access, collection, id).await
     };
     let asked = (collection, id);
-    let question = |_| std::future::ready(Question::new("document", &database, &asked));
+    let question = |_| {
+        let question = Question::new("document", &database, &asked);
+        std::future::ready(question.map(|question| question.about([collection.to_owned()])))
+    };
     let Found { answer, bookmark, cache } = app.gateway.read(&database, &options, question, get).await?;
     Ok(with_cache_use(shown(&answer, &bookmark), cache))
 }

@@ -124,8 +124,13 @@ pub async fn run(
             session.prepare(&request.statements).await;
             let is_repeatable = |statement: &Statement| session.planner.is_repeatable(&statement.sql);
             let SqlRequest { statements, atomic, max_rows, read_only: _ } = &*request;
-            let kept = statements.iter().all(is_repeatable);
-            kept.then(|| Question::new("sql", database, &(statements, atomic, max_rows))).flatten()
+            if !statements.iter().all(is_repeatable) {
+                return None;
+            }
+            let question = Question::new("sql", database, &(statements, atomic, max_rows))?;
+            let tables: Vec<_> = statements.iter().map(|one| session.planner.tables_of(&one.sql)).collect();
+            let all_named = tables.iter().all(|tables| !tables.is_empty());
+            Some(if all_named { question.about(tables.concat()) } else { question })
         }
     };
     let work = |session: Arc<Session>| {

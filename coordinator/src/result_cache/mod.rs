@@ -8,13 +8,14 @@
 //! for (Einziger, Friedman, Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", 2017): many questions
 //! that are asked once do not drive out the few that are asked often.
 
-mod changes;
 mod counters;
 pub mod leases;
 mod weight;
 
 use std::any::Any;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::PartitionId;
@@ -26,7 +27,6 @@ use parking_lot::RwLock;
 pub use counters::{CacheCounts, CacheStats};
 pub use weight::Weighed;
 
-use changes::Changes;
 use counters::Counters;
 use weight::Scale;
 
@@ -34,8 +34,26 @@ use weight::Scale;
 const QUESTION_BYTES_MAX: usize = 64 << 10;
 
 /// What was asked, in full: equal questions about equal data have equal answers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question(Arc<[u8]>);
+#[derive(Clone, Debug)]
+pub struct Question {
+    asked: Arc<[u8]>,
+    /// They follow from what is asked.
+    tables: Arc<[String]>,
+}
+
+impl PartialEq for Question {
+    fn eq(&self, other: &Question) -> bool {
+        self.asked == other.asked
+    }
+}
+
+impl Eq for Question {}
+
+impl Hash for Question {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.asked.hash(state);
+    }
+}
 
 impl Question {
     /// A question of some kind to a database. What is asked has one encoding within its kind. `None` if it is
@@ -43,7 +61,20 @@ impl Question {
     #[must_use]
     pub fn new(kind: &str, database: &str, asked: &impl serde::Serialize) -> Option<Question> {
         let bytes = common::protocol::encode(&(kind, database, asked));
-        (bytes.len() <= QUESTION_BYTES_MAX).then(|| Question(Arc::from(&bytes[..])))
+        let question = || Question { asked: Arc::from(&bytes[..]), tables: Arc::default() };
+        (bytes.len() <= QUESTION_BYTES_MAX).then(question)
+    }
+
+    /// Names all tables that the answer depends on. Without names it is everything.
+    #[must_use]
+    pub fn about(self, tables: impl IntoIterator<Item = String>) -> Question {
+        Question { tables: tables.into_iter().collect(), ..self }
+    }
+
+    /// The tables that the answer depends on; none stands for everything.
+    #[must_use]
+    pub fn tables(&self) -> Arc<[String]> {
+        self.tables.clone()
     }
 }
 
@@ -53,8 +84,11 @@ pub struct Kept {
     pub answer: Arc<dyn Any + Send + Sync>,
     /// The database as the question was planned on.
     pub database: Arc<Database>,
-    /// The partitions that were read, each with the log index of the oldest state that was seen.
-    pub read: Vec<(PartitionId, u64)>,
+    /// The tables that the answer depends on; none stands for everything.
+    pub tables: Arc<[String]>,
+    /// The partitions that were read, each with a log index at which its tables were as in the oldest state that was
+    /// seen.
+    read: Vec<(PartitionId, AtomicU64)>,
     bytes: usize,
 }
 
@@ -65,9 +99,25 @@ impl Kept {
         answer: Arc<T>,
         database: Arc<Database>,
         read: Vec<(PartitionId, u64)>,
+        tables: Arc<[String]>,
     ) -> Kept {
         let bytes = answer.bytes() + size_of_val(read.as_slice());
-        Kept { answer, database, read, bytes }
+        let read = read.into_iter().map(|(partition, index)| (partition, index.into())).collect();
+        Kept { answer, database, tables, read, bytes }
+    }
+
+    /// The partitions that were read, each with the newest log index at which its tables are known to have been as they
+    /// were read.
+    #[must_use]
+    pub fn read(&self) -> Vec<(PartitionId, u64)> {
+        self.read.iter().map(|(partition, index)| (*partition, index.load(Ordering::Relaxed))).collect()
+    }
+
+    /// The tables are the same at a later log index of a partition.
+    pub fn confirm(&self, partition: PartitionId, index: u64) {
+        for (_, since) in self.read.iter().filter(|(read, _)| *read == partition) {
+            since.fetch_max(index, Ordering::Relaxed);
+        }
     }
 }
 
@@ -76,7 +126,6 @@ impl Kept {
 pub struct ResultCache {
     state: RwLock<Option<State>>,
     counters: Arc<Counters>,
-    changes: Changes,
 }
 
 /// The answers under one set of limits.
@@ -105,7 +154,9 @@ impl ResultCache {
         let counters = self.counters.clone();
         let built = Cache::builder()
             .max_capacity(scale.capacity())
-            .weigher(move |question: &Question, kept: &Arc<Kept>| scale.weight(question.0.len() + kept.bytes))
+            .weigher(move |question: &Question, kept: &Arc<Kept>| {
+                scale.weight(question.asked.len() + kept.bytes)
+            })
             .time_to_live(Duration::from_secs(limits.expiration_seconds))
             .eviction_listener(move |_, _, cause| match cause {
                 RemovalCause::Size => counters.evicted(),
@@ -142,17 +193,6 @@ impl ResultCache {
         }
     }
 
-    /// A partition was written, at a log index, through this coordinator.
-    pub fn note_change(&self, partition: PartitionId, index: u64) {
-        self.changes.note(partition, index);
-    }
-
-    /// Whether an answer is known to be older than a write. That it is not known says nothing.
-    #[must_use]
-    pub fn is_outdated(&self, kept: &Kept) -> bool {
-        self.changes.since(&kept.read)
-    }
-
     /// A question about a database was answered, from what is kept or not.
     pub fn count(&self, database: &str, hit: bool) {
         self.counters.asked(database, hit);
@@ -171,10 +211,9 @@ impl ResultCache {
         }
     }
 
-    /// Forgets what concerns databases and partitions that are gone.
+    /// Forgets what concerns databases that are gone.
     pub fn retain(&self, catalog: &Catalog) {
         self.counters.retain(|database| catalog.databases.contains_key(database));
-        self.changes.retain(|partition| catalog.partitions.contains_key(&partition));
     }
 
     /// What has happened so far, and what is kept now.
@@ -186,7 +225,7 @@ impl ResultCache {
             kept.run_pending_tasks();
             for (question, answer) in &kept {
                 entries += 1;
-                bytes += (question.0.len() + answer.bytes) as u64;
+                bytes += (question.asked.len() + answer.bytes) as u64;
             }
         }
         self.counters.stats(entries, bytes)

@@ -28,7 +28,7 @@ fn question(number: u64) -> Question {
 }
 
 fn kept(answer: u64) -> Kept {
-    Kept::new(Arc::new(answer), database(), Vec::new())
+    Kept::new(Arc::new(answer), database(), Vec::new(), Arc::default())
 }
 
 fn answer(cache: &ResultCache, number: u64) -> Option<u64> {

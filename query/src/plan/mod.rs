@@ -53,6 +53,8 @@ pub(crate) struct Planned {
     pub(crate) is_ordered: bool,
     /// Whether it answers the same each time as long as the rows are the same.
     pub(crate) is_deterministic: bool,
+    /// All tables that its rows depend on, or none where these cannot be named.
+    pub(crate) tables: Vec<String>,
     /// What is to be done.
     pub(crate) action: Action,
     /// What it touches if it could be left to the only bucket, and is computed together with statements that

@@ -126,6 +126,7 @@ mod tests {
             is_read: true,
             is_ordered,
             is_deterministic: true,
+            tables: Vec::new(),
             action: Action::Evaluate,
         }
     }

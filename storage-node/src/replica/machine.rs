@@ -27,6 +27,7 @@ mod flight;
 mod job;
 mod locks;
 mod store;
+mod table_changes;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -48,6 +49,7 @@ use locks::Lock;
 use store::Store;
 pub(crate) use store::decode_configuration;
 pub use store::{Fault, Origin};
+pub use table_changes::TableChanges;
 
 /// Faults that a simulation plants to prove that it would find them.
 #[cfg(feature = "planted-bugs")]
@@ -117,6 +119,7 @@ pub struct Machine {
     lock: Option<Lock>,
     /// Rows and digests of the tables.
     sums: TableSums,
+    changes: TableChanges,
     /// The term that this replica leads in.
     leading: Option<u64>,
     /// The term of the last entry received.
@@ -146,6 +149,7 @@ impl Machine {
         let sums = store.table_sums()?;
         Ok(Machine {
             partition,
+            changes: TableChanges::since(state.position.base),
             received: state.position.index,
             received_term: state.position.term,
             store,
@@ -214,6 +218,12 @@ impl Machine {
     #[must_use]
     pub fn table_sums(&self) -> &TableSums {
         &self.sums
+    }
+
+    /// When each table last changed.
+    #[must_use]
+    pub fn table_changes(&self) -> &TableChanges {
+        &self.changes
     }
 
     /// Digest of everything that is replicated, as of the last entry applied: equal on all replicas.

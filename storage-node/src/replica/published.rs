@@ -8,7 +8,7 @@ use sqlite::{Location, ReaderPool, TableSums};
 use tokio::sync::watch;
 
 use super::leases::Grants;
-use super::machine::Machine;
+use super::machine::{Machine, TableChanges};
 use super::pins::pinning_readers;
 use super::promises::Promises;
 use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
@@ -32,6 +32,7 @@ pub struct Published {
     schema_version: AtomicU64,
     rows: AtomicU64,
     table_sums: Mutex<TableSums>,
+    table_changes: Mutex<TableChanges>,
     in_doubt: AtomicU32,
     /// Log index of the prepare of a transaction that is not decided; the greatest number there is without one.
     prepared_at: AtomicU64,
@@ -59,6 +60,7 @@ impl Published {
             schema_version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             table_sums: Mutex::default(),
+            table_changes: Mutex::default(),
             in_doubt: AtomicU32::new(0),
             prepared_at: AtomicU64::new(u64::MAX),
             writable: AtomicBool::new(false),
@@ -120,6 +122,9 @@ impl Published {
         self.rows.store(machine.rows(), Ordering::Release);
         if *self.table_sums.lock() != *machine.table_sums() {
             self.table_sums.lock().clone_from(machine.table_sums());
+        }
+        if *self.table_changes.lock() != *machine.table_changes() {
+            self.table_changes.lock().clone_from(machine.table_changes());
         }
         self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
         let prepared_at = machine.prepared().map_or(u64::MAX, |prepared| prepared.index);
@@ -188,6 +193,12 @@ impl Published {
     #[must_use]
     pub fn base(&self) -> u64 {
         self.base.load(Ordering::Acquire)
+    }
+
+    /// Log index of the last entry that changed any of these tables; without names, the whole state.
+    #[must_use]
+    pub fn last_change(&self, tables: &[String]) -> u64 {
+        self.table_changes.lock().last_of(tables, self.base())
     }
 
     /// Version of the partition's place in the map.

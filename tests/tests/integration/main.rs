@@ -1,5 +1,6 @@
 //! Tests of the whole product: real processes, the simulation, the documents that people type from. One program, because linking one for each file would take longer than running them.
 
+mod bookmarks;
 mod cache;
 mod client_library;
 mod column_groups;

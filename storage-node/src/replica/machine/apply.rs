@@ -161,6 +161,7 @@ impl Machine {
     fn commit_executed(&mut self, index: u64) -> Result<(), Fault> {
         if let Some(flight) = &self.flight {
             self.sums.add(&flight.sums);
+            self.changes.note(&flight.tables, index);
             self.store.sums_changed(&flight.sums);
         }
         self.store.commit(&self.state, &self.sums)?;
@@ -205,10 +206,14 @@ impl Machine {
                 let effects = self.lose_a_row(index, effects);
                 let changed = self.store.applier()?.apply(&effects)?;
                 self.add_sums(&changed);
+                self.changes.note(&effects.tables, index);
                 self.note_small_commit(header.hlc);
                 Ok(None)
             }
-            EntryBody::Schema { version, statements } => self.change_schema(version, &statements, header.hlc),
+            EntryBody::Schema { version, statements } => {
+                self.changes.note_all(index);
+                self.change_schema(version, &statements, header.hlc)
+            }
             EntryBody::Prepare { transaction, decider, participants, effects } => {
                 let mut body = Some(Bytes::from(encode_body(EntryBody::Effects(effects))));
                 self.prepare(index, header, (transaction, decider, participants), || Ok(body.take()))
@@ -261,6 +266,7 @@ impl Machine {
         match set.head()? {
             BodyHead::Effects { tables } => {
                 self.land_effects(&tables, &mut set)?;
+                self.changes.note(&tables, index);
                 self.note_small_commit(header.hlc);
                 Ok(None)
             }

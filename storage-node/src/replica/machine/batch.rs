@@ -174,6 +174,7 @@ impl Machine {
             self.confirm(held);
             return Ok(());
         }
+        let tables = effects.tables.clone();
         let pieces = self.pieces(EntryBody::Effects(effects), turn);
         if pieces.bytes() > EFFECTS_MAX {
             self.store.rollback()?;
@@ -185,7 +186,7 @@ impl Machine {
         self.launch(pieces, held, turn);
         if let Some(flight) = &mut self.flight {
             flight.executed = true;
-            flight.sums = sums;
+            (flight.sums, flight.tables) = (sums, tables);
         }
         Ok(())
     }

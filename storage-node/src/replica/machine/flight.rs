@@ -55,6 +55,8 @@ pub(super) struct Flight {
     pub(super) executed: bool,
     /// What it does to the tables' sums; only of use while `executed`.
     pub(super) sums: TableSums,
+    /// The tables that it changes; only of use while `executed`.
+    pub(super) tables: Vec<String>,
     /// Who waits.
     pub(super) held: Vec<Held>,
     /// Pieces that were not handed out yet.
@@ -70,6 +72,7 @@ impl Flight {
             placed: None,
             executed: false,
             sums: TableSums::default(),
+            tables: Vec::new(),
             held,
             unsent: pieces,
             outstanding: VecDeque::new(),

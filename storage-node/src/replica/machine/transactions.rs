@@ -227,10 +227,11 @@ impl Machine {
                 decision.participants = prepared.participants.clone();
             }
             let applier = self.store.applier()?;
-            let changed =
-                if decision.commit { land_prepared(applier, transaction)? } else { TableSums::default() };
+            let (changed, tables) =
+                if decision.commit { land_prepared(applier, transaction)? } else { Default::default() };
             applier.system().remove_prepared(transaction)?;
             self.add_sums(&changed);
+            self.changes.note(&tables, index);
             if decision.commit {
                 self.note_commit(decision.at);
             }
@@ -241,6 +242,7 @@ impl Machine {
                 (decision.participants, decision.at) = (participants, header.hlc);
                 let changed = self.store.applier()?.apply(&effects)?;
                 self.add_sums(&changed);
+                self.changes.note(&effects.tables, index);
                 self.note_commit(header.hlc);
             }
         }
@@ -272,14 +274,15 @@ fn verdict_of(decision: &Decision) -> Verdict {
     Verdict { commit: decision.commit, at: decision.at }
 }
 
-/// Lands the effects of a prepared transaction, one at a time.
-fn land_prepared(applier: &Applier, transaction: TransactionId) -> Result<TableSums, Fault> {
+/// Lands the effects of a prepared transaction, one at a time. Answers how the tables' sums change, and the tables.
+fn land_prepared(applier: &Applier, transaction: TransactionId) -> Result<(TableSums, Vec<String>), Fault> {
     let mut body = BodyReader::new(PreparedBody { system: applier.system(), transaction, next: 0 });
     let BodyHead::Effects { tables } = body.head()? else {
         return Err(postcard::Error::DeserializeBadEnum.into());
     };
     let mut rows = std::iter::from_fn(|| body.next_effect().transpose());
-    applier.apply_each(&tables, &mut rows)
+    let changed = applier.apply_each(&tables, &mut rows)?;
+    Ok((changed, tables))
 }
 
 /// The pieces of a prepared transaction's effects.
