@@ -12,7 +12,7 @@ use crate::access::{PartitionAccess, RowStream};
 use crate::plan::Place;
 use crate::planner::Planner;
 use crate::sql::ordered::merge_ordered;
-use crate::sql::{ATTEMPTS_MAX, Rows, insert_rows, send};
+use crate::sql::{Rows, insert_rows, send};
 use crate::table::Table;
 
 /// Inserts rows given by column names; a column that is not named takes its default. One atomic write.
@@ -37,7 +37,7 @@ pub async fn insert(
         let pending = insert_rows(planner, access, &table, rows.clone(), &text).await?;
         match send(planner, access, vec![pending], 0).await {
             Ok(results) => return Ok(results.iter().map(|result| result.affected_rows).sum()),
-            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
+            Err(refusal) if refusal.may_pass(attempt) => {}
             Err(mut refusal) => {
                 refusal.error.statement = None;
                 return Err(refusal.error);

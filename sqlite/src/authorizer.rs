@@ -5,6 +5,7 @@ use common::names::is_internal_table;
 use common::{Error, ErrorCode};
 use rusqlite::hooks::AuthAction;
 
+use crate::attempted_rows::ATTEMPTED;
 use crate::shipped_rows::SHIPPED_ROWS;
 
 /// What a connection is for.
@@ -23,6 +24,9 @@ pub(crate) enum Role {
 /// Read forms of PRAGMA. They are answered where the schema is the client's alone.
 const PRAGMAS: [&str; 6] =
     ["table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"];
+
+/// The PRAGMA by which SQLite looks at the rows of a table.
+const CHECK_OF_ROWS: &str = "quick_check";
 
 /// Functions that reach outside the database or into SQLite itself.
 const FUNCTIONS_DENIED: [&str; 3] = ["load_extension", "fts3_tokenizer", "sqlite_log"];
@@ -83,6 +87,17 @@ pub(crate) fn denial(role: Role, action: &AuthAction<'_>) -> Option<Error> {
     }
 }
 
+/// Whether it is what ALTER TABLE … ADD COLUMN does itself to see whether the rows bear a new CHECK or NOT NULL: it
+/// reads `pragma_quick_check`.
+pub(crate) fn is_check_of_rows(role: Role, action: &AuthAction<'_>) -> bool {
+    let is_check = match action {
+        AuthAction::Pragma { pragma_name, .. } => *pragma_name == CHECK_OF_ROWS,
+        AuthAction::Read { table_name, .. } => table_name.strip_prefix("pragma_") == Some(CHECK_OF_ROWS),
+        _ => false,
+    };
+    is_check && role == Role::Shadow
+}
+
 fn read_denial(role: Role, table: &str) -> Option<Error> {
     if TABLES_DENIED.iter().any(|denied| denied.eq_ignore_ascii_case(table)) {
         return internal_table(table);
@@ -115,7 +130,8 @@ fn write_denial(role: Role, table: &str) -> Option<Error> {
     if role == Role::Reader {
         return forbidden("this route only reads", "send writes with POST");
     }
-    if by_ddl || !is_internal_table(table) { None } else { internal_table(table) }
+    let is_copy = role == Role::Merge && table.starts_with(ATTEMPTED);
+    if by_ddl || is_copy || !is_internal_table(table) { None } else { internal_table(table) }
 }
 
 fn pragma_denial(role: Role, name: &str) -> Option<Error> {

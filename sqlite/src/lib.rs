@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 pub mod applier;
+mod attempted_rows;
 mod authorizer;
 pub mod baseline;
 mod binding;

@@ -15,6 +15,7 @@ use common::value::Affinity;
 use common::{Error, Value};
 use rusqlite::config::DbConfig;
 
+use crate::attempted_rows::{copied, copying};
 use crate::authorizer::Role;
 use crate::binding::Bound;
 use crate::budget::Budget;
@@ -202,6 +203,37 @@ impl TrialDatabase {
         self.undone(foreign_keys, |database| database.run(statements, budget))
     }
 
+    /// The rows that the statements try to store in some tables, up to the one that is refused and with it, as rows
+    /// that are inserted. A rowid that SQLite would choose is -1.
+    pub fn attempted_rows(
+        &mut self,
+        statements: &[Statement],
+        tables: &[Table],
+        budget: &Budget<'_>,
+    ) -> Result<Effects> {
+        let layouts = self.layouts()?;
+        let trial = self.undone(ForeignKeys::Unchecked, |database| {
+            for (number, table) in tables.iter().enumerate() {
+                let layout = layouts.get(&table.name).ok_or_else(|| Error::internal("a table is not tried"))?;
+                for sql in copying(number, table, layout) {
+                    database.connection.raw().execute_batch(&sql)?;
+                }
+            }
+            database.capture.set_layouts(Arc::new(Layouts::read(database.connection.raw())?));
+            database.run(statements, budget)
+        });
+        self.capture.set_layouts(Arc::clone(&layouts));
+        Ok(copied(&trial?.effects, tables, &layouts)?)
+    }
+
+    /// The tables' layouts of now.
+    fn layouts(&mut self) -> Result<Arc<Layouts>> {
+        if std::mem::take(&mut self.is_changed) {
+            self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
+        }
+        Ok(Arc::clone(self.capture.layouts()))
+    }
+
     /// Drops a table and undoes it: foreign keys act as if its rows were deleted before, and its own triggers
     /// do not.
     pub fn attempt_drop(&mut self, table: &str, foreign_keys: ForeignKeys) -> Result<Trial> {
@@ -226,12 +258,9 @@ impl TrialDatabase {
         foreign_keys: ForeignKeys,
         work: impl FnOnce(&mut TrialDatabase) -> Result<Vec<StatementResult>>,
     ) -> Result<Trial> {
-        if std::mem::take(&mut self.is_changed) {
-            self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
-        }
+        let has_counters = self.layouts()?.has_sequences;
         // Counters that were set before are no changes of what is tried.
         self.capture.take();
-        let has_counters = self.capture.layouts().has_sequences;
         self.enforce(foreign_keys != ForeignKeys::Ignored)?;
         self.connection.run(ours!("BEGIN"))?;
         if foreign_keys == ForeignKeys::Unchecked {

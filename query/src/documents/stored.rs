@@ -180,7 +180,7 @@ async fn write_rows(
         let pending = insert_rows(planner, access, table, rows.clone(), &text).await?;
         match send(planner, access, vec![pending], 0).await {
             Ok(_) => return Ok(()),
-            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {}
+            Err(refusal) if refusal.may_pass(attempt) => {}
             Err(refusal) => return Err(refusal.error),
         }
     }

@@ -7,6 +7,7 @@ use common::Value;
 use common::catalog::Database;
 
 use super::{PlanNode, Source, Step, describe};
+use crate::route::KeyColumn;
 use crate::shadow::Checked;
 use crate::table::Table;
 
@@ -68,6 +69,16 @@ impl Footprint {
         if scans.len() < count || checked.consequences.fires_triggers || checked.writes.len() > 1 {
             steps.clear();
         }
+        // Tables are tried as they are declared: what a generated column holds is not fetched with a row.
+        let is_stored = |table: &Table, column: KeyColumn| match column {
+            KeyColumn::Rowid => true,
+            KeyColumn::Position(position) => table.stored().any(|stored| stored == position),
+        };
+        for Step { from, shipments } in &mut steps {
+            let from = &scans[*from].table;
+            shipments.retain(|shipment| is_stored(from, shipment.from_column));
+        }
+        steps.retain(|step| !step.shipments.is_empty());
         for name in &checked.consequences.scans {
             let known = scans.iter().any(|source| source.table.name == *name);
             let used = |table: &Arc<Table>| match checked.tables.get(name) {

@@ -11,7 +11,7 @@ use common::{Error, ErrorCode, Result, Value};
 
 use super::computed::{self, Part};
 use super::write::{self, Pending, send};
-use super::{ATTEMPTS_MAX, Limits, define, only_reads, read};
+use super::{Limits, define, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Planned, Source};
@@ -87,7 +87,7 @@ pub(super) async fn run(
                 }
                 return Ok(results);
             }
-            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
+            Err(refusal) if refusal.may_pass(attempt) => {
                 refusal.clear_the_way(planner, access).await?;
                 access.back_off(attempt).await;
             }

@@ -247,7 +247,11 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
                 foreign_keys = loosely;
                 self.allocate(&missing).await?;
             } else if foreign_keys == ForeignKeys::Checked {
-                match trial.outcome.as_ref().err().and_then(|failure| self.doubt(failure)) {
+                let doubtful = match &trial.outcome {
+                    Ok(_) => None,
+                    Err(failure) => self.doubt(failure, round).await?,
+                };
+                match doubtful {
                     None => return Ok(trial),
                     Some(doubtful) if doubtful.is_empty() => {}
                     Some(doubtful) => self.fetch(doubtful).await?,
@@ -263,18 +267,21 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
     }
 
     /// What may turn a refusal into another one, or into none, once it is known.
-    fn doubt(&mut self, failure: &Failure) -> Option<Lookups> {
-        let Failure::Refused(error) = failure else { return None };
+    async fn doubt(&mut self, failure: &Failure, round: usize) -> Result<Option<Lookups>> {
+        let Failure::Refused(error) = failure else { return Ok(None) };
         if !is_of_a_row(error) {
-            return None;
+            return Ok(None);
         }
         if !self.footprint.meets_rows {
             // A row before the one that is named may violate a constraint together with a row elsewhere.
             self.footprint.meets_rows = true;
-            return Some(Lookups::default());
+            return Ok(Some(Lookups::default()));
         }
         if !error.message.starts_with(WRONG_TYPE) {
-            return None;
+            // The row that is refused may violate a constraint that is looked at earlier, with a row elsewhere.
+            let attempted = self.attempted_rows().await?;
+            let lookups = self.lookups(&attempted, round)?;
+            return Ok((!lookups.is_empty()).then_some(lookups));
         }
         // A STRICT table's types are looked at after a conflict of the rowid, and before all others. Which rowid
         // the row would have had is not known.
@@ -283,7 +290,25 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
             table.strict && table.rowid_alias.is_some() && self.footprint.writes.contains(&table.name)
         });
         written.for_each(|table| lookups.add_whole(&table.name, &self.known));
-        (!lookups.is_empty()).then_some(lookups)
+        Ok((!lookups.is_empty()).then_some(lookups))
+    }
+
+    /// The rows that the statements try to store, refused ones too.
+    async fn attempted_rows(&mut self) -> Result<Effects> {
+        let Task::Statements(statements) = &self.task else { return Ok(Effects::default()) };
+        let (statements, max_rows) = (Arc::clone(statements), self.limits.max_rows);
+        let written = self.footprint.tables.iter().filter(|table| self.footprint.writes.contains(&table.name));
+        let written: Vec<sqlite::schema::Table> = written.map(|table| table.definition().clone()).collect();
+        let waiting = Waiting::new(self.access.workspace(), self.access.deadline());
+        let watch = waiting.watch();
+        let rows = self
+            .work(move |workspace| {
+                let interrupted = || watch.is_over();
+                Ok(workspace.attempted_rows(&statements, &written, &budget(max_rows, &interrupted))?)
+            })
+            .await;
+        waiting.answered();
+        rows
     }
 
     /// The rowids that were generated, or stand for such until it is known how many are needed, by table.

@@ -9,7 +9,7 @@ use common::row::RowBlock;
 use common::schema::Schema;
 use common::{Error, Outcome, Result, Value};
 
-use super::{ATTEMPTS_MAX, Limits, computed, index_build, run_one, send};
+use super::{Limits, computed, index_build, run_one, send};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::ast::{self, AlterTableBody, Cmd, ColumnConstraint, Stmt};
@@ -137,7 +137,7 @@ async fn drop_rows_of(
         let changes = !pending.work.is_empty();
         match send(planner, access, vec![pending], limits.max_rows).await {
             Ok(_) => return Ok(changes),
-            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
+            Err(refusal) if refusal.may_pass(attempt) => {
                 refusal.clear_the_way(planner, access).await?;
                 access.back_off(attempt).await;
             }

@@ -126,9 +126,7 @@ pub(crate) async fn insert_rows(
     let (buckets, images) = match placed {
         Ok(placed) => placed,
         Err(error) => {
-            if let Some((first, count)) = allocated {
-                access.release_rowids(&table.name, first, count).await;
-            }
+            give_back(access, table, allocated).await;
             return Err(error);
         }
     };
@@ -251,44 +249,48 @@ async fn add_rowids(
     };
     let values: Vec<Value> = rows.rows.iter().map(|row| row[column].clone()).collect();
     let stored = stored_values(access, Affinity::Integer, &values).await?;
-    let given = stored.iter().filter_map(|value| match value {
-        Value::Integer(rowid) => Some(*rowid),
-        _ => None,
-    });
-    if let Some(greatest) = given.max().filter(|_| !rows.rowids_allocated) {
-        access.rowids_set(&table.name, greatest).await?;
-    }
     let generated = stored.iter().filter(|value| value.is_null()).count() as u64;
     let allocated = match generated {
         0 => None,
         count => Some((access.allocate_rowids(&table.name, count).await?, count)),
     };
-    // A generated rowid is greater than those before it, also within the statement.
-    let mut next = allocated.map_or(0, |(first, _)| first);
-    let (mut rowids, mut greatest_beyond) = (Vec::with_capacity(stored.len()), None);
+    // A generated rowid is greater than those before it, also within the statement; one that is given later may
+    // be equal to it.
+    let mut last = allocated.map_or(i64::MIN, |(first, _)| first.saturating_sub(1));
+    let (mut rowids, mut any_given) = (Vec::with_capacity(stored.len()), false);
     for (row, value) in rows.rows.iter_mut().zip(stored) {
         let rowid = match value {
             Value::Integer(rowid) => {
-                if allocated.is_some() && rowid >= next {
-                    next = rowid.checked_add(1).ok_or_else(full)?;
-                    let beyond = i64::try_from(generated).ok().and_then(|count| next.checked_add(count));
-                    greatest_beyond = Some(beyond.ok_or_else(full)?);
-                }
+                any_given = true;
+                last = last.max(rowid);
                 Some(rowid)
             }
             Value::Null => {
+                let Some(next) = last.checked_add(1) else {
+                    give_back(access, table, allocated).await;
+                    return Err(full());
+                };
+                last = next;
                 row[column] = Value::Integer(next);
-                next = next.checked_add(1).ok_or_else(full)?;
-                Some(next - 1)
+                Some(next)
             }
             _ => None,
         };
         rowids.push(rowid);
     }
-    if let Some(greatest) = greatest_beyond {
-        access.rowids_set(&table.name, greatest).await?;
+    // What is allocated is beyond all that was written before.
+    let is_beyond = allocated.is_none_or(|(first, count)| last >= first.saturating_add_unsigned(count));
+    if any_given && is_beyond && !rows.rowids_allocated {
+        access.rowids_set(&table.name, last).await?;
     }
     Ok((Some(rowids), allocated))
+}
+
+/// Gives rowids back that were allocated and not used.
+async fn give_back(access: &impl PartitionAccess, table: &Table, allocated: Option<(i64, u64)>) {
+    if let Some((first, count)) = allocated {
+        access.release_rowids(&table.name, first, count).await;
+    }
 }
 
 fn full() -> Error {

@@ -283,7 +283,7 @@ async fn write_one(
         };
         match send(planner, access, vec![pending], limits.max_rows).await {
             Ok(mut results) => return Ok(results.remove(0)),
-            Err(refusal) if refusal.again && attempt < ATTEMPTS_MAX => {
+            Err(refusal) if refusal.may_pass(attempt) => {
                 refusal.clear_the_way(planner, access).await?;
                 access.back_off(attempt).await;
             }

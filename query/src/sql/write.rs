@@ -9,7 +9,7 @@ use common::{Error, ErrorCode, Outcome, Result, Value};
 
 use super::computed::{self, Part};
 use super::images::Place;
-use super::{Limits, index_build, insert};
+use super::{ATTEMPTS_MAX, Limits, index_build, insert};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Footprint, Planned};
@@ -72,11 +72,21 @@ struct Owner {
     counts: bool,
 }
 
+/// How often work that was refused is worth another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    Never,
+    /// The reason may lie in the work itself.
+    Once,
+    /// Other requests got in the way.
+    Often,
+}
+
 /// Why work was refused, and whether trying again may help.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) error: Error,
-    pub(crate) again: bool,
+    again: Again,
     /// Whether one file might name another row, or another constraint, since several partitions looked at rows
     /// and none saw the others'.
     pub(crate) names_one_of_several: bool,
@@ -86,7 +96,7 @@ pub(crate) struct Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
-        Refusal { error, again: false, names_one_of_several: false, unentered: Vec::new() }
+        Refusal { error, again: Again::Never, names_one_of_several: false, unentered: Vec::new() }
     }
 }
 
@@ -105,6 +115,16 @@ pub(super) fn is_of_a_row(error: &Error) -> bool {
 const NO_ROWID: &str = "datatype mismatch";
 
 impl Refusal {
+    /// Whether another attempt may succeed after so many.
+    pub(crate) fn may_pass(&self, attempts: usize) -> bool {
+        attempts
+            < match self.again {
+                Again::Never => 1,
+                Again::Once => 2,
+                Again::Often => ATTEMPTS_MAX,
+            }
+    }
+
     /// Does what must be done before the next attempt.
     pub(crate) async fn clear_the_way(self, planner: &Planner, access: &impl PartitionAccess) -> Result<()> {
         for (table, places) in &self.unentered {
@@ -208,7 +228,8 @@ pub(crate) async fn send(
         match access.write(work, max_rows).await {
             Ok(answers) => answers,
             Err(error) => {
-                let allocated: Vec<_> = rest.iter().flat_map(|(_, allocated, _)| allocated.clone()).collect();
+                let allocated: Vec<_> =
+                    rest.iter().flat_map(|(combine, allocated, _)| taken(combine, allocated)).collect();
                 let computed = rest.iter().any(|(_, _, (computed, _))| *computed);
                 let meets_rows = rest.iter().any(|(_, _, (_, meets_rows))| *meets_rows);
                 let refusal =
@@ -264,6 +285,28 @@ async fn release_unused(
     }
 }
 
+/// Rowids that were allocated for rows.
+struct Taken {
+    table: String,
+    first: i64,
+    count: u64,
+    /// Whether others of the statement's rowids are the client's own.
+    others: bool,
+}
+
+fn taken(combine: &Combine, allocated: &[(String, i64, u64)]) -> Vec<Taken> {
+    let others = |count: u64| !matches!(combine, Combine::Sum { rowids, .. } if rowids.len() as u64 == count);
+    allocated
+        .iter()
+        .map(|(table, first, count)| Taken {
+            table: table.clone(),
+            first: *first,
+            count: *count,
+            others: others(*count),
+        })
+        .collect()
+}
+
 /// Makes an error the client's own: its constraint's name, its statement's number; and gives back what was
 /// taken for the work.
 async fn refused(
@@ -271,7 +314,7 @@ async fn refused(
     access: &impl PartitionAccess,
     mut error: Error,
     owners: &[Vec<Owner>],
-    allocated: &[(String, i64, u64)],
+    allocated: &[Taken],
     (computed, meets_rows): (bool, bool),
 ) -> Refusal {
     error.statement = error.statement.and_then(|item| {
@@ -281,9 +324,11 @@ async fn refused(
     if error.outcome != Outcome::NotApplied {
         return error.into();
     }
-    let mut again = error.code == ErrorCode::SerializationFailure && computed;
-    again |= meets_rows && error.code == ErrorCode::UniqueViolation;
-    for (table, first, count) in allocated {
+    let is_in_the_way = error.code == ErrorCode::SerializationFailure && computed
+        || meets_rows && error.code == ErrorCode::UniqueViolation;
+    let mut again = if is_in_the_way { Again::Often } else { Again::Never };
+    for Taken { table, first, count, others } in allocated {
+        access.release_rowids(table, *first, *count).await;
         let collided =
             error.code == ErrorCode::UniqueViolation && planner.is_rowid_collision(table, &error.message);
         if collided {
@@ -291,9 +336,8 @@ async fn refused(
             if let Err(other) = access.rowids_set(table, *first).await {
                 return other.into();
             }
-            again = true;
-        } else {
-            access.release_rowids(table, *first, *count).await;
+            // It may as well be one of the client's own that is taken.
+            again = again.max(if *others { Again::Once } else { Again::Often });
         }
     }
     planner.reword(&mut error);

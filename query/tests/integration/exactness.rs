@@ -246,3 +246,96 @@ fn a_row_that_refers_to_itself_keeps_its_table_only_if_it_restricts() {
         "SELECT * FROM tree",
     ]);
 }
+
+#[test]
+fn the_constraint_is_named_that_a_refused_row_violates_first() {
+    alike(&[
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, a DEFAULT 3.75 UNIQUE, b)",
+        "INSERT INTO u VALUES (30, 1.75, 2.5)",
+        // The second row is in conflict with the first one, and with the row that is there.
+        "INSERT INTO u (id, b) VALUES (15, 0.0), (30, 4.5)",
+        "UPDATE u SET id = id + 1, a = 7 WHERE b > 0",
+        "INSERT INTO u (id, a, b) VALUES (40, 8, 1), (41, 9, 2)",
+        "UPDATE u SET id = CASE id WHEN 41 THEN 31 ELSE id END, a = 7 WHERE id > 39",
+        "CREATE TABLE t (a, b UNIQUE, c, d UNIQUE)",
+        "INSERT INTO t (a, b, c, d) VALUES ('A', 6, 4.0, 4)",
+        "INSERT INTO t (a, b, c, d) VALUES ('x', 2, 2.25, 6), ('C', 2, 4.5, 4)",
+        "INSERT INTO t (a, b, c, d) VALUES ('x', 2, 2.25, 6), ('C', 6, 4.5, 6)",
+        "CREATE TABLE w (k TEXT, x NOT NULL, y UNIQUE, PRIMARY KEY (k, y)) WITHOUT ROWID",
+        "INSERT INTO w VALUES ('a', 1, 1), ('b', 2, 2)",
+        "INSERT INTO w VALUES ('c', 3, 3), ('a', 3, 3), ('a', 1, 1)",
+        "INSERT INTO w VALUES ('c', 3, 3), ('a', NULL, 1)",
+        "CREATE TRIGGER g AFTER INSERT ON u BEGIN INSERT INTO t (b, d) VALUES (NEW.id, 4), (NEW.id, NEW.a); END",
+        "INSERT INTO u (id, a) VALUES (6, 10)",
+        "SELECT * FROM u",
+        "SELECT * FROM t",
+        "SELECT * FROM w",
+    ]);
+}
+
+#[test]
+fn a_rowid_that_is_generated_may_be_given_later_in_the_statement() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a)",
+        "INSERT INTO t VALUES (18, 0)",
+        "INSERT INTO t VALUES (NULL, 1), (19, 2)",
+        "INSERT OR IGNORE INTO t VALUES (NULL, 1), (19, 2)",
+        "INSERT INTO t VALUES (NULL, 3), (40, 4), (NULL, 5), (30, 6), (NULL, 7)",
+        "INSERT INTO t (a) VALUES (8)",
+        "INSERT INTO t VALUES (9223372036854775806, 9), (NULL, 10)",
+        "SELECT * FROM t",
+    ]);
+}
+
+#[test]
+fn a_statement_that_is_refused_uses_no_rowids_up() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, a UNIQUE, b)",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, a, b)",
+        "INSERT INTO t (id, a, b) VALUES (1, '2', 1)",
+        "INSERT INTO u (id, a, b) VALUES (1, '2', 1)",
+        "INSERT INTO t VALUES (1, x'', NULL), (NULL, 'B', 3)",
+        "INSERT INTO u VALUES (1, x'', NULL), (NULL, 'B', 3)",
+        "INSERT INTO t VALUES (NULL, 7, NULL), (NULL, 7, 3)",
+        "INSERT INTO t DEFAULT VALUES RETURNING *",
+        "INSERT INTO u DEFAULT VALUES RETURNING *",
+    ]);
+}
+
+#[test]
+fn values_of_generated_columns_are_not_asked_for_beforehand() {
+    alike(&[
+        "CREATE TABLE t (a, b INTEGER)",
+        "CREATE TABLE u (a INTEGER, computed AS (a + 1))",
+        "INSERT INTO t VALUES (1, 2), (2, 3), (3, 9)",
+        "INSERT INTO u (a) VALUES (1), (2), (5)",
+        "DELETE FROM u WHERE u.computed AND u.computed IN (SELECT q.b FROM t q WHERE (q.b, q.a) > (0, 1))",
+        "UPDATE t SET a = (SELECT max(computed) FROM u WHERE computed = t.b + 4)",
+        "SELECT * FROM u",
+        "SELECT * FROM t",
+    ]);
+}
+
+#[test]
+fn a_column_with_a_check_is_added_if_all_rows_pass_it() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT CHECK (a < 100), b TEXT, c)",
+        "ALTER TABLE t ADD COLUMN d DEFAULT 4 CHECK (d <> 3)",
+        "INSERT INTO t (a, b) VALUES (1, 'x'), (2, 'y'), (3, 'z'), (40, 'w'), (5, 'v')",
+        "ALTER TABLE t ADD COLUMN e DEFAULT 3 CHECK (e <> 3)",
+        "ALTER TABLE t ADD COLUMN e INT CHECK (a < 40 OR e IS NOT NULL)",
+        "ALTER TABLE t ADD COLUMN e INT CHECK (b <> 'w' OR e IS NOT NULL)",
+        "ALTER TABLE t ADD COLUMN e TEXT CHECK (length(e) < 3 OR a > 40)",
+        "ALTER TABLE t ADD COLUMN f",
+        "UPDATE t SET e = 'long'",
+        "UPDATE t SET e = 'ok' WHERE a = 3",
+        "INSERT INTO t (a, d) VALUES (6, 3)",
+        "PRAGMA table_info(t)",
+        "SELECT * FROM t",
+        "CREATE TABLE s (id INTEGER PRIMARY KEY, a INT, b TEXT) STRICT",
+        "INSERT INTO s (a) VALUES (1), (2), (3)",
+        "ALTER TABLE s ADD COLUMN c INT DEFAULT 'no'",
+        "ALTER TABLE s ADD COLUMN c INT DEFAULT 5",
+        "SELECT * FROM s",
+    ]);
+}

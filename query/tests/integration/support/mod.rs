@@ -428,25 +428,26 @@ impl PartitionAccess for Session<'_> {
             return Err(Error::new(ErrorCode::StaleSchema, "the schema has changed meanwhile"));
         }
         let buckets = cluster.database().buckets.len();
-        for (index, file) in cluster.files.iter().enumerate() {
+        let mut files: Vec<_> = cluster.files.iter().map(|file| file.lock().unwrap()).collect();
+        let changed = files.iter_mut().enumerate().try_for_each(|(index, file)| {
             let statements = match index / buckets {
                 0 => change.statements.as_slice(),
                 group => change.group_statements.get(group - 1).map(Vec::as_slice).unwrap_or_default(),
             };
-            let mut file = file.lock().unwrap();
             file.applier.begin()?;
-            match file.applier.change_schema(version, statements, &sqlite::TableSums::default()) {
-                Ok(changed) => {
-                    assert!(changed.is_some(), "a schema version was used twice");
-                    file.applier.commit()?;
-                    file.schema_version = version;
-                }
-                Err(error) => {
-                    file.applier.rollback();
-                    return Err(error.into());
-                }
-            }
+            let changed = file.applier.change_schema(version, statements, &sqlite::TableSums::default())?;
+            assert!(changed.is_some(), "a schema version was used twice");
+            Ok::<_, sqlite::Failure>(())
+        });
+        if let Err(error) = changed {
+            files.iter_mut().for_each(|file| file.applier.rollback());
+            return Err(error.into());
         }
+        for file in &mut files {
+            file.applier.commit()?;
+            file.schema_version = version;
+        }
+        drop(files);
         let specs = change.schema.tables.values();
         let hidden: Vec<&str> =
             specs.flat_map(|spec| &spec.global_indexes).map(|index| index.table.as_str()).collect();
