@@ -46,20 +46,25 @@ pub trait Engine {
 }
 
 impl Answer {
-    /// The answer of a partition or a planner.
+    /// The answer of a partition or a planner; what is too long to be compared counts as refused.
+    ///
+    /// # Errors
+    /// If it was cut.
     ///
     /// # Panics
     /// If its rows are malformed.
-    #[must_use]
-    pub fn of(result: StatementResult) -> Answer {
-        assert!(!result.truncated, "an answer is too long to be compared");
-        Answer {
+    pub fn of(result: StatementResult) -> Answered {
+        if result.truncated {
+            let message = "the answer is too long to be compared".to_owned();
+            return Err(Refusal { code: "result_too_big".to_owned(), message });
+        }
+        Ok(Answer {
             rows: result.rows.to_values().expect("rows are as they were encoded"),
             columns: result.columns,
             types: result.types,
             affected_rows: result.affected_rows,
             last_insert_rowid: result.last_insert_rowid,
-        }
+        })
     }
 }
 

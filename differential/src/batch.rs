@@ -28,7 +28,8 @@ pub fn answered(results: Result<Vec<common::protocol::StatementResult>, common::
         Refusal { message: format!("{} ({place})", refusal.message), ..refusal }
     })?;
     let mut whole = Answer::default();
-    for answer in results.into_iter().map(Answer::of) {
+    for result in results {
+        let answer = Answer::of(result)?;
         whole.columns.extend(answer.columns);
         whole.types.extend(answer.types);
         whole.rows.extend(answer.rows);

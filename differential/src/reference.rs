@@ -40,7 +40,7 @@ impl Engine for Reference {
         if let Some(statements) = batch::statements(sql) {
             return batch::answered(self.file.execute_all(&statements));
         }
-        Ok(Answer::of(self.file.execute(sql)?))
+        Answer::of(self.file.execute(sql)?)
     }
 
     fn plan(&mut self, sql: &str) -> Vec<String> {

@@ -42,7 +42,7 @@ pub fn is_documented(refusal: &Refusal) -> bool {
     match refusal.code.as_str() {
         "sql_forbidden" => true,
         "sql_error" => {
-            refusal.message == ROWIDS_EXHAUSTED || refusal.message.ends_with(PARTITION_KEY_DROPPED)
+            refusal.message.starts_with(ROWIDS_EXHAUSTED) || refusal.message.ends_with(PARTITION_KEY_DROPPED)
         }
         code => code == "not_supported" && listed(),
     }

@@ -5,11 +5,11 @@ use crate::nesting;
 use common::Value;
 use common::names::quote_identifier;
 pub(crate) use turso_parser::ast::{
-    AlterTableBody, As, Cmd, ColumnConstraint, CompoundOperator, CreateTableBody, Distinctness, Expr,
-    FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator, JoinType, JoinedSelectTable,
-    LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, QualifiedName, ResolveType, ResultColumn,
-    Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt, UnaryOperator, Upsert, UpsertDo,
-    Variable, Window, With,
+    AlterTableBody, As, Cmd, ColumnConstraint, CommonTableExpr, CompoundOperator, CreateTableBody,
+    Distinctness, Expr, FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator, JoinType,
+    JoinedSelectTable, LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, QualifiedName,
+    ResolveType, ResultColumn, Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt, UnaryOperator,
+    Upsert, UpsertDo, Variable, Window, With,
 };
 use turso_parser::ast::{FrameBound, Over};
 

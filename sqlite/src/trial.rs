@@ -214,7 +214,8 @@ impl TrialDatabase {
         let layouts = self.layouts()?;
         let trial = self.undone(ForeignKeys::Unchecked, |database| {
             for (number, table) in tables.iter().enumerate() {
-                let layout = layouts.get(&table.name).ok_or_else(|| Error::internal("a table is not tried"))?;
+                let layout =
+                    layouts.get(&table.name).ok_or_else(|| Error::internal("a table is not tried"))?;
                 for sql in copying(number, table, layout) {
                     database.connection.raw().execute_batch(&sql)?;
                 }

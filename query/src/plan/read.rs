@@ -158,10 +158,9 @@ impl Read {
 
     fn describe_gather(&self, database: &Database, params: &[Value], why_not_pushed: &str) -> PlanNode {
         let why = PlanNode::why(format!("not pushed: {why_not_pushed}"));
-        let of_one_table = self.sources.len() == 1;
         describe::gather("MERGE", &self.sources, database, params)
             .over(describe::shipments(&self.steps, &self.sources))
-            .over(of_one_table.then_some(why))
+            .over([why])
     }
 }
 
@@ -183,7 +182,9 @@ pub(crate) fn plan_read<'a>(
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
     let parameters = checked.parameters.len();
     let mut sent = Vec::new();
-    let pushed = match select {
+    let flattened =
+        select.filter(|_| rules.has(Rule::Flattening)).and_then(|select| push::flattened(select, objects));
+    let pushed = match flattened.as_ref().or(select) {
         Some(select) => {
             // Keys that are sent the other way may leave few rows to be gathered, but do not make groups of them.
             let may_send = |rule| rules.has(rule) && (steps.is_empty() || makes_groups(select));

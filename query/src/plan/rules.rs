@@ -23,6 +23,8 @@ pub enum Rule {
     LocalGroups,
     /// DISTINCT: partitions send each row once.
     Distinct,
+    /// Queries in FROM, views and WITH that only pick rows of a table are put together with the query around them.
+    Flattening,
     /// Joins of rows that lie in one partition run there.
     CoLocatedJoins,
     /// Subqueries that mean the same wherever they stand are answered first, and the answers sent.
@@ -37,7 +39,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 12] = [
+    pub const ALL: [Rule; 13] = [
         Rule::Scatter,
         Rule::Limit,
         Rule::TopK,
@@ -45,6 +47,7 @@ impl Rule {
         Rule::HashedGroups,
         Rule::LocalGroups,
         Rule::Distinct,
+        Rule::Flattening,
         Rule::CoLocatedJoins,
         Rule::Subqueries,
         Rule::Broadcast,
@@ -63,6 +66,7 @@ impl Rule {
             Rule::HashedGroups => "hashed-groups",
             Rule::LocalGroups => "local-groups",
             Rule::Distinct => "distinct",
+            Rule::Flattening => "flattening",
             Rule::CoLocatedJoins => "co-located-joins",
             Rule::Subqueries => "subqueries",
             Rule::Broadcast => "broadcast",

@@ -297,7 +297,8 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
     async fn attempted_rows(&mut self) -> Result<Effects> {
         let Task::Statements(statements) = &self.task else { return Ok(Effects::default()) };
         let (statements, max_rows) = (Arc::clone(statements), self.limits.max_rows);
-        let written = self.footprint.tables.iter().filter(|table| self.footprint.writes.contains(&table.name));
+        let written =
+            self.footprint.tables.iter().filter(|table| self.footprint.writes.contains(&table.name));
         let written: Vec<sqlite::schema::Table> = written.map(|table| table.definition().clone()).collect();
         let waiting = Waiting::new(self.access.workspace(), self.access.deadline());
         let watch = waiting.watch();

@@ -339,3 +339,37 @@ fn a_column_with_a_check_is_added_if_all_rows_pass_it() {
         "SELECT * FROM s",
     ]);
 }
+
+#[test]
+fn queries_that_only_pick_mean_the_same_inside_others() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b TEXT COLLATE NOCASE, c REAL, n INT)",
+        "INSERT INTO t (a, b, c, n) VALUES (1, 'x', 1.5, 1), ('1', 'X', 2, 2), (NULL, 'y', 2.5, 3), (1.0, 'Y', 3, 4), (2, 'z', 4, 5)",
+        "CREATE VIEW v AS SELECT b, n, n + 1 AS next, c FROM t WHERE n < 5",
+        "CREATE VIEW w (p, q) AS SELECT b, next FROM v WHERE c > 1.5",
+        "SELECT b, count(*), max(next) FROM v GROUP BY b ORDER BY 3 DESC",
+        "SELECT * FROM w ORDER BY q DESC LIMIT 2",
+        "SELECT v.*, next || '' FROM v WHERE next = '3'",
+        "SELECT sum(q), group_concat(p) FROM w",
+        "SELECT DISTINCT p FROM w WHERE p = 'Y'",
+        "SELECT p COLLATE BINARY, count(*) FROM w GROUP BY 1 ORDER BY 1",
+        "WITH x AS (SELECT a, n FROM t) SELECT a, count(*), total(n) FROM x GROUP BY a ORDER BY 1, 2, 3",
+        "WITH x (n, a) AS (SELECT a, n FROM t) SELECT n, a FROM x WHERE a > 2 ORDER BY a",
+        "WITH t AS (SELECT 7 AS n, a FROM main.t) SELECT n, count(a) FROM t GROUP BY n",
+        "WITH x AS (SELECT n FROM t) SELECT n FROM t WHERE n IN (SELECT n FROM x) ORDER BY n",
+        "SELECT n AS a, a AS n FROM (SELECT a, n FROM t) ORDER BY a, n",
+        "SELECT n AS a FROM (SELECT n FROM t) WHERE a > 2 ORDER BY a",
+        "SELECT n AS a FROM (SELECT n FROM t) GROUP BY a HAVING a < 4 ORDER BY a",
+        "SELECT o.n + 1 AS n FROM (SELECT n, -n AS m FROM t) AS o ORDER BY n, o.m",
+        "SELECT x.m FROM (SELECT -n AS m FROM (SELECT n FROM t WHERE n > 1) WHERE n < 5) AS x ORDER BY x.m LIMIT 2",
+        "SELECT rowid FROM (SELECT rowid, a FROM t WHERE n > 3) ORDER BY 1",
+        "SELECT r, count(*) FROM (SELECT rowid % 2 AS r FROM t) GROUP BY r",
+        "SELECT a FROM (SELECT a, a FROM t) ORDER BY 1",
+        "SELECT count(*) FROM (SELECT 1 FROM t)",
+        "SELECT one FROM (SELECT 1 AS one, n FROM t) GROUP BY one",
+        "SELECT \"n+1\" FROM (SELECT n+1 FROM t) ORDER BY 1",
+        "SELECT missing FROM (SELECT n FROM t)",
+        "SELECT a FROM (SELECT n FROM t)",
+        "SELECT id FROM w",
+    ]);
+}

@@ -10,8 +10,8 @@ use crate::support::{Cluster, MIXED, VERTICAL};
 use differential::script::scripts_below;
 use differential::script_run::{Report, Sample, run};
 use differential::seed;
-use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
 /// What runs of one script unless all does.
 const SAMPLE: Sample = Sample { queries: 150, percent: 2, statements: 600 };
@@ -19,12 +19,13 @@ const SAMPLE: Sample = Sample { queries: 150, percent: 2, statements: 600 };
 /// Runs the scripts of a folder; the answer is all that they found, and the number of queries.
 fn run_folder(folder: &Path, sample: Option<Sample>) -> Report {
     let mut random = SmallRng::seed_from_u64(seed::chosen());
-    let mut all = Report::default();
+    let (mut all, turn) = (Report::default(), random.random_range(0..4));
     for (number, path) in scripts_below(folder).into_iter().enumerate() {
         let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
         let script = std::fs::read_to_string(&path).unwrap();
-        let buckets = 2 + u32::try_from(number % 7).unwrap();
-        let (layout, cluster) = match number % 4 {
+        let buckets = random.random_range(2..9);
+        // Each layout has its turn, whichever the seed; in which order follows from it.
+        let (layout, cluster) = match (number + turn) % 4 {
             1 => ("column groups".to_owned(), Cluster::layout(VERTICAL, None)),
             3 => ("buckets and column groups".to_owned(), Cluster::layout(MIXED, None)),
             _ => (format!("{buckets} buckets"), Cluster::hashed(buckets, None)),

@@ -1,11 +1,13 @@
 //! What partitions can do of a SELECT of one table, and how their answers are put together.
 //!
+//! Queries in FROM, views and WITH that only pick rows are put together with the query around them ([`flattened`]).
 //! [`one_table`] resolves the names; then the rules are tried in the order of what they save: rows that need
 //! nothing but their own partition ([`ordered`]), groups and sets of which each partition computes a part
 //! ([`partial`]). Where none applies the statement is gathered.
 
 mod answers;
 mod expression;
+mod flattened;
 mod fragment;
 mod one_table;
 mod ordered;
@@ -18,6 +20,7 @@ use common::catalog::Database;
 
 pub(crate) use answers::{Answer, answered_first};
 pub(crate) use expression::{affinity, parameters};
+pub(crate) use flattened::flattened;
 pub(crate) use ordered::{Ordered, OrderedRun, SortKey};
 pub(crate) use partial::{Partial, PartialRun};
 

@@ -44,7 +44,7 @@ impl Engine for Partitions {
         if let Some(statements) = batch::statements(sql) {
             return batch::answered(self.runtime.block_on(self.cluster.batch(&statements)));
         }
-        Ok(Answer::of(self.runtime.block_on(self.cluster.sql(sql))?))
+        Answer::of(self.runtime.block_on(self.cluster.sql(sql))?)
     }
 
     fn plan(&mut self, sql: &str) -> Vec<String> {
