@@ -224,7 +224,7 @@ impl TrialDatabase {
             database.run(statements, budget)
         });
         self.capture.set_layouts(Arc::clone(&layouts));
-        Ok(copied(&trial?.effects, tables, &layouts)?)
+        copied(&trial?.effects, tables, &layouts)
     }
 
     /// The tables' layouts of now.
