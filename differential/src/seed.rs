@@ -20,27 +20,10 @@ const USUAL: u64 = 1_000;
 /// `POLYLITE_SEED`: a number, or `fresh`; it is printed as it would have to be set.
 #[must_use]
 pub fn chosen() -> u64 {
-    shown(asked_for().unwrap_or(USUAL))
-}
-
-/// As [`chosen`], where a fresh one is drawn if none is asked for.
-#[must_use]
-pub fn chosen_or_fresh() -> u64 {
-    shown(asked_for().unwrap_or_else(fresh))
-}
-
-fn asked_for() -> Option<u64> {
-    match std::env::var("POLYLITE_SEED") {
-        Ok(word) if word == "fresh" => Some(fresh()),
-        _ => setting("POLYLITE_SEED"),
-    }
-}
-
-fn fresh() -> u64 {
-    SmallRng::from_os_rng().random()
-}
-
-fn shown(seed: u64) -> u64 {
+    let seed = match std::env::var("POLYLITE_SEED") {
+        Ok(word) if word == "fresh" => SmallRng::from_os_rng().random(),
+        _ => setting("POLYLITE_SEED").unwrap_or(USUAL),
+    };
     println!("POLYLITE_SEED={seed}");
     seed
 }

@@ -280,7 +280,10 @@ impl Probe {
         let mut pair = Pair::new(make(self.key.as_deref()), self.state.clone());
         for sql in before {
             let statement = Statement { sql: sql.clone(), order: Order::Any, is_change: true };
-            pair.step(&statement, false);
+            // What comes later would be a consequence.
+            if matches!(pair.step(&statement, false), Verdict::Differs(_)) {
+                return None;
+            }
         }
         let plan = pair.database.plan(last);
         let statement = Statement { sql: last.clone(), ..self.last.clone() };

@@ -347,6 +347,8 @@ fn spread_tables(
                     builds.push(Build { table: table.name.clone(), index: index.clone(), ddl });
                 }
             }
+            let kept = indexes.iter().filter(|index| hidden_before.contains(&index.table));
+            statements.extend(kept.filter_map(|index| rename_in_hidden(index, &lower, kind)));
             hidden_after.extend(indexes.iter().map(|index| index.table.clone()));
             spec.global_indexes = indexes;
         }
@@ -359,6 +361,19 @@ fn spread_tables(
         statements.push(format!("DROP TABLE {}", quote_identifier(gone)));
     }
     Ok((builds, made))
+}
+
+/// The statement that gives a column its new name in the hidden table of a global index, too.
+fn rename_in_hidden(index: &GlobalIndex, table: &str, kind: &Kind) -> Option<String> {
+    let Kind::RenameColumn { table: renamed, from, to } = kind else { return None };
+    (renamed == table && index.columns.contains(to)).then(|| {
+        format!(
+            "ALTER TABLE {} RENAME COLUMN {} TO {}",
+            quote_identifier(&index.table),
+            quote_identifier(from),
+            quote_identifier(to)
+        )
+    })
 }
 
 /// The spec of a table that was there before, under the names of now.

@@ -4,15 +4,17 @@
 //! writer removes the entry together with the row. So at any time an entry has its row, and the index is
 //! whole when each row was visited once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use common::entry::Change as RowChange;
 use common::names::quote_identifier;
-use common::protocol::{Params, Statement, StatementResult};
+use common::protocol::{Params, Statement, StatementResult, WorkItem};
 use common::{Error, ErrorCode, Outcome, Result, Value};
 
 use super::images::{Image, Images, Place, columns_of, index_entry, index_row};
+use super::proven::{Proofs, Proving};
 use super::{ATTEMPTS_MAX, group_images, lookups};
 use crate::Planner;
 use crate::access::PartitionAccess;
@@ -112,14 +114,16 @@ impl Target<'_> {
         keys: &[Vec<Value>],
     ) -> Result<Vec<Image>> {
         let rows = lookups::rows_with_keys(self.planner, access, self.table, bucket, keys).await?;
-        let image = |mut row: Vec<Value>| {
-            if self.table.rowid_name.is_some() {
-                return Ok((vec![row.remove(0)], row));
-            }
-            let image = (Vec::new(), row);
-            Ok((columns_of(self.table, &image, &self.table.primary_key)?, image.1))
-        };
-        rows.into_iter().map(image).collect()
+        rows.into_iter().map(|row| self.image(row)).collect()
+    }
+
+    /// A row as it was read, under its key.
+    fn image(&self, mut row: Vec<Value>) -> Result<Image> {
+        if self.table.rowid_name.is_some() {
+            return Ok((vec![row.remove(0)], row));
+        }
+        let image = (Vec::new(), row);
+        Ok((columns_of(self.table, &image, &self.table.primary_key)?, image.1))
     }
 
     async fn enter_page(&self, access: &impl PartitionAccess, bucket: usize, page: &[Image]) -> Result<()> {
@@ -127,7 +131,7 @@ impl Target<'_> {
         for row in page {
             self.push_entry(bucket, row, &mut images)?;
         }
-        match write(access, images).await {
+        match write(access, Vec::new(), images).await {
             Err(refused) if is_about_a_row(&refused) => {
                 for (key, _) in page {
                     self.enter_row(access, bucket, key).await?;
@@ -147,14 +151,15 @@ impl Target<'_> {
             let Some(row) = rows.into_iter().find(|(found, _)| found == key) else { return Ok(()) };
             let mut images = Images::default();
             self.push_entry(bucket, &row, &mut images)?;
-            let refused = match write(access, images).await {
+            let refused = match write(access, Vec::new(), images).await {
                 Err(refused) if is_about_a_row(&refused) => refused,
                 other => return other.map(drop),
             };
             if refused.code == ErrorCode::UniqueViolation {
+                let Some(proofs) = self.alone(access, &row).await? else { return Err(refused) };
                 let mut images = Images::default();
                 self.push_proof(bucket, &row, &mut images)?;
-                match write(access, images).await {
+                match write(access, proofs, images).await {
                     Err(other) if is_about_a_row(&other) => {}
                     other => return other.map(drop),
                 }
@@ -163,6 +168,24 @@ impl Target<'_> {
                 return Err(refused);
             }
         }
+    }
+
+    /// Proofs that no other row has the row's values; `None` if one has. An entry names its row by the rowid; where
+    /// rows have none, it is looked for among all rows whose entry it is.
+    async fn alone(&self, access: &impl PartitionAccess, row: &Image) -> Result<Option<Proofs>> {
+        let entry = index_entry(self.table, self.index, row)?.filter(|_| self.table.without_rowid);
+        let Some((values, ..)) = entry else { return Ok(Some(Vec::new())) };
+        let (proving, columns) = (Proving::new(access), self.table.index_columns(self.index));
+        for bucket in 0..self.planner.buckets() {
+            let alike = (columns.as_slice(), values.as_slice());
+            let found = lookups::rows_with_values(self.planner, &proving, self.table, bucket, alike).await?;
+            for other in found {
+                if self.image(other)?.0 != row.0 {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(proving.proofs()))
     }
 
     /// The row, which must still be this one, and its entry, which must not be there.
@@ -194,9 +217,18 @@ impl Target<'_> {
     }
 }
 
-async fn write(access: &impl PartitionAccess, images: Images) -> Result<Vec<Vec<StatementResult>>> {
-    let work: Vec<_> = images.into_work().map(|(bucket, item)| (bucket, vec![item])).collect();
-    if work.is_empty() { Ok(Vec::new()) } else { access.write(work, 0).await }
+/// Writes if what is proven still holds.
+async fn write(
+    access: &impl PartitionAccess,
+    proofs: Proofs,
+    images: Images,
+) -> Result<Vec<Vec<StatementResult>>> {
+    let mut work: BTreeMap<usize, Vec<WorkItem>> = BTreeMap::new();
+    let proofs = proofs.into_iter().map(|(bucket, proof)| (bucket, WorkItem::Proof(proof)));
+    for (bucket, item) in proofs.chain(images.into_work()) {
+        work.entry(bucket).or_default().push(item);
+    }
+    if work.is_empty() { Ok(Vec::new()) } else { access.write(work.into_iter().collect(), 0).await }
 }
 
 /// Whether a row is not what it was taken for, rather than anything else being wrong.

@@ -94,12 +94,35 @@ impl Finder<'_> {
         let mut lookups = Lookups::default();
         let tables: Vec<Option<Arc<Table>>> =
             effects.tables.iter().map(|name| self.planner.table(name)).collect();
+        let table_of = |number: u16| {
+            let table = tables.get(usize::from(number)).cloned().flatten();
+            table.ok_or_else(|| Error::internal("a captured change names no table"))
+        };
+        let mut may_lack_parents = false;
         for effect in &effects.rows {
-            let table = tables.get(usize::from(effect.table)).cloned().flatten();
-            let table = table.ok_or_else(|| Error::internal("a captured change names no table"))?;
+            let table = table_of(effect.table)?;
+            may_lack_parents |= self.may_lack_parents(&table, &effect.change);
+        }
+        for effect in &effects.rows {
+            let table = table_of(effect.table)?;
             self.of_change(&table, &effect.change, &mut lookups, known)?;
+            // SQLite counts rows without their parents: one that goes counts as one less, if its parent is not here.
+            if let (Some(old), _) = images::sides(&effect.change)?
+                && may_lack_parents
+            {
+                self.parents(&table, &old, &mut lookups, known);
+            }
         }
         Ok(lookups)
+    }
+
+    /// Whether a change may leave a row without its parent.
+    fn may_lack_parents(&self, table: &Table, change: &Change) -> bool {
+        let makes_a_child = !matches!(change, Change::Delete { .. }) && !table.foreign_keys.is_empty();
+        let takes_a_parent = || {
+            !matches!(change, Change::Insert { .. }) && !self.planner.references_to(&table.name).is_empty()
+        };
+        self.footprint.checks_foreign_keys && (makes_a_child || takes_a_parent())
     }
 
     fn of_change(
@@ -452,6 +475,18 @@ pub(super) async fn rows_with_keys(
         None => By::Columns(table.primary_key.clone()),
     };
     proven::rows(access, &fragment(planner, table, &by, bucket, keys)).await
+}
+
+/// The rows of a bucket that have some values in some columns, as [`rows_with_keys`] answers them.
+pub(super) async fn rows_with_values(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Arc<Table>,
+    bucket: usize,
+    (columns, values): (&[usize], &[Value]),
+) -> Result<Vec<Vec<Value>>> {
+    let by = By::Columns(columns.to_vec());
+    proven::rows(access, &fragment(planner, table, &by, bucket, &[values.to_vec()])).await
 }
 
 /// Conditions that the rows of some keys pass, one for each column, which may lie in different column groups.
