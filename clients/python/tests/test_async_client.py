@@ -8,12 +8,14 @@ from polylite import (
     AsyncCollection,
     AsyncDatabaseClient,
     AsyncQueryRouter,
+    AsyncTransaction,
     Collection,
     DatabaseClient,
     PolyliteError,
     QueryRouter,
     RetryPolicy,
     StorageNode,
+    Transaction,
 )
 
 from . import server
@@ -26,6 +28,7 @@ class Mirror(unittest.TestCase):
             (DatabaseClient, AsyncDatabaseClient),
             (Collection, AsyncCollection),
             (QueryRouter, AsyncQueryRouter),
+            (Transaction, AsyncTransaction),
         ):
             calls = [name for name in vars(one) if not name.startswith("_")]
             self.assertEqual(calls, [name for name in vars(other) if not name.startswith("_")])

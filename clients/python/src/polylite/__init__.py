@@ -4,8 +4,11 @@
 Python's standard library.
 """
 
-from .async_client import AsyncCollection, AsyncDatabaseClient, AsyncQueryRouter
-from .client import Collection, DatabaseClient, QueryRouter
+from .async_client import AsyncDatabaseClient, AsyncQueryRouter
+from .async_collection import AsyncCollection
+from .async_transaction import AsyncTransaction
+from .client import DatabaseClient, QueryRouter
+from .collection import Collection
 from .connection_string import parse_connection_string
 from .errors import PolyliteError
 from .models import (
@@ -22,11 +25,13 @@ from .models import (
     Updated,
 )
 from .retry import RetryPolicy
+from .transaction import Transaction
 
 __all__ = [
     "AsyncCollection",
     "AsyncDatabaseClient",
     "AsyncQueryRouter",
+    "AsyncTransaction",
     "Collection",
     "ColumnDefinition",
     "DatabaseClient",
@@ -42,6 +47,7 @@ __all__ = [
     "SqlResult",
     "StorageNode",
     "TableSchema",
+    "Transaction",
     "Updated",
     "parse_connection_string",
 ]

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 #: An ``_id`` of a document.
 DocumentId = Union[int, str]
+#: A value among the options of a request.
+OptionValue = Union[bool, int, str, None]
 #: A filter of documents: an object of MongoDB's query language, or text like ``role == "Dev"``.
 Filter = Union[Mapping[str, Any], str]
 
@@ -266,6 +268,31 @@ def _sql_result(result: Mapping[str, Any]) -> SqlResult:
     )
 
 
+# Transactions.
+
+
+def begin(database: str, options: Mapping[str, OptionValue]) -> Call[str]:
+    """Begins a transaction; its name. One of which nobody hears ends by itself."""
+    body = {name: value for name, value in options.items() if value is not None}
+    read: Callable[[Any], str] = lambda answer: str(answer["transaction"])
+    return Call("POST", f"/databases/{segment(database)}/transactions", read, body, reads=True)
+
+
+def end(database: str, transaction: str, how: str) -> Call[None]:
+    """Ends a transaction: ``commit`` or ``rollback``."""
+    path = f"/databases/{segment(database)}/transactions/{segment(transaction)}/{how}"
+    return Call("POST", path, nothing, {}, reads=how == "rollback")
+
+
+def within(
+    transaction: str, lock: bool, timeout_ms: Optional[int], max_rows: Optional[int]
+) -> Dict[str, OptionValue]:
+    """The options of statements of a transaction."""
+    options: Dict[str, OptionValue] = {"transaction": transaction, "lock": True if lock else None}
+    options.update(timeout_ms=timeout_ms, max_rows=max_rows)
+    return options
+
+
 # Documents.
 
 
@@ -275,9 +302,12 @@ class Documents:
 
     database: str
     name: str
+    #: The transaction that they belong to.
+    transaction: Optional[str] = None
 
     def _path(self, rest: str) -> str:
-        return f"/databases/{segment(self.database)}/collections/{segment(self.name)}{rest}"
+        within = "" if self.transaction is None else f"?transaction={segment(self.transaction)}"
+        return f"/databases/{segment(self.database)}/collections/{segment(self.name)}{rest}{within}"
 
     def _document(self, doc_id: DocumentId) -> str:
         return self._path(f"/documents/{document_segment(doc_id)}")

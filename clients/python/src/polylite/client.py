@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from . import calls
-from .calls import Call, DocumentId, Documents, Filter
+from .calls import Call, DocumentId
+from .collection import Collection
 from .errors import PolyliteError
 from .models import (
     DatabaseSchema,
@@ -19,9 +20,9 @@ from .models import (
     Statement,
     StorageNode,
     TableSchema,
-    Updated,
 )
 from .retry import RetryPolicy
+from .transaction import Transaction
 from .transport import Transport
 from .values import Params
 
@@ -81,86 +82,6 @@ class QueryRouter:
 def failed(error: PolyliteError) -> QueryResult:
     """The result of a query that was not answered."""
     return QueryResult(success=False, error=error.message)
-
-
-class Collection:
-    """Documents under a name; made by ``DatabaseClient.collection``. Errors raise ``PolyliteError``."""
-
-    def __init__(self, transport: Transport, database: str, name: str) -> None:
-        self._transport = transport
-        self._documents = Documents(database, name)
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._documents.name
-
-    def insert(self, document: Mapping[str, Any]) -> DocumentId:
-        """Inserts a document; its id."""
-        return self._transport.run(self._documents.insert(document))
-
-    def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> List[DocumentId]:
-        """Inserts documents, all or none; their ids."""
-        return self._transport.run(self._documents.insert_many(documents))
-
-    def get(self, doc_id: DocumentId) -> Optional[Dict[str, Any]]:
-        """The document with an id; ``None`` if there is none."""
-        try:
-            return self._transport.run(self._documents.get(doc_id))
-        except PolyliteError as error:
-            if is_missing(error):
-                return None
-            raise
-
-    def put(self, doc_id: DocumentId, document: Mapping[str, Any]) -> Dict[str, Any]:
-        """Replaces the document with an id, or creates it; the document as stored."""
-        return self._transport.run(self._documents.put(doc_id, document))
-
-    def patch(self, doc_id: DocumentId, change: Mapping[str, Any]) -> Dict[str, Any]:
-        """Changes the document with an id, by a merge patch or by operators; the document as stored."""
-        return self._transport.run(self._documents.patch(doc_id, change))
-
-    def delete(self, doc_id: DocumentId) -> bool:
-        """Deletes the document with an id; whether there was one."""
-        try:
-            self._transport.run(self._documents.delete(doc_id))
-        except PolyliteError as error:
-            if is_missing(error):
-                return False
-            raise
-        return True
-
-    def find(
-        self,
-        filter: Optional[Filter] = None,
-        *,
-        projection: Optional[Mapping[str, Any]] = None,
-        sort: Optional[Mapping[str, int]] = None,
-        skip: Optional[int] = None,
-        limit: Optional[int] = None,
-    ) -> List[Dict[str, Any]]:
-        """The documents that a filter matches; all without one."""
-        options = {"projection": projection, "sort": sort, "skip": skip, "limit": limit}
-        return self._transport.run(self._documents.find(filter, options))
-
-    def count(self, filter: Optional[Filter] = None) -> int:
-        """How many documents a filter matches."""
-        return self._transport.run(self._documents.count(filter))
-
-    def update(
-        self, filter: Filter, update: Mapping[str, Any], *, multi: bool = True, upsert: bool = False
-    ) -> Updated:
-        """Changes the documents that a filter matches."""
-        return self._transport.run(self._documents.update(filter, update, multi, upsert))
-
-    def delete_many(self, filter: Filter, *, multi: bool = True) -> int:
-        """Deletes the documents that a filter matches; how many there were."""
-        return self._transport.run(self._documents.delete_many(filter, multi))
-
-
-def is_missing(error: PolyliteError) -> bool:
-    """Whether there is no such document."""
-    return error.code in ("document_not_found", "collection_not_found")
 
 
 class DatabaseClient:
@@ -347,6 +268,27 @@ class DatabaseClient:
         """Runs SQL statements, each a text or a text and its parameters: all are applied or none."""
         options = {"level": level, "timeout_ms": timeout_ms, "max_rows": max_rows}
         return self._transport.run(calls.batch(db_name, statements, atomic, options))
+
+    def transaction(
+        self,
+        db_name: str,
+        *,
+        read_only: bool = False,
+        mode: Optional[str] = None,
+        idle_timeout_ms: Optional[int] = None,
+        max_duration_ms: Optional[int] = None,
+    ) -> Transaction:
+        """A transaction over several requests, for ``with``: it is applied at its end, or not at all.
+
+        One that is ``read_only`` sees one moment; if its ``mode`` is ``pessimistic``, others wait for it.
+        """
+        options: Dict[str, Union[bool, int, str, None]] = {
+            "read_only": read_only,
+            "mode": mode,
+            "idle_timeout_ms": idle_timeout_ms,
+            "max_duration_ms": max_duration_ms,
+        }
+        return Transaction(self._transport, db_name, options)
 
     def collection(self, db_name: str, name: str = "default") -> Collection:
         """A collection of documents; it comes to be with its first one."""
