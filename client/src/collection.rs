@@ -96,11 +96,18 @@ pub struct Updated {
 pub struct Collection {
     database: Database,
     name: String,
+    /// The transaction that its requests belong to.
+    transaction: Option<String>,
 }
 
 impl Collection {
     pub(crate) fn new(database: Database, name: String) -> Collection {
-        Collection { database, name }
+        Collection { database, name, transaction: None }
+    }
+
+    /// The same as a part of an open transaction.
+    pub(crate) fn within(self, transaction: &str) -> Collection {
+        Collection { transaction: Some(transaction.to_owned()), ..self }
     }
 
     /// Its name.
@@ -118,7 +125,20 @@ impl Collection {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
-        self.database.transport().json(&request).await
+        self.database.transport().json(&self.addressed(request)).await
+    }
+
+    async fn send_for_nothing(&self, request: Request) -> Result<()> {
+        self.database.transport().bytes(&self.addressed(request)).await.map(drop)
+    }
+
+    /// Names the transaction in a request.
+    fn addressed(&self, request: Request) -> Request {
+        match &self.transaction {
+            // What happens once is the transaction's commit.
+            Some(transaction) => request.query("transaction", transaction).unnamed().of_transaction(),
+            None => request,
+        }
     }
 
     /// Inserts a document; without an `_id` of its own it is given one.
@@ -169,8 +189,8 @@ impl Collection {
 
     /// Deletes the document with an id. Answers whether there was one.
     pub async fn delete(&self, id: impl Into<DocumentId>) -> Result<bool> {
-        match self.database.transport().bytes(&Request::delete(self.document_path(&id.into()))).await {
-            Ok(_) => Ok(true),
+        match self.send_for_nothing(Request::delete(self.document_path(&id.into()))).await {
+            Ok(()) => Ok(true),
             Err(error) if error.is(ErrorCode::DocumentNotFound) => Ok(false),
             Err(error) => Err(error),
         }
@@ -252,12 +272,12 @@ impl Collection {
     /// Makes an index.
     pub async fn create_index(&self, name: &str, fields: &[&str], unique: bool) -> Result<()> {
         let body = json!({"name": name, "fields": fields, "unique": unique});
-        self.database.transport().bytes(&Request::post(self.path("/indexes"), &body)?).await.map(drop)
+        self.send_for_nothing(Request::post(self.path("/indexes"), &body)?).await
     }
 
     /// Drops the collection with all its documents.
     pub async fn drop_collection(&self) -> Result<()> {
-        self.database.transport().bytes(&Request::delete(self.path(""))).await.map(drop)
+        self.send_for_nothing(Request::delete(self.path(""))).await
     }
 }
 

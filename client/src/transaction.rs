@@ -7,6 +7,7 @@ use common::Outcome;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
+use crate::collection::Collection;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::http::{Request, segment};
@@ -131,6 +132,12 @@ impl Transaction {
     /// Several statements of the transaction together.
     pub fn batch(&self) -> Batch {
         self.database.batch().within(&self.id)
+    }
+
+    /// A collection, as the transaction sees and changes it.
+    #[must_use]
+    pub fn collection(&self, name: impl Into<String>) -> Collection {
+        self.database.collection(name).within(&self.id)
     }
 
     /// Applies all of it, or fails. Repeating it does no harm.

@@ -10,7 +10,7 @@ use http::StatusCode;
 use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-pub use transactions::{Conflict, Phases, TransactionMetrics, Wait};
+pub use transactions::{Conflict, InteractiveEnd, Phases, TransactionMetrics, Wait};
 
 /// What requests are counted by: the subject of their route.
 const SUBJECTS: [&str; 14] = [

@@ -11,6 +11,7 @@ use super::RequestMetrics;
 const TRANSACTIONS: &str = "polylite_transactions_total";
 const SECONDS: &str = "polylite_transaction_seconds";
 const CONFLICTS: &str = "polylite_transaction_conflicts_total";
+const INTERACTIVE: &str = "polylite_interactive_transactions_total";
 const WAITS: &str = "polylite_wait_seconds";
 
 /// What stood in the way of a transaction.
@@ -20,6 +21,21 @@ pub enum Conflict {
     Prepare,
     /// The decider had decided to abort before the commit came.
     Decision,
+}
+
+/// How a transaction over several requests ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InteractiveEnd {
+    /// All of it was applied.
+    Committed,
+    /// Its client, or an operator, has rolled it back.
+    RolledBack,
+    /// Others got in its way.
+    Conflict,
+    /// It rested or lasted for too long.
+    Expired,
+    /// Its commit was refused, or its fate is not known.
+    Failed,
 }
 
 /// What a request waited for.
@@ -49,6 +65,7 @@ pub struct TransactionMetrics {
     unknown: Counter,
     seconds: Histogram,
     conflicts: [Counter; 2],
+    interactive: [Counter; 5],
     waits: [Histogram; 7],
     slow: Duration,
 }
@@ -98,9 +115,11 @@ impl TransactionMetrics {
         requests.describe_counter(TRANSACTIONS, "Transactions over partitions, by how they ended.");
         requests.describe_times(SECONDS, "Time from the first part of a transaction to its end.");
         requests.describe_counter(CONFLICTS, "What stood in the way of transactions over partitions.");
+        requests.describe_counter(INTERACTIVE, "Transactions over several requests, by how they ended.");
         requests.describe_times(WAITS, "What requests have waited for.");
         let ended = |outcome| requests.counter(TRANSACTIONS, "outcome", outcome);
         let conflict = |cause| requests.counter(CONFLICTS, "cause", cause);
+        let interactive = |outcome| requests.counter(INTERACTIVE, "outcome", outcome);
         let wait = |cause| requests.times(WAITS, Some(("cause", cause)));
         TransactionMetrics {
             committed: ended("committed"),
@@ -108,6 +127,7 @@ impl TransactionMetrics {
             unknown: ended("unknown"),
             seconds: requests.times(SECONDS, None),
             conflicts: [conflict("prepare"), conflict("decision")],
+            interactive: ["committed", "rolled_back", "conflict", "expired", "failed"].map(interactive),
             waits: ["prepare", "decision", "carry_out", "leader", "schema", "conflict", "lock"].map(wait),
             slow,
         }
@@ -116,6 +136,11 @@ impl TransactionMetrics {
     /// Something stood in the way.
     pub fn conflict(&self, conflict: Conflict) {
         self.conflicts[conflict as usize].increment(1);
+    }
+
+    /// A transaction over several requests has ended.
+    pub fn interactive_ended(&self, end: InteractiveEnd) {
+        self.interactive[end as usize].increment(1);
     }
 
     /// A request has waited.

@@ -1,6 +1,7 @@
 //! Transactions over several requests.
 
 mod documents;
+mod locks;
 mod validation;
 
 use http::{Method, StatusCode};

@@ -29,6 +29,7 @@ pub(super) use within::{Locks, Within, tells_of_rows};
 
 use super::moment::Moment;
 use super::{Bookmark, Gateway, RequestOptions};
+use crate::metrics::{InteractiveEnd, TransactionMetrics};
 
 /// Transactions of one coordinator that may be open at a time.
 const OPEN_MAX: usize = 1_000;
@@ -100,6 +101,7 @@ struct Interactive {
     id: String,
     database: String,
     options: TransactionOptions,
+    metrics: TransactionMetrics,
     began: (Instant, SystemTime),
     used: Mutex<Used>,
     /// Held while a request runs.
@@ -198,6 +200,13 @@ impl Interactive {
     }
 
     fn end(&self, state: &mut State, end: State) {
+        self.metrics.interactive_ended(match &end {
+            State::Committed(_) => InteractiveEnd::Committed,
+            State::Failed(error) if error.code == ErrorCode::SerializationFailure => InteractiveEnd::Conflict,
+            State::Failed(_) => InteractiveEnd::Failed,
+            State::RolledBack if !self.is_open() => InteractiveEnd::Expired,
+            State::RolledBack | State::Open(_) => InteractiveEnd::RolledBack,
+        });
         *state = end;
         let mut used = self.used.lock();
         (used.last, used.ended) = (Instant::now(), true);
@@ -246,6 +255,7 @@ impl Gateway {
             id: self.new_transaction_id(),
             database: database.to_owned(),
             options: transaction,
+            metrics: self.shared.transactions.clone(),
             began: now,
             used: Mutex::new(Used { last: now.0, requests: 0, ended: false }),
             state: tokio::sync::Mutex::new(State::Open(Open {

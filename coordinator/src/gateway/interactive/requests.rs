@@ -52,8 +52,9 @@ impl Gateway {
             }
             if ends_it(&error) {
                 self.unlock(&session, &open.journal);
-                interactive.end(&mut state, State::RolledBack);
-                return Err(conflict(&error.message));
+                let conflict = conflict(&error.message);
+                interactive.end(&mut state, State::Failed(conflict.clone()));
+                return Err(conflict);
             }
             if open.journal.lock().is_over {
                 self.unlock(&session, &open.journal);
