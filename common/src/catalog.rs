@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::slot;
 use crate::partition_map::{Bucket, PartitionMethod};
 use crate::schema::{DatabaseKind, PartitionType, Schema};
-use crate::{NodeId, PartitionId, ReplicaId};
+use crate::{NodeId, PartitionId, ReplicaId, Value};
 
 /// Everything the cluster agrees on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -119,6 +120,10 @@ pub struct Database {
     /// Names of the column groups; the first one is the anchor, which says which rows there are.
     #[serde(default = "one_column_group")]
     pub column_groups: Vec<String>,
+    /// By column group, the attributes of documents that lie there because it was said so. Others go where the
+    /// hash of their name says.
+    #[serde(default)]
+    pub attribute_groups: Vec<Vec<String>>,
     /// Milliseconds since the Unix epoch.
     pub created_at: u64,
 }
@@ -143,6 +148,14 @@ impl Database {
         let group = index.checked_div(self.buckets.len())?;
         let bucket = &self.buckets[index % self.buckets.len()];
         Some((group, bucket, *bucket.partitions.get(group)?))
+    }
+
+    /// The column group that holds an attribute of documents.
+    #[must_use]
+    pub fn group_of_attribute(&self, name: &str) -> usize {
+        let is_said = |names: &Vec<String>| names.iter().any(|said| said == name);
+        let said = self.attribute_groups.iter().position(is_said);
+        said.unwrap_or_else(|| slot(&[Value::from(name)]) as usize % self.column_groups.len().max(1))
     }
 
     /// All partitions in the order of their indexes, see [`Database::partition`].

@@ -197,13 +197,41 @@ fn default_nullable() -> bool {
 /// Column of a collection that holds the document's id: an integer or a text.
 pub const DOCUMENT_ID: &str = "_id";
 
-/// The statement that makes the table behind a collection. The document lies in `doc` as JSONB, without
-/// its `_id`; the other columns are its metadata (times are milliseconds since the Unix epoch).
+/// How the names of the columns begin that hold the attributes of documents by column group; the group's position
+/// follows.
+pub const ATTRIBUTES: &str = "_doc:";
+
+/// The column that holds a column group's share of the attributes of documents.
 #[must_use]
-pub fn collection_ddl(name: &str) -> String {
-    format!(
-        "CREATE TABLE {} (_id PRIMARY KEY NOT NULL, doc BLOB NOT NULL, _version INTEGER NOT NULL, \
-         _created_at INTEGER NOT NULL, _updated_at INTEGER NOT NULL)",
-        crate::names::quote_identifier(name)
-    )
+pub fn attributes_column(group: usize) -> String {
+    format!("{ATTRIBUTES}{group}")
+}
+
+/// Column that tells, where attributes lie in several column groups, for each attribute of a document in their order the
+/// position of its column group, as a byte.
+pub const ATTRIBUTE_ORDER: &str = "_fields";
+
+/// The statement that makes the table behind a collection in a database with so many column groups. The document lies in
+/// `doc` as JSONB, without its `_id`; the other columns are its metadata (times are milliseconds since the Unix
+/// epoch). Where there are several column groups, each has a column for its share of the document's attributes, and
+/// `doc` is put together of these when it is read.
+#[must_use]
+pub fn collection_ddl(name: &str, column_groups: usize) -> String {
+    use crate::names::quote_identifier;
+    let is_divided = column_groups > 1;
+    let mut columns = vec![
+        format!("{DOCUMENT_ID} PRIMARY KEY NOT NULL"),
+        if is_divided { "doc BLOB" } else { "doc BLOB NOT NULL" }.to_owned(),
+        "_version INTEGER NOT NULL".to_owned(),
+        "_created_at INTEGER NOT NULL".to_owned(),
+        "_updated_at INTEGER NOT NULL".to_owned(),
+    ];
+    if is_divided {
+        columns.push(format!("{ATTRIBUTE_ORDER} BLOB NOT NULL DEFAULT x''"));
+        // An object without fields.
+        let share =
+            |group| format!("{} BLOB NOT NULL DEFAULT x'0C'", quote_identifier(&attributes_column(group)));
+        columns.extend((0..column_groups).map(share));
+    }
+    format!("CREATE TABLE {} ({})", quote_identifier(name), columns.join(", "))
 }

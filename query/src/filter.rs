@@ -203,6 +203,7 @@ fn pushable(expression: &Expr, table: &Table, resolve: &Resolve<'_>) -> bool {
         }
         Expr::Like { op, .. } => LIKE_OPERATORS.contains(op),
         Expr::Between { .. }
+        | Expr::Case { .. }
         | Expr::Cast { .. }
         | Expr::Collate(..)
         | Expr::InList { .. }

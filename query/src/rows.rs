@@ -109,7 +109,7 @@ pub async fn export(planner: &Planner, access: &impl PartitionAccess, table: &st
 /// All rows of a table whose columns lie in several column groups: they are put together like those of a query.
 fn whole_rows(table: &Table) -> Statement {
     let name = |position: usize| quote_identifier(&table.columns[position].name);
-    let columns: Vec<String> = (0..table.columns.len()).map(name).collect();
+    let columns = exported(table);
     let order: Vec<String> = match table.rowid_name {
         Some(rowid) => vec![rowid.to_owned()],
         None => table.primary_key.iter().copied().map(name).collect(),
@@ -119,6 +119,14 @@ fn whole_rows(table: &Table) -> Statement {
     Statement { sql, params: Params::None }
 }
 
+/// What is exported of a table.
+fn exported(table: &Table) -> Vec<String> {
+    if table.kind == common::schema::TableKind::Collection {
+        return vec!["\"_id\"".to_owned(), "json(\"doc\") AS \"doc\"".to_owned()];
+    }
+    table.columns.iter().map(|column| quote_identifier(&column.name)).collect()
+}
+
 /// The statement, whose first columns are the key that rows are ordered by, and how many these are.
 fn export_statement(table: &Table) -> (Statement, usize) {
     let name = |position: &usize| quote_identifier(&table.columns[*position].name);
@@ -126,11 +134,7 @@ fn export_statement(table: &Table) -> (Statement, usize) {
         Some(rowid) => vec![rowid.to_owned()],
         None => table.primary_key.iter().map(name).collect(),
     };
-    let columns: Vec<String> = if table.kind == common::schema::TableKind::Collection {
-        vec!["\"_id\"".to_owned(), "json(\"doc\") AS \"doc\"".to_owned()]
-    } else {
-        (0..table.columns.len()).map(|position| name(&position)).collect()
-    };
+    let columns = exported(table);
     let order: Vec<String> = (1..=key.len()).map(|number| number.to_string()).collect();
     let sql = format!(
         "SELECT {}, {} FROM {} ORDER BY {}",

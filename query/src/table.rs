@@ -5,7 +5,7 @@ use std::ops::Deref;
 use common::catalog::Database;
 use common::names::quote_identifier;
 use common::partition_map::{Bucket, bucket_of_key, hash_ranges};
-use common::schema::{GlobalIndex, TableKind, TableSpec};
+use common::schema::{ATTRIBUTE_ORDER, GlobalIndex, TableKind, TableSpec, attributes_column};
 use common::{PartitionId, Value};
 use sqlite::schema::{Generated, Table as Definition};
 
@@ -30,6 +30,8 @@ pub(crate) struct Table {
     pub(crate) global_indexes: Vec<GlobalIndex>,
     /// What lies in which column group, the anchor's part first; more than one if the table is split.
     pub(crate) parts: Vec<Part>,
+    /// The documents of a collection whose attributes lie in several column groups.
+    pub(crate) divided: Option<Divided>,
     /// What makes its rows on a partition, if it stands for a join.
     pub(crate) joined: Option<Subquery>,
     /// Whether a constraint says by itself what becomes of rows that violate it (ON CONFLICT REPLACE).
@@ -63,6 +65,7 @@ impl Table {
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
             parts: parts_of(&definition, spec),
+            divided: Divided::of(&definition, spec),
             joined: None,
             definition,
         }
@@ -155,6 +158,35 @@ impl Table {
     }
 }
 
+/// A document whose attributes lie in several column groups: a column that no partition has, because it is put together
+/// of others.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Divided {
+    /// Position of the document.
+    pub(crate) document: usize,
+    /// Position of the column that tells the order of the attributes.
+    pub(crate) order: usize,
+    /// Positions of the columns that hold them, by column group.
+    pub(crate) shares: Vec<usize>,
+}
+
+impl Divided {
+    fn of(table: &Definition, spec: Option<&TableSpec>) -> Option<Divided> {
+        spec.filter(|spec| spec.kind == TableKind::Collection)?;
+        let order = table.column(ATTRIBUTE_ORDER)?;
+        let shares = (0..).map_while(|group| table.column(&attributes_column(group)));
+        Some(Divided { document: table.column(DOCUMENT)?, order, shares: shares.collect() })
+    }
+
+    /// Whether the document is put together of a column among others.
+    pub(crate) fn is_made_of(&self, column: usize) -> bool {
+        column == self.order || self.shares.contains(&column)
+    }
+}
+
+/// The column of a collection's documents.
+const DOCUMENT: &str = "doc";
+
 /// A column group's share of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Part {
@@ -179,8 +211,9 @@ pub(crate) fn parts_of(table: &Definition, spec: Option<&TableSpec>) -> Vec<Part
     let key = spec.map(|spec| repeated_columns(table, &spec.partition_key)).unwrap_or_default();
     let elsewhere: Vec<usize> =
         groups.iter().skip(1).flatten().filter_map(|name| table.column(name)).collect();
-    let anchor: Vec<usize> =
-        (0..table.columns.len()).filter(|position| !elsewhere.contains(position)).collect();
+    let made = Divided::of(table, spec).map(|divided| divided.document);
+    let is_in_anchor = |position: &usize| !elsewhere.contains(position) && made != Some(*position);
+    let anchor: Vec<usize> = (0..table.columns.len()).filter(is_in_anchor).collect();
     let mut parts = vec![Part { group: 0, own: anchor.clone(), columns: anchor }];
     for (group, names) in groups.iter().enumerate().skip(1).filter(|(_, names)| !names.is_empty()) {
         let own: Vec<usize> = names.iter().filter_map(|name| table.column(name)).collect();

@@ -23,6 +23,7 @@ mod binding;
 pub mod budget;
 mod capture;
 mod connection;
+pub mod document_fields;
 pub mod error;
 pub mod executor;
 pub mod grouping;

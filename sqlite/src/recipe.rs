@@ -10,6 +10,7 @@ use rusqlite::limits::Limit;
 
 use crate::authorizer::Role;
 use crate::connection::Connection;
+use crate::document_fields;
 use crate::error::{Failure, Result};
 use crate::grouping;
 use crate::partial_sum;
@@ -183,6 +184,7 @@ pub(crate) fn hostile_safe(raw: &rusqlite::Connection) -> Result<()> {
         ],
     )?;
     rusqlite::vtab::series::load_module(raw)?;
+    document_fields::load(raw)?;
     for (option, value) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),

@@ -267,6 +267,9 @@ pub struct NewDatabase {
     /// Names of its column groups, the anchor's first.
     #[serde(default = "common::catalog::one_column_group")]
     pub column_groups: Vec<String>,
+    /// Attributes of documents by column group, as far as it was said.
+    #[serde(default)]
+    pub attribute_groups: Vec<Vec<String>>,
     /// Its partitions: those of the anchor in order of their ranges, which cover every key; then as many of
     /// each other column group.
     pub partitions: Vec<NewPartition>,

@@ -1,7 +1,7 @@
 //! Column groups of a database as requests name them, and as answers show them.
 
 use common::catalog::{Catalog, Database, NodeStatus, one_column_group};
-use common::schema::{DatabaseKind, PartitionType};
+use common::schema::PartitionType;
 use common::{Error, Result};
 use query::schema::{columns_of_groups, declare_column_groups};
 use serde_json::{Map, Value as Json};
@@ -23,7 +23,6 @@ pub fn of_new_database(
     groups: Option<&Json>,
     tables: &mut [Json],
     partition_type: PartitionType,
-    kind: DatabaseKind,
     automatic: usize,
 ) -> Result<Vec<String>> {
     let names = declare_column_groups(groups, tables)?;
@@ -33,15 +32,7 @@ pub fn of_new_database(
             false => Err(Error::bad_request("column_groups go with the partition types VERTICAL and MIXED")),
         };
     }
-    if !names.is_empty() && kind == DatabaseKind::NoSql && tables.is_empty() {
-        return Err(Error::not_supported(
-            "the attributes of documents cannot be divided into column groups yet",
-            "leave column_groups out: documents are kept whole",
-        ));
-    }
-    // Documents are kept whole: further groups would hold nothing.
-    let holds_columns = kind == DatabaseKind::Sql || !tables.is_empty();
-    Ok(match (names.is_empty(), holds_columns && automatic > 1) {
+    Ok(match (names.is_empty(), automatic > 1) {
         (false, _) => names,
         (true, true) => (1..=automatic).map(|number| format!("g{number}")).collect(),
         (true, false) => one_column_group(),
@@ -75,17 +66,16 @@ mod tests {
 
     #[test]
     fn groups_are_those_named_or_one_per_node() {
-        let of = |groups: Option<Json>, partition_type, kind| {
-            of_new_database(groups.as_ref(), &mut [], partition_type, kind, 3)
+        let of = |groups: Option<Json>, partition_type| {
+            of_new_database(groups.as_ref(), &mut [], partition_type, 3)
         };
-        let (vertical, sql) = (PartitionType::Vertical, DatabaseKind::Sql);
-        assert_eq!(of(Some(json!({"b": ["x"], "a": ["y"]})), vertical, sql).unwrap(), ["b", "a"]);
-        assert_eq!(of(None, PartitionType::Mixed, sql).unwrap(), ["g1", "g2", "g3"]);
-        assert_eq!(of(None, PartitionType::Horizontal, sql).unwrap(), one_column_group());
-        assert_eq!(of(None, vertical, DatabaseKind::NoSql).unwrap(), one_column_group());
-        let refused = |groups, partition_type, kind| of(Some(groups), partition_type, kind).unwrap_err().code;
-        assert_eq!(refused(json!({"a": ["x"]}), PartitionType::Horizontal, sql), ErrorCode::BadRequest);
-        assert_eq!(refused(json!({"a": ["x"]}), vertical, DatabaseKind::NoSql), ErrorCode::NotSupported);
-        assert_eq!(refused(json!(["a"]), vertical, sql), ErrorCode::BadRequest);
+        let vertical = PartitionType::Vertical;
+        assert_eq!(of(Some(json!({"b": ["x"], "a": ["y"]})), vertical).unwrap(), ["b", "a"]);
+        assert_eq!(of(None, PartitionType::Mixed).unwrap(), ["g1", "g2", "g3"]);
+        assert_eq!(of(None, PartitionType::Horizontal).unwrap(), one_column_group());
+        let refused = |groups, partition_type| of(Some(groups), partition_type).unwrap_err().code;
+        assert_eq!(refused(json!({"a": ["x"]}), PartitionType::Horizontal), ErrorCode::BadRequest);
+        assert_eq!(refused(json!(["a"]), vertical), ErrorCode::BadRequest);
+        assert_eq!(refused(json!({"a": ["x"], "b": ["x"]}), vertical), ErrorCode::BadRequest);
     }
 }

@@ -10,7 +10,7 @@ use common::names::check_database_name;
 use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, key_ranges};
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, PartitionId, Result};
-use query::schema::declare_tables;
+use query::schema::{declare_attribute_groups, declare_tables};
 use serde_json::{Value as Json, json};
 
 use super::answer::success_seen;
@@ -110,7 +110,8 @@ fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize)
     let mut tables = body.list("tables")?.unwrap_or_default();
     body.done()?;
     let column_groups =
-        column_groups::of_new_database(groups.as_ref(), &mut tables, partition_type, kind, automatic_groups)?;
+        column_groups::of_new_database(groups.as_ref(), &mut tables, partition_type, automatic_groups)?;
+    let attribute_groups = declare_attribute_groups(groups.as_ref(), &column_groups)?;
     let mut planned = Database {
         name,
         kind,
@@ -123,6 +124,7 @@ fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize)
         schema_change: None,
         buckets: provisional_buckets(&ranges),
         column_groups,
+        attribute_groups,
         created_at: moment().now_ms,
     };
     let (mut statements, mut group_statements) = (Vec::new(), Vec::new());
@@ -139,6 +141,7 @@ fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize)
         method,
         ranges,
         column_groups: planned.column_groups,
+        attribute_groups: planned.attribute_groups,
         replication_factor,
         schema: planned.schema,
         statements,

@@ -80,7 +80,7 @@ mod tests {
         let create = "CREATE TABLE t (id INTEGER PRIMARY KEY, n VARCHAR(9) NOT NULL DEFAULT 'x')";
         schema.objects.push(object(ObjectKind::Table, "t", "t", create));
         schema.objects.push(object(ObjectKind::Index, "i", "t", "CREATE INDEX i ON t (n)"));
-        schema.objects.push(object(ObjectKind::Table, "c", "c", &collection_ddl("c")));
+        schema.objects.push(object(ObjectKind::Table, "c", "c", &collection_ddl("c", 1)));
         let collection = TableSpec {
             name: "c".into(),
             kind: TableKind::Collection,

@@ -54,6 +54,8 @@ pub struct DatabaseSpec {
     pub ranges: Vec<BucketRange>,
     /// Names of its column groups, the anchor's first.
     pub column_groups: Vec<String>,
+    /// Attributes of documents by column group, as far as it was said.
+    pub attribute_groups: Vec<Vec<String>>,
     /// How many replicas each partition is meant to have.
     pub replication_factor: u32,
     /// Its first schema.
@@ -243,6 +245,7 @@ fn placed(catalog: &Catalog, spec: DatabaseSpec) -> Result<NewDatabase> {
         statements: spec.statements,
         group_statements: spec.group_statements,
         column_groups: spec.column_groups,
+        attribute_groups: spec.attribute_groups,
         partitions: partitions
             .map(|(range, nodes)| NewPartition { uuid: random::uuid(), range, nodes })
             .collect(),

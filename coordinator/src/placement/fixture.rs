@@ -53,6 +53,7 @@ pub(crate) fn new_database(catalog: &Catalog, name: &str, partitions: u32, facto
         statements: vec!["CREATE TABLE t (id INTEGER PRIMARY KEY)".into()],
         group_statements: Vec::new(),
         column_groups: common::catalog::one_column_group(),
+        attribute_groups: Vec::new(),
         partitions: partitions
             .map(|(number, (range, nodes))| NewPartition { uuid: format!("{name}-{number}"), range, nodes })
             .collect(),

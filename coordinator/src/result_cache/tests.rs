@@ -19,6 +19,7 @@ fn database() -> Arc<Database> {
         schema_change: None,
         buckets: Vec::new(),
         column_groups: common::catalog::one_column_group(),
+        attribute_groups: Vec::new(),
         created_at: 0,
     })
 }

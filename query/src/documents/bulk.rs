@@ -262,7 +262,7 @@ async fn all_or_none(
             let done = overlay.perform(operation, index).map_err(|error| error.at_statement(index))?;
             summary.add(index, Ok(done))?;
         }
-        let statements = overlay.statements(&table)?;
+        let statements = overlay.statements(planner, &table)?;
         if statements.is_empty() {
             return Ok(summary.answer());
         }
@@ -379,7 +379,7 @@ impl Overlay {
     }
 
     /// What has to be written.
-    fn statements(self, table: &Table) -> Result<Vec<Statement>> {
+    fn statements(self, planner: &Planner, table: &Table) -> Result<Vec<Statement>> {
         let quoted = &common::names::quote_identifier(&table.name);
         let now = milliseconds(self.moment);
         let mut statements = Vec::new();
@@ -387,11 +387,12 @@ impl Overlay {
             let id = id::of_json(&key.0)?;
             match (entry.before, entry.now) {
                 (None, Some(fields)) => {
-                    statements.push(stored::insertion(table, &fields, &id, false, now.clone())?);
+                    statements.push(stored::insertion(planner, table, &fields, &id, false, now.clone())?);
                 }
                 (Some(before), Some(fields)) if !is_same(&before.fields, &fields) => {
                     statements.extend(guard(quoted, &before));
-                    statements.push(stored::replacement(table, &fields, &id, &[], now.clone())?);
+                    let written = stored::replacement(planner, table, &fields, &id, &[], now.clone())?;
+                    statements.push(written);
                 }
                 (Some(before), None) => {
                     statements.extend(guard(quoted, &before));
@@ -410,7 +411,7 @@ fn guard(quoted: &str, before: &Stored) -> [Statement; 2] {
     let version = Value::Integer(before.version);
     let same = format!(
         "INSERT INTO {quoted} (\"_id\", \"doc\", \"_version\", \"_created_at\", \"_updated_at\") \
-         VALUES (?, jsonb('{{}}'), 1, -1, -1) \
+         VALUES (?, x'0c', 1, -1, -1) \
          ON CONFLICT (\"_id\") DO UPDATE SET \"_version\" = CASE WHEN \"_version\" = ? THEN \"_version\" END"
     );
     let known = format!(

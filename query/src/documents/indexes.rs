@@ -4,15 +4,18 @@
 //! collection's and its own, with a point between. Where a path meets an array, a document is found by a mark, and
 //! the array is looked at when the document has been read.
 
+use std::collections::BTreeSet;
+
 use common::json::kind_of;
 use common::names::quote_identifier;
 use common::schema::{ObjectKind, SchemaObject};
 use common::{Error, ErrorCode, Result};
 use serde_json::{Value as Json, json};
 
+use super::attributes::Attributes;
 use super::filter::Filter;
 use super::filter::path::FieldPath;
-use super::filter::pushed::{Path, Sql};
+use super::filter::pushed::Path;
 use super::find::source::{Source, number_in};
 use super::find::{Find, fields, known};
 use super::keys;
@@ -55,7 +58,9 @@ pub async fn create_index(
     if find(planner, &table, &name).is_some() {
         return Err(Place::root("name").wrong(format!("there is an index '{name}' already")));
     }
-    let keys = paths.iter().map(|path| key(path, &place)).collect::<Result<Vec<String>>>()?;
+    let attributes = Attributes::of(planner, &table);
+    check_groups(&attributes, &paths, unique, &place)?;
+    let keys = paths.iter().map(|path| key(path, &attributes, &place)).collect::<Result<Vec<String>>>()?;
     let newer = if unique { Some(make_unique(planner, access, &table, &name, &paths).await?) } else { None };
     let sql = format!(
         "CREATE INDEX {} ON {} ({})",
@@ -172,9 +177,21 @@ fn paths(json: Option<&Json>, place: &Place<'_>) -> Result<Vec<FieldPath>> {
     items.iter().enumerate().map(path).collect()
 }
 
+/// No partition has the values of an index over several column groups; a unique one has a column of its own.
+fn check_groups(attributes: &Attributes, paths: &[FieldPath], unique: bool, place: &Place<'_>) -> Result<()> {
+    let columns: BTreeSet<String> = paths.iter().map(|path| attributes.column_of(&path.names[0])).collect();
+    if unique || columns.len() == 1 {
+        return Ok(());
+    }
+    Err(place.unsupported(
+        "an index over attributes of several column groups",
+        "make one for each, or name these attributes in one column group when the database is made",
+    ))
+}
+
 /// What an index is over at a path.
-fn key(path: &FieldPath, place: &Place<'_>) -> Result<String> {
-    Path::of(path).map(|path| path.index_key()).ok_or_else(|| {
+fn key(path: &FieldPath, attributes: &Attributes, place: &Place<'_>) -> Result<String> {
+    Path::of(path, attributes).map(|path| path.index_key()).ok_or_else(|| {
         place.unsupported(
             format!("an index over '{}'", path.text),
             "paths of indexes are names without quotes, backslashes and numbers; _id has an index",
@@ -222,7 +239,7 @@ pub fn list_indexes(planner: &Planner, collection: &str) -> Result<Vec<Json>> {
 
 /// The paths that stand in an index's statement, each behind the operator that takes its value.
 fn fields_in(sql: &str) -> Vec<String> {
-    let literals = sql.split("\"doc\" ->> '$").skip(1);
+    let literals = sql.split("\" ->> '$").skip(1);
     let path = |rest: &str| {
         let mut text = String::new();
         let mut characters = rest.chars().peekable();
@@ -276,15 +293,13 @@ pub async fn explain(
 ) -> Result<PlanNode> {
     let request = fields(request)?;
     known(request, &["find", "aggregate"])?;
-    let filter = match (request.get("find"), request.get("aggregate")) {
-        (Some(found), None) => Find::parse(fields(found)?)?.filter,
-        (None, Some(aggregate)) => super::aggregate::first_filter(fields(aggregate)?)?,
+    let table = existing(planner, collection)?;
+    let (source, statement) = match (request.get("find"), request.get("aggregate")) {
+        (Some(found), None) => Find::parse(fields(found)?)?.statement(planner, &table),
+        (None, Some(aggregate)) => super::aggregate::first_statement(planner, &table, fields(aggregate)?)?,
         _ => return Err(Error::bad_request("give either find or aggregate")),
     };
-    let table = existing(planner, collection)?;
-    let source = Source::new(planner, &table, filter);
-    let rest = Sql { text: " ORDER BY rowid".to_owned(), params: Vec::new() };
-    let mut plan = crate::sql::explain(planner, access, source.select(&Sql::default(), rest), false).await?;
+    let mut plan = crate::sql::explain(planner, access, statement, false).await?;
     if !source.is_decided() {
         let detail = "documents on which partitions cannot decide are looked at by the coordinator";
         plan.children.push(PlanNode::new("FILTER", detail));

@@ -20,8 +20,6 @@ const PREFIX: &str = "_unique:";
 pub(super) struct KeyColumn {
     /// Its name.
     pub(super) name: String,
-    /// Its position in the table.
-    pub(super) position: usize,
     paths: Vec<FieldPath>,
 }
 
@@ -31,18 +29,21 @@ pub(super) fn column_name(paths: &[FieldPath]) -> String {
     format!("{PREFIX}{}", json!(texts))
 }
 
+/// Whether a collection's table has columns that follow from the documents.
+pub(crate) fn has_derived_columns(table: &Table) -> bool {
+    table.divided.is_some() || table.columns.iter().any(|column| column.name.starts_with(PREFIX))
+}
+
 /// The columns of a collection's unique indexes.
 pub(super) fn of_table(table: &Table) -> Result<Vec<KeyColumn>> {
     let damaged = || Error::internal("a column of a collection is not known");
-    let columns = table.columns.iter().enumerate().filter_map(|(position, column)| {
-        column.name.strip_prefix(PREFIX).map(|paths| (position, column, paths))
-    });
+    let columns = table.columns.iter().filter_map(|column| Some((column, column.name.strip_prefix(PREFIX)?)));
     columns
-        .map(|(position, column, paths)| {
+        .map(|(column, paths)| {
             let texts: Vec<String> = serde_json::from_str(paths).map_err(|_| damaged())?;
             let paths = texts.iter().map(|text| FieldPath::parse(text, &Place::root("fields")));
             let paths = paths.collect::<Result<Vec<FieldPath>>>()?;
-            Ok(KeyColumn { name: column.name.clone(), position, paths })
+            Ok(KeyColumn { name: column.name.clone(), paths })
         })
         .collect()
 }

@@ -140,14 +140,20 @@ struct Change<'a> {
 
 impl Change<'_> {
     /// The statement that changes a document; `None` if it stays as it is.
-    fn statement(&self, table: &Table, stored: &Stored) -> Result<Option<(Statement, usize)>> {
+    fn statement(
+        &self,
+        planner: &Planner,
+        table: &Table,
+        stored: &Stored,
+    ) -> Result<Option<(Statement, usize)>> {
         let now = i64::try_from(self.moment.now_ms).unwrap_or(i64::MAX);
         let circumstances = Circumstances { filter: Some(self.filter), now, inserts: false };
         let changed = self.update.apply(&stored.fields, &circumstances)?;
         if is_same(&changed, &stored.fields) {
             return Ok(None);
         }
-        let written = replacement(table, &changed, &stored.id, &[stored.version], milliseconds(self.moment))?;
+        let now = milliseconds(self.moment);
+        let written = replacement(planner, table, &changed, &stored.id, &[stored.version], now)?;
         Ok(Some((written, size_of_fields(&changed))))
     }
 }
@@ -173,7 +179,7 @@ impl<'a, A: PartitionAccess> Work<'a, A> {
         for attempt in 1..=CONTENDED_ATTEMPTS {
             let found = self.source.all(self.planner, self.access, Some(1)).await?;
             let Some(stored) = found.first() else { return Ok(Updated::default()) };
-            let Some((statement, _)) = change.statement(self.table, stored)? else {
+            let Some((statement, _)) = change.statement(self.planner, self.table, stored)? else {
                 return Ok(Updated { matched: 1, ..Updated::default() });
             };
             if run_one(self.planner, self.access, &statement, 1).await?.affected_rows > 0 {
@@ -191,7 +197,7 @@ impl<'a, A: PartitionAccess> Work<'a, A> {
             // All are computed before any is written: what cannot be changed is found out in time.
             let (mut batches, mut batch, mut bytes) = (Vec::new(), Batch::new(), 0);
             for stored in &todo {
-                let changed = change.statement(self.table, stored);
+                let changed = change.statement(self.planner, self.table, stored);
                 let Some((statement, length)) = changed.map_err(|error| partly(error, done.modified))? else {
                     continue;
                 };

@@ -4,12 +4,14 @@
 //! statements on it. What a version check decides, it decides inside the partition's write, so that of two
 //! writers with the same version only one wins.
 //!
+//! - `attributes`: where that lies, if documents are divided over column groups;
 //! - `value`: what a document holds, and the order of values;
 //! - `filter`, `find`: which documents, in which order, and what of them is answered;
 //! - `update`, [`mod@many`]: changes of documents;
 //! - `expression`, `aggregate`: what is computed from documents.
 
 mod aggregate;
+pub(crate) mod attributes;
 mod budget;
 mod bulk;
 pub(crate) mod expression;
@@ -42,6 +44,7 @@ pub use aggregate::{aggregate, aggregate_stream};
 pub use bulk::bulk;
 pub use find::{DocumentStream, count, distinct, find, find_stream};
 pub use indexes::{create_index, drop_index, explain, list_indexes};
+pub(crate) use keys::has_derived_columns;
 pub use many::{Updated, delete_many, update};
 
 /// Attempts at a change of documents that others change too.
@@ -150,11 +153,11 @@ pub async fn put(
     let planner = newer.as_ref().unwrap_or(planner);
     let now = milliseconds(moment);
     if !creates {
-        let written = replacement(&table, &document, &id, precondition.versions(), now)?;
+        let written = replacement(planner, &table, &document, &id, precondition.versions(), now)?;
         let done = run_one(planner, access, &written, 1).await?;
         return one(&done)?.map(|document| (document, false)).ok_or_else(failed);
     }
-    let written = insertion(&table, &document, &id, precondition == Precondition::None, now)?;
+    let written = insertion(planner, &table, &document, &id, precondition == Precondition::None, now)?;
     let done = run_one(planner, access, &written, 1).await.map_err(|error| {
         let exists = error.code == ErrorCode::UniqueViolation && precondition == Precondition::Absent;
         if exists { failed() } else { error }
@@ -202,7 +205,8 @@ pub async fn patch(
         if is_same(&changed, &found.fields) {
             return Ok(found.into_document());
         }
-        let written = replacement(&table, &changed, &id, &[found.version], milliseconds(moment))?;
+        let now = milliseconds(moment);
+        let written = replacement(planner, &table, &changed, &id, &[found.version], now)?;
         if let Some(document) = one(&run_one(planner, access, &written, 1).await?)? {
             return Ok(document);
         }

@@ -84,7 +84,7 @@ async fn assign_one(
             return Ok(Some(found));
         }
         let now = stored::milliseconds(moment);
-        let written = stored::replacement(table, &changed, id, &[found.version], now)?;
+        let written = stored::replacement(planner, table, &changed, id, &[found.version], now)?;
         let done = run_one(planner, access, &written, 1).await?;
         if let Some(changed) = Stored::all(&done)?.into_iter().next() {
             return Ok(Some(changed));

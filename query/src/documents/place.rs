@@ -1,4 +1,4 @@
-//! Where in a request something stands, so that an error can point at it.
+//! Where in a request something stands, so that an error can point at it, and which variables are known there.
 
 use std::fmt;
 
@@ -9,6 +9,8 @@ use common::{Error, Result};
 pub(crate) struct Place<'a> {
     within: Option<&'a Place<'a>>,
     step: Step<'a>,
+    /// Variables that are known here and further within.
+    variables: &'a [String],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -20,17 +22,28 @@ enum Step<'a> {
 impl<'a> Place<'a> {
     /// A field of the body itself.
     pub(crate) const fn root(name: &'a str) -> Place<'a> {
-        Place { within: None, step: Step::Name(name) }
+        Place { within: None, step: Step::Name(name), variables: &[] }
     }
 
     /// A field of the object at this place.
     pub(crate) const fn field(&'a self, name: &'a str) -> Place<'a> {
-        Place { within: Some(self), step: Step::Name(name) }
+        Place { within: Some(self), step: Step::Name(name), variables: &[] }
     }
 
     /// An item of the list at this place.
     pub(crate) const fn item(&'a self, index: usize) -> Place<'a> {
-        Place { within: Some(self), step: Step::Index(index) }
+        Place { within: Some(self), step: Step::Index(index), variables: &[] }
+    }
+
+    /// This place, where some more variables are known.
+    pub(crate) const fn knowing(self, variables: &'a [String]) -> Place<'a> {
+        Place { variables, ..self }
+    }
+
+    /// Whether a variable is known here.
+    pub(crate) fn knows(&self, variable: &str) -> bool {
+        self.variables.iter().any(|known| known == variable)
+            || self.within.is_some_and(|within| within.knows(variable))
     }
 
     /// `bad_request` that points here.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use common::limits::DOCUMENT_MAX;
 use common::names::{check_database_name, quote_identifier};
 use common::protocol::{Params, Statement, StatementResult};
-use common::schema::TableKind;
+use common::schema::{DOCUMENT_ID, TableKind};
 use common::{Error, ErrorCode, Result, Value};
 use serde_json::{Map, Value as Json};
 
+use super::attributes::{Attributes, Written};
 use super::value::Fields;
 use super::value::timestamp::rfc3339;
 use super::{Document, id, keys};
@@ -23,39 +24,41 @@ use crate::table::Table;
 /// Fields that belong to the store.
 pub(crate) const RESERVED: [&str; 4] = ["_id", "_version", "_created_at", "_updated_at"];
 
-/// Columns of a document's row as read, in this order.
-pub(super) const COLUMNS: &str = "\"_id\", json(\"doc\"), \"_version\", \"_created_at\", \"_updated_at\"";
-
-/// Places of a document's row as written: `_id`, `doc`, `_version`, `_created_at`, `_updated_at`.
-const OWN_PLACES: usize = 5;
+/// Columns of a document's metadata.
+const METADATA: [&str; 3] = ["_version", "_created_at", "_updated_at"];
 
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stored {
     pub(super) id: Value,
-    /// The document as answered, with all its metadata.
+    /// The document as answered, with its metadata if that was read.
     pub(super) fields: Fields,
+    /// 0 if it was not read.
     pub(super) version: i64,
 }
 
 impl Stored {
-    /// The document of a row of [`COLUMNS`]; what follows them is left out.
+    /// The document of a row of [`Attributes::columns`]; what follows them is left out.
     pub(super) fn of(row: Vec<Value>) -> Result<Stored> {
         let damaged = || Error::internal("a row of a collection is not a document");
         let mut values = row.into_iter();
         let mut next = || values.next().ok_or_else(damaged);
         let (id, text, version, created_at, updated_at) = (next()?, next()?, next()?, next()?, next()?);
-        let (Value::Text(text), Value::Integer(version)) = (text, version) else { return Err(damaged()) };
-        let (Value::Integer(created_at), Value::Integer(updated_at)) = (created_at, updated_at) else {
-            return Err(damaged());
-        };
+        let Value::Text(text) = text else { return Err(damaged()) };
         let Ok(Json::Object(own)) = serde_json::from_str(&text) else { return Err(damaged()) };
         let mut fields = Map::with_capacity(own.len() + 4);
         fields.insert("_id".to_owned(), common::json::to_json(&id));
         fields.extend(own);
-        fields.insert("_version".to_owned(), version.into());
-        fields.insert("_created_at".to_owned(), rfc3339(created_at).into());
-        fields.insert("_updated_at".to_owned(), rfc3339(updated_at).into());
+        let version = match (version, created_at, updated_at) {
+            (Value::Null, ..) => 0,
+            (Value::Integer(version), Value::Integer(created_at), Value::Integer(updated_at)) => {
+                fields.insert("_version".to_owned(), version.into());
+                fields.insert("_created_at".to_owned(), rfc3339(created_at).into());
+                fields.insert("_updated_at".to_owned(), rfc3339(updated_at).into());
+                version
+            }
+            _ => return Err(damaged()),
+        };
         Ok(Stored { id, fields, version })
     }
 
@@ -141,16 +144,38 @@ pub(super) fn statement(sql: String, params: Vec<Value>) -> Statement {
 /// A document to be inserted: its id, its fields, and its text.
 pub(super) type New = (Value, Fields, String);
 
+/// Documents on their way into the table.
+struct NewRows {
+    rows: Rows,
+    /// Quoted name of each place, and what makes its value of a parameter.
+    columns: Vec<(String, &'static str)>,
+}
+
 /// Places and values of documents that are inserted.
-fn rows_of(table: &Table, documents: Vec<New>, now: &Value) -> Result<(Vec<Column>, Vec<Vec<Value>>)> {
-    let keys = keys::of_table(table)?;
-    let places = (0..OWN_PLACES).chain(keys.iter().map(|key| key.position)).map(Column::Column).collect();
-    let rows = documents.into_iter().map(|(id, fields, text)| {
-        let mut row = vec![id, text.into(), 1.into(), now.clone(), now.clone()];
+fn rows_of(planner: &Planner, table: &Table, documents: Vec<New>, now: &Value) -> Result<NewRows> {
+    let (keys, attributes) = (keys::of_table(table)?, Attributes::of(planner, table));
+    let mut columns = Vec::new();
+    let mut rows = Vec::with_capacity(documents.len());
+    for (id, fields, text) in documents {
+        let written = attributes.written(&fields, text)?;
+        let mut row = vec![id, 1.into(), now.clone(), now.clone()];
+        if columns.is_empty() {
+            let own = std::iter::once(DOCUMENT_ID).chain(METADATA).map(quote_identifier);
+            columns.extend(own.map(|name| (name, "?")));
+            columns.extend(written.iter().map(|written| (written.column.clone(), written.expression)));
+            columns.extend(keys.iter().map(|key| (quote_identifier(&key.name), "?")));
+        }
+        row.extend(written.into_iter().map(|written| written.value));
         row.extend(keys.iter().map(|key| key.value(&fields)));
-        row
-    });
-    Ok((places, rows.collect()))
+        rows.push(row);
+    }
+    let position = |(quoted, _): &(String, &str)| {
+        let is_it = |name: &str| quote_identifier(name) == *quoted;
+        let found = table.columns.iter().position(|column| is_it(&column.name));
+        found.map(Column::Column).ok_or_else(|| Error::internal("a collection lacks a column"))
+    };
+    let places = columns.iter().map(position).collect::<Result<Vec<Column>>>()?;
+    Ok(NewRows { rows: Rows { places, rows, rowids_allocated: false }, columns })
 }
 
 /// Inserts documents, all or none.
@@ -161,8 +186,7 @@ pub(super) async fn insert(
     documents: Vec<New>,
     moment: Moment,
 ) -> Result<()> {
-    let (places, rows) = rows_of(table, documents, &milliseconds(moment))?;
-    let rows = Rows { places, rows, rowids_allocated: false };
+    let rows = rows_of(planner, table, documents, &milliseconds(moment))?;
     write_rows(planner, access, table, rows).await.map_err(|error| duplicate_id(error, table))
 }
 
@@ -171,9 +195,9 @@ async fn write_rows(
     planner: &Planner,
     access: &impl PartitionAccess,
     table: &Table,
-    rows: Rows,
+    NewRows { rows, columns }: NewRows,
 ) -> Result<()> {
-    let text = |places: &[Column], count: usize| insert_text(table, places, count);
+    let text = |places: &[Column], count: usize| insert_text(table, places, &columns, count);
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -186,15 +210,16 @@ async fn write_rows(
     }
 }
 
-/// The text becomes JSONB on the partition.
-fn insert_text(table: &Table, places: &[Column], count: usize) -> String {
+/// Texts become JSONB on the partition.
+fn insert_text(table: &Table, places: &[Column], columns: &[(String, &str)], count: usize) -> String {
     let name = |place: &Column| match place {
         Column::Column(position) => quote_identifier(&table.columns[*position].name),
         Column::Rowid => table.rowid_name.unwrap_or("rowid").to_owned(),
     };
     let names: Vec<String> = places.iter().map(name).collect();
-    let marks: Vec<&str> =
-        places.iter().map(|place| if *place == Column::Column(1) { "jsonb(?)" } else { "?" }).collect();
+    let mark =
+        |name: &String| columns.iter().find(|(column, _)| column == name).map_or("?", |(_, mark)| *mark);
+    let marks: Vec<&str> = names.iter().map(mark).collect();
     let row = format!("({})", marks.join(", "));
     let rows = vec![row; count].join(", ");
     format!("INSERT INTO {} ({}) VALUES {rows}", quote_identifier(&table.name), names.join(", "))
@@ -228,20 +253,21 @@ pub(crate) async fn insert_numbered(
         return Ok(common::json::to_json(&id));
     }
     let now = milliseconds(moment);
+    let is_counted = planner.buckets() > 1 || table.divided.is_some();
     for _ in 0..ATTEMPTS_MAX {
         // The number is the rowid too, so that counting costs nothing of its own.
-        let number = if planner.buckets() == 1 {
-            next_number(planner, access, &table).await?
-        } else {
+        let number = if is_counted {
             access.allocate_rowids(&table.name, 1).await?
+        } else {
+            next_number(planner, access, &table).await?
         };
         let new = (number.into(), document.clone(), text.clone());
-        let (mut places, mut rows) = rows_of(&table, vec![new], &now)?;
-        if planner.buckets() > 1 {
-            places.push(Column::Rowid);
-            rows.iter_mut().for_each(|row| row.push(number.into()));
+        let mut rows = rows_of(planner, &table, vec![new], &now)?;
+        rows.rows.rowids_allocated = true;
+        if is_counted {
+            rows.rows.places.push(Column::Rowid);
+            rows.rows.rows.iter_mut().for_each(|row| row.push(number.into()));
         }
-        let rows = Rows { places, rows, rowids_allocated: true };
         match write_rows(planner, access, &table, rows).await {
             Ok(()) => return Ok(number.into()),
             // A client has taken the number itself, or another request was faster.
@@ -276,35 +302,69 @@ pub(super) async fn by_id(
     quoted: &str,
     id: &Value,
 ) -> Result<Option<Stored>> {
-    let read = statement(format!("SELECT {COLUMNS} FROM {quoted} WHERE \"_id\" = ?"), vec![id.clone()]);
+    let columns = columns_of_whole();
+    let read = statement(format!("SELECT {columns} FROM {quoted} WHERE \"_id\" = ?"), vec![id.clone()]);
     let result = run_one(planner, access, &read, u32::MAX).await?;
     Ok(Stored::all(&result)?.into_iter().next())
 }
 
+/// The columns of a whole document's row as read.
+fn columns_of_whole() -> String {
+    Attributes::columns_of_whole("\"doc\"")
+}
+
+/// A document on its way into its columns.
+struct Writing {
+    columns: Vec<Written>,
+    /// What tells the document as it is after the write, with its metadata, in columns as read.
+    answered: String,
+    /// The parameters of that.
+    parameters: Vec<Value>,
+}
+
+impl Writing {
+    fn of(planner: &Planner, table: &Table, document: &Fields) -> Result<Writing> {
+        let text = text_of(document)?;
+        let attributes = Attributes::of(planner, table);
+        // Where the document is put together of columns, the statement sees it as it was.
+        let (answered, parameters) = match attributes.is_divided() {
+            true => (Attributes::columns_of_whole("?"), vec![text.clone().into()]),
+            false => (columns_of_whole(), Vec::new()),
+        };
+        let mut columns = attributes.written(document, text)?;
+        let key = |key: keys::KeyColumn| {
+            let value = key.value(document);
+            Written { column: quote_identifier(&key.name), expression: "?", value }
+        };
+        columns.extend(keys::of_table(table)?.into_iter().map(key));
+        Ok(Writing { columns, answered, parameters })
+    }
+}
+
 /// The statement that replaces a document if its version is one of some, and answers it.
 pub(super) fn replacement(
+    planner: &Planner,
     table: &Table,
     document: &Fields,
     id: &Value,
     versions: &[i64],
     now: Value,
 ) -> Result<Statement> {
-    let mut params = vec![text_of(document)?.into()];
-    let mut sets = String::new();
-    for key in keys::of_table(table)? {
-        sets.push_str(&format!(", {} = ?", quote_identifier(&key.name)));
-        params.push(key.value(document));
-    }
+    let Writing { columns, answered, parameters } = Writing::of(planner, table, document)?;
+    let set = |written: &Written| format!("{} = {}, ", written.column, written.expression);
+    let sets: String = columns.iter().map(set).collect();
+    let mut params: Vec<Value> = columns.into_iter().map(|written| written.value).collect();
     params.extend([now, id.clone()]);
     params.extend(versions.iter().map(|version| Value::Integer(*version)));
+    params.extend(parameters);
     let condition = match versions {
         [] => String::new(),
         [_] => " AND \"_version\" = ?".to_owned(),
         several => format!(" AND \"_version\" IN ({})", vec!["?"; several.len()].join(", ")),
     };
     let sql = format!(
-        "UPDATE {} SET \"doc\" = jsonb(?){sets}, \"_version\" = \"_version\" + 1, \"_updated_at\" = ? \
-         WHERE \"_id\" = ?{condition} RETURNING {COLUMNS}",
+        "UPDATE {} SET {sets}\"_version\" = \"_version\" + 1, \"_updated_at\" = ? \
+         WHERE \"_id\" = ?{condition} RETURNING {answered}",
         quote_identifier(&table.name)
     );
     Ok(statement(sql, params))
@@ -313,31 +373,33 @@ pub(super) fn replacement(
 /// The statement that inserts a document, or with `replaces` puts it in the place of the one with its id, and answers
 /// it.
 pub(super) fn insertion(
+    planner: &Planner,
     table: &Table,
     document: &Fields,
     id: &Value,
     replaces: bool,
     now: Value,
 ) -> Result<Statement> {
-    let keys = keys::of_table(table)?;
-    let mut params = vec![id.clone(), text_of(document)?.into(), now.clone(), now];
-    params.extend(keys.iter().map(|key| key.value(document)));
-    let names: Vec<String> = keys.iter().map(|key| quote_identifier(&key.name)).collect();
-    let columns: String = names.iter().map(|name| format!(", {name}")).collect();
+    let Writing { columns, answered, parameters } = Writing::of(planner, table, document)?;
+    let names: String = columns.iter().map(|written| format!(", {}", written.column)).collect();
+    let values: String = columns.iter().map(|written| format!(", {}", written.expression)).collect();
     let conflict = if replaces {
-        let sets: String = names.iter().map(|name| format!(", {name} = excluded.{name}")).collect();
+        let set = |written: &Written| format!("{0} = excluded.{0}, ", written.column);
+        let sets: String = columns.iter().map(set).collect();
         format!(
-            " ON CONFLICT (\"_id\") DO UPDATE SET \"doc\" = excluded.\"doc\", \"_version\" = \"_version\" + 1, \
-             \"_updated_at\" = excluded.\"_updated_at\"{sets}"
+            " ON CONFLICT (\"_id\") DO UPDATE SET {sets}\"_version\" = \"_version\" + 1, \
+             \"_updated_at\" = excluded.\"_updated_at\""
         )
     } else {
         String::new()
     };
+    let mut params = vec![id.clone(), now.clone(), now];
+    params.extend(columns.into_iter().map(|written| written.value));
+    params.extend(parameters);
     let sql = format!(
-        "INSERT INTO {} (\"_id\", \"doc\", \"_version\", \"_created_at\", \"_updated_at\"{columns}) \
-         VALUES (?, jsonb(?), 1, ?, ?{}){conflict} RETURNING {COLUMNS}",
-        quote_identifier(&table.name),
-        ", ?".repeat(keys.len())
+        "INSERT INTO {} (\"_id\", \"_version\", \"_created_at\", \"_updated_at\"{names}) \
+         VALUES (?, 1, ?, ?{values}){conflict} RETURNING {answered}",
+        quote_identifier(&table.name)
     );
     Ok(statement(sql, params))
 }
@@ -363,5 +425,5 @@ pub(super) async fn run_together(
     statements: Vec<Statement>,
 ) -> Result<Vec<StatementResult>> {
     let request = SqlRequest { statements, atomic: true, max_rows: 1, read_only: false };
-    crate::sql::run(planner, access, request).await?.results.into_iter().collect()
+    crate::sql::run_for_documents(planner, access, request).await?.results.into_iter().collect()
 }

@@ -35,9 +35,11 @@ impl Source {
             return vec![Piece { group, joins: false, stamps: Vec::new(), columns, filters }];
         }
         let (anchor, others) = table.parts.split_first().expect("a table has a part");
-        let wanted = |own: &[usize]| -> Vec<usize> {
-            self.columns.iter().copied().filter(|column| own.contains(column)).collect()
+        let made = table.divided.as_ref().filter(|divided| self.columns.contains(&divided.document));
+        let is_wanted = |column: &usize| {
+            self.columns.contains(column) || made.is_some_and(|divided| divided.is_made_of(*column))
         };
+        let wanted = |own: &[usize]| -> Vec<usize> { own.iter().copied().filter(is_wanted).collect() };
         let mut pieces = vec![Piece {
             group: anchor.group,
             joins: true,

@@ -158,6 +158,20 @@ pub(super) fn part_of_index<'a>(parts: &'a [Part], index: &Index) -> Option<&'a 
     parts.iter().find(|part| part.holds(&columns))
 }
 
+/// The part that has the column group's share of documents over which an index is, if it is over one share alone.
+fn part_of_paths<'a>(table: &'a Table, index: &Index) -> Option<&'a Part> {
+    let (divided, sql) = (table.divided.as_ref()?, index.sql.as_ref()?);
+    let is_named = |column: &&usize| sql.contains(&quote_identifier(&table.columns[**column].name));
+    let mut named = divided.shares.iter().filter(is_named);
+    let share = named.next().filter(|_| named.next().is_none())?;
+    table.parts.iter().find(|part| part.own.contains(share))
+}
+
+/// The part whose partitions have an index, if there is one.
+fn part_with<'a>(table: &'a Table, index: &Index) -> Option<&'a Part> {
+    part_of_index(&table.parts, index).or_else(|| part_of_paths(table, index))
+}
+
 /// The columns of an index without expressions and without WHERE.
 fn plain_columns(index: &Index) -> Option<Vec<usize>> {
     let columns = index.terms.iter().map(|term| term.column).collect::<Option<Vec<usize>>>()?;
@@ -198,6 +212,11 @@ pub fn columns_of_groups(database: &Database) -> Result<Vec<Vec<String>>> {
         for part in &table.parts {
             let name = |&column: &usize| format!("{}.{}", table.name, table.columns[column].name);
             groups[part.group].extend(part.columns.iter().map(name));
+        }
+        // A share's own column holds the attributes that nobody has named.
+        let said = database.attribute_groups.iter().enumerate().filter(|_| table.divided.is_some());
+        for (group, names) in said {
+            groups[group].extend(names.iter().map(|name| format!("{}.{name}", table.name)));
         }
     }
     Ok(groups)
@@ -290,13 +309,13 @@ fn alter(before: &Table, after: &Table, kind: &Kind, groups: &mut [Vec<String>])
     }
     let is_new = |index: &&Index| !before.indexes.iter().any(|old| old.name == index.name);
     for index in after.indexes.iter().filter(is_new) {
-        if let (Some(part), Some(sql)) = (part_of_index(&after.parts, index), &index.sql) {
+        if let (Some(part), Some(sql)) = (part_with(after, index), &index.sql) {
             groups[part.group].push(sql.clone());
         }
     }
     let is_gone = |index: &&Index| !after.indexes.iter().any(|new| new.name == index.name);
     for index in before.indexes.iter().filter(is_gone) {
-        if let Some(part) = part_of_index(&before.parts, index) {
+        if let Some(part) = part_with(before, index) {
             groups[part.group].push(format!("DROP INDEX IF EXISTS {}", quote_identifier(&index.name)));
         }
     }

@@ -28,8 +28,11 @@ pub(super) fn create_part(table: &Table, part: &Part) -> String {
         items.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
     let constraints = table.indexes.iter().filter(|index| is_constraint(table, index));
-    let here = constraints
-        .filter(|index| part_of_index(&table.parts, index).is_some_and(|found| found.group == part.group));
+    // Documents are looked for by their ids in each column group.
+    let is_key = |index: &Index| table.divided.is_some() && index.origin == IndexOrigin::PrimaryKey;
+    let here = constraints.filter(|index| {
+        is_key(index) || part_of_index(&table.parts, index).is_some_and(|found| found.group == part.group)
+    });
     items.extend(here.map(|index| unique_constraint(table, index)));
     let options = match (table.without_rowid, table.strict) {
         (true, true) => " WITHOUT ROWID, STRICT",

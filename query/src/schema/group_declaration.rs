@@ -49,11 +49,28 @@ pub fn declare_column_groups(groups: Option<&Json>, tables: &mut [Json]) -> Resu
     Ok(names)
 }
 
+/// The attributes of documents that `groups`, which has been read, says to lie in each of some column groups.
+pub fn declare_attribute_groups(groups: Option<&Json>, column_groups: &[String]) -> Result<Vec<Vec<String>>> {
+    let Some(groups) = groups else { return Ok(Vec::new()) };
+    let mut said = vec![Vec::new(); column_groups.len()];
+    for (name, attributes) in parse(groups)? {
+        if let Some(group) = column_groups.iter().position(|known| *known == name) {
+            said[group].extend(attributes);
+        }
+    }
+    Ok(said)
+}
+
 /// Each column is one of some table, and is named once.
 fn check_columns(groups: &NamedGroups, tables: &[Json]) -> Result<()> {
     let mut seen: Vec<&str> = Vec::new();
+    // Without tables they are attributes of documents, in which the letter case counts.
+    let is_same = |known: &str, column: &str| match tables.is_empty() {
+        true => known == column,
+        false => known.eq_ignore_ascii_case(column),
+    };
     for column in groups.iter().flat_map(|(_, columns)| columns) {
-        if seen.iter().any(|known| known.eq_ignore_ascii_case(column)) {
+        if seen.iter().any(|known| is_same(known, column)) {
             return Err(Error::bad_request(format!("column {column} is named twice in column_groups")));
         }
         seen.push(column);

@@ -9,13 +9,14 @@ mod spread;
 mod statement;
 
 use common::catalog::Database;
-use common::schema::{ObjectKind, Schema, TableKind, collection_ddl};
+use common::schema::{ObjectKind, Schema, TableKind, attributes_column, collection_ddl};
 use common::{Error, ErrorCode, Result, names};
 use serde_json::Value as Json;
 
 pub use column_groups::columns_of_groups;
-pub use group_declaration::declare_column_groups;
+pub use group_declaration::{declare_attribute_groups, declare_column_groups};
 pub(crate) use statement::{Build, Definition, define, define_all};
+use statement::{Said, define_with};
 
 /// A checked change, ready to be carried out on every partition and then published.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,13 +53,17 @@ pub fn declare_tables(database: &Database, tables: &Json) -> Result<SchemaChange
 /// The change that creates a collection.
 pub fn create_collection(database: &Database, name: &str) -> Result<SchemaChange> {
     names::check_database_name("collection", name)?;
-    let definition = define(database, &collection_ddl(name))?
+    let (mut said, groups) = (Said::default(), database.column_groups.len());
+    let lower = name.to_ascii_lowercase();
+    if groups > 1 {
+        let share = |(group, name): (usize, &String)| (name.clone(), vec![attributes_column(group)]);
+        let shares = database.column_groups.iter().enumerate().map(share);
+        said.column_groups.insert(lower.clone(), shares.collect());
+    }
+    said.collections.insert(lower);
+    let definition = define_with(database, &collection_ddl(name, groups), &said)?
         .ok_or_else(|| Error::internal("a collection was made by a statement without effect"))?;
-    let mut change = definition.change;
-    let spec = change.schema.tables.get_mut(&name.to_ascii_lowercase());
-    let spec = spec.ok_or_else(|| Error::internal("a new collection is not in the schema"))?;
-    spec.kind = TableKind::Collection;
-    Ok(change)
+    Ok(definition.change)
 }
 
 /// The change that drops a table or a collection.

@@ -3,7 +3,7 @@
 
 use common::catalog::Database;
 use common::names::quote_identifier;
-use common::schema::{DeclaredTable, GlobalIndex, TableKind, TableSpec};
+use common::schema::{GlobalIndex, TableKind, TableSpec};
 use common::value::Affinity;
 use common::{Error, Result};
 use sqlite::schema::{Generated, Index, IndexOrigin, Table};
@@ -43,7 +43,6 @@ pub(super) fn new_spec(
     partition_key: Vec<String>,
     reference: bool,
     column_groups: Vec<Vec<String>>,
-    declared: Option<DeclaredTable>,
 ) -> TableSpec {
     TableSpec {
         name: table.name.clone(),
@@ -54,7 +53,7 @@ pub(super) fn new_spec(
         next_rowid: 1,
         rowids_set_by_client: false,
         column_groups,
-        declared,
+        declared: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::catalog::Database;
 use common::names::{check_table_name, quote_identifier};
-use common::schema::{DeclaredTable, GlobalIndex, ObjectKind, Schema, SchemaObject, TableSpec};
+use common::schema::{DeclaredTable, GlobalIndex, ObjectKind, Schema, SchemaObject, TableKind, TableSpec};
 use common::{Error, ErrorCode, Result};
 
 use super::column_groups::{self, NamedGroups};
@@ -80,6 +80,8 @@ pub(super) struct Said {
     pub(super) declared: BTreeMap<String, DeclaredTable>,
     /// Names in lower case of those that every bucket has a copy of.
     pub(super) references: BTreeSet<String>,
+    /// Names in lower case of collections.
+    pub(super) collections: BTreeSet<String>,
     /// By name in lower case.
     pub(super) column_groups: BTreeMap<String, NamedGroups>,
 }
@@ -330,7 +332,12 @@ fn spread_tables(
                     let said_groups = said.column_groups.get(&lower);
                     column_groups::of_new_table(database, &table, &key, said_groups)?
                 };
-                spread::new_spec(&table, key, reference, groups, said.declared.get(&lower).cloned())
+                let kind = match said.collections.contains(&lower) {
+                    true => TableKind::Collection,
+                    false => TableKind::Relational,
+                };
+                let declared = said.declared.get(&lower).cloned();
+                TableSpec { kind, declared, ..spread::new_spec(&table, key, reference, groups) }
             }
         };
         let parts = parts_of(&table, Some(&spec));

@@ -11,7 +11,7 @@ use common::{Error, ErrorCode, Result, Value};
 
 use super::computed::{self, Part};
 use super::write::{self, Pending, send};
-use super::{Limits, define, only_reads, read};
+use super::{Limits, collections, define, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Planned, Source};
@@ -45,6 +45,8 @@ pub(super) async fn run(
             Ok(planned) => {
                 definitions += usize::from(matches!(planned.action, Action::Definition));
                 let values = planned.values(&statement.params).map_err(|error| error.at_statement(index))?;
+                collections::check_write(planner, &planned, limits.writer)
+                    .map_err(|error| error.at_statement(index))?;
                 members.push(Member { statement, planned, values });
             }
             // A table that an earlier statement makes is not known yet.

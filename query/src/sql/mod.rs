@@ -9,6 +9,7 @@
 
 mod batch;
 mod by_text;
+mod collections;
 mod computed;
 pub(crate) mod cursor;
 mod define;
@@ -76,7 +77,25 @@ pub struct SqlAnswer {
 
 /// Runs the statements. An atomic request answers an error as a whole; it names the statement.
 pub async fn run(planner: &Planner, access: &impl PartitionAccess, request: SqlRequest) -> Result<SqlAnswer> {
-    let limits = Limits { max_rows: request.max_rows, read_only: request.read_only };
+    run_for(planner, access, request, Writer::Client).await
+}
+
+/// The same for documents' own routes.
+pub(crate) async fn run_for_documents(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    request: SqlRequest,
+) -> Result<SqlAnswer> {
+    run_for(planner, access, request, Writer::Documents).await
+}
+
+async fn run_for(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    request: SqlRequest,
+    writer: Writer,
+) -> Result<SqlAnswer> {
+    let limits = Limits { max_rows: request.max_rows, read_only: request.read_only, writer };
     if request.atomic && request.statements.len() > 1 {
         let results = batch::run(planner, access, &request.statements, limits).await?;
         return Ok(SqlAnswer { results: results.into_iter().map(Ok).collect() });
@@ -119,7 +138,7 @@ pub async fn stream(
             }
         },
         _ => {
-            let limits = Limits { max_rows: u32::MAX, read_only: true };
+            let limits = Limits { max_rows: u32::MAX, read_only: true, writer: Writer::Client };
             let result = read(planner, access, &planned, &values, &statement, limits).await?;
             let header = RowsHeader { columns: result.columns, types: result.types, index: 0 };
             Ok(RowStream { header, blocks: blocks_of(vec![result.rows]) })
@@ -132,6 +151,16 @@ pub async fn stream(
 pub(crate) struct Limits {
     pub(crate) max_rows: u32,
     pub(crate) read_only: bool,
+    pub(crate) writer: Writer,
+}
+
+/// Whose statements they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// A client's, who does not know how documents are kept.
+    Client,
+    /// Those that the routes of documents are made of.
+    Documents,
 }
 
 /// Statements that follow each other: one that changes the schema changes what the next is planned on.
@@ -170,6 +199,7 @@ impl<'a> Session<'a> {
             }
             return Ok(result);
         }
+        collections::check_write(self.planner(), &planned, limits.writer)?;
         write_one(self.planner(), access, &planned, &values, statement, limits).await
     }
 }
@@ -181,7 +211,7 @@ pub(crate) async fn run_one(
     statement: &Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
-    let limits = Limits { max_rows, read_only: false };
+    let limits = Limits { max_rows, read_only: false, writer: Writer::Documents };
     let result = Session::new(planner).run(access, statement, limits).await;
     result.map_err(|error| Error { statement: None, ..error })
 }

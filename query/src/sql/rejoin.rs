@@ -17,11 +17,12 @@ use common::protocol::Statement;
 use common::row::{RowBlock, RowBlockBuilder, ValueRef};
 use common::{Error, ErrorCode, Result, Value};
 use futures_util::{Stream, StreamExt as _, future, stream};
+use sqlite::document_fields::joined;
 
 use super::cursor::RowCursor;
 use crate::access::PartitionAccess;
 use crate::plan::{Piece, Source};
-use crate::table::Table;
+use crate::table::{Divided, Table};
 
 /// How often a row is read whose parts do not fit: each time takes a round trip to the partitions, while a
 /// transaction is carried out within a few.
@@ -149,7 +150,7 @@ impl<A: PartitionAccess> Rejoin<'_, A> {
                 return Ok(None);
             };
             if self.fit(&found) {
-                return Ok(Some(self.row(&found)));
+                return self.row(&found).map(Some);
             }
             let key = found[0][..self.key_width()].to_vec();
             parts = self.read_parts(&[key]).await?.pop().unwrap_or_default();
@@ -192,16 +193,35 @@ impl<A: PartitionAccess> Rejoin<'_, A> {
         (1..parts.len()).all(|at| parts[0][width + at - 1] == parts[at][width])
     }
 
-    fn row(&self, parts: &[Vec<Value>]) -> Vec<Value> {
+    fn row(&self, parts: &[Vec<Value>]) -> Result<Vec<Value>> {
         let mut row: Vec<Value> = self.table().rowid_name.map(|_| parts[0][0].clone()).into_iter().collect();
         for column in &self.joint.source.columns {
-            let value = self.joint.pieces.iter().zip(parts).find_map(|(piece, part)| {
-                let at = piece.columns.iter().position(|other| other == column)?;
-                part.get(piece.lead(self.table()) + at).cloned()
+            row.push(match &self.table().divided {
+                Some(divided) if divided.document == *column => self.document(divided, parts)?,
+                _ => self.value(*column, parts).cloned().unwrap_or_default(),
             });
-            row.push(value.unwrap_or_default());
         }
-        row
+        Ok(row)
+    }
+
+    fn value<'p>(&self, column: usize, parts: &'p [Vec<Value>]) -> Option<&'p Value> {
+        self.joint.pieces.iter().zip(parts).find_map(|(piece, part)| {
+            let at = piece.columns.iter().position(|other| *other == column)?;
+            part.get(piece.lead(self.table()) + at)
+        })
+    }
+
+    /// A document as a whole.
+    fn document(&self, divided: &Divided, parts: &[Vec<Value>]) -> Result<Value> {
+        let bytes = |column: &usize| match self.value(*column, parts) {
+            Some(Value::Blob(bytes)) => Some(bytes.as_ref()),
+            _ => None,
+        };
+        let shares: Option<Vec<&[u8]>> = divided.shares.iter().map(bytes).collect();
+        let whole = bytes(&divided.order).zip(shares).and_then(|(order, shares)| joined(order, &shares));
+        whole.map(Value::Blob).ok_or_else(|| {
+            Error::internal(format!("a document of {} lacks some of its attributes", self.table().name))
+        })
     }
 }
 

@@ -11,10 +11,10 @@ use common::{Error, ErrorCode, Result, Value};
 use futures_util::future::{self, Either};
 use futures_util::{StreamExt as _, stream};
 
-use super::Limits;
 use super::gather;
 use super::relations::{Purpose, Relation, Relations};
 use super::waiting::time_is_up;
+use super::{Limits, Writer};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::filter::Filter;
@@ -118,7 +118,7 @@ async fn answer_first(
     let params = if values.is_empty() { Params::None } else { Params::Positional(values.to_vec()) };
     let statement = Statement { sql: planned.text.clone(), params };
     let max_rows = if answer.one_row { 1 } else { ROWS_SENT_MAX };
-    let limits = Limits { max_rows, read_only: true };
+    let limits = Limits { max_rows, read_only: true, writer: Writer::Client };
     match super::read(planner, access, planned, values, &statement, limits).await {
         Ok(found) if answer.one_row || !found.truncated && found.rows.data.len() <= SENT_MAX => {
             Ok(Some(found.rows))

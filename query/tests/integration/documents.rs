@@ -255,3 +255,184 @@ async fn atomic_bulk_writes_lose_nothing_to_each_other() {
         find(&cluster, json!({})).await.iter().map(|document| document["n"].clone()).collect();
     assert_eq!(counts, [json!(12), json!(12), json!(12)]);
 }
+
+#[tokio::test]
+async fn variables_must_be_defined_where_they_are_named() {
+    let cluster = people(1).await;
+    for (pipeline, place) in [
+        (json!([{"$project": {"a": {"$add": [1, "$$x"]}}}]), "/pipeline/0/$project/a/$add/1"),
+        (json!([{"$match": {"$expr": {"$eq": ["$$this", 1]}}}]), "/pipeline/0/$match/$expr/$eq/0"),
+        (
+            json!([{"$project": {"a": {"$map": {"input": "$$e", "as": "e", "in": "$$e"}}}}]),
+            "/pipeline/0/$project/a/$map/input",
+        ),
+        (
+            json!([{"$project": {"a": {"$let": {"vars": {"y": 1, "z": "$$y"}, "in": "$$y"}}}}]),
+            "/pipeline/0/$project/a/$let/vars/z",
+        ),
+        (
+            json!([{"$lookup": {"from": "people", "let": {"n": "$name"}, "pipeline": [{"$match": {"$expr": "$$m"}}], "as": "b"}}]),
+            "/pipeline/0/$lookup/pipeline/0/$match/$expr",
+        ),
+    ] {
+        let request = json!({ "pipeline": pipeline });
+        let planner = cluster.planner();
+        let refused = documents::aggregate(&planner, &cluster, "people", &request, moment(NOW)).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BadRequest);
+        assert!(refused.message.ends_with(&format!("(at {place})")), "{}", refused.message);
+    }
+    let known = json!({"pipeline": [
+        {"$match": {"_id": 1}},
+        {"$project": {"a": {"$let": {"vars": {"x": 2}, "in": {"$reduce": {
+            "input": {"$filter": {"input": {"$map": {"input": [1, 2, 3], "in": {"$add": ["$$this", "$$x"]}}}, "as": "f", "cond": {"$gt": ["$$f", 3]}}},
+            "initialValue": "$$x", "in": {"$add": ["$$value", "$$this"]}}}}}}},
+        {"$lookup": {"from": "people", "let": {"n": "$a"}, "pipeline": [{"$match": {"$expr": {"$eq": ["$_id", "$$n"]}}}, {"$project": {"name": 1}}], "as": "b"}},
+    ]});
+    let made =
+        documents::aggregate(&cluster.planner(), &cluster, "people", &known, moment(NOW)).await.unwrap();
+    assert_eq!(made, [json!({"_id": 1, "a": 11, "b": [{"_id": 11, "name": "n11"}]})]);
+}
+
+#[tokio::test]
+async fn a_position_in_a_projection_answers_the_element_that_was_found() {
+    for cluster in [Cluster::hashed(3, None), Cluster::layout(crate::support::VERTICAL, None)] {
+        insert(
+            &cluster,
+            vec![
+                json!({"_id": 1, "a": [5, 7, 9], "b": {"c": [{"d": 1}, {"d": 2}]}, "e": 1}),
+                json!({"_id": 2, "a": 7}),
+            ],
+        )
+        .await;
+        for (filter, projection, wanted) in [
+            (json!({"a": {"$gt": 6}, "_id": 1}), json!({"a.$": 1}), json!([{"_id": 1, "a": [7]}])),
+            (json!({"a": 7}), json!({"a.$": 1, "_id": 0}), json!([{"a": [7]}, {"a": 7}])),
+            (
+                json!({"b.c.d": 2}),
+                json!({"b.c.$": 1, "e": 1}),
+                json!([{"_id": 1, "b": {"c": [{"d": 2}]}, "e": 1}]),
+            ),
+            (
+                json!({"a": {"$elemMatch": {"$gt": 7}}}),
+                json!({"a": {"$slice": 1}, "e": 1}),
+                json!([{"_id": 1, "a": [5], "e": 1}]),
+            ),
+        ] {
+            let request = json!({"filter": filter, "projection": projection});
+            assert_eq!(Json::Array(find(&cluster, request.clone()).await), wanted, "{request}");
+        }
+        let planner = cluster.planner();
+        let request = json!({"filter": {"e": 1}, "projection": {"a.$": 1}});
+        let refused = documents::find(&planner, &cluster, "people", &request).await.unwrap_err();
+        assert!(refused.message.ends_with("(at /projection/a.$)"), "{}", refused.message);
+    }
+}
+
+#[tokio::test]
+async fn sql_does_not_write_documents_of_which_other_columns_follow() {
+    for cluster in [people(1).await, people(4).await] {
+        let insert = "INSERT INTO people (_id, doc, _version, _created_at, _updated_at) VALUES ('sql', jsonb('{\"name\":\"n1\"}'), 1, 0, 0)";
+        cluster.ok(insert).await;
+        cluster.ok("DELETE FROM people WHERE _id = 'sql'").await;
+        let unique = json!({"name": "by_name", "fields": ["name"], "unique": true});
+        documents::create_index(&cluster.planner(), &cluster, "people", &unique).await.unwrap();
+        cluster.ok("CREATE TABLE t (a INTEGER)").await;
+        cluster.ok(&format!("CREATE TRIGGER g AFTER INSERT ON t BEGIN {insert}; END")).await;
+        for refused in [
+            insert,
+            "UPDATE people SET doc = jsonb_set(doc, '$.name', 'n2') WHERE _id = 1",
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO people SELECT * FROM people WHERE _id = 1 ON CONFLICT DO UPDATE SET doc = excluded.doc",
+        ] {
+            assert_eq!(cluster.error(refused).await.code, ErrorCode::NotSupported, "{refused}");
+            let together = cluster.batch(&["DELETE FROM t", refused]).await;
+            assert_eq!(together.unwrap_err().code, ErrorCode::NotSupported, "{refused}");
+        }
+        cluster.ok("DROP TRIGGER g").await;
+        cluster.ok("DELETE FROM people WHERE doc ->> '$.name' = 'n1'").await;
+        documents::insert(&cluster.planner(), &cluster, "people", vec![json!({"name": "n1"})], moment(NOW))
+            .await
+            .unwrap();
+    }
+}
+
+/// Whether partitions compute what is asked: the only one all of it, or each its part.
+fn is_pushed(plan: &str) -> bool {
+    plan.starts_with("SINGLE") || plan.contains("FRAGMENT p0,p1,p2,p3") && !plan.contains("gathered rows")
+}
+
+/// Whether a text is in what partitions are asked; a plan does not show the text that goes to the only one.
+fn sends(plan: &str, text: &str) -> bool {
+    plan.starts_with("SINGLE") || plan.contains(text)
+}
+
+#[tokio::test]
+async fn groups_are_made_by_the_partitions_where_they_can_tell() {
+    for cluster in [people(1).await, people(4).await] {
+        let ask = |pipeline: Json| {
+            let cluster = &cluster;
+            async move {
+                let request = json!({ "pipeline": pipeline });
+                let explain = json!({ "aggregate": request });
+                let plan = documents::explain(&cluster.planner(), cluster, "people", &explain).await.unwrap();
+                let planner = cluster.planner();
+                let made = documents::aggregate(&planner, cluster, "people", &request, moment(NOW)).await;
+                (Json::Array(made.unwrap()), plan.lines().join("\n"))
+            }
+        };
+        let (made, plan) = ask(json!([
+            {"$match": {"_id": {"$gt": 10}}},
+            {"$group": {"_id": "$home.city", "n": {"$sum": 1}, "ages": {"$sum": "$age"}, "mean": {"$avg": "$age"},
+                "first": {"$min": "$name"}, "last": {"$max": "$name"}, "none": {"$max": "$gone"}}},
+            {"$sort": {"_id": -1}}, {"$limit": 1},
+        ]))
+        .await;
+        assert_eq!(
+            made,
+            json!([{"_id": "Ulm", "n": 10, "ages": 220, "mean": 22.0, "first": "n11", "last": "n29", "none": null}])
+        );
+        assert!(is_pushed(&plan), "{plan}");
+        let (made, plan) =
+            ask(json!([{"$group": {"_id": {"c": "$home.city", "g": "$gone"}, "n": {"$sum": 2}}}])).await;
+        assert_eq!(made, json!([{"_id": {"c": "Rom"}, "n": 30}, {"_id": {"c": "Ulm"}, "n": 30}]));
+        assert!(is_pushed(&plan), "{plan}");
+        let (made, plan) = ask(json!([{"$group": {"_id": null, "oldest": {"$max": "$age"}}}])).await;
+        assert_eq!(made, json!([{"_id": null, "oldest": 24}]));
+        assert!(is_pushed(&plan), "{plan}");
+        // What partitions cannot put together they send, and nothing else of the documents.
+        let (made, plan) = ask(json!([{"$group": {"_id": "$home.city", "all": {"$push": "$age"}}}, {"$project": {"n": {"$size": "$all"}}}])).await;
+        assert_eq!(made, json!([{"_id": "Rom", "n": 15}, {"_id": "Ulm", "n": 15}]));
+        assert!(sends(&plan, "_fields(\"doc\", 'age', 'home')"), "{plan}");
+        let (_, plan) = ask(json!([{"$project": {"age": 1, "older": {"$add": ["$age", 1]}}}])).await;
+        assert!(sends(&plan, "_fields(\"doc\", 'age', 'older')"), "{plan}");
+        let (made, plan) = ask(
+            json!([{"$sort": {"age": -1, "name": 1}}, {"$limit": 2}, {"$project": {"name": 1, "_id": 0}}]),
+        )
+        .await;
+        assert_eq!(made, json!([{"name": "n14"}, {"name": "n19"}]));
+        assert!(sends(&plan, "LIMIT ") && sends(&plan, "_fields(\"doc\", 'age', 'name')"), "{plan}");
+
+        // Values that SQL would group or compare by other rules are met by reading the documents.
+        insert(
+            &cluster,
+            vec![
+                json!({"_id": 101, "home": {"city": ["Rom"]}, "age": 1}),
+                json!({"_id": 102, "home": {"city": 1}, "age": 1.5}),
+                json!({"_id": 103, "home": {"city": 1.0}, "age": {"$date": "2024-01-01T00:00:00Z"}}),
+                json!({"_id": 104, "home": {"city": null}, "age": i64::MAX}),
+                json!({"_id": 105, "home": {"city": null}, "age": 1}),
+            ],
+        )
+        .await;
+        let (made, _) = ask(json!([{"$match": {"_id": {"$gt": 100}}}, {"$group": {"_id": "$home.city", "n": {"$sum": "$age"}, "most": {"$max": "$age"}}}])).await;
+        assert_eq!(
+            made,
+            json!([
+                {"_id": null, "n": 9_223_372_036_854_775_808.0, "most": i64::MAX},
+                {"_id": 1, "n": 1.5, "most": {"$date": "2024-01-01T00:00:00.000Z"}},
+                {"_id": ["Rom"], "n": 1, "most": 1},
+            ])
+        );
+    }
+}

@@ -1,7 +1,8 @@
 //! Random documents, changes, filters and pipelines against a reference that is written from the documentation, on
 //! databases of one and several partitions and column groups.
 //!
-//! `POLYLITE_DOCUMENT_OPERATIONS=100000` runs as many; each seed has 200. `POLYLITE_DOCUMENT_SEED` begins elsewhere.
+//! Each run begins with a seed of its own, which it prints; `POLYLITE_DOCUMENT_SEED` begins with that one again.
+//! `POLYLITE_DOCUMENT_OPERATIONS=100000` runs as many; each seed has 200.
 
 use crate::document_reference::updates::{distinct, updated};
 use crate::document_reference::{Fields, Model, filters, pipelines};
@@ -452,7 +453,8 @@ fn cluster(seed: u64) -> Cluster {
 async fn documents_are_what_the_reference_says() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let operations = number("POLYLITE_DOCUMENT_OPERATIONS").unwrap_or(OPERATIONS);
-    let first = number("POLYLITE_DOCUMENT_SEED").unwrap_or(0);
+    let first = number("POLYLITE_DOCUMENT_SEED").unwrap_or_else(|| rand::random_range(0..1_u64 << 40));
+    println!("POLYLITE_DOCUMENT_SEED={first}");
     for seed in first..first + operations.div_ceil(OPERATIONS_PER_SEED) {
         let cluster = cluster(seed);
         let mut generator = Generator(SmallRng::seed_from_u64(seed));

@@ -1,5 +1,6 @@
 //! What the crate promises, tested from outside. One program, because linking one for each file would take longer than running them.
 
+mod attribute_groups;
 mod column_groups;
 mod computed_writes;
 mod definitions;

@@ -139,6 +139,7 @@ fn spec(name: &str, partitions: u32) -> DatabaseSpec {
         method: PartitionMethod::Hash,
         ranges: hash_ranges(partitions),
         column_groups: one_column_group(),
+        attribute_groups: Vec::new(),
         replication_factor: 3,
         schema,
         statements: vec![TABLE.into()],

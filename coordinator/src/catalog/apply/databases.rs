@@ -42,6 +42,7 @@ pub(super) fn create(catalog: &mut Catalog, at: u64, new: &NewDatabase) -> Resul
         schema_change: None,
         buckets: buckets.collect(),
         column_groups: new.column_groups.clone(),
+        attribute_groups: new.attribute_groups.clone(),
         created_at: at,
     };
     catalog.databases.insert(new.name.clone(), database);

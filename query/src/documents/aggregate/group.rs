@@ -6,6 +6,7 @@ use common::{Error, Result};
 use serde_json::{Map, Value as Json};
 
 use super::accumulator::{Accumulator, Kind};
+use crate::documents::attributes::Touched;
 use crate::documents::budget::Budget;
 use crate::documents::expression::{Expression, Scope};
 use crate::documents::value::Fields;
@@ -44,6 +45,16 @@ impl GroupKey {
                 })
             }
         }
+    }
+}
+
+impl Group {
+    /// The attributes that it looks at.
+    pub(super) fn touch(&self, touched: &mut Touched) {
+        match &self.key {
+            GroupKey::Value(by) | GroupKey::Bucket { by, .. } => touched.expression(by),
+        }
+        self.outputs.iter().for_each(|(.., value)| touched.expression(value));
     }
 }
 

@@ -8,25 +8,28 @@ mod group;
 mod lookup;
 mod parse;
 mod pushed;
+mod pushed_group;
 mod running;
 mod stage;
 
 use std::collections::VecDeque;
 
 use common::Result;
+use common::protocol::Statement;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value as Json;
 
 use self::pushed::Input;
 use self::running::{Context, Running};
 use self::stage::Stage;
-use super::filter::Filter;
+use super::find::source::Source;
 use super::find::{self, DocumentStream, fields, known};
 use super::place::Place;
 use super::value::Fields;
 use crate::access::PartitionAccess;
 use crate::moment::Moment;
 use crate::planner::Planner;
+use crate::table::Table;
 
 /// Documents that go through the stages together.
 const BATCH: usize = 256;
@@ -64,11 +67,15 @@ pub async fn aggregate_stream<'a>(
     Ok(documents.boxed())
 }
 
-/// The filter with which a pipeline begins, as far as it goes to the partitions.
-pub(super) fn first_filter(request: &Fields) -> Result<Filter> {
+/// What a pipeline has partitions asked first, and the documents that this is about.
+pub(super) fn first_statement(
+    planner: &Planner,
+    table: &Table,
+    request: &Fields,
+) -> Result<(Source, Statement)> {
     known(request, &["pipeline"])?;
-    let mut stages = parse::pipeline(request.get("pipeline"), &Place::root("pipeline"))?;
-    Ok(pushed::take_filters(&mut stages))
+    let stages = parse::pipeline(request.get("pipeline"), &Place::root("pipeline"))?;
+    Ok(pushed::first_statement(planner, table, stages))
 }
 
 /// A pipeline at work.

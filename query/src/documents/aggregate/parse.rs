@@ -315,17 +315,19 @@ fn lookup(fields: &Fields, place: &Place<'_>, depth: usize) -> Result<Lookup> {
         _ => return Err(place.wrong("$lookup needs localField and foreignField, or a pipeline")),
     };
     let place_of_let = place.field("let");
+    let variables = match fields.get("let") {
+        None => Vec::new(),
+        Some(given) => variables(object(given, &place_of_let)?, &place_of_let)?,
+    };
+    let names: Vec<String> = variables.iter().map(|(name, _)| name.clone()).collect();
     Ok(Lookup {
         from: collection(text(fields, "from", place)?, &place.field("from"))?,
         fields: equal,
-        variables: match fields.get("let") {
-            None => Vec::new(),
-            Some(given) => variables(object(given, &place_of_let)?, &place_of_let)?,
-        },
         pipeline: match fields.get("pipeline") {
             None => Vec::new(),
-            pipeline => nested(pipeline, &place.field("pipeline"), depth + 1)?,
+            pipeline => nested(pipeline, &place.knowing(&names).field("pipeline"), depth + 1)?,
         },
+        variables,
         to: path("as")?,
     })
 }

@@ -67,7 +67,7 @@ fn parse_path(path: &str, place: &Place<'_>) -> Result<Expression> {
                 Some((name, names)) => (name, Some(names)),
                 None => (rest, None),
             };
-            (variable(name, place)?, names)
+            (known_variable(name, place)?, names)
         }
     };
     let names: Vec<String> =
@@ -76,6 +76,16 @@ fn parse_path(path: &str, place: &Place<'_>) -> Result<Expression> {
         return Err(place.wrong(format!("'${path}' is not the path of a field")));
     }
     Ok(Expression::Path(variable, names))
+}
+
+/// A variable that the expression, or what it is part of, defines.
+fn known_variable(name: &str, place: &Place<'_>) -> Result<Variable> {
+    match variable(name, place)? {
+        Variable::Named(name) if !place.knows(&name) => {
+            Err(place.wrong(format!("the variable '$${name}' is not defined")))
+        }
+        known => Ok(known),
+    }
 }
 
 fn variable(name: &str, place: &Place<'_>) -> Result<Variable> {
@@ -120,7 +130,7 @@ fn parse_operator(operator: &str, operand: &Json, place: &Place<'_>) -> Result<E
             Ok(Expression::Filter {
                 input: required(fields, "input", place)?,
                 name: element_name(fields, place)?,
-                condition: required(fields, "cond", place)?,
+                condition: required_with(fields, "cond", &[element_name(fields, place)?], place)?,
                 limit: match fields.get("limit") {
                     Some(limit) => Some(Box::new(Expression::parse(limit, &place.field("limit"))?)),
                     None => None,
@@ -132,7 +142,7 @@ fn parse_operator(operator: &str, operand: &Json, place: &Place<'_>) -> Result<E
             Ok(Expression::Map {
                 input: required(fields, "input", place)?,
                 name: element_name(fields, place)?,
-                mapped: required(fields, "in", place)?,
+                mapped: required_with(fields, "in", &[element_name(fields, place)?], place)?,
             })
         }
         "$reduce" => {
@@ -140,7 +150,7 @@ fn parse_operator(operator: &str, operand: &Json, place: &Place<'_>) -> Result<E
             Ok(Expression::Reduce {
                 input: required(fields, "input", place)?,
                 initial: required(fields, "initialValue", place)?,
-                next: required(fields, "in", place)?,
+                next: required_with(fields, "in", &["this".to_owned(), "value".to_owned()], place)?,
             })
         }
         name => match operators::find(name) {
@@ -222,6 +232,16 @@ fn required(fields: &Fields, name: &str, place: &Place<'_>) -> Result<Box<Expres
     Expression::parse(value, &place.field(name)).map(Box::new)
 }
 
+/// The same where some more variables are known.
+fn required_with(
+    fields: &Fields,
+    name: &str,
+    variables: &[String],
+    place: &Place<'_>,
+) -> Result<Box<Expression>> {
+    required(fields, name, &place.knowing(variables))
+}
+
 /// The name of the variable for elements: `as`, or `this`.
 fn element_name(fields: &Fields, place: &Place<'_>) -> Result<String> {
     match fields.get("as") {
@@ -272,7 +292,10 @@ fn let_variables(operand: &Json, place: &Place<'_>) -> Result<Expression> {
     let Some(Json::Object(given)) = fields.get("vars") else {
         return Err(place.wrong("$let needs an object of variables"));
     };
-    Ok(Expression::Let(variables(given, &place.field("vars"))?, required(fields, "in", place)?))
+    let variables = variables(given, &place.field("vars"))?;
+    let names: Vec<String> = variables.iter().map(|(name, _)| name.clone()).collect();
+    let inner = required_with(fields, "in", &names, place)?;
+    Ok(Expression::Let(variables, inner))
 }
 
 /// Variables with the expressions of their values.

@@ -13,8 +13,9 @@ use serde_json::Value as Json;
 
 use super::path::{FieldPath, index_of};
 use super::{Filter, Side, Test};
+use crate::documents::attributes::Attributes;
 use crate::documents::value::number::Numeric;
-use crate::documents::value::{DATE, OBJECT_ID, Typed};
+use crate::documents::value::{DATE, DECIMAL, OBJECT_ID, Typed};
 
 /// Most values of a list that are sent along.
 const VALUES_MAX: usize = 2_000;
@@ -46,8 +47,8 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// The verdict of a filter.
-    pub(crate) fn of(filter: &Filter) -> Verdict {
-        match verdict(filter) {
+    pub(crate) fn of(filter: &Filter, attributes: &Attributes) -> Verdict {
+        match verdict(filter, attributes) {
             Verdict::Expression(sql, _) if sql.text.len() > LENGTH_MAX => Verdict::Unknown,
             verdict => verdict,
         }
@@ -69,21 +70,22 @@ impl Verdict {
     }
 }
 
-fn verdict(filter: &Filter) -> Verdict {
+fn verdict(filter: &Filter, attributes: &Attributes) -> Verdict {
+    let verdicts =
+        |parts: &[Filter]| -> Vec<Verdict> { parts.iter().map(|part| verdict(part, attributes)).collect() };
     match filter {
-        Filter::All(parts) => joined(parts, " AND ", &Verdict::Never, &Verdict::Always),
-        Filter::Any(parts) => joined(parts, " OR ", &Verdict::Always, &Verdict::Never),
-        Filter::Not(part) => verdict(part).not(),
-        Filter::Field(path, test) => of_field(path, test),
+        Filter::All(parts) => joined(verdicts(parts), " AND ", &Verdict::Never, &Verdict::Always),
+        Filter::Any(parts) => joined(verdicts(parts), " OR ", &Verdict::Always, &Verdict::Never),
+        Filter::Not(part) => verdict(part, attributes).not(),
+        Filter::Field(path, test) => of_field(path, test, attributes),
         Filter::Expression(_) => Verdict::Unknown,
     }
 }
 
 /// Several verdicts: one that is `absorbing` decides, those that are `neutral` do not count.
-fn joined(parts: &[Filter], between: &str, absorbing: &Verdict, neutral: &Verdict) -> Verdict {
+fn joined(parts: Vec<Verdict>, between: &str, absorbing: &Verdict, neutral: &Verdict) -> Verdict {
     let (mut texts, mut params, mut complete) = (Vec::new(), Vec::new(), true);
-    for part in parts {
-        let found = verdict(part);
+    for found in parts {
         if found == *absorbing {
             return found;
         }
@@ -109,19 +111,20 @@ fn joined(parts: &[Filter], between: &str, absorbing: &Verdict, neutral: &Verdic
     Verdict::Expression(Sql { text: texts.join(between), params }, complete)
 }
 
-fn of_field(path: &FieldPath, test: &Test) -> Verdict {
+fn of_field(path: &FieldPath, test: &Test, attributes: &Attributes) -> Verdict {
     if path.names[0] == "_id" {
         return if path.names.len() == 1 { of_id(test) } else { Verdict::Unknown };
     }
-    let Some(path) = Path::of(path) else { return Verdict::Unknown };
+    let Some(path) = Path::of(path, attributes) else { return Verdict::Unknown };
     let inner = match test {
         Test::Among(values) => among(&path, values),
         Test::Compare(side, operand) => compare(&path, *side, operand),
         Test::Exists => Some((Sql::plain(format!("{} IS NOT NULL", path.kind())), true)),
         Test::Size(size) => i64::try_from(*size).ok().map(|size| {
             let text = format!(
-                "CASE WHEN {} IS 'array' THEN json_array_length(\"doc\", {}) = ? ELSE 0 END",
+                "CASE WHEN {} IS 'array' THEN json_array_length({}, {}) = ? ELSE 0 END",
                 path.kind(),
+                path.column,
                 path.literal
             );
             (Sql { text, params: vec![size.into()] }, true)
@@ -145,6 +148,8 @@ fn only_of(path: &Path, kinds: &str) -> Sql {
 
 /// A path as SQLite's JSON functions know it.
 pub(crate) struct Path {
+    /// The column that holds it, quoted.
+    column: String,
     /// The path as a literal.
     literal: String,
     /// The paths of the values on the way to it, as literals.
@@ -153,7 +158,7 @@ pub(crate) struct Path {
 
 impl Path {
     /// `None` for a path that these functions have no way to say, or would understand in another way.
-    pub(crate) fn of(path: &FieldPath) -> Option<Path> {
+    pub(crate) fn of(path: &FieldPath, attributes: &Attributes) -> Option<Path> {
         const METADATA: [&str; 4] = ["_id", "_version", "_created_at", "_updated_at"];
         let is_sayable = |name: &String| {
             index_of(name).is_none()
@@ -170,22 +175,23 @@ impl Path {
             literals.push(format!("'{}'", text.replace('\'', "''")));
         }
         let literal = literals.pop()?;
-        Some(Path { literal, leading: literals })
+        Some(Path { column: attributes.column_of(&path.names[0]), literal, leading: literals })
     }
 
     /// The type of what lies there; NULL if nothing does.
     pub(crate) fn kind(&self) -> String {
-        format!("json_type(\"doc\", {})", self.literal)
+        format!("json_type({}, {})", self.column, self.literal)
     }
 
     /// The value: numbers and texts as such, true and false as 1 and 0, objects and arrays as JSON text.
-    fn value(&self) -> String {
-        format!("\"doc\" ->> {}", self.literal)
+    pub(crate) fn value(&self) -> String {
+        format!("{} ->> {}", self.column, self.literal)
     }
 
-    fn leads_through_array(&self) -> Option<String> {
-        let kinds: Vec<String> =
-            self.leading.iter().map(|literal| format!("json_type(\"doc\", {literal}) IS 'array'")).collect();
+    /// Whether an array lies on the way; `None` if nothing does.
+    pub(crate) fn leads_through_array(&self) -> Option<String> {
+        let is_array = |literal: &String| format!("json_type({}, {literal}) IS 'array'", self.column);
+        let kinds: Vec<String> = self.leading.iter().map(is_array).collect();
         (!kinds.is_empty()).then(|| kinds.join(" OR "))
     }
 
@@ -207,12 +213,26 @@ impl Path {
         }
     }
 
+    /// Whether there is an array or an object, other than a date.
+    pub(crate) fn is_no_plain_value(&self) -> String {
+        let (kind, tagged) = (self.kind(), self.is_tagged(DATE));
+        format!("({kind} IS 'array' OR ({kind} IS 'object' AND NOT {tagged}))")
+    }
+
+    /// Whether there is a decimal number.
+    pub(crate) fn is_decimal(&self) -> String {
+        format!("({} IS 'object' AND {})", self.kind(), self.is_tagged(DECIMAL))
+    }
+
+    /// Whether an object begins with a tag.
+    fn is_tagged(&self, tag: &str) -> String {
+        let value = self.value();
+        format!("({value} >= '{{\"{tag}\":' AND {value} < '{{\"{tag}\";')")
+    }
+
     /// 1 where the order of documents by this path is not that of [`Path::sort_terms`].
     pub(crate) fn has_no_plain_order(&self) -> String {
-        let (kind, value) = (self.kind(), self.value());
-        let own = format!(
-            "{kind} IS 'array' OR ({kind} IS 'object' AND NOT ({value} >= '{{\"{DATE}\":' AND {value} < '{{\"{DATE}\";'))"
-        );
+        let own = self.is_no_plain_value();
         match self.leads_through_array() {
             None => own,
             Some(arrays) => format!("{arrays} OR {own}"),
@@ -392,11 +412,15 @@ fn id_value(value: &Json) -> Option<Value> {
 
 /// Conditions that every matching document passes, each over what an index is over: `has_index` tells for an
 /// index key whether there is one.
-pub(crate) fn by_index(filter: &Filter, has_index: &dyn Fn(&str) -> bool) -> Vec<Sql> {
+pub(crate) fn by_index(
+    filter: &Filter,
+    attributes: &Attributes,
+    has_index: &dyn Fn(&str) -> bool,
+) -> Vec<Sql> {
     match filter {
-        Filter::All(parts) => parts.iter().flat_map(|part| by_index(part, has_index)).collect(),
+        Filter::All(parts) => parts.iter().flat_map(|part| by_index(part, attributes, has_index)).collect(),
         Filter::Field(path, test) => {
-            let Some(path) = Path::of(path) else { return Vec::new() };
+            let Some(path) = Path::of(path, attributes) else { return Vec::new() };
             let key = path.index_key();
             if has_index(&key) { narrowed(&key, test).into_iter().collect() } else { Vec::new() }
         }

@@ -11,6 +11,7 @@ use common::json::kind_of;
 use std::collections::BTreeSet;
 
 use common::limits::DOCUMENT_BODY_MAX;
+use common::protocol::Statement;
 use common::{Error, ErrorCode, Result};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value as Json;
@@ -19,6 +20,7 @@ use self::projection::{Of, Projection};
 use self::sort::Order;
 use self::source::{Source, number_in};
 use self::top::Top;
+use super::attributes::Touched;
 use super::budget::Budget;
 use super::expression::Scope;
 use super::filter::path::{FieldPath, Leaf};
@@ -30,6 +32,7 @@ use super::value::order::Key;
 use crate::access::PartitionAccess;
 use crate::planner::Planner;
 use crate::sql::run_one;
+use crate::table::Table;
 
 /// A search as a request describes it.
 #[derive(Clone, Debug)]
@@ -54,6 +57,44 @@ impl Find {
             skip: number(request, "skip")?.unwrap_or(0),
             limit,
         })
+    }
+
+    /// What the answer depends on, beside the filter.
+    fn touched(&self) -> Touched {
+        let mut touched = Touched::none();
+        match &self.projection {
+            Some(projection) if projection.keeps() => {
+                projection.touch(&mut touched);
+                if projection.positional().is_some() {
+                    touched.filter(&self.filter);
+                }
+            }
+            _ => touched.all(),
+        }
+        touched.order(&self.order);
+        touched
+    }
+
+    /// The order, if it is one that SQL knows.
+    fn known_order(&self) -> Option<&'static str> {
+        match self.order.fields.as_slice() {
+            [] => Some("rowid"),
+            // Ids are unique, so that what follows them does not count.
+            [first, ..] if first.path.text == "_id" => {
+                Some(if first.descending { "\"_id\" DESC" } else { "\"_id\"" })
+            }
+            _ => None,
+        }
+    }
+
+    /// What partitions are asked first.
+    pub(crate) fn statement(&self, planner: &Planner, table: &Table) -> (Source, Statement) {
+        let source = Source::new(planner, table, self.filter.clone()).reading(self.touched());
+        let statement = match self.known_order() {
+            Some(order) => source.ordered(order, self.wanted()),
+            None => pushed_order::statement(&source, self).unwrap_or_else(|| source.ordered("rowid", None)),
+        };
+        (source, statement)
     }
 
     /// Documents that have to be found so that enough are left after those that are skipped.
@@ -100,19 +141,11 @@ pub async fn find_stream<'a>(
 ) -> Result<DocumentStream<'a>> {
     let find = Find::parse(fields(request)?)?;
     let table = existing(planner, collection)?;
-    let source = Source::new(planner, &table, find.filter.clone());
-    let Find { projection, order, skip, limit, .. } = &find;
-    let projection = projection.clone();
-    let answered = move |stored: Stored| answer(stored.fields, projection.as_ref());
-    let known_order = match order.fields.as_slice() {
-        [] => Some("rowid"),
-        // Ids are unique, so that what follows them does not count.
-        [first, ..] if first.path.text == "_id" => {
-            Some(if first.descending { "\"_id\" DESC" } else { "\"_id\"" })
-        }
-        _ => None,
-    };
-    if let Some(known_order) = known_order {
+    let source = Source::new(planner, &table, find.filter.clone()).reading(find.touched());
+    let Find { projection, skip, limit, filter, .. } = &find;
+    let (projection, filter) = (projection.clone(), filter.clone());
+    let answered = move |stored: Stored| answer(stored.fields, projection.as_ref(), &filter);
+    if let Some(known_order) = find.known_order() {
         let documents = source.open_ordered(planner, access, known_order, find.wanted()).await?;
         let state = (documents, *skip, *limit);
         let found = stream::try_unfold(state, |(mut documents, mut skip, mut left)| async move {
@@ -139,11 +172,32 @@ pub async fn find_stream<'a>(
     Ok(stream::iter(sorted.into_iter().skip(skip)).map(answered).boxed())
 }
 
-fn answer(fields: Fields, projection: Option<&Projection>) -> Result<Json> {
-    match projection {
-        None => Ok(Json::Object(fields)),
-        Some(projection) => projection.apply(&fields, &Scope::of_document(&fields)).map(Json::Object),
+fn answer(mut fields: Fields, projection: Option<&Projection>, filter: &Filter) -> Result<Json> {
+    let Some(projection) = projection else { return Ok(Json::Object(fields)) };
+    if let Some(array) = projection.positional() {
+        let found = filter.matched_index(&fields, array);
+        leave_one(&mut fields, array, found)?;
     }
+    projection.apply(&fields, &Scope::of_document(&fields)).map(Json::Object)
+}
+
+/// Leaves one element of an array; what is no array stays.
+fn leave_one(fields: &mut Fields, array: &[String], index: Option<usize>) -> Result<()> {
+    let Some((last, names)) = array.split_last() else { return Ok(()) };
+    let mut within = fields;
+    for name in names {
+        let Some(Json::Object(inner)) = within.get_mut(name) else { return Ok(()) };
+        within = inner;
+    }
+    if let Some(Json::Array(items)) = within.get_mut(last) {
+        let index = index.filter(|index| *index < items.len()).ok_or_else(|| {
+            Place::root("projection")
+                .field(&format!("{}.$", array.join(".")))
+                .wrong("no element of the array is the one because of which the filter holds")
+        })?;
+        *items = vec![items.swap_remove(index)];
+    }
+    Ok(())
 }
 
 /// Documents in their order, those that are skipped among them. All that match are looked at; only as many as are
@@ -174,7 +228,8 @@ pub async fn count(
     known(request, &["filter"])?;
     let filter = filter(request)?;
     let table = existing(planner, collection)?;
-    count_matching(planner, access, &Source::new(planner, &table, filter)).await
+    let source = Source::new(planner, &table, filter).reading(Touched::none());
+    count_matching(planner, access, &source).await
 }
 
 /// How many documents match. Partitions count; where they meet documents on which they cannot decide, these are
@@ -184,16 +239,8 @@ pub(crate) async fn count_matching(
     access: &impl PartitionAccess,
     source: &Source,
 ) -> Result<u64> {
-    let undecided = source.undecided();
-    if undecided.as_ref().is_none_or(|sql| sql.text != "NULL") {
-        let clause = source.clause();
-        let (column, mut params) = match undecided {
-            None => ("0".to_owned(), Vec::new()),
-            Some(sql) => (format!("count(CASE WHEN ({}) IS NULL THEN 1 END)", sql.text), sql.params),
-        };
-        params.extend(clause.params);
-        let sql = format!("SELECT {column}, count(*) FROM {}{}", source.quoted(), clause.text);
-        let result = run_one(planner, access, &statement(sql, params), 1).await?;
+    if let Some(counting) = counting(source) {
+        let result = run_one(planner, access, &counting, 1).await?;
         let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
         if number_in(&rows, 0)? == 0 {
             return number_in(&rows, 1);
@@ -205,6 +252,22 @@ pub(crate) async fn count_matching(
         count += 1;
     }
     Ok(count)
+}
+
+/// Has partitions count documents that are in doubt, and all; `None` if they cannot tell.
+pub(crate) fn counting(source: &Source) -> Option<Statement> {
+    let undecided = source.undecided();
+    if undecided.as_ref().is_some_and(|sql| sql.text == "NULL") {
+        return None;
+    }
+    let clause = source.clause();
+    let (column, mut params) = match undecided {
+        None => ("0".to_owned(), Vec::new()),
+        Some(sql) => (format!("count(CASE WHEN ({}) IS NULL THEN 1 END)", sql.text), sql.params),
+    };
+    params.extend(clause.params);
+    let sql = format!("SELECT {column}, count(*) FROM {}{}", source.quoted(), clause.text);
+    Some(statement(sql, params))
 }
 
 /// `POST distinct`: the body has `field` and `filter`. Answers the values in their order, elements of arrays one by
@@ -227,7 +290,10 @@ pub async fn distinct(
     };
     let filter = filter(request)?;
     let table = existing(planner, collection)?;
-    let mut documents = Source::new(planner, &table, filter).open(planner, access, None).await?;
+    let mut touched = Touched::none();
+    touched.path(&path);
+    let source = Source::new(planner, &table, filter).reading(touched);
+    let mut documents = source.open(planner, access, None).await?;
     let (mut values, mut budget) = (BTreeSet::new(), Budget::default());
     while let Some(stored) = documents.next().await? {
         for value in path.values(&stored.fields, Leaf::Elements).into_iter().flatten() {

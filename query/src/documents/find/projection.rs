@@ -4,6 +4,7 @@
 use common::Result;
 use serde_json::{Map, Value as Json};
 
+use crate::documents::attributes::Touched;
 use crate::documents::expression::{Expression, Scope, parse_slice};
 use crate::documents::filter::Filter;
 use crate::documents::filter::parse::{is_operators, object as parse_filter};
@@ -17,6 +18,8 @@ pub(crate) struct Projection {
     root: Node,
     /// Whether only what is named is answered.
     keeps: bool,
+    /// The array of which the element is answered because of which the filter holds (`"a.$"`).
+    positional: Option<Vec<String>>,
 }
 
 /// What becomes of a field.
@@ -30,6 +33,16 @@ enum Node {
     /// The first element that is an object for which the filter holds.
     Element(Filter),
     Fields(Vec<(String, Node)>),
+}
+
+impl Node {
+    fn touch(&self, touched: &mut Touched) {
+        match self {
+            Node::Compute(expression) => touched.expression(expression),
+            Node::Fields(nodes) => nodes.iter().for_each(|(_, node)| node.touch(touched)),
+            Node::Keep | Node::Drop | Node::Slice(..) | Node::Element(_) => {}
+        }
+    }
 }
 
 /// Whose projection it is.
@@ -62,7 +75,7 @@ impl Projection {
                 Err(place.wrong("$project needs at least one field"))
             };
         }
-        let mut reader = Reader { of, root: Vec::new(), keeps: None, id: None };
+        let mut reader = Reader { of, root: Vec::new(), keeps: None, id: None, positional: None };
         reader.fields(fields, &[], place)?;
         let keeps = reader.keeps.unwrap_or(reader.id == Some(true));
         let mut root = reader.root;
@@ -74,7 +87,27 @@ impl Projection {
             }
             _ => {}
         }
-        Ok(Some(Projection { root: Node::Fields(root), keeps }))
+        Ok(Some(Projection { root: Node::Fields(root), keeps, positional: reader.positional }))
+    }
+
+    /// Whether only what is named is answered.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// What it looks at beside the documents that pass.
+    pub(crate) fn touch(&self, touched: &mut Touched) {
+        if let Node::Fields(nodes) = &self.root {
+            for (name, node) in nodes {
+                touched.name(name);
+                node.touch(touched);
+            }
+        }
+    }
+
+    /// The array of which only the element is wanted that the filter found.
+    pub(crate) fn positional(&self) -> Option<&[String]> {
+        self.positional.as_deref()
     }
 
     /// Expressions that are added to documents, of `$addFields`.
@@ -85,7 +118,7 @@ impl Projection {
             let path = FieldPath::parse(name, &place)?;
             add_computed(&mut root, &path.names, value, &place)?;
         }
-        Ok(Projection { root: Node::Fields(root), keeps: false })
+        Ok(Projection { root: Node::Fields(root), keeps: false, positional: None })
     }
 
     /// Fields that are left out, of `$unset`.
@@ -94,7 +127,7 @@ impl Projection {
         for name in names {
             insert(&mut root, &FieldPath::parse(name, place)?.names, Node::Drop, place)?;
         }
-        Ok(Projection { root: Node::Fields(root), keeps: false })
+        Ok(Projection { root: Node::Fields(root), keeps: false, positional: None })
     }
 
     /// The document with the fields that are wanted.
@@ -136,6 +169,7 @@ struct Reader {
     root: Vec<(String, Node)>,
     keeps: Option<bool>,
     id: Option<bool>,
+    positional: Option<Vec<String>>,
 }
 
 impl Reader {
@@ -143,10 +177,14 @@ impl Reader {
         place.check_depth()?;
         for (name, value) in fields {
             let place = place.field(name);
-            if self.of == Of::Find && name.ends_with(".$") {
-                return Err(
-                    place.unsupported("the positional projection", "use $elemMatch in the projection")
-                );
+            if let (Of::Find, Some(array)) = (self.of, name.strip_suffix(".$")) {
+                let path = [within, &FieldPath::parse(array, &place)?.names].concat();
+                if self.positional.replace(path.clone()).is_some() {
+                    return Err(place.wrong("a projection has one position only"));
+                }
+                self.direction(true, &place)?;
+                insert(&mut self.root, &path, Node::Keep, &place)?;
+                continue;
             }
             let path = [within, &FieldPath::parse(name, &place)?.names].concat();
             self.field(&path, value, &place)?;
@@ -339,7 +377,13 @@ mod tests {
             json!({"_id": 1, "a": {"b": 2}, "n": 5})
         );
         let place = Place::root("projection");
-        for bad in [json!({"a": 1, "b": 0}), json!({"a": 1, "a.b": 1}), json!({"a.$": 1}), json!(5)] {
+        for bad in [
+            json!({"a": 1, "b": 0}),
+            json!({"a": 1, "a.b": 1}),
+            json!({"a.$": 1, "d.$": 1}),
+            json!({"a.$": 1, "d": 0}),
+            json!(5),
+        ] {
             assert!(Projection::parse(Some(&bad), Of::Find, &place).is_err(), "{bad}");
         }
     }

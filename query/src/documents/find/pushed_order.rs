@@ -5,6 +5,7 @@
 //! they match, are put in front of all others: where none of them is among the first, there is none at all, and
 //! the answer is exact. Else the documents are sorted here.
 
+use common::protocol::Statement;
 use common::{Error, Result, Value};
 
 use super::Find;
@@ -25,21 +26,27 @@ pub(crate) async fn first(
     source: &Source,
     find: &Find,
 ) -> Result<Option<Vec<Stored>>> {
-    let Some(wanted) = find.wanted().filter(|wanted| *wanted <= WANTED_MAX) else { return Ok(None) };
-    let Some((flag, order)) = terms(source, find) else { return Ok(None) };
-    let extra = Sql { text: format!(", {}", flag.text), params: flag.params.clone() };
-    let mut rest = Sql {
-        text: format!(" ORDER BY {} DESC, {}, rowid LIMIT ?", flag.text, order.join(", ")),
-        params: flag.params,
-    };
-    rest.params.push(i64::try_from(wanted).unwrap_or(i64::MAX).into());
-    let result = run_one(planner, access, &source.select(&extra, rest), u32::MAX).await?;
+    let Some(statement) = statement(source, find) else { return Ok(None) };
+    let result = run_one(planner, access, &statement, u32::MAX).await?;
     let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
     let is_in_doubt = |row: &Vec<Value>| row.last() != Some(&Value::Integer(0));
     if rows.first().is_some_and(is_in_doubt) || result.truncated {
         return Ok(None);
     }
     rows.into_iter().map(Stored::of).collect::<Result<Vec<Stored>>>().map(Some)
+}
+
+/// What partitions are asked; `None` if they cannot tell.
+pub(crate) fn statement(source: &Source, find: &Find) -> Option<Statement> {
+    let wanted = find.wanted().filter(|wanted| *wanted <= WANTED_MAX)?;
+    let (flag, order) = terms(source, find)?;
+    let extra = Sql { text: format!(", {}", flag.text), params: flag.params.clone() };
+    let mut rest = Sql {
+        text: format!(" ORDER BY {} DESC, {}, rowid LIMIT ?", flag.text, order.join(", ")),
+        params: flag.params,
+    };
+    rest.params.push(i64::try_from(wanted).unwrap_or(i64::MAX).into());
+    Some(source.select(&extra, rest))
 }
 
 /// 1 for documents whose place is in doubt, and the terms of ORDER BY for the others.
@@ -51,7 +58,7 @@ fn terms(source: &Source, find: &Find) -> Option<(Sql, Vec<String>)> {
             order.push(format!("\"_id\"{direction}"));
             continue;
         }
-        let path = Path::of(&field.path)?;
+        let path = Path::of(&field.path, source.attributes())?;
         doubts.push(format!("({})", path.has_no_plain_order()));
         order.extend(path.sort_terms().map(|term| format!("{term}{direction}")));
     }

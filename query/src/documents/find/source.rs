@@ -8,9 +8,10 @@ use common::schema::ObjectKind;
 use common::{Error, Result, Value};
 
 use crate::access::PartitionAccess;
+use crate::documents::attributes::{Attributes, Touched};
 use crate::documents::filter::Filter;
 use crate::documents::filter::pushed::{Sql, Verdict, by_index};
-use crate::documents::stored::{COLUMNS, Stored, statement};
+use crate::documents::stored::{Stored, statement};
 use crate::planner::Planner;
 use crate::sql::cursor::RowCursor;
 use crate::table::Table;
@@ -21,6 +22,9 @@ use crate::table::Table;
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     filter: Arc<Filter>,
+    attributes: Attributes,
+    /// What is read of each document, as columns.
+    columns: String,
     quoted: String,
     /// Conditions that hold for every document that matches.
     conditions: Vec<Sql>,
@@ -33,10 +37,13 @@ pub(crate) struct Source {
 impl Source {
     /// The documents of a collection's table that match.
     pub(crate) fn new(planner: &Planner, table: &Table, filter: Filter) -> Source {
+        let attributes = Attributes::of(planner, table);
         let indexes = index_texts(planner, &table.name);
         let has_index = |key: &str| indexes.iter().any(|text| text.contains(key));
         let mut source = Source {
-            conditions: by_index(&filter, &has_index),
+            conditions: by_index(&filter, &attributes, &has_index),
+            columns: attributes.columns(&Touched::All),
+            attributes,
             quoted: quote_identifier(&table.name),
             open: Vec::new(),
             unknown: false,
@@ -50,8 +57,17 @@ impl Source {
         source
     }
 
+    /// Reads no more of the documents than is needed to look at them again, and what is touched besides.
+    pub(crate) fn reading(mut self, mut touched: Touched) -> Source {
+        if !self.is_decided() {
+            touched.filter(&self.filter);
+        }
+        self.columns = self.attributes.columns(&touched);
+        self
+    }
+
     fn add(&mut self, part: &Filter) {
-        match Verdict::of(part) {
+        match Verdict::of(part, &self.attributes) {
             Verdict::Always => {}
             Verdict::Never => self.conditions.push(Sql { text: "0".to_owned(), params: Vec::new() }),
             Verdict::Unknown => self.unknown = true,
@@ -63,6 +79,11 @@ impl Source {
     /// Whether the partitions decide everything.
     pub(crate) fn is_decided(&self) -> bool {
         !self.unknown && self.open.is_empty()
+    }
+
+    /// Where attributes lie.
+    pub(crate) fn attributes(&self) -> &Attributes {
+        &self.attributes
     }
 
     /// The table's name in quotes.
@@ -95,7 +116,8 @@ impl Source {
     /// Reads documents that may match; `order` and `rest` follow the condition.
     pub(crate) fn select(&self, extra: &Sql, rest: Sql) -> Statement {
         let clause = self.clause();
-        let sql = format!("SELECT {COLUMNS}{} FROM {}{}{}", extra.text, self.quoted, clause.text, rest.text);
+        let (columns, quoted) = (&self.columns, &self.quoted);
+        let sql = format!("SELECT {columns}{} FROM {quoted}{}{}", extra.text, clause.text, rest.text);
         let params = [extra.params.clone(), clause.params, rest.params].concat();
         statement(sql, params)
     }
@@ -118,14 +140,19 @@ impl Source {
         order: &str,
         most: Option<u64>,
     ) -> Result<Documents> {
+        let rows = crate::sql::stream(planner, access, self.ordered(order, most)).await?;
+        let filter = (!self.is_decided()).then(|| Arc::clone(&self.filter));
+        Ok(Documents { rows: Some(RowCursor::new(rows.blocks)), filter })
+    }
+
+    /// Reads documents in an order that SQL knows, at most so many if the partitions decide everything.
+    pub(crate) fn ordered(&self, order: &str, most: Option<u64>) -> Statement {
         let mut rest = Sql { text: format!(" ORDER BY {order}"), params: Vec::new() };
         if let Some(most) = most.filter(|_| self.is_decided()).and_then(|most| i64::try_from(most).ok()) {
             rest.text.push_str(" LIMIT ?");
             rest.params.push(most.into());
         }
-        let rows = crate::sql::stream(planner, access, self.select(&Sql::default(), rest)).await?;
-        let filter = (!self.is_decided()).then(|| Arc::clone(&self.filter));
-        Ok(Documents { rows: Some(RowCursor::new(rows.blocks)), filter })
+        self.select(&Sql::default(), rest)
     }
 
     /// All documents that match, with their ids and versions.

@@ -5,7 +5,7 @@ pub mod compare;
 pub mod engine;
 pub mod random;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -56,6 +56,10 @@ pub struct Cluster {
     pub interleaves: bool,
     /// Rows that fragments brought to the coordinator.
     pub rows_streamed: Mutex<u64>,
+    /// Partitions that were asked for rows.
+    pub read: Mutex<BTreeSet<usize>>,
+    /// Partitions whose rows were changed by images or statements.
+    pub written: Mutex<BTreeSet<usize>>,
     /// How many writes and schema changes still work; after that each is refused.
     pub writes_left: AtomicU64,
     /// Rows of the hidden tables, counted by their effects.
@@ -80,6 +84,18 @@ impl Cluster {
     pub fn layout(layout: Layout, key: Option<&str>) -> Cluster {
         let groups = (1..=layout.column_groups).map(|number| format!("g{number}")).collect();
         Cluster::divided(PartitionMethod::Hash, hash_ranges(layout.buckets), groups, key)
+    }
+
+    /// The same, with attributes of documents that are said to lie in each column group.
+    pub fn with_attributes(layout: Layout, groups: &[&[&str]]) -> Cluster {
+        let cluster = Cluster::layout(layout, None);
+        let names = |group: &&[&str]| group.iter().map(|name| (*name).to_owned()).collect();
+        let attribute_groups = groups.iter().map(names).collect();
+        let database = Arc::new(Database { attribute_groups, ..cluster.database().as_ref().clone() });
+        *cluster.planner.write().unwrap() =
+            Arc::new(Planner::new(Arc::clone(&database), cluster.rules).unwrap());
+        *cluster.database.write().unwrap() = database;
+        cluster
     }
 
     pub fn ranged(points: &[Value], key: &str) -> Cluster {
@@ -136,6 +152,7 @@ impl Cluster {
             schema_change: None,
             buckets,
             column_groups,
+            attribute_groups: Vec::new(),
             created_at: 0,
         });
         let rules = Rules::default().verifying();
@@ -150,6 +167,8 @@ impl Cluster {
             ignores_proofs: false,
             interleaves: false,
             rows_streamed: Mutex::default(),
+            read: Mutex::default(),
+            written: Mutex::default(),
             writes_left: AtomicU64::new(u64::MAX),
             hidden_rows: Mutex::default(),
             changing_schema: Mutex::default(),
@@ -276,6 +295,18 @@ impl Cluster {
         }
     }
 
+    /// Column groups of the partitions in a set, which is emptied.
+    pub fn groups_in(&self, partitions: &Mutex<BTreeSet<usize>>) -> Vec<usize> {
+        let buckets = self.database().buckets.len();
+        let taken = std::mem::take(&mut *partitions.lock().unwrap());
+        taken
+            .into_iter()
+            .map(|partition| partition / buckets)
+            .collect::<BTreeSet<usize>>()
+            .into_iter()
+            .collect()
+    }
+
     /// Rows of a table by bucket.
     pub fn counts(&self, table: &str) -> Vec<u64> {
         (0..self.files.len())
@@ -298,6 +329,7 @@ impl Session<'_> {
     }
 
     fn read_now(&self, bucket: usize, statement: &Statement, rows: u64) -> Result<StatementResult> {
+        self.cluster.read.lock().unwrap().insert(bucket);
         let budget = Budget { rows, ..Budget::default() };
         Ok(self.file(bucket)?.reader.query(statement, &budget)?)
     }
@@ -315,6 +347,7 @@ impl PartitionAccess for Session<'_> {
     async fn stream(&self, bucket: usize, statement: Statement) -> Result<RowStream> {
         self.cluster.give_way().await;
         let (mut columns, mut types, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+        self.cluster.read.lock().unwrap().insert(bucket);
         let mut file = self.file(bucket)?;
         let snapshot = file.reader.snapshot().map_err(Error::from)?;
         let index = snapshot.system().position().map_err(Error::from)?.index;
@@ -349,7 +382,10 @@ impl PartitionAccess for Session<'_> {
         let mut files = files?;
         let mut answers = Vec::new();
         let (mut failure, mut items_before) = (None, 0);
-        for (file, (_, items)) in files.iter_mut().zip(&work) {
+        for (file, (bucket, items)) in files.iter_mut().zip(&work) {
+            if items.iter().any(|item| !matches!(item, WorkItem::Proof(_))) {
+                self.cluster.written.lock().unwrap().insert(*bucket);
+            }
             let mut items = items.clone();
             if self.cluster.ignores_proofs {
                 let believed = Statement { sql: "SELECT 1".into(), params: Params::None };
