@@ -8,6 +8,7 @@ mod differential;
 mod differential_joins;
 mod differential_keys;
 mod differential_relations;
+mod document_operators;
 mod document_reference;
 mod documents;
 mod documents_random;

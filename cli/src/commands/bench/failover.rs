@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::http_load::HttpConnection;
 use super::own_cluster::OwnCluster;
-use super::workload::{DATABASE, SQL_PATH, Subject};
+use super::workload::{DATABASE, Subject};
 use crate::failure::Failure;
 
 /// A cluster that does not write again within this time has failed.
@@ -18,7 +18,7 @@ const WRITES_IN_A_ROW: u32 = 32;
 /// answers how long that took. The node is started again after it.
 pub async fn kill_a_leader(cluster: &mut OwnCluster, subject: &Subject) -> Result<Duration, Failure> {
     let leader = busiest_leader(subject).await?;
-    let mut http = HttpConnection::open(&subject.url, SQL_PATH).await?;
+    let mut http = HttpConnection::open(&subject.url).await?;
     let number = cluster.kill_node(&leader).await?;
     let killed = Instant::now();
     let mut in_a_row = 0;
@@ -33,7 +33,7 @@ pub async fn kill_a_leader(cluster: &mut OwnCluster, subject: &Subject) -> Resul
             Err(_) => {
                 in_a_row = 0;
                 tokio::time::sleep(PAUSE).await;
-                http = HttpConnection::open(&subject.url, SQL_PATH).await?;
+                http = HttpConnection::open(&subject.url).await?;
             }
         }
     }

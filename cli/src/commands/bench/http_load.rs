@@ -21,22 +21,27 @@ pub struct Load {
 
 /// A request and what its answer has to hold.
 pub struct Exchange {
+    /// Where it is sent.
+    pub path: &'static str,
     /// The JSON body to post.
     pub body: String,
     /// Text without which the answer is wrong; empty if any answer with status 200 will do.
     pub expected: String,
 }
 
-/// Keeps `load.connections` requests under way for `load.time`; the first wrong answer ends it.
-pub async fn run(
+/// Keeps `load.connections` requests under way for `load.time`; the first wrong answer ends it. What `next` gives is one
+/// operation: requests one after another.
+pub async fn run<O>(
     url: &str,
-    path: &str,
     load: Load,
-    next: impl Fn() -> Exchange + Send + Sync + Clone + 'static,
-) -> Result<Measured, Failure> {
+    next: impl Fn() -> O + Send + Sync + Clone + 'static,
+) -> Result<Measured, Failure>
+where
+    O: IntoIterator<Item = Exchange, IntoIter: Send> + Send,
+{
     let mut connections = Vec::with_capacity(load.connections);
     for _ in 0..load.connections {
-        connections.push(HttpConnection::open(url, path).await?);
+        connections.push(HttpConnection::open(url).await?);
     }
     let started = Instant::now();
     let mut tasks = JoinSet::new();
@@ -45,9 +50,11 @@ pub async fn run(
         tasks.spawn(async move {
             let mut times = Vec::new();
             while started.elapsed() < load.time {
-                let exchange = next();
+                let operation = next();
                 let begun = Instant::now();
-                connection.post(&exchange).await?;
+                for exchange in operation {
+                    connection.post(&exchange).await?;
+                }
                 times.push(begun.elapsed());
             }
             Ok::<_, Failure>(times)
@@ -60,33 +67,38 @@ pub async fn run(
     Ok(Measured::of_times(times, started.elapsed()))
 }
 
-/// One connection that posts to one path, request after request.
+/// One connection that posts request after request.
 pub struct HttpConnection {
     stream: TcpStream,
-    head: String,
+    address: String,
     sent: Vec<u8>,
     received: Vec<u8>,
 }
 
 impl HttpConnection {
     /// Connects to `http://host:port`.
-    pub async fn open(url: &str, path: &str) -> Result<HttpConnection, Failure> {
+    pub async fn open(url: &str) -> Result<HttpConnection, Failure> {
         let address = url.trim_start_matches("http://").trim_end_matches('/');
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: "
-        );
-        Ok(HttpConnection { stream, head, sent: Vec::new(), received: Vec::new() })
+        Ok(HttpConnection { stream, address: address.to_owned(), sent: Vec::new(), received: Vec::new() })
     }
 
     /// Sends one request and checks its answer.
     pub async fn post(&mut self, exchange: &Exchange) -> Result<(), Failure> {
         self.sent.clear();
-        self.sent.extend_from_slice(self.head.as_bytes());
-        self.sent.extend_from_slice(exchange.body.len().to_string().as_bytes());
-        self.sent.extend_from_slice(b"\r\n\r\n");
-        self.sent.extend_from_slice(exchange.body.as_bytes());
+        for part in [
+            "POST ",
+            exchange.path,
+            " HTTP/1.1\r\nhost: ",
+            &self.address,
+            "\r\ncontent-type: application/json\r\ncontent-length: ",
+            &exchange.body.len().to_string(),
+            "\r\n\r\n",
+            &exchange.body,
+        ] {
+            self.sent.extend_from_slice(part.as_bytes());
+        }
         self.stream.write_all(&self.sent).await?;
         let Answer { status, body } = self.receive().await?;
         let body = &self.received[body];
@@ -159,8 +171,8 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_answer_is_told_with_its_text() {
         let server = super::super::constant_server::start().await.unwrap();
-        let mut connection = HttpConnection::open(&server.url, "/x").await.unwrap();
-        let exchange = |expected: &str| Exchange { body: "{}".into(), expected: expected.into() };
+        let mut connection = HttpConnection::open(&server.url).await.unwrap();
+        let exchange = |expected: &str| Exchange { path: "/x", body: "{}".into(), expected: expected.into() };
         connection.post(&exchange("")).await.unwrap();
         connection.post(&exchange("\"success\":true")).await.unwrap();
         let failure = connection.post(&exchange("absent")).await.unwrap_err();

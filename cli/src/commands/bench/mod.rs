@@ -4,6 +4,7 @@
 
 mod baseline;
 mod constant_server;
+mod documents;
 mod failover;
 mod figures;
 mod http_load;
@@ -11,6 +12,7 @@ mod own_cluster;
 mod processes;
 mod report;
 mod workload;
+mod ycsb;
 
 use std::path::Path;
 use std::time::Duration;
@@ -66,6 +68,8 @@ enum Workload {
     Cached,
     /// One CSV file.
     Import,
+    /// YCSB's mixes A to F over documents, beside the same work by SQL, and documents found by an index.
+    Docs,
     /// What a cluster without requests uses; only of a cluster started for the run.
     Idle,
     /// How long writes stand still when a leader is killed; only of a cluster started for the run.
@@ -151,6 +155,9 @@ impl Bench<'_> {
         if self.includes(Workload::Import) {
             lines.push(self.imports().await?);
         }
+        if self.includes(Workload::Docs) {
+            lines.extend(self.documents().await?);
+        }
         let Some(cluster) = cluster else { return Ok(lines) };
         if self.arguments.workload != Workload::Idle {
             let mut line = Line::new("memory after load", "MiB, largest process", "");
@@ -219,10 +226,28 @@ impl Bench<'_> {
         for _ in self.runs("reads from the cache") {
             let constant = workload::read_constant(&server.url, self.baseline_load()).await?;
             rows.add(&self.subject.read_few(self.load()).await?, constant.per_second());
-            let past = self.subject.sum(self.baseline_load(), "?cache=bypass").await?;
-            sums.add(&self.subject.sum(self.load(), "").await?, past.per_second());
+            let past = self.subject.sum(self.baseline_load(), workload::PAST_CACHE_PATH).await?;
+            sums.add(&self.subject.sum(self.load(), workload::SQL_PATH).await?, past.per_second());
         }
         Ok([rows, sums])
+    }
+
+    async fn documents(&self) -> Result<Vec<Line>, Failure> {
+        let records = documents::Records::prepare(self.subject).await?;
+        let mut lines: Vec<Line> = documents::KINDS
+            .iter()
+            .map(|kind| Line::new(kind.title(), "operations/s", "the same by SQL"))
+            .collect();
+        for _ in self.runs("documents") {
+            for (kind, line) in documents::KINDS.into_iter().zip(&mut lines) {
+                let by_sql = records.measure(self.load(), kind, documents::Way::Sql).await?;
+                line.add(
+                    &records.measure(self.load(), kind, documents::Way::Documents).await?,
+                    by_sql.per_second(),
+                );
+            }
+        }
+        Ok(lines)
     }
 
     async fn imports(&self) -> Result<Line, Failure> {

@@ -19,6 +19,8 @@ use crate::transfer::{self, Format};
 pub const DATABASE: &str = "polylite_bench";
 /// Where its statements are sent.
 pub const SQL_PATH: &str = "/databases/polylite_bench/sql";
+/// The same without the cache.
+pub const PAST_CACHE_PATH: &str = "/databases/polylite_bench/sql?cache=bypass";
 
 /// Rows whose answers fit into the cache.
 const FEW_ROWS: u64 = 100;
@@ -52,23 +54,22 @@ impl Subject {
     /// on disk.
     pub async fn insert(&self, load: Load) -> Result<Measured, Failure> {
         let last_key = self.last_key.clone();
-        http_load::run(&self.url, SQL_PATH, load, move || {
-            insertion(1 + last_key.fetch_add(1, Ordering::Relaxed))
-        })
-        .await
+        http_load::run(&self.url, load, move || [insertion(1 + last_key.fetch_add(1, Ordering::Relaxed))])
+            .await
     }
 
     /// Inserts of one row each under keys that the cluster generates.
     pub async fn insert_generated(&self, load: Load) -> Result<Measured, Failure> {
         let number = Arc::new(AtomicU64::new(1));
-        http_load::run(&self.url, SQL_PATH, load, move || {
+        http_load::run(&self.url, load, move || {
             let text = row_text(number.fetch_add(1, Ordering::Relaxed));
-            Exchange {
+            [Exchange {
+                path: SQL_PATH,
                 body: format!(
                     "{{\"sql\":\"INSERT INTO rows_generated (name, amount) VALUES (?, ?)\",\"params\":[\"{text}\",0.5]}}"
                 ),
                 expected: "\"affected_rows\":1,\"last_insert_rowid\":".to_owned(),
-            }
+            }]
         })
         .await
     }
@@ -88,18 +89,21 @@ impl Subject {
 
     async fn read_first(&self, rows: u64, load: Load) -> Result<Measured, Failure> {
         let next = Arc::new(AtomicU64::new(0));
-        http_load::run(&self.url, SQL_PATH, load, move || {
-            reading(1 + scattered(next.fetch_add(1, Ordering::Relaxed)) % rows)
+        http_load::run(&self.url, load, move || {
+            [reading(1 + scattered(next.fetch_add(1, Ordering::Relaxed)) % rows)]
         })
         .await
     }
 
-    /// A sum over all rows, with a query string.
-    pub async fn sum(&self, load: Load, query: &str) -> Result<Measured, Failure> {
+    /// A sum over all rows, asked at [`SQL_PATH`] or [`PAST_CACHE_PATH`].
+    pub async fn sum(&self, load: Load, path: &'static str) -> Result<Measured, Failure> {
         self.fill().await?;
-        http_load::run(&self.url, &format!("{SQL_PATH}{query}"), load, || Exchange {
-            body: "{\"sql\":\"SELECT count(*), sum(amount), max(name) FROM rows_inserted\"}".to_owned(),
-            expected: "\"rows\":[[".to_owned(),
+        http_load::run(&self.url, load, move || {
+            [Exchange {
+                path,
+                body: "{\"sql\":\"SELECT count(*), sum(amount), max(name) FROM rows_inserted\"}".to_owned(),
+                expected: "\"rows\":[[".to_owned(),
+            }]
         })
         .await
     }
@@ -142,9 +146,9 @@ impl Subject {
 /// The same reads against a server that answers without looking.
 pub async fn read_constant(url: &str, load: Load) -> Result<Measured, Failure> {
     let next = Arc::new(AtomicU64::new(0));
-    http_load::run(url, SQL_PATH, load, move || {
+    http_load::run(url, load, move || {
         let exchange = reading(1 + scattered(next.fetch_add(1, Ordering::Relaxed)) % 10_000);
-        Exchange { expected: String::new(), ..exchange }
+        [Exchange { expected: String::new(), ..exchange }]
     })
     .await
 }
@@ -164,6 +168,7 @@ async fn drop_database(connection: &Connection) -> Result<(), Failure> {
 fn insertion(key: u64) -> Exchange {
     let text = row_text(key);
     Exchange {
+        path: SQL_PATH,
         body: format!(
             "{{\"sql\":\"INSERT INTO rows_inserted VALUES (?, ?, ?)\",\"params\":[{key},\"{text}\",0.5]}}"
         ),
@@ -173,6 +178,7 @@ fn insertion(key: u64) -> Exchange {
 
 fn reading(key: u64) -> Exchange {
     Exchange {
+        path: SQL_PATH,
         body: format!("{{\"sql\":\"SELECT * FROM rows_inserted WHERE id = ?\",\"params\":[{key}]}}"),
         expected: format!("\"rows\":[[{key},"),
     }
@@ -194,7 +200,7 @@ fn csv(rows: u64) -> String {
 }
 
 /// Numbers in an order that looks like chance (the finalizer of SplitMix64).
-fn scattered(number: u64) -> u64 {
+pub fn scattered(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

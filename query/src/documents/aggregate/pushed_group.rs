@@ -39,8 +39,8 @@ enum KeyOf {
 /// A value of a key.
 enum Part {
     Constant(Json),
-    /// Columns with the value's kind and the value.
-    Columns(usize, usize),
+    /// The column with its text as JSON, which is empty where there is none.
+    Column(usize),
 }
 
 /// A result of a group.
@@ -81,9 +81,8 @@ impl PushedGroup {
             Columns { source, doubts: Vec::new(), keys: Vec::new(), results: vec!["count(*)".to_owned()] };
         let key = match by {
             Expression::Object(fields) if fields.len() <= FIELDS_MAX => {
-                let part = |(name, value): &(String, Expression)| {
-                    Some((name.clone(), columns.part(value, "missing")?))
-                };
+                let part =
+                    |(name, value): &(String, Expression)| Some((name.clone(), columns.part(value, "")?));
                 KeyOf::Object(fields.iter().map(part).collect::<Option<_>>()?)
             }
             value => KeyOf::One(columns.part(value, "null")?),
@@ -99,12 +98,18 @@ impl PushedGroup {
     pub(super) fn groups(&self, rows: Vec<Vec<Value>>) -> Result<Option<Vec<Fields>>> {
         let mut groups: Vec<(Key, Fields)> = Vec::with_capacity(rows.len());
         let mut budget = Budget::default();
-        for row in rows {
+        // Without documents there is no group.
+        let is_group = |row: &Vec<Value>| row.get(COUNT) != Some(&Value::Integer(0));
+        for row in rows.into_iter().filter(is_group) {
             let Some(made) = self.group(&row) else { return Ok(None) };
             budget.hold_fields(&made)?;
             groups.push((Key(made["_id"].clone()), made));
         }
         groups.sort_by(|(left, _), (right, _)| left.cmp(right));
+        // Values that are equal may be written in different ways.
+        if groups.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Ok(None);
+        }
         Ok(Some(groups.into_iter().map(|(_, made)| made).collect()))
     }
 
@@ -157,7 +162,7 @@ impl Columns<'_> {
         Some(path)
     }
 
-    /// A value of the key; nothing is of the kind `nothing`.
+    /// A value of the key; where there is none, its text is `nothing`.
     fn part(&mut self, expression: &Expression, nothing: &str) -> Option<Part> {
         if let Expression::Literal(value) = expression {
             return Some(Part::Constant(value.clone()));
@@ -167,9 +172,10 @@ impl Columns<'_> {
         // A real may equal an integer, and a decimal, which is an object, any number.
         self.doubt(format!("({kind} IS 'real' AND {value} = CAST({value} AS INTEGER))"));
         self.doubt(path.is_no_plain_value());
-        let kind = format!("coalesce({kind}, '{nothing}')");
-        self.keys.extend([kind.clone(), value.clone()]);
-        Some(Part::Columns(self.result(kind), self.result(value)))
+        // A text for each value, which says by itself what it stands for.
+        let text = format!("'' || coalesce({}, '{nothing}')", path.json());
+        self.keys.push(text.clone());
+        Some(Part::Column(self.result(text)))
     }
 
     fn output(&mut self, kind: Kind, expression: &Expression) -> Option<Output> {
@@ -189,9 +195,16 @@ impl Columns<'_> {
                 let path = self.path(expression)?;
                 self.doubt(path.is_no_plain_value());
                 let function = if kind == Kind::Minimum { "min" } else { "max" };
-                let kinds = ["'integer'", "'real'", "'text'", "'true', 'false'", "'object'"];
-                let columns =
-                    kinds.map(|kinds| self.result(format!("{function}({})", of_kinds(&path, kinds))));
+                let of = |kinds: &str| of_kinds(&path, kinds);
+                // Of such expressions equal values are the same, so that it does not matter which of them is taken.
+                let values = [
+                    format!("CAST({} AS INTEGER)", of("'integer'")),
+                    format!("CAST({} AS REAL) + 0.0", of("'real'")),
+                    format!("'' || {}", of("'text'")),
+                    format!("CAST({} AS INTEGER)", of("'true', 'false'")),
+                    format!("'' || {}", of("'object'")),
+                ];
+                let columns = values.map(|value| self.result(format!("{function}({value})")));
                 Some(Output::Extreme { greatest: kind == Kind::Maximum, columns })
             }
             _ => None,
@@ -209,16 +222,14 @@ impl Columns<'_> {
         }
         let mark = match self.doubts.is_empty() {
             true => "0".to_owned(),
-            false => format!("max(CASE WHEN {} THEN 1 ELSE 0 END)", self.doubts.join(" OR ")),
+            false => format!("count(CASE WHEN {} THEN 1 END)", self.doubts.join(" OR ")),
         };
         let Sql { text: clause, params: more } = self.source.clause();
         params.extend(more);
         let mut sql =
             format!("SELECT {mark}, {} FROM {}{clause}", self.results.join(", "), self.source.quoted());
-        match self.keys.is_empty() {
-            // Without documents there is no group.
-            true => sql.push_str(" HAVING count(*) > 0"),
-            false => sql.push_str(&format!(" GROUP BY {}", self.keys.join(", "))),
+        if !self.keys.is_empty() {
+            sql.push_str(&format!(" GROUP BY {}", self.keys.join(", ")));
         }
         Some(statement(sql, params))
     }
@@ -232,19 +243,14 @@ fn of_kinds(path: &Path, kinds: &str) -> String {
 impl Part {
     /// The value in a row, if it has one; `None` if it is not understood.
     fn value(&self, row: &[Value]) -> Option<Option<Json>> {
-        let (kind, value) = match self {
-            Part::Constant(value) => return Some(Some(value.clone())),
-            Part::Columns(kind, value) => (row.get(*kind)?, row.get(*value)?),
-        };
-        let Value::Text(kind) = kind else { return None };
-        let kind: &str = kind;
-        Some(Some(match (kind, value) {
-            ("missing", _) => return Some(None),
-            ("null", _) => Json::Null,
-            ("true", _) => Json::Bool(true),
-            ("false", _) => Json::Bool(false),
-            (_, value) => json_of(kind == "object", value)?,
-        }))
+        match self {
+            Part::Constant(value) => Some(Some(value.clone())),
+            Part::Column(column) => match row.get(*column)? {
+                Value::Text(text) if text.is_empty() => Some(None),
+                Value::Text(text) => serde_json::from_str(text).ok().map(Some),
+                _ => None,
+            },
+        }
     }
 }
 

@@ -188,6 +188,11 @@ impl Path {
         format!("{} ->> {}", self.column, self.literal)
     }
 
+    /// The value as the text of JSON; NULL if there is none.
+    pub(crate) fn json(&self) -> String {
+        format!("{} -> {}", self.column, self.literal)
+    }
+
     /// Whether an array lies on the way; `None` if nothing does.
     pub(crate) fn leads_through_array(&self) -> Option<String> {
         let is_array = |literal: &String| format!("json_type({}, {literal}) IS 'array'", self.column);

@@ -190,7 +190,7 @@ pub(super) fn is_ambiguous(expression: &Expr, table: &Table) -> bool {
                 || table.columns[position].known_collation() != Some(Collation::Binary)
         }
         None => {
-            let known = is_integer(expression, table) || is_text(expression);
+            let known = is_integer(expression, table) || is_text(expression) || is_signless_real(expression);
             !known || collation(expression, table) != Some(Collation::Binary)
         }
     }
@@ -207,6 +207,7 @@ fn is_integer(expression: &Expr, table: &Table) -> bool {
     match ast::bare(expression) {
         Expr::Literal(Literal::Numeric(text)) => text.bytes().all(|byte| byte.is_ascii_digit()),
         Expr::Unary(_, inner) => is_integer(inner, table),
+        Expr::Cast { .. } => is_cast_to("INTEGER", expression),
         Expr::Binary(
             left,
             Operator::Add
@@ -226,6 +227,23 @@ fn is_integer(expression: &Expr, table: &Table) -> bool {
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(name))
         }
+        _ => false,
+    }
+}
+
+/// Whether it is a real, and zero without a sign: what zero is added to.
+fn is_signless_real(expression: &Expr) -> bool {
+    let is_zero =
+        |other: &Expr| matches!(ast::bare(other), Expr::Literal(Literal::Numeric(text)) if text == "0.0");
+    match ast::bare(expression) {
+        Expr::Binary(left, Operator::Add, right) => is_cast_to("REAL", left) && is_zero(right),
+        _ => false,
+    }
+}
+
+fn is_cast_to(name: &str, expression: &Expr) -> bool {
+    match ast::bare(expression) {
+        Expr::Cast { type_name: Some(given), .. } => given.name.eq_ignore_ascii_case(name),
         _ => false,
     }
 }
