@@ -1,6 +1,8 @@
 //! Clients whose transactions are recorded while processes die, for the checkers in [`crate::histories`]: lists that
-//! are appended to, transfers between accounts, withdrawals that look at another account, and rows of several column
+//! are appended to, transfers between accounts, coins in documents, withdrawals that look at another account, and rows of several column
 //! groups.
+
+mod step_by_step;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use polylite_client::{Client, CreateDatabase, Database, Error, Outcome, PartitionType, Result};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -20,6 +23,8 @@ const LISTS: u64 = 6;
 const ACCOUNTS: i64 = 8;
 const BALANCE: i64 = 100;
 const WIDE_ROWS: i64 = 4;
+const PURSES: i64 = 6;
+const COINS: i64 = 10;
 /// A request that takes longer has an unknown outcome.
 const REQUEST_LIMIT: Duration = Duration::from_secs(8);
 /// Pause after an error.
@@ -30,6 +35,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 struct Seen {
     lists: Vec<Transaction>,
     wide_rows: Vec<Vec<i64>>,
+    /// Sums over all purses.
+    coins: Vec<Vec<i64>>,
 }
 
 /// Clients at work.
@@ -113,6 +120,10 @@ impl IsolationClients {
             })
             .expect("the tables can be read");
         bank::check(ACCOUNTS * BALANCE, &audits).expect("every audit finds the same total");
+        bank::check(PURSES * COINS, &seen.coins).expect("no coin is lost or found");
+        let coins = self.runtime.block_on(numbers(&self.rows, "SELECT sum(doc ->> '$.coins') FROM purses"));
+        bank::check(PURSES * COINS, &coins.expect("the purses can be read"))
+            .expect("no coin is lost in the end");
         let pairs: Vec<(i64, i64)> = pairs.iter().map(|pair| (pair[0], pair[1])).collect();
         write_skew::check(&pairs).expect("no pair is overdrawn");
         vertical_rows::check(&wide).expect("no row is torn in the end");
@@ -154,6 +165,8 @@ async fn create(client: &Client, name: &str) -> Result<(Database, Database)> {
         batch = batch.sql(format!("INSERT INTO sides VALUES ({account}, 50), ({}, 50)", account + 1_000));
     }
     batch.run().await?;
+    let purses: Vec<_> = (0..PURSES).map(|purse| json!({"_id": purse, "coins": COINS})).collect();
+    rows.collection("purses").insert_many(&purses).await?;
     for row in 0..WIDE_ROWS {
         columns.sql(format!("INSERT INTO wide VALUES ({row}, 0, 0, 0)")).execute().await?;
     }
@@ -180,12 +193,16 @@ impl Recording {
     async fn run(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
             self.next += 1;
-            let done = match self.random.random_range(0..6) {
+            let done = match self.random.random_range(0..10) {
                 0 | 1 => self.append().await,
                 2 => self.transfer().await,
                 3 => self.audit().await,
                 4 => self.withdraw().await,
-                _ => self.stamp().await,
+                5 => self.stamp().await,
+                6 => self.append_to_both().await,
+                7 => self.transfer_after_a_look().await,
+                8 => self.pass_coins().await,
+                _ => self.withdraw_after_a_look().await,
             };
             match done {
                 Ok(()) => drop(self.acknowledged.fetch_add(1, Ordering::Relaxed)),

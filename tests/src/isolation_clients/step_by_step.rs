@@ -1,0 +1,97 @@
+//! The same work as transactions over several requests, through SQL and through documents.
+
+use polylite_client::{Outcome, Result, Transaction as Open, TransactionOptions};
+use serde_json::{Value as Json, json};
+
+use super::{ACCOUNTS, LISTS, PURSES, Recording, items};
+use crate::histories::list_append::{Fate, Step};
+use rand::Rng as _;
+
+impl Recording {
+    pub(super) async fn begin(&mut self) -> Result<Open> {
+        let pessimistic = self.random.random_bool(0.2);
+        self.rows.begin(TransactionOptions { pessimistic, ..TransactionOptions::default() }).await
+    }
+
+    /// Appends to two lists, which answer what they hold then.
+    pub(super) async fn append_to_both(&mut self) -> Result<()> {
+        let first = self.random.random_range(0..LISTS);
+        let lists = [first, (first + self.random.random_range(1..LISTS)) % LISTS];
+        let (begun, value) = (self.now(), self.next);
+        let open = self.begin().await?;
+        let mut steps = Vec::new();
+        for list in lists {
+            let sql = "UPDATE lists SET items = items || ',' || ? WHERE id = ? RETURNING items";
+            let statement = open.sql(sql).bind(i64::try_from(value).expect("small"));
+            // Without its commit nothing of it can ever be seen.
+            let changed = statement.bind(i64::try_from(list).expect("small")).execute().await?;
+            steps.push(Step::Append(list, value));
+            steps.push(Step::Read(list, items(&changed.rows.scalar::<String>()?)));
+        }
+        let committed = open.commit().await;
+        let fate = match &committed {
+            Ok(()) => Fate::Committed,
+            Err(error) if error.outcome == Outcome::NotApplied => Fate::Aborted,
+            Err(_) => Fate::Unknown,
+        };
+        if fate != Fate::Committed {
+            steps.retain(|step| matches!(step, Step::Append(..)));
+        }
+        self.record(steps, fate, begun);
+        committed
+    }
+
+    /// Moves money between accounts: reads, decides, writes.
+    pub(super) async fn transfer_after_a_look(&mut self) -> Result<()> {
+        let from = self.random.random_range(0..ACCOUNTS);
+        let to = (from + self.random.random_range(1..ACCOUNTS)) % ACCOUNTS;
+        let open = self.begin().await?;
+        let read = async |account: i64| {
+            let balance = open.sql("SELECT balance FROM accounts WHERE id = ?").bind(account);
+            balance.query().await?.scalar::<i64>()
+        };
+        let (left, other) = (read(from).await?, read(to).await?);
+        for (account, balance) in [(from, left - 1), (to, other + 1)] {
+            let write = open.sql("UPDATE accounts SET balance = ? WHERE id = ?");
+            write.bind(balance).bind(account).execute().await?;
+        }
+        open.commit().await
+    }
+
+    /// Moves coins between purses, which are documents; sometimes only counts them, at one moment.
+    pub(super) async fn pass_coins(&mut self) -> Result<()> {
+        if self.random.random_bool(0.3) {
+            let reading = TransactionOptions { read_only: true, ..TransactionOptions::default() };
+            let open = self.rows.begin(reading).await?;
+            let pipeline = [json!({"$group": {"_id": null, "coins": {"$sum": "$coins"}}})];
+            let sums: Vec<Json> = open.collection("purses").aggregate(&pipeline).await?;
+            open.commit().await?;
+            let coins = sums.first().and_then(|sum| sum["coins"].as_i64()).unwrap_or_default();
+            self.seen.lock().expect("no client panics with it in hand").coins.push(vec![coins]);
+            return Ok(());
+        }
+        let from = self.random.random_range(0..PURSES);
+        let to = (from + self.random.random_range(1..PURSES)) % PURSES;
+        let open = self.begin().await?;
+        let purses = open.collection("purses");
+        let purse: Option<Json> = purses.get(from).await?;
+        let coins = purse.and_then(|purse| purse["coins"].as_i64()).unwrap_or_default();
+        // One is counted and written as a whole, the other one changed where it is.
+        purses.patch(from, &json!({ "coins": coins - 1 })).await?;
+        purses.update_one(json!({ "_id": to }), json!({"$inc": {"coins": 1}})).await?;
+        open.commit().await
+    }
+
+    /// Takes from one side what both sides cover together.
+    pub(super) async fn withdraw_after_a_look(&mut self) -> Result<()> {
+        let account = self.random.random_range(0..ACCOUNTS);
+        let side = account + if self.random.random_bool(0.5) { 1_000 } else { 0 };
+        let open = self.begin().await?;
+        let both = open.sql("SELECT sum(balance) FROM sides WHERE id IN (?, ?)");
+        let covered: i64 = both.bind(account).bind(account + 1_000).query().await?.scalar()?;
+        if covered >= 60 {
+            open.sql("UPDATE sides SET balance = balance - 60 WHERE id = ?").bind(side).execute().await?;
+        }
+        open.commit().await
+    }
+}
