@@ -263,8 +263,10 @@ impl Probe {
     fn keeps_order(&self, script: &[String]) -> bool {
         let Some(last) = script.last() else { return false };
         if batch::statements(&self.last.sql).is_some() {
-            return batch::statements(last)
-                .is_some_and(|statements| statements.iter().all(|sql| !sql.trim().is_empty()));
+            // An error of one alone is told otherwise: there is no later end.
+            return batch::statements(last).is_some_and(|statements| {
+                statements.len() > 1 && statements.iter().all(|sql| !sql.trim().is_empty())
+            });
         }
         self.last.order == Order::Any
             || self.last.sql.rsplit_once("ORDER BY").is_some_and(|(_, tail)| last.ends_with(tail))

@@ -178,6 +178,10 @@ impl Finder<'_> {
     fn parents(&self, table: &Table, new: &Image, lookups: &mut Lookups, known: &mut Known) {
         for foreign_key in &table.foreign_keys {
             let Some(parent) = self.planner.table(&foreign_key.parent) else { continue };
+            // SQLite does not look at parents that the statement leaves alone.
+            if !self.footprint.tables.iter().any(|table| table.name == parent.name) {
+                continue;
+            }
             let columns = parent_columns(&parent, foreign_key);
             let values = |image: &Image| values_of(table, image, &By::Columns(foreign_key.columns.clone()));
             let Some(key) = values(new) else {

@@ -429,3 +429,18 @@ fn a_row_that_a_trigger_makes_needs_its_parent() {
         "SELECT * FROM c",
     ]);
 }
+
+#[test]
+fn parents_that_a_change_does_not_concern_are_left_alone() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a)",
+        "CREATE TABLE u (id, a, b UNIQUE, FOREIGN KEY (id) REFERENCES t)",
+        "CREATE TABLE w (b REFERENCES u (b))",
+        "INSERT INTO t VALUES (16, 2.25)",
+        "INSERT INTO u (id, a, b) VALUES (16, 'x', 7)",
+        "UPDATE u SET b = q.v FROM (SELECT id AS v FROM u) AS q",
+        "INSERT INTO w VALUES (16)",
+        "UPDATE u SET b = q.v + 1 FROM (SELECT id AS v FROM u) AS q",
+        "SELECT * FROM u",
+    ]);
+}
