@@ -120,8 +120,8 @@ pub struct Database {
     /// Names of the column groups; the first one is the anchor, which says which rows there are.
     #[serde(default = "one_column_group")]
     pub column_groups: Vec<String>,
-    /// By column group, the attributes of documents that lie there because it was said so. Others go where the
-    /// hash of their name says.
+    /// By column group, the attributes of documents that lie there because it was said so. Others join the first
+    /// group; where nothing was said of any, each goes where the hash of its name says.
     #[serde(default)]
     pub attribute_groups: Vec<Vec<String>>,
     /// Milliseconds since the Unix epoch.
@@ -154,8 +154,11 @@ impl Database {
     #[must_use]
     pub fn group_of_attribute(&self, name: &str) -> usize {
         let is_said = |names: &Vec<String>| names.iter().any(|said| said == name);
-        let said = self.attribute_groups.iter().position(is_said);
-        said.unwrap_or_else(|| slot(&[Value::from(name)]) as usize % self.column_groups.len().max(1))
+        match self.attribute_groups.iter().position(is_said) {
+            Some(group) => group,
+            None if self.attribute_groups.iter().any(|names| !names.is_empty()) => 0,
+            None => slot(&[Value::from(name)]) as usize % self.column_groups.len().max(1),
+        }
     }
 
     /// All partitions in the order of their indexes, see [`Database::partition`].

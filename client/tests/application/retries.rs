@@ -162,8 +162,10 @@ async fn a_coordinator_that_cannot_is_left_for_one_that_can() {
 
 #[tokio::test]
 async fn without_any_coordinator_the_error_says_so() {
-    let client = Client::builder([dead_url(), dead_url()]).timeout(Duration::from_millis(300)).build();
-    let error = insert(&client.expect("valid settings")).await.expect_err("nobody listens");
+    let pause = Duration::from_millis(1);
+    let policy = polylite_client::RetryPolicy { attempts_max: 4, pause_min: pause, pause_max: pause };
+    let client = Client::builder([dead_url(), dead_url()]).retry(policy).build().expect("valid settings");
+    let error = insert(&client).await.expect_err("nobody listens");
     assert_eq!(error.code, local_error_codes::UNREACHABLE);
     assert_eq!((error.outcome, error.status), (Outcome::NotApplied, None));
 }
@@ -188,7 +190,7 @@ async fn the_time_limit_holds_over_all_attempts() {
     // It accepts connections and never answers.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("bound"));
-    let client = Client::builder([url]).timeout(Duration::from_millis(100)).build().expect("valid settings");
+    let client = Client::builder([url]).timeout(Duration::from_millis(500)).build().expect("valid settings");
     let error = insert(&client).await.expect_err("no answer");
     assert_eq!((error.code.as_str(), error.outcome), (local_error_codes::CLIENT_TIMEOUT, Outcome::Unknown));
 }

@@ -129,6 +129,6 @@ mod tests {
         let names: Vec<&str> =
             operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
-        assert!(names.contains(&"delete_transactions_id"));
+        assert!(names.contains(&"delete_auth_keys_id"));
     }
 }

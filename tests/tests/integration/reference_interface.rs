@@ -203,7 +203,7 @@ fn check_storage_node(node: &Peer<'_>) {
     let none = Json::Null;
     let databases = json!({"sql": ["a"], "nosql": ["d"]});
     let status =
-        node.expect("GET", "/status", none.clone(), 200, &json!({"databases": databases, "partitions": 5}));
+        node.expect("GET", "/status", none.clone(), 200, &json!({"databases": databases, "partitions": 7}));
     assert!(status["port"].is_u64() && status["node_id"].is_string(), "{status}");
     node.expect("GET", "/databases", none.clone(), 200, &json!({ "databases": databases }));
     let columns = json!([{"name": "id", "data_type": "INTEGER", "nullable": false, "primary_key": true},
@@ -224,7 +224,7 @@ fn check_storage_node(node: &Peer<'_>) {
     node.expect("POST", "/query/a", query.clone(), 200, &nothing);
     node.expect("POST", "/query/zz", query, 200, &nothing);
     let listed = node.expect("GET", "/partitions", none.clone(), 200, &json!({}));
-    assert_eq!(listed["partitions"].as_array().map(Vec::len), Some(5), "a list here");
+    assert_eq!(listed["partitions"].as_array().map(Vec::len), Some(7), "a list here");
     node.expect("GET", "/replications", none.clone(), 200, &json!({"tasks": []}));
     node.refuses("GET", "/replications/x", none.clone(), 404, "Replication task 'x'");
     node.refuses("POST", "/replications", json!({"db_name": "a"}), 400, "Missing required fields");
