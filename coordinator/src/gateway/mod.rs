@@ -41,7 +41,7 @@ use tokio::time::Instant;
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
 pub use cached::{CacheUse, Found};
-pub use interactive::{Control, OpenTransaction, TransactionOptions};
+pub use interactive::{Control, OpenTransaction, TransactionOptions, is_transaction_name};
 pub use once::Once;
 pub use replica_search::Leaders;
 

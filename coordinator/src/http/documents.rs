@@ -9,15 +9,15 @@ use common::{Error, ErrorCode, Result};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue};
 use query::documents::{self, Document, Precondition};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::answer::{success_seen, with_cache_use};
 use super::app::{App, moment};
-use super::body::DocumentBody;
+use super::body::{DocumentBody, OptionalFields};
 use super::failure::Answer;
 use super::fields::{Fields, wrong_type};
 use super::request::{Query, Segments};
-use crate::gateway::{Bookmark, Found, RequestOptions, Session};
+use crate::gateway::{Bookmark, Found, RequestOptions, Session, is_transaction_name};
 use crate::result_cache::Question;
 
 /// Checks what every request to a collection has in common.
@@ -66,7 +66,16 @@ fn documents_of(body: Json) -> Result<(Vec<Json>, bool, Option<String>)> {
             other => Err(wrong_type("documents", "a list", &other.unwrap_or_default())),
         };
     }
-    Ok((vec![Json::Object(map)], false, None))
+    let named = named_within(&mut map);
+    Ok((vec![Json::Object(map)], false, named))
+}
+
+/// Takes the transaction out of a body that is itself a document or a patch. It is one by the form of its name; any
+/// other value of this field is a part of the document.
+fn named_within(document: &mut Map<String, Json>) -> Option<String> {
+    let name = document.get("transaction")?.as_str().filter(|text| is_transaction_name(text))?.to_owned();
+    document.shift_remove("transaction");
+    Some(name)
 }
 
 /// A document by its id.
@@ -106,10 +115,10 @@ pub async fn put(
     headers: HeaderMap,
     DocumentBody(body): DocumentBody,
 ) -> Answer {
-    let options = check(&database, &collection, &query)?;
-    if !body.is_object() {
-        return Err(wrong_type("document", "an object", &body).into());
-    }
+    let mut options = check(&database, &collection, &query)?;
+    let Json::Object(mut body) = body else { return Err(wrong_type("document", "an object", &body).into()) };
+    options.transaction = named_within(&mut body).or(options.transaction);
+    let body = Json::Object(body);
     let (precondition, moment) = (&precondition(&headers)?, moment());
     let (collection, id, body) = (collection.as_str(), id.as_str(), &body);
     let put = |session: Arc<Session>| async move {
@@ -132,10 +141,10 @@ pub async fn patch(
     headers: HeaderMap,
     DocumentBody(body): DocumentBody,
 ) -> Answer {
-    let options = check(&database, &collection, &query)?;
-    if !body.is_object() {
-        return Err(wrong_type("patch", "an object", &body).into());
-    }
+    let mut options = check(&database, &collection, &query)?;
+    let Json::Object(mut body) = body else { return Err(wrong_type("patch", "an object", &body).into()) };
+    options.transaction = named_within(&mut body).or(options.transaction);
+    let body = Json::Object(body);
     let (precondition, moment) = (&precondition(&headers)?, moment());
     let (collection, id, body) = (collection.as_str(), id.as_str(), &body);
     let patch = |session: Arc<Session>| async move {
@@ -155,8 +164,11 @@ pub async fn delete(
     Segments((database, collection, id)): Segments<(String, String, String)>,
     query: Query,
     headers: HeaderMap,
+    OptionalFields(mut body): OptionalFields,
 ) -> Answer {
-    let options = check(&database, &collection, &query)?;
+    let mut options = check(&database, &collection, &query)?;
+    options.transaction = body.text("transaction")?.or(options.transaction);
+    body.done()?;
     let precondition = &precondition(&headers)?;
     let (collection, id) = (collection.as_str(), id.as_str());
     let delete = |session: Arc<Session>| async move {
@@ -220,6 +232,11 @@ mod tests {
         assert_eq!(documents_of(within).unwrap(), (vec![json!({"a": 1})], true, Some("x".into())));
         let named_so = json!({"documents": [1], "title": "x"});
         assert_eq!(documents_of(named_so.clone()).unwrap(), (vec![named_so], false, None));
+        let (name, word) = ("1-0123456789abcdef0123456789abcdef", "of 5 euros");
+        let within = documents_of(json!({"a": 1, "transaction": name})).unwrap();
+        assert_eq!(within, (vec![json!({"a": 1})], false, Some(name.to_owned())));
+        let its_own = json!({"a": 1, "transaction": word});
+        assert_eq!(documents_of(its_own.clone()).unwrap(), (vec![its_own], false, None));
         for bad in [json!([]), json!({"documents": 5}), json!({"documents": [5]})] {
             assert!(documents_of(bad).is_err());
         }

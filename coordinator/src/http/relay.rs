@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 use super::app::App;
 use super::failure::Failure;
 use super::router::Routes;
+use crate::gateway::is_transaction_name;
 
 /// Longest time that another coordinator may take.
 const PATIENCE: Duration = Duration::from_millis(STATEMENT_TIMEOUT_MS_MAX + 5_000);
@@ -112,7 +113,8 @@ pub(super) fn transaction_of(parts: &Parts, body: &[u8]) -> Option<String> {
         return None;
     }
     let object: Json = serde_json::from_slice(body).ok()?;
-    Some(object.get("transaction")?.as_str()?.to_owned())
+    // A document may have a field of this name, which says something else.
+    object.get("transaction")?.as_str().filter(|text| is_transaction_name(text)).map(str::to_owned)
 }
 
 const NAME: &[u8] = b"\"transaction\"";
@@ -191,4 +193,22 @@ pub(crate) async fn answer(routes: Routes, relaying: Relaying) -> Result<Relayed
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| Error::internal(error.to_string()))?.to_bytes();
     Ok(Relayed { status: parts.status.as_u16(), headers: headers_to_send(&parts.headers), body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_a_document_is_no_transaction_unless_it_is_named_like_one() {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let name = "3-0123456789abcdef0123456789abcdef";
+        let body = format!(r#"{{"a": 1, "transaction": "{name}"}}"#);
+        assert_eq!(transaction_of(&parts, body.as_bytes()).as_deref(), Some(name));
+        assert_eq!(owner(name), Some(ReplicaId(3)));
+        for other in ["3-7", "2026-11-21", "transfer", ""] {
+            let body = format!(r#"{{"a": 1, "transaction": "{other}"}}"#);
+            assert_eq!(transaction_of(&parts, body.as_bytes()), None, "{other}");
+        }
+    }
 }

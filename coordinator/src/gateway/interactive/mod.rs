@@ -291,6 +291,14 @@ impl Gateway {
     }
 }
 
+/// Whether a text has the form of a transaction's name, as [`Gateway::new_transaction_id`] makes it.
+#[must_use]
+pub fn is_transaction_name(text: &str) -> bool {
+    let Some((coordinator, drawn)) = text.split_once('-') else { return false };
+    let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    coordinator.parse::<u64>().is_ok() && drawn.len() == 32 && drawn.bytes().all(is_hexadecimal)
+}
+
 impl Transactions {
     /// Lets go of what expired transactions hold, and forgets those that ended long ago. To be called now and then.
     pub(super) fn tidy(&self) {

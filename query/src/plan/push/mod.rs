@@ -1,6 +1,6 @@
 //! What partitions can do of a SELECT of one table, and how their answers are put together.
 //!
-//! Queries in FROM, views and WITH that only pick rows are put together with the query around them ([`flattened`]).
+//! Queries in FROM, views and WITH that only pick rows are put together with the query around them ([`mod@flattened`]).
 //! [`one_table`] resolves the names; then the rules are tried in the order of what they save: rows that need
 //! nothing but their own partition ([`ordered`]), groups and sets of which each partition computes a part
 //! ([`partial`]). Where none applies the statement is gathered.
