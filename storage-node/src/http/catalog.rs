@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use common::names::quote_identifier;
 use common::partition_map::BucketRange;
 use common::protocol::{Params, Statement};
-use common::schema::{DatabaseKind, PartitionType};
+use common::schema::{ATTRIBUTES, DatabaseKind, PartitionType};
 use common::{Error, ErrorCode, Value as SqlValue, json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -86,18 +86,33 @@ pub async fn database(
     Ok(success(json!({ "database": answer })).into_response())
 }
 
-/// The fields of a collection and their types, as some documents of each replica here have them.
+/// The fields of a collection and their types, as some documents of each replica here have them. Where attributes lie
+/// in several column groups, each replica has its share.
 async fn fields_of(state: &AppState, replicas: &[Arc<Replica>], collection: &str) -> Result<Value, Error> {
     let table = quote_identifier(collection);
-    let some = format!("SELECT doc FROM {table} LIMIT {DOCUMENTS_LOOKED_AT}");
-    let sql =
-        format!("SELECT DISTINCT field.key, field.type FROM ({some}) AS some, json_each(some.doc) AS field");
-    let statement = Statement { sql, params: Params::None };
     let mut seen = Vec::new();
-    for result in read_all(state, replicas, &statement, collection).await? {
-        seen.extend(result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?);
+    for replica in replicas.iter().map(std::slice::from_ref) {
+        let header = Statement { sql: format!("SELECT * FROM {table} LIMIT 0"), params: Params::None };
+        let columns = read_all(state, replica, &header, collection).await?.pop().map(|result| result.columns);
+        for column in columns.unwrap_or_default().iter().filter(|name| holds_attributes(name)) {
+            let column = quote_identifier(column);
+            let sql = format!(
+                "SELECT DISTINCT field.key, field.type \
+                 FROM (SELECT {column} AS part FROM {table} LIMIT {DOCUMENTS_LOOKED_AT}) AS some, json_each(some.part) AS field"
+            );
+            for result in
+                read_all(state, replica, &Statement { sql, params: Params::None }, collection).await?
+            {
+                seen.extend(result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?);
+            }
+        }
     }
     Ok(types_by_field(&seen))
+}
+
+/// Whether a column of a collection holds documents, or a share of their attributes.
+fn holds_attributes(column: &str) -> bool {
+    column == "doc" || column.starts_with(ATTRIBUTES)
 }
 
 /// Rows of a field's name and a JSON type, gathered: `{"a":"int","b":"int or str"}`.

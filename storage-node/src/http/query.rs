@@ -1,5 +1,6 @@
 //! `POST /query/{db}`: reads see the replicas on this node, each as fresh as its leader; rows of partitions
-//! that have no replica here are absent. Everything that changes something is a coordinator's business.
+//! that have no replica here are absent. Everything that changes something is a coordinator's business, and so are
+//! rows whose columns lie in several column groups: a node may hold some of them only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use common::protocol::{Params, PartitionTarget, ReadLevel, ReadRequest, Statemen
 use common::query_object::{
     CollectionOperation, CollectionQuery, QueryObject, TableOperation, TableQuery, Which,
 };
-use common::schema::{DOCUMENT_ID, DatabaseKind};
+use common::schema::{DOCUMENT_ID, DatabaseKind, PartitionType};
 use common::{Error, ErrorCode, Result, Value};
 use serde_json::{Map, Value as JsonValue, json};
 
@@ -36,21 +37,29 @@ pub async fn query(
     let mut replicas = state.service.registry().all();
     replicas.retain(|replica| replica.assignment().database == database);
     let kind = replicas.first().map_or(DatabaseKind::Sql, |replica| replica.assignment().kind);
+    let is_divided =
+        |replica: &Arc<Replica>| replica.assignment().partition_type != PartitionType::Horizontal;
+    let is_whole = !replicas.iter().any(is_divided);
     let data = match QueryObject::parse(body.clone(), kind)? {
         QueryObject::Table(TableQuery {
             table,
             operation: TableOperation::Select { columns, conditions, order_by, limit },
-        }) => {
+        }) if is_whole => {
             let select = Select { columns, order_by, limit };
             select.run(&state, &replicas, &table, conditions).await?
         }
         QueryObject::Collection(CollectionQuery {
             collection,
             operation: CollectionOperation::Find { which },
-        }) => find(&state, &replicas, &collection, &which).await?,
+        }) if is_whole => find(&state, &replicas, &collection, &which).await?,
         _ => {
             let path = format!("/query/{}", polylite_client::segment(&database));
-            return Ok(forward::answer(pass_on(&state, Method::POST, &path, Some(&body)).await));
+            let mut answered = pass_on(&state, Method::POST, &path, Some(&body)).await;
+            if let Ok(JsonValue::Object(answer)) = &mut answered {
+                answer.entry("error").or_insert(JsonValue::Null);
+                answer.entry("affected_rows").or_insert(JsonValue::from(0));
+            }
+            return Ok(forward::answer(answered));
         }
     };
     Ok(success(json!({ "data": data, "error": null, "affected_rows": 0 })).into_response())

@@ -217,12 +217,19 @@ fn check_storage_node(node: &Peer<'_>) {
     node.expect("GET", "/database/a/type", none.clone(), 200, &json!({"type": "sql"}));
     node.expect("GET", "/database/d/type", none.clone(), 200, &json!({"type": "nosql"}));
     node.refuses("GET", "/database/zz/type", none.clone(), 404, "Database 'zz' not found");
-    let file = send(node.url, "GET", "/database/d/file", &none);
+    // The attributes of documents lie in several partitions.
+    node.refuses("GET", "/database/d/file", none.clone(), 400, "the node holds several partitions");
+    let shares = node.expect("GET", "/partitions/d", none.clone(), 200, &json!({}));
+    let share = shares["partitions"][0]["id"].as_str().expect("an id");
+    let file = send(node.url, "GET", &format!("/database/d/file?partition={share}"), &none);
     assert!(file.status == 200 && file.body.as_str().is_some_and(|file| file.contains("SQLite format 3")));
     let query = object("query", json!({"table": "t"}));
     let nothing = json!({"data": [], "error": null, "affected_rows": 0});
     node.expect("POST", "/query/a", query.clone(), 200, &nothing);
     node.expect("POST", "/query/zz", query, 200, &nothing);
+    let documents = json!({"operation": "query", "collection": "default"});
+    let whole = node.expect("POST", "/query/d", documents, 200, &json!({"error": null, "affected_rows": 0}));
+    assert!(whole["data"][0]["x"].is_i64(), "{whole}");
     let listed = node.expect("GET", "/partitions", none.clone(), 200, &json!({}));
     assert_eq!(listed["partitions"].as_array().map(Vec::len), Some(7), "a list here");
     node.expect("GET", "/replications", none.clone(), 200, &json!({"tasks": []}));
