@@ -151,6 +151,7 @@ fn is_active(catalog: &Catalog, node: &common::NodeId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::placement::fixture;
     use common::catalog::{Node, Replica, ReplicaRole};
 
     fn catalog(statuses: [NodeStatus; 3]) -> (Catalog, Partition) {
@@ -196,23 +197,8 @@ mod tests {
     fn a_replica_that_reports_to_lead_is_asked_first() {
         let leaders = Leaders::default();
         let report = |replica, leader, writable| ReplicaReport {
-            partition: PartitionId(1),
-            replica: ReplicaId(replica),
-            leader: Some(ReplicaId(leader)),
-            term: 1,
-            applied: 1,
-            committed: 1,
-            schema_version: 1,
-            rows: 0,
-            table_rows: Vec::new(),
-            bytes: 0,
-            configuration_index: 1,
-            voters: Vec::new(),
-            learners: Vec::new(),
-            in_doubt: 0,
             writable,
-            digest: None,
-            quarantined: None,
+            ..fixture::report(PartitionId(1), ReplicaId(replica), ReplicaId(leader), 1)
         };
         leaders.heard(&report(2, 3, false));
         leaders.heard(&report(3, 3, false));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 pub struct Fields {
     left: Map<String, Json>,
     /// What was asked for, there or not: the fields that the request may have.
-    asked: Vec<String>,
+    asked: Vec<&'static str>,
 }
 
 impl Fields {
@@ -24,8 +24,8 @@ impl Fields {
     }
 
     /// Takes a field as it is.
-    pub fn take(&mut self, name: &str) -> Option<Json> {
-        self.asked.push(name.to_owned());
+    pub fn take(&mut self, name: &'static str) -> Option<Json> {
+        self.asked.push(name);
         self.left.remove(name).filter(|value| !value.is_null())
     }
 
@@ -44,7 +44,7 @@ impl Fields {
     }
 
     /// Takes a text.
-    pub fn text(&mut self, name: &str) -> Result<Option<String>> {
+    pub fn text(&mut self, name: &'static str) -> Result<Option<String>> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
@@ -53,12 +53,12 @@ impl Fields {
     }
 
     /// Takes a text that must be there.
-    pub fn required_text(&mut self, name: &str) -> Result<String> {
+    pub fn required_text(&mut self, name: &'static str) -> Result<String> {
         self.text(name)?.ok_or_else(|| missing(name))
     }
 
     /// Takes a truth value.
-    pub fn flag(&mut self, name: &str) -> Result<Option<bool>> {
+    pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Bool(flag)) => Ok(Some(flag)),
@@ -67,7 +67,7 @@ impl Fields {
     }
 
     /// Takes a whole number between two bounds, both allowed.
-    pub fn whole(&mut self, name: &str, least: u64, most: u64) -> Result<Option<u64>> {
+    pub fn whole(&mut self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>> {
         let Some(value) = self.take(name) else { return Ok(None) };
         match value.as_u64() {
             Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
@@ -79,7 +79,7 @@ impl Fields {
     }
 
     /// Takes a list.
-    pub fn list(&mut self, name: &str) -> Result<Option<Vec<Json>>> {
+    pub fn list(&mut self, name: &'static str) -> Result<Option<Vec<Json>>> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Array(items)) => Ok(Some(items)),

@@ -109,34 +109,15 @@ mod tests {
     use super::*;
     use crate::placement::fixture;
 
-    fn report(partition: PartitionId, replica: ReplicaId, leader: ReplicaId, applied: u64) -> ReplicaReport {
-        ReplicaReport {
-            partition,
-            replica,
-            leader: Some(leader),
-            term: 2,
-            applied,
-            committed: applied,
-            schema_version: 1,
-            rows: 0,
-            table_rows: Vec::new(),
-            bytes: 0,
-            configuration_index: 1,
-            voters: Vec::new(),
-            learners: Vec::new(),
-            in_doubt: 0,
-            writable: replica == leader,
-            digest: None,
-            quarantined: None,
-        }
-    }
-
     /// All partitions led by their replicas on one node, which has applied 9,000 entries, the others fewer.
     fn all_led_by(catalog: &Catalog, node: &str, others: u64) -> BTreeMap<PartitionId, PartitionFacts> {
         let reports = catalog.partitions.values().flat_map(|partition| {
             let leader = partition.replicas.iter().find(|replica| replica.node == node.into()).unwrap().id;
             let applied = move |replica| if replica == leader { 9_000 } else { others };
-            partition.replicas.iter().map(move |one| report(partition.id, one.id, leader, applied(one.id)))
+            partition
+                .replicas
+                .iter()
+                .map(move |one| fixture::report(partition.id, one.id, leader, applied(one.id)))
         });
         facts(reports.collect::<Vec<_>>().into_iter())
     }

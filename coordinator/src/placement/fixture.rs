@@ -1,9 +1,10 @@
 //! Small clusters for tests of placement.
 
-use common::NodeId;
 use common::catalog::Catalog;
 use common::partition_map::{PartitionMethod, hash_ranges};
+use common::protocol::ReplicaReport;
 use common::schema::{DatabaseKind, PartitionType, Schema};
+use common::{NodeId, PartitionId, ReplicaId};
 
 use super::choose_nodes;
 use crate::catalog::{Answer, Command, NewDatabase, NewPartition, apply};
@@ -13,7 +14,7 @@ pub(crate) fn cluster(nodes: usize) -> Catalog {
     let mut catalog = Catalog::default();
     let found = Command::FoundCluster {
         cluster: "c".into(),
-        replica: common::ReplicaId(1),
+        replica: ReplicaId(1),
         host: "h".into(),
         port: 1,
         instance: "i".into(),
@@ -75,4 +76,32 @@ pub(crate) fn create(catalog: &mut Catalog, name: &str, partitions: u32, factor:
 pub(crate) fn operation(answer: Answer) -> String {
     let Answer::Operation(operation) = answer else { panic!("not an operation: {answer:?}") };
     operation
+}
+
+/// What a replica reports of itself that knows a leader.
+pub(crate) fn report(
+    partition: PartitionId,
+    replica: ReplicaId,
+    leader: ReplicaId,
+    applied: u64,
+) -> ReplicaReport {
+    ReplicaReport {
+        partition,
+        replica,
+        leader: Some(leader),
+        term: 2,
+        applied,
+        committed: applied,
+        schema_version: 1,
+        rows: 0,
+        table_rows: Vec::new(),
+        bytes: 0,
+        configuration_index: 1,
+        voters: Vec::new(),
+        learners: Vec::new(),
+        in_doubt: 0,
+        writable: replica == leader,
+        digest: None,
+        quarantined: None,
+    }
 }
