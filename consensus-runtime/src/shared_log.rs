@@ -227,15 +227,17 @@ impl<F: FileSystem + 'static> SharedLog<F> {
         self.write_encoded(&mut encoded, sync)
     }
 
-    /// Frees old files, if enough was written since the last time. Returns the groups whose old entries stand in
-    /// the way, ascending.
+    /// Whether so much was written since the last [`SharedLog::purge`] that another is worth its while.
+    #[must_use]
+    pub fn is_purge_due(&self) -> bool {
+        self.inner.bytes_since_purge.load(Ordering::Relaxed) >= self.inner.purge_interval
+    }
+
+    /// Frees old files. Returns the groups whose old entries stand in the way, ascending.
     ///
     /// # Errors
     /// As [`SharedLog::write`].
     pub fn purge(&self) -> Result<Vec<PartitionId>, LogWriteError> {
-        if self.inner.bytes_since_purge.load(Ordering::Relaxed) < self.inner.purge_interval {
-            return Ok(Vec::new());
-        }
         self.inner.bytes_since_purge.store(0, Ordering::Relaxed);
         // It reads what it moves.
         let mut regions = guarded(|| self.inner.read(Engine::purge_expired_files))?;

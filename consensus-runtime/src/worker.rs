@@ -253,11 +253,13 @@ impl<F: FileSystem + 'static> Worker<F> {
             let touched = std::mem::take(&mut self.touched);
             self.round(&touched)?;
         }
-        let crowding = self.signs_of_life.speak_for(&mut self.groups, || self.log.purge())?;
-        for group in crowding {
-            self.with_group(group, RunningGroup::want_truncation);
+        if self.log.is_purge_due() {
+            let crowding = self.signs_of_life.speak_for(&mut self.groups, || self.log.purge())?;
+            for group in crowding {
+                self.with_group(group, RunningGroup::want_truncation);
+            }
+            self.touched.clear();
         }
-        self.touched.clear();
         Ok(())
     }
 

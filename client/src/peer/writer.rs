@@ -81,7 +81,8 @@ pub(super) async fn write_until_closed(
         io.flush().await?;
         tokio::select! {
             biased;
-            () = connection.wake.notified() => {}
+            // Tasks that are ready as well may have something to send: it leaves with the same system call.
+            () = connection.wake.notified() => tokio::task::yield_now().await,
             _ = heartbeat.tick.tick() => heartbeat.beat(connection)?,
         }
     }

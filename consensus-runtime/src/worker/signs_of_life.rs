@@ -32,11 +32,15 @@ pub(super) struct SignsOfLife<F: FileSystem + 'static> {
 
 struct Shared<F: FileSystem + 'static> {
     state: Mutex<State<F>>,
-    ended: Condvar,
+    changed: Condvar,
 }
 
 struct State<F: FileSystem + 'static> {
     lent: Option<Lent<F>>,
+    /// Whether groups were lent since the thread looked last.
+    was_used: bool,
+    /// The thread sleeps until it is notified: nothing was written for a while.
+    sleeps: bool,
     ended: bool,
 }
 
@@ -62,8 +66,8 @@ impl<F: FileSystem + 'static> SignsOfLife<F> {
         transport: Arc<dyn Transport>,
         options: RuntimeOptions,
     ) -> io::Result<SignsOfLife<F>> {
-        let state = Mutex::new(State { lent: None, ended: false });
-        let shared = Arc::new(Shared { state, ended: Condvar::new() });
+        let state = Mutex::new(State { lent: None, was_used: false, sleeps: false, ended: false });
+        let shared = Arc::new(Shared { state, changed: Condvar::new() });
         let speaker = Speaker { inbox, transport, options };
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
@@ -75,7 +79,9 @@ impl<F: FileSystem + 'static> SignsOfLife<F> {
     /// Does something that may take long, while the groups are spoken for.
     pub(super) fn speak_for<T>(&self, groups: &mut Groups<F>, act: impl FnOnce() -> T) -> T {
         let lent = Lent { groups: std::mem::take(groups), ticks: 0, looked: 0 };
-        self.shared.state.lock().lent = Some(lent);
+        if self.shared.lend(lent) {
+            self.shared.changed.notify_one();
+        }
         let result = act();
         let lent = self.shared.state.lock().lent.take();
         *groups = lent.expect("nobody else takes them").groups;
@@ -86,7 +92,7 @@ impl<F: FileSystem + 'static> SignsOfLife<F> {
 impl<F: FileSystem + 'static> Drop for SignsOfLife<F> {
     fn drop(&mut self) {
         self.shared.state.lock().ended = true;
-        self.shared.ended.notify_one();
+        self.shared.changed.notify_one();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that speaks for stalled groups has panicked");
         }
@@ -94,10 +100,26 @@ impl<F: FileSystem + 'static> Drop for SignsOfLife<F> {
 }
 
 impl<F: FileSystem + 'static> Shared<F> {
+    /// Hands over the groups; whether the thread sleeps and must be woken for them.
+    fn lend(&self, lent: Lent<F>) -> bool {
+        let mut state = self.state.lock();
+        state.lent = Some(lent);
+        state.was_used = true;
+        state.sleeps
+    }
+
     fn speak_until_end(&self, speaker: &Speaker) {
         let mut state = self.state.lock();
         while !state.ended {
-            self.ended.wait_for(&mut state, speaker.options.tick);
+            if std::mem::take(&mut state.was_used) || state.lent.is_some() {
+                self.changed.wait_for(&mut state, speaker.options.tick);
+            } else {
+                // A process in which nothing is written is not woken for that.
+                state.sleeps = true;
+                self.changed.wait(&mut state);
+                state.sleeps = false;
+                continue;
+            }
             if let Some(lent) = &mut state.lent {
                 lent.ticks = lent.ticks.saturating_add(1);
                 // The first tick was under way when the write began.
