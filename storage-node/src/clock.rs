@@ -14,11 +14,11 @@ use parking_lot::Mutex;
 use crate::layout::write_durably;
 
 /// How far ahead of the readings the bound on disk lies: after a crash the clock may be this much early.
-const AHEAD_MS: u64 = 1_500;
+const AHEAD_MS: u64 = 4_000;
 /// The bound is written again when less than this is left.
-const AHEAD_LEAST_MS: u64 = 800;
+const AHEAD_LEAST_MS: u64 = 1_200;
 /// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(400);
 
 /// A clock that never runs backwards and runs ahead of every clock that it hears of.
 #[derive(Clone, Default)]
@@ -77,23 +77,22 @@ impl Clock {
     pub async fn keep_ahead(self) {
         loop {
             tokio::time::sleep(LOOK).await;
+            let Some(bound) = self.next_bound() else { continue };
             let clock = self.clone();
-            let looked = tokio::task::spawn_blocking(move || clock.write_ahead()).await;
-            if looked.is_err() {
+            if tokio::task::spawn_blocking(move || clock.raise(bound)).await.is_err() {
                 tracing::error!("the clock's bound could not be written");
             }
         }
     }
 
-    fn write_ahead(&self) {
-        let bound = {
-            let state = self.shared.state.lock();
-            let now = state.last.max(Hlc::from_millis(wall_millis()));
-            if state.bound.millis() >= now.millis() + AHEAD_LEAST_MS {
-                return;
-            }
-            ahead_of(now)
-        };
+    /// The bound to write, when the one on disk is near.
+    fn next_bound(&self) -> Option<Hlc> {
+        let state = self.shared.state.lock();
+        let now = state.last.max(Hlc::from_millis(wall_millis()));
+        (state.bound.millis() < now.millis() + AHEAD_LEAST_MS).then(|| ahead_of(now))
+    }
+
+    fn raise(&self, bound: Hlc) {
         self.shared.write(bound);
         let mut state = self.shared.state.lock();
         state.bound = state.bound.max(bound);
@@ -160,13 +159,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clock");
         let clock = Clock::kept(file.clone()).unwrap();
+        clock.raise(clock.next_bound().expect("nothing is on disk yet"));
+        assert_eq!(clock.next_bound(), None);
         clock.observe(Hlc::from_millis(wall_millis() + 3_600_000));
         let before = clock.now();
         drop(clock);
         let clock = Clock::kept(file.clone()).unwrap();
         let after = clock.now();
         assert!(after > before);
-        clock.write_ahead();
         drop(clock);
         assert!(Clock::kept(file).unwrap().now() > after);
     }

@@ -340,10 +340,10 @@ async fn without_a_quorum_a_write_says_so_in_time() {
     for number in (0..3).filter(|&number| number != leader) {
         cluster.stop_node(number).await;
     }
-    let sent = Instant::now();
     let write = write("INSERT INTO t VALUES (1, 'x')", 700);
-    let error = cluster.client.write(&cluster.addresses[leader], write).await.unwrap_err();
-    assert!(sent.elapsed() < Duration::from_secs(2));
+    let answered =
+        tokio::time::timeout(PATIENCE, cluster.client.write(&cluster.addresses[leader], write)).await;
+    let error = answered.expect("it does not wait for the others").unwrap_err();
     assert!(
         matches!(error.code, ErrorCode::NoQuorum | ErrorCode::LeadershipLost | ErrorCode::NotLeader),
         "{error:?}"
@@ -496,7 +496,6 @@ async fn assignments_of_another_cluster_remove_nothing_also_after_a_restart() {
     cluster.stop().await;
 }
 
-/// Not a test of anything but speed: `cargo test -p storage-node --release -- --ignored --nocapture speed`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_nobody_waits_for_ends_at_once() {
     const ENDLESS: &str =
@@ -506,13 +505,13 @@ async fn a_read_that_nobody_waits_for_ends_at_once() {
     let leader = cluster.leader().await;
     let address = cluster.addresses[leader].clone();
     let replica = cluster.nodes[leader].as_ref().unwrap().service().registry().get(PARTITION).unwrap();
-    let running = async |count: u64, within: Duration| {
+    let running = async |count: u64| {
         let reached = async {
             while replica.statements().running() != count {
                 tokio::time::sleep(POLL).await;
             }
         };
-        tokio::time::timeout(within, reached).await.expect("statements begin and end as they should")
+        tokio::time::timeout(PATIENCE, reached).await.expect("statements begin and end as they should")
     };
     for round in 1..=2 {
         let (client, address) = (cluster.client.clone(), address.clone());
@@ -525,9 +524,9 @@ async fn a_read_that_nobody_waits_for_ends_at_once() {
                 Ok(())
             }
         });
-        running(1, PATIENCE).await;
+        running(1).await;
         asked.abort();
-        running(0, Duration::from_secs(1)).await;
+        running(0).await;
         assert_eq!(replica.statements().cancelled(), round);
     }
     cluster.stop().await;
