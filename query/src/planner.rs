@@ -193,8 +193,7 @@ impl Planner {
         let tables = self.tables_that(&checked);
         let footprint_beside_others = match action {
             Action::OneBucket if self.database.column_groups.len() > 1 => {
-                let action = self.action_over_partitions(sql, command.as_ref(), &checked);
-                action.ok().and_then(|action| action.footprint())
+                self.footprint_over_partitions(sql, command.as_ref(), &checked)
             }
             _ => None,
         };
@@ -210,6 +209,28 @@ impl Planner {
             tables,
             action,
         })
+    }
+
+    /// What a text touches if it is computed at the coordinator, although a partition might run it alone; `None` if it
+    /// cannot be.
+    pub(crate) fn footprint(&self, sql: &str) -> Option<Footprint> {
+        let planned = self.plan(sql).ok()?;
+        match planned.action {
+            Action::OneBucket => {
+                let checked = self.shadow.check(sql).ok()?;
+                self.footprint_over_partitions(sql, ast::parse(sql).as_ref(), &checked)
+            }
+            _ => planned.footprint(),
+        }
+    }
+
+    fn footprint_over_partitions(
+        &self,
+        sql: &str,
+        command: Option<&Cmd>,
+        checked: &Checked,
+    ) -> Option<Footprint> {
+        self.action_over_partitions(sql, command, checked).ok()?.footprint()
     }
 
     /// The tables of a text, if they are all ordinary ones of the database.

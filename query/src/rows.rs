@@ -30,7 +30,7 @@ pub async fn insert(
         return Err(Error::bad_request("a row has another number of values than there are columns"));
     }
     let text = |places: &[Place], count: usize| insert_text(&table, places, count);
-    let rows = Rows { places, rows, rowids_allocated: false };
+    let rows = Rows { places, rows, ..Rows::default() };
     let mut attempt = 0;
     loop {
         attempt += 1;

@@ -67,7 +67,10 @@ impl SingleFile {
         let mut prepared = ClientStatement::prepare_once(&self.connection, sql)?;
         let prepared = prepared.get();
         let mut result = StatementResult { is_read: prepared.readonly(), ..StatementResult::default() };
-        (result.columns, result.types) = columns(prepared);
+        // ALTER TABLE shows the columns of queries that it makes for itself.
+        if !crate::connection::first_word(sql).eq_ignore_ascii_case("ALTER") {
+            (result.columns, result.types) = columns(prepared);
+        }
         let mut block = RowBlockBuilder::new(result.columns.len());
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next().map_err(Failure::from)? {

@@ -175,7 +175,7 @@ fn rows_of(planner: &Planner, table: &Table, documents: Vec<New>, now: &Value) -
         found.map(Column::Column).ok_or_else(|| Error::internal("a collection lacks a column"))
     };
     let places = columns.iter().map(position).collect::<Result<Vec<Column>>>()?;
-    Ok(NewRows { rows: Rows { places, rows, rowids_allocated: false }, columns })
+    Ok(NewRows { rows: Rows { places, rows, ..Rows::default() }, columns })
 }
 
 /// Inserts documents, all or none.

@@ -3,7 +3,7 @@
 //! Nothing is written before the last statement is prepared. Where a statement has to see, over several
 //! partitions, what an earlier one writes, all of them are computed at the coordinator instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::protocol::{Statement, StatementResult};
@@ -11,10 +11,10 @@ use common::{Error, ErrorCode, Result, Value};
 
 use super::computed::{self, Part};
 use super::write::{self, Pending, send};
-use super::{Limits, collections, define, only_reads, read};
+use super::{Limits, collections, define, insert, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
-use crate::plan::{Action, Planned, Source};
+use crate::plan::{Action, Footprint, Planned, Source};
 use crate::planner::is_definition;
 
 /// A statement of the batch with its plan and its parameters.
@@ -70,7 +70,9 @@ pub(super) async fn run(
     loop {
         attempt += 1;
         let prepared = if exactly || must_be_computed(planner, &members) {
-            let computed = compute(planner, access, &members, limits, exactly).await;
+            let footprint = |member: &Member<'_>| member.planned.footprint();
+            let parts = parts(&members, &footprint, exactly).ok_or_else(reads_the_schema)?;
+            let computed = computed::prepare(planner, access, parts, limits).await;
             computed.map(|(results, pending)| (results, vec![pending], Vec::new()))
         } else {
             prepare(planner, access, &members, limits).await
@@ -111,11 +113,17 @@ async fn failure_of(
     members: &[Member<'_>],
     limits: Limits,
 ) -> Option<Error> {
-    if limits.read_only || members.iter().any(|member| member.planned.footprint().is_none()) {
+    if limits.read_only {
         return None;
     }
-    match compute(planner, access, members, limits, true).await {
-        Err(error) => (write::is_of_a_row(&error) || error.code == ErrorCode::SqlError).then_some(error),
+    let footprint = |member: &Member<'_>| planner.footprint(&member.statement.sql);
+    match computed::prepare(planner, access, parts(members, &footprint, true)?, limits).await {
+        // A deferred foreign key, which is of no statement, is checked when all of them have run.
+        Err(error) => {
+            let is_of_a_statement = error.code != ErrorCode::ForeignKeyViolation || error.statement.is_some();
+            let is_earlier = write::is_of_a_row(&error) && is_of_a_statement;
+            (is_earlier || error.code == ErrorCode::SqlError).then_some(error)
+        }
         Ok((_, pending)) => {
             release(access, &[pending]).await;
             None
@@ -129,7 +137,16 @@ fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
     let writes = members.iter().filter(|member| !member.planned.is_read).count();
     let can_all_be = members.iter().all(|member| member.planned.footprint().is_some());
     let mut written: BTreeSet<String> = BTreeSet::new();
+    // Tables whose next rowid is not known before it is known which rows an earlier statement leaves out.
+    let mut uncounted: BTreeSet<&str> = BTreeSet::new();
     for Member { planned, values, .. } in members {
+        if let Action::Insert(insert) = &planned.action {
+            let table = insert.target.name.as_str();
+            if can_all_be && uncounted.contains(table) {
+                return true;
+            }
+            uncounted.extend((insert.meets_rows() && insert.target.rowid_name.is_some()).then_some(table));
+        }
         let is_computed = match &planned.action {
             Action::Compute(_) => true,
             Action::Change(change) => change.buckets(planner.database(), values).is_none(),
@@ -151,25 +168,25 @@ fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
     false
 }
 
-async fn compute(
-    planner: &Planner,
-    access: &impl PartitionAccess,
+/// What is computed at the coordinator; `None` if a statement cannot be.
+fn parts(
     members: &[Member<'_>],
-    limits: Limits,
+    footprint: &dyn Fn(&Member<'_>) -> Option<Footprint>,
     exactly: bool,
-) -> Result<(Vec<StatementResult>, Pending)> {
+) -> Option<Vec<Part>> {
     let part = |member: &Member<'_>| {
-        let footprint = member.planned.footprint()?;
+        let footprint = footprint(member)?;
         let footprint = if exactly { footprint.meeting_rows() } else { footprint };
         Some(Part { statement: member.statement.clone(), footprint, values: member.values.clone() })
     };
-    let parts = members.iter().map(part).collect::<Option<Vec<Part>>>().ok_or_else(|| {
-        Error::not_supported(
-            "a request that computes changes cannot also read the schema",
-            "read the schema with a request of its own",
-        )
-    })?;
-    computed::prepare(planner, access, parts, limits).await
+    members.iter().map(part).collect()
+}
+
+fn reads_the_schema() -> Error {
+    Error::not_supported(
+        "a request that computes changes cannot also read the schema",
+        "read the schema with a request of its own",
+    )
 }
 
 fn mixed() -> Error {
@@ -190,7 +207,7 @@ async fn prepare(
 ) -> Result<Prepared> {
     let mut results = vec![StatementResult::default(); members.len()];
     let (mut pendings, mut places) = (Vec::new(), Vec::new());
-    let mut written: BTreeSet<String> = BTreeSet::new();
+    let mut written = Written::default();
     let writes = members.iter().any(|member| !member.planned.is_read);
     if !writes {
         at_one_moment(planner, access, members).await?;
@@ -200,6 +217,7 @@ async fn prepare(
         match done {
             Ok(Step::Answer(result)) => results[index] = result,
             Ok(Step::Work(pending)) => {
+                written.add_rowid(&member.planned, pending.greatest_rowid);
                 pendings.push(pending);
                 places.push(index);
             }
@@ -208,9 +226,26 @@ async fn prepare(
                 return Err(error.at_statement(index));
             }
         }
-        written.extend(writes_of(&member.planned));
+        written.tables.extend(writes_of(&member.planned));
     }
     Ok((results, pendings, places))
+}
+
+/// What the statements before one write.
+#[derive(Default)]
+struct Written {
+    tables: BTreeSet<String>,
+    /// The greatest rowids of the rows that they insert, by table.
+    rowids: BTreeMap<String, i64>,
+}
+
+impl Written {
+    fn add_rowid(&mut self, planned: &Planned, greatest: Option<i64>) {
+        if let (Action::Insert(insert), Some(greatest)) = (&planned.action, greatest) {
+            let known = self.rowids.entry(insert.target.name.clone()).or_insert(greatest);
+            *known = greatest.max(*known);
+        }
+    }
 }
 
 /// Has all statements see the database as it was at one moment.
@@ -245,15 +280,19 @@ async fn prepare_one(
     planner: &Planner,
     access: &impl PartitionAccess,
     member: &Member<'_>,
-    (written, writes): (&BTreeSet<String>, bool),
+    (written, writes): (&Written, bool),
     limits: Limits,
 ) -> Result<Step> {
     let Member { statement, planned, values } = member;
+    if let Action::Insert(insert) = &planned.action {
+        let above = written.rowids.get(&insert.target.name).copied();
+        return insert::prepare(planner, access, planned, insert, values, above).await.map(Step::Work);
+    }
     if !planned.is_read {
         return write::prepare(planner, access, planned, values, statement, limits).await.map(Step::Work);
     }
     let bucket = match &planned.action {
-        Action::Sequences if !written.is_empty() => {
+        Action::Sequences if !written.tables.is_empty() => {
             return Err(Error::not_supported(
                 "sqlite_sequence does not count rows that the same request writes",
                 "read it with a request of its own",
@@ -262,7 +301,7 @@ async fn prepare_one(
         Action::OneBucket if writes => Some(0),
         Action::Read(read) if writes => {
             let single = read.single(planner.database(), values);
-            if single.is_none() && depends_on(&read.sources, written) {
+            if single.is_none() && depends_on(&read.sources, &written.tables) {
                 return Err(Error::internal("a batch that reads its own rows is not computed"));
             }
             single

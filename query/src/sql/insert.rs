@@ -31,17 +31,21 @@ pub(crate) struct Rows {
     pub(crate) rows: Vec<Vec<Value>>,
     /// The rowids among them were allocated, so nobody need be told of them.
     pub(crate) rowids_allocated: bool,
+    /// The greatest rowid that earlier statements of the same request insert: generated ones are greater.
+    pub(crate) above: Option<i64>,
 }
 
-/// Turns an INSERT into work.
+/// Turns an INSERT into work. `above` is the greatest rowid that earlier statements of the same request insert into
+/// its table.
 pub(super) async fn prepare(
     planner: &Planner,
     access: &impl PartitionAccess,
     planned: &Planned,
     insert: &Insert,
     values: &[Value],
+    above: Option<i64>,
 ) -> Result<Pending> {
-    let rows = compute(access, insert, values).await?;
+    let rows = Rows { above, ..compute(access, insert, values).await? };
     let text = |places: &[Place], count: usize| insert.statement(places, count);
     let mut pending = insert_rows(planner, access, &insert.target, rows, &text).await?;
     if insert.returns_rows {
@@ -72,7 +76,7 @@ async fn compute(access: &impl PartitionAccess, insert: &Insert, values: &[Value
             .collect::<Result<_>>()?,
         InsertSource::Query(query) => rows_of_query(access, query, values).await?,
     };
-    Ok(Rows { places: insert.places.clone(), rows, rowids_allocated: false })
+    Ok(Rows { places: insert.places.clone(), rows, ..Rows::default() })
 }
 
 /// The rows of a query without tables.
@@ -109,11 +113,13 @@ pub(crate) async fn insert_rows(
         return Ok(Pending::default());
     }
     if table.is_split() {
-        let (_, allocated) = add_rowids(access, table, &mut rows).await?;
+        let (rowids, allocated) = add_rowids(access, table, &mut rows).await?;
+        let greatest_rowid = greatest(&rowids);
         let allocated =
             allocated.map(|(first, count)| (table.name.clone(), first, count)).into_iter().collect();
         let statements = statements(1, rows.clone(), &vec![0; rows.rows.len()], text);
-        return whole_rows::insert(planner, access, table, statements, allocated).await;
+        let pending = whole_rows::insert(planner, access, table, statements, allocated).await?;
+        return Ok(Pending { greatest_rowid, ..pending });
     }
     if planner.buckets() == 1 {
         // SQLite evaluates defaults and allocates rowids there by itself.
@@ -130,6 +136,7 @@ pub(crate) async fn insert_rows(
             return Err(error);
         }
     };
+    let greatest_rowid = greatest(&rowids);
     let rowids = rowids.into_iter().flatten().flatten().collect();
     let mut work = match table.reference {
         true => copies(planner.buckets(), &statements(1, rows, &buckets, text)),
@@ -141,8 +148,13 @@ pub(crate) async fn insert_rows(
         combine: Combine::Sum { header: None, rowids },
         allocated: allocated.map(|(first, count)| (table.name.clone(), first, count)).into_iter().collect(),
         copies: table.reference,
+        greatest_rowid,
         ..Pending::default()
     })
+}
+
+fn greatest(rowids: &Rowids) -> Option<i64> {
+    rowids.iter().flatten().flatten().copied().max()
 }
 
 /// The same work in every bucket.
@@ -254,10 +266,11 @@ async fn add_rowids(
         0 => None,
         count => Some((access.allocate_rowids(&table.name, count).await?, count)),
     };
-    // A generated rowid is greater than those before it, also within the statement; one that is given later may
+    // A generated rowid is greater than those before it, also within the request; one that is given later may
     // be equal to it.
-    let mut last = allocated.map_or(i64::MIN, |(first, _)| first.saturating_sub(1));
-    let (mut rowids, mut any_given) = (Vec::with_capacity(stored.len()), false);
+    let mut last =
+        allocated.map_or(i64::MIN, |(first, _)| first.saturating_sub(1)).max(rows.above.unwrap_or(i64::MIN));
+    let (mut rowids, mut any_given) = (Vec::with_capacity(stored.len()), rows.above.is_some());
     for (row, value) in rows.rows.iter_mut().zip(stored) {
         let rowid = match value {
             Value::Integer(rowid) => {

@@ -34,6 +34,8 @@ pub(crate) struct Pending {
     pub(crate) copies: bool,
     /// Rows that it changes or deletes of tables with a global index under construction.
     pub(crate) unentered: Unentered,
+    /// The greatest rowid of the rows that an INSERT makes.
+    pub(crate) greatest_rowid: Option<i64>,
 }
 
 /// By table, rows whose entries in an index under construction may be missing.
@@ -156,7 +158,7 @@ pub(crate) async fn prepare(
             None => compute(planner, access, &change.footprint, values, statement, limits).await,
         },
         Action::Compute(footprint) => compute(planner, access, footprint, values, statement, limits).await,
-        Action::Insert(insert) => insert::prepare(planner, access, planned, insert, values).await,
+        Action::Insert(insert) => insert::prepare(planner, access, planned, insert, values, None).await,
         _ => Err(Error::internal("a statement that is no write was sent as one")),
     }
 }
@@ -234,7 +236,10 @@ pub(crate) async fn send(
                 let meets_rows = rest.iter().any(|(_, _, (_, meets_rows))| *meets_rows);
                 let refusal =
                     refused(planner, access, error, &owners, &allocated, (computed, meets_rows)).await;
-                let names_one_of_several = !is_each_alone && !meets_rows && is_of_a_row(&refusal.error);
+                // Partitions do not wait for each other, so one may refuse a statement before another an earlier one.
+                let may_be_later = owners.len() > 1 && refusal.error.statement != Some(0);
+                let names_one_of_several =
+                    (!is_each_alone || may_be_later) && !meets_rows && is_of_a_row(&refusal.error);
                 return Err(Refusal { unentered, names_one_of_several, ..refusal });
             }
         }

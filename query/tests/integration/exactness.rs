@@ -444,3 +444,58 @@ fn parents_that_a_change_does_not_concern_are_left_alone() {
         "SELECT * FROM u",
     ]);
 }
+
+#[test]
+fn a_later_statement_of_a_request_counts_on_from_rowids_that_an_earlier_one_gives() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE)",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY AUTOINCREMENT, a)",
+        "INSERT INTO t (a) VALUES ('x')",
+        "BEGIN;\nINSERT INTO t VALUES (100, 'y');\nINSERT INTO t (a) VALUES ('z'), ('zz');\nCOMMIT",
+        "BEGIN;\nINSERT INTO t VALUES (50, 1);\nINSERT INTO t (a) VALUES (2);\nINSERT INTO t (a) VALUES (3);\nCOMMIT",
+        "SELECT * FROM t",
+        "INSERT INTO t (a) VALUES ('next')",
+        "BEGIN;\nINSERT INTO u VALUES (9, 'y');\nINSERT INTO u (a) VALUES ('z');\nINSERT INTO u (a) VALUES ('z');\nCOMMIT",
+        "INSERT INTO u (a) VALUES ('next')",
+        "SELECT * FROM t",
+        "SELECT * FROM u",
+    ]);
+}
+
+#[test]
+fn rows_that_a_statement_leaves_out_use_no_rowids_of_a_later_one_up() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE, b)",
+        "INSERT INTO t (a) VALUES ('x')",
+        "BEGIN;\nINSERT OR IGNORE INTO t VALUES (100, 'x', 1);\nINSERT INTO t (a) VALUES ('z');\nCOMMIT",
+        "BEGIN;\nINSERT INTO t (a) VALUES ('x') ON CONFLICT DO UPDATE SET b = 5;\nINSERT INTO t (a) VALUES ('v');\nCOMMIT",
+        "SELECT * FROM t",
+        "INSERT INTO t (a) VALUES ('next')",
+        "SELECT * FROM t",
+    ]);
+}
+
+#[test]
+fn a_deferred_foreign_key_is_checked_after_a_statement_that_is_none() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE u (a, b REFERENCES t DEFERRABLE INITIALLY DEFERRED, c REFERENCES t)",
+        "BEGIN;\nINSERT INTO u VALUES (1, 7, NULL);\nnonsense;\nCOMMIT",
+        "BEGIN;\nINSERT INTO u VALUES (1, NULL, 7);\nnonsense;\nCOMMIT",
+        "BEGIN;\nINSERT INTO u VALUES (1, 7, NULL);\nDELETE FROM u;\nCOMMIT",
+        "SELECT * FROM u",
+    ]);
+}
+
+#[test]
+fn the_first_statement_of_a_request_that_is_refused_is_named() {
+    alike(&[
+        "CREATE TABLE t (b PRIMARY KEY) WITHOUT ROWID",
+        "CREATE TABLE w (a PRIMARY KEY, b)",
+        "INSERT INTO w VALUES (0, 4), (1, 4), (2, 4), (3, 4)",
+        "BEGIN;\nINSERT INTO w VALUES (0, 1);\nINSERT INTO t DEFAULT VALUES;\nCOMMIT",
+        "BEGIN;\nINSERT INTO w VALUES (1, 1);\nINSERT INTO t DEFAULT VALUES;\nCOMMIT",
+        "BEGIN;\nINSERT INTO w VALUES (9, 1);\nINSERT INTO t DEFAULT VALUES;\nINSERT INTO w VALUES (3, 1);\nCOMMIT",
+        "SELECT * FROM w",
+    ]);
+}

@@ -1,0 +1,242 @@
+//! Writes that no partition can decide alone: conflicts with rows elsewhere, subqueries, rows that move, foreign
+//! keys, triggers, statements of a batch that read what earlier ones wrote.
+//!
+//! The rows that they look through are brought into a [`TrialDatabase`], and the client's own texts run there. What
+//! they change says which other rows matter: these are looked up, and the texts run again, until nothing is
+//! missing. Then the changed rows go to their buckets, with proofs of all that was read.
+
+mod attempt;
+mod begin;
+mod outcome;
+mod rowids;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::entry::{Change, Effects};
+use common::protocol::{Params, Statement, StatementResult};
+use common::{Error, ErrorCode, Result, Value};
+use sqlite::{Failure, ForeignKeys, Trial, TrialDatabase};
+
+use super::Limits;
+use super::lookups::{self, Finder, Known, Lookups};
+use super::write::{Pending, is_of_a_row};
+use crate::Planner;
+use crate::access::PartitionAccess;
+use crate::plan::Footprint;
+use crate::table::Table;
+
+/// Rounds of looking up what is missing; a chain of rows that is longer is read as a whole.
+const ROUNDS_MAX: usize = 24;
+
+/// Rounds after which tables are read as a whole.
+const ROUNDS_BY_KEY: usize = 12;
+
+/// How the error begins that a value is not of its column's type.
+const WRONG_TYPE: &str = "cannot store ";
+
+/// A statement to be computed.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) statement: Statement,
+    pub(super) footprint: Footprint,
+    /// Its parameters by number.
+    pub(super) values: Vec<Value>,
+}
+
+/// Computes statements in order, as one: their answers, and the work that they come to.
+pub(super) async fn prepare(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    parts: Vec<Part>,
+    limits: Limits,
+) -> Result<(Vec<StatementResult>, Pending)> {
+    let computation = Computation::begin(planner, access, parts, limits).await?;
+    computation.finish().await
+}
+
+/// Computes what becomes of other tables' rows when a table is dropped: SQLite deletes its rows before, so that
+/// foreign keys act or refuse it (<https://sqlite.org/foreignkeys.html>, section 5).
+pub(super) async fn prepare_drop(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Table,
+    footprint: Footprint,
+    limits: Limits,
+) -> Result<Pending> {
+    let statement = Statement { sql: String::new(), params: Params::None };
+    let part = Part { statement, footprint, values: Vec::new() };
+    let mut computation = Computation::begin(planner, access, vec![part], limits).await?;
+    computation.task = Task::Drop(table.name.clone());
+    Ok(computation.finish().await?.1)
+}
+
+/// Tries a change of a table's definition on all of its rows.
+pub(super) async fn try_definition(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Arc<Table>,
+    sql: &str,
+    limits: Limits,
+) -> Result<()> {
+    let statement = Statement { sql: String::new(), params: Params::None };
+    let footprint = Footprint::of_definition(table);
+    let part = Part { statement, footprint, values: Vec::new() };
+    let mut computation = Computation::begin(planner, access, vec![part], limits).await?;
+    computation.task = Task::Define(sql.to_owned());
+    computation.finish().await.map(drop)
+}
+
+/// What is tried.
+#[derive(Clone)]
+enum Task {
+    Statements(Arc<[Statement]>),
+    /// A table is dropped.
+    Drop(String),
+    /// A statement of DDL that was checked before.
+    Define(String),
+}
+
+struct Computation<'a, A> {
+    planner: &'a Planner,
+    access: &'a A,
+    limits: Limits,
+    task: Task,
+    footprint: Footprint,
+    /// Taken while work is done on another thread.
+    workspace: Option<TrialDatabase>,
+    /// Names of the tables that are looked through.
+    scanned: BTreeSet<String>,
+    known: Known,
+    /// Rowids allocated by table: first and count.
+    allocated: BTreeMap<String, (i64, u64)>,
+}
+
+impl<A: PartitionAccess> Computation<'_, A> {
+    /// The answers, and the work that the changes come to.
+    async fn finish(mut self) -> Result<(Vec<StatementResult>, Pending)> {
+        let trial = match self.settle().await {
+            Ok(trial) => trial,
+            Err(error) => {
+                self.release().await;
+                return Err(error);
+            }
+        };
+        let Trial { outcome, mut effects, counters } = trial;
+        let results = match outcome {
+            Ok(results) => results,
+            Err(failure) => {
+                self.release().await;
+                return Err(failure.into());
+            }
+        };
+        if let Task::Drop(table) = &self.task {
+            // Its own rows go with it.
+            let names = effects.tables.clone();
+            effects.rows.retain(|effect| names[usize::from(effect.table)] != *table);
+        }
+        Ok((results, self.pending(effects, &counters).await?))
+    }
+
+    /// Tries the statements until they have met every row that matters.
+    async fn settle(&mut self) -> Result<Trial> {
+        let loosely =
+            if self.footprint.checks_foreign_keys { ForeignKeys::Unchecked } else { ForeignKeys::Checked };
+        let mut foreign_keys = loosely;
+        for round in 0..ROUNDS_MAX {
+            self.begin_rowids().await?;
+            let trial = self.attempt(foreign_keys).await?;
+            let lookups = self.lookups(&trial.effects, round)?;
+            if !lookups.is_empty() {
+                foreign_keys = loosely;
+                self.fetch(lookups).await?;
+                continue;
+            }
+            let missing = self.rowids_missing(&trial);
+            if !missing.is_empty() {
+                foreign_keys = loosely;
+                self.allocate(&missing).await?;
+            } else if foreign_keys == ForeignKeys::Checked {
+                let doubtful = match &trial.outcome {
+                    Ok(_) => None,
+                    Err(failure) => self.doubt(failure, round).await?,
+                };
+                match doubtful {
+                    None => return Ok(trial),
+                    Some(doubtful) if doubtful.is_empty() => {}
+                    Some(doubtful) => self.fetch(doubtful).await?,
+                }
+                // A row whose parent is missing is refused before it shows what else it is about.
+                foreign_keys = loosely;
+            } else {
+                foreign_keys = ForeignKeys::Checked;
+            }
+        }
+        Err(Error::new(ErrorCode::SerializationFailure, "the rows that the statement needs kept changing")
+            .with_hint("send it again"))
+    }
+
+    /// What may turn a refusal into another one, or into none, once it is known.
+    async fn doubt(&mut self, failure: &Failure, round: usize) -> Result<Option<Lookups>> {
+        let Failure::Refused(error) = failure else { return Ok(None) };
+        if !is_of_a_row(error) {
+            return Ok(None);
+        }
+        if !self.footprint.meets_rows {
+            // A row before the one that is named may violate a constraint together with a row elsewhere.
+            self.footprint.meets_rows = true;
+            return Ok(Some(Lookups::default()));
+        }
+        if !error.message.starts_with(WRONG_TYPE) {
+            // The row that is refused may violate a constraint that is looked at earlier, with a row elsewhere.
+            let attempted = self.attempted_rows().await?;
+            let lookups = self.lookups(&attempted, round)?;
+            return Ok((!lookups.is_empty()).then_some(lookups));
+        }
+        // A STRICT table's types are looked at after a conflict of the rowid, and before all others. Which rowid
+        // the row would have had is not known.
+        let mut lookups = Lookups::default();
+        let written = self.footprint.tables.iter().filter(|table| {
+            table.strict && table.rowid_alias.is_some() && self.footprint.writes.contains(&table.name)
+        });
+        written.for_each(|table| lookups.add_whole(&table.name, &self.known));
+        Ok((!lookups.is_empty()).then_some(lookups))
+    }
+
+    /// What the changes make necessary and is not here yet.
+    fn lookups(&mut self, effects: &Effects, round: usize) -> Result<Lookups> {
+        let generated = self.generated();
+        let finder = Finder { planner: self.planner, footprint: &self.footprint, generated };
+        let mut lookups = finder.lookups(effects, &mut self.known)?;
+        if round >= ROUNDS_BY_KEY && !lookups.is_empty() {
+            for table in &self.footprint.tables {
+                lookups.add_whole(&table.name, &self.known);
+            }
+        }
+        let workspace = self.workspace.as_ref().ok_or_else(|| Error::internal("a workspace was lost"))?;
+        for effect in &effects.rows {
+            let table = &effects.tables[usize::from(effect.table)];
+            let (Change::Update { old_key, .. } | Change::Delete { key: old_key, .. }) = &effect.change
+            else {
+                continue;
+            };
+            if matches!(old_key.as_slice(), [Value::Integer(rowid)] if workspace.stand_in(table) == Some(*rowid))
+            {
+                lookups.add_whole(table, &self.known);
+            }
+        }
+        Ok(lookups)
+    }
+
+    async fn fetch(&mut self, lookups: Lookups) -> Result<()> {
+        let tables = self.counted_tables();
+        self.work(move |workspace| {
+            tables.iter().try_for_each(|table| Ok(workspace.end_rowids(table.definition())?))
+        })
+        .await?;
+        let workspace = self.take_workspace()?;
+        let fetched = lookups::fetch(self.planner, self.access, workspace, lookups, &mut self.known).await?;
+        self.workspace = Some(fetched);
+        Ok(())
+    }
+}
