@@ -1,6 +1,7 @@
 //! What tests of the whole product stand on: processes of the real binary, a simulated cluster in one
 //! thread, and checkers of histories.
 
+pub mod acknowledged_rows;
 pub mod binary;
 pub mod counting_clients;
 pub mod drawn_faults;

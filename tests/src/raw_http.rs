@@ -44,22 +44,39 @@ pub fn send(url: &str, method: &str, path: &str, body: &Json) -> RawAnswer {
 /// If nobody answers.
 #[must_use]
 pub fn send_with(url: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &Json) -> RawAnswer {
+    try_send_with(url, method, path, headers, body).expect("somebody answers")
+}
+
+/// The same to a server that may be gone.
+///
+/// # Panics
+/// If the answer is no HTTP.
+pub fn try_send_with(
+    url: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Json,
+) -> std::io::Result<RawAnswer> {
     let address = url.strip_prefix("http://").expect("an http address");
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let mut stream = TcpStream::connect(address).expect("a server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes()).expect("the request is sent");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
+    stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        // The server has gone in the middle.
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    };
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     let body = serde_json::from_str(body).unwrap_or_else(|_| Json::from(body));
-    RawAnswer { status, head: head.to_owned(), body }
+    Ok(RawAnswer { status, head: head.to_owned(), body })
 }

@@ -1,14 +1,15 @@
 //! The cache of answers: used where the data have stayed the same, through whichever coordinator and by
 //! whatever way they are written, and never older than a write that was acknowledged.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use polylite_client::{Client, Database, Outcome, Request};
+use polylite_client::{Client, Database, Request};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value as Json, json};
+use tests::acknowledged_rows::{Acknowledged, WRITERS, Writer};
 use tests::drawn_faults::setting;
 use tests::process_cluster::{PATIENCE, ProcessCluster};
 use tests::raw_http::{RawAnswer, send};
@@ -368,13 +369,14 @@ fn a_hit_asks_nobody_while_leases_hold_and_no_write_is_missed_when_a_holder_stan
 fn no_write_is_missed_while_processes_stand_still() {
     let rounds = setting("POLYLITE_CACHE_PAUSES").unwrap_or(6);
     let mut shop = Shop::open(2, 3);
-    let acknowledged = Arc::new(Acknowledged(Default::default()));
+    let acknowledged = Arc::<Acknowledged>::default();
     let stop = Arc::new(AtomicBool::new(false));
     let hits = AtomicU64::new(0);
     let writers: Vec<_> = (1..=WRITERS)
         .map(|id| {
             let database = shop.database(usize::try_from(id % 2).expect("0 or 1"));
-            shop.runtime.spawn(write(database, id, acknowledged.clone(), stop.clone()))
+            let writer = Writer { database, id, rest_max: Duration::ZERO };
+            shop.runtime.spawn(writer.run(acknowledged.clone(), stop.clone()))
         })
         .collect();
     let urls = shop.cluster.coordinator_urls();
@@ -399,55 +401,9 @@ fn no_write_is_missed_while_processes_stand_still() {
     for writer in writers {
         shop.runtime.block_on(writer).expect("the writer ends well");
     }
-    let written: i64 = (1..=WRITERS).map(|id| acknowledged.of(id)).sum();
+    let written = acknowledged.sum();
     assert!(written > 0);
     eprintln!("{written} writes, {} answers from the cache", hits.load(Ordering::Relaxed));
-}
-
-/// Rows that writers of their own count up, each in the ways of its turn.
-const WRITERS: i64 = 4;
-
-/// What was acknowledged last, by row.
-struct Acknowledged([AtomicI64; WRITERS as usize + 1]);
-
-impl Acknowledged {
-    fn of(&self, id: i64) -> i64 {
-        self.0[usize::try_from(id).expect("a small number")].load(Ordering::SeqCst)
-    }
-}
-
-/// Counts a row and a document of the same number up, until told to stop.
-async fn write(database: Database, id: i64, acknowledged: Arc<Acknowledged>, stop: Arc<AtomicBool>) {
-    let mut version = 0;
-    while !stop.load(Ordering::SeqCst) {
-        version += 1;
-        let done = match version % 4 {
-            0 => database
-                .sql("UPDATE t SET x = ? WHERE id = ?")
-                .bind(version)
-                .bind(id)
-                .execute()
-                .await
-                .map(drop),
-            1 => database.sql_update("t", json!({"x": version}), Some(json!({"id": id}))).await.map(drop),
-            2 => {
-                let upsert = "INSERT INTO t VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET x = excluded.x";
-                database.sql(upsert).bind(id).bind(version).execute().await.map(drop)
-            }
-            // Two rows of two partitions at once; the second one is nobody else's.
-            _ => {
-                let both = database.batch().sql("UPDATE t SET x = ? WHERE id = ?").bind(version).bind(id);
-                both.sql("UPDATE t SET x = x + 1 WHERE id = ?").bind(id + WRITERS).run().await.map(drop)
-            }
-        };
-        match done {
-            Ok(()) => {
-                acknowledged.0[usize::try_from(id).expect("a small number")].store(version, Ordering::SeqCst)
-            }
-            // Whether it was applied may not be known; the next version is greater in any case.
-            Err(error) => assert!(error.retryable || error.outcome == Outcome::Unknown, "{error:?}"),
-        }
-    }
 }
 
 /// Asks both coordinators until a number of answers has come, each in two ways, and compares each answer with
@@ -481,13 +437,14 @@ fn no_answer_is_older_than_an_acknowledged_write() {
     let reads =
         std::env::var("POLYLITE_CACHE_READS").ok().and_then(|reads| reads.parse().ok()).unwrap_or(1_200);
     let shop = Shop::open(2, 3);
-    let acknowledged = Arc::new(Acknowledged(Default::default()));
+    let acknowledged = Arc::<Acknowledged>::default();
     let stop = Arc::new(AtomicBool::new(false));
     let hits = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (1..=WRITERS)
         .map(|id| {
             let database = shop.database(usize::try_from(id % 2).expect("0 or 1"));
-            shop.runtime.spawn(write(database, id, acknowledged.clone(), stop.clone()))
+            let writer = Writer { database, id, rest_max: Duration::ZERO };
+            shop.runtime.spawn(writer.run(acknowledged.clone(), stop.clone()))
         })
         .collect();
     let urls = shop.cluster.coordinator_urls();
@@ -505,7 +462,7 @@ fn no_answer_is_older_than_an_acknowledged_write() {
     for writer in writers {
         shop.runtime.block_on(writer).expect("the writer ends well");
     }
-    let written: i64 = (1..=WRITERS).map(|id| acknowledged.of(id)).sum();
+    let written = acknowledged.sum();
     assert!(written > 0);
     eprintln!("{written} writes, {reads} reads, {} of them from the cache", hits.load(Ordering::Relaxed));
     // When all is quiet, the cache is used.

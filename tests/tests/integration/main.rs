@@ -11,6 +11,7 @@ mod demos;
 mod dev_server;
 mod differential;
 mod error_codes;
+mod faults_cache;
 mod faults_coordinators;
 mod faults_exactly_once;
 mod faults_isolation;
