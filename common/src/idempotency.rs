@@ -43,6 +43,12 @@ impl IdempotencyKey {
         IdempotencyKey(format!("{} {number}", self.0))
     }
 
+    /// The name of a transaction over several requests, under which its commit is kept. No client can send it.
+    #[must_use]
+    pub fn of_transaction(name: &str) -> IdempotencyKey {
+        IdempotencyKey(format!("transaction {name}"))
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -44,6 +44,8 @@ pub struct Executor {
     place: BatchPlace,
     /// Whether the request that runs is the first of its batch that changes anything.
     is_first: bool,
+    /// Rows that the request has changed by keeping its key, if it is the first one of its batch.
+    kept_rows: usize,
 }
 
 /// Where and when a batch is expected to take effect.
@@ -75,6 +77,7 @@ impl Executor {
             enforces_foreign_keys: true,
             place: BatchPlace::default(),
             is_first: true,
+            kept_rows: 0,
         })
     }
 
@@ -220,6 +223,7 @@ impl Executor {
         {
             return Ok(vec![kept]);
         }
+        self.kept_rows = if self.is_first { self.effect_count() } else { 0 };
         for (index, item) in work.iter().enumerate() {
             let result = match item {
                 WorkItem::Key(_) if index == 0 => Ok(StatementResult::default()),
@@ -271,7 +275,7 @@ impl Executor {
     /// Fails if a read that the request was computed from would find other rows now.
     fn check_proof(&self, proof: &Proof, budget: &Budget<'_>) -> Result<StatementResult> {
         let unread = StatementResult { is_read: true, ..StatementResult::default() };
-        if self.effect_count() == 0 && self.system().position()?.base <= proof.index {
+        if self.effect_count() == self.kept_rows && self.system().position()?.base <= proof.index {
             return Ok(unread);
         }
         let _held = proof.pinned.map(pinned::hold);

@@ -329,14 +329,19 @@ impl RequestAccess {
     /// Has a partition keep something under the key; answers what was kept before. Nothing of the client's data
     /// changes, so the outcome of a failure is known.
     async fn ask_key(&self, once: &Once, index: usize, keeps: Keeps) -> Result<Option<Kept>> {
+        Ok(self.keep(index, once.keyed(keeps)).await?.0)
+    }
+
+    /// The same for any key; with the log index at which that is so.
+    pub(super) async fn keep(&self, index: usize, keyed: Keyed) -> Result<(Option<Kept>, u64)> {
         let target = self.target(index)?;
         let partition = target.partition;
-        let work = vec![WorkItem::Key(once.keyed(keeps))];
+        let work = vec![WorkItem::Key(keyed)];
         let mut request = StorageRequest::Write(WriteRequest { target, work, max_rows: 1 });
         let asked =
             self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
         match asked.map_err(nothing_written)? {
-            StorageReply::Write(reply) => kept_of(&reply),
+            StorageReply::Write(reply) => Ok((kept_of(&reply)?, reply.index)),
             _ => Err(Error::internal("a storage node sent a reply of another kind")),
         }
     }
@@ -363,19 +368,29 @@ impl Gateway {
                 Ok(self.run(database, &options, keep).await?.0.is_none())
             }
             Stage::Prepared(_) => {
-                let Some(mut transaction) = once.take_prepared() else { return Ok(false) };
+                let Some(transaction) = once.take_prepared() else { return Ok(false) };
                 let keyed = once.keyed(Keeps::Answer(answer.clone()));
-                let ended = match self.decide_keyed(&mut transaction, keyed, options.deadline).await {
-                    Ok(true) => self.carry_out(&mut transaction, options.deadline).await.map(|()| true),
-                    other => other,
-                };
-                match &ended {
-                    Ok(false) => self.ended::<()>(&transaction, &Err(disturbed())),
-                    _ => self.ended(&transaction, &ended),
-                }
-                ended
+                self.commit_prepared(transaction, keyed, options.deadline).await
             }
         }
+    }
+
+    /// Commits what is prepared, and keeps an answer with it. Says no if one is kept already.
+    pub(super) async fn commit_prepared(
+        &self,
+        mut transaction: Transaction,
+        keyed: Keyed,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let ended = match self.decide_keyed(&mut transaction, keyed, deadline).await {
+            Ok(true) => self.carry_out(&mut transaction, deadline).await.map(|()| true),
+            other => other,
+        };
+        match &ended {
+            Ok(false) => self.ended::<()>(&transaction, &Err(disturbed())),
+            _ => self.ended(&transaction, &ended),
+        }
+        ended
     }
 
     /// Ends an attempt that has no answer.
@@ -387,7 +402,7 @@ impl Gateway {
 }
 
 /// What a reply says was kept under the key already.
-fn kept_of(reply: &WriteReply) -> Result<Option<Kept>> {
+pub(super) fn kept_of(reply: &WriteReply) -> Result<Option<Kept>> {
     let malformed = |_| Error::internal("a storage node sent malformed rows");
     let Some(result) = reply.results.first().filter(|result| result.rows.rows > 0) else { return Ok(None) };
     match result.rows.to_values().map_err(malformed)?.first().map(Vec::as_slice) {

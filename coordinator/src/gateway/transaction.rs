@@ -109,7 +109,8 @@ impl RequestAccess {
         self.prepare_as(self.name_for_partitions(), work, max_rows, decider).await
     }
 
-    async fn prepare_as(
+    /// The same under a name by which partitions may know the transaction.
+    pub(super) async fn prepare_as(
         &self,
         name: u128,
         work: Vec<(usize, Vec<WorkItem>)>,

@@ -48,10 +48,19 @@ pub async fn to_owner(State(app): State<App>, request: Request, next: Next) -> R
     match transaction.as_deref().and_then(owner).filter(|owner| *owner != here) {
         None => next.run(Request::from_parts(parts, body)).await,
         Some(owner) => match relay(&app, owner, parts, body).await {
-            Ok(response) => response,
+            Ok(Relay::Answered(response)) => response,
+            // What became of its commit can be learnt by anybody.
+            Ok(Relay::OwnerGone(request)) => next.run(request).await,
             Err(error) => Failure::from(error).into_response(),
         },
     }
+}
+
+/// What became of a request that was passed on.
+enum Relay {
+    Answered(Response),
+    /// The coordinator of the transaction cannot be reached.
+    OwnerGone(Request),
 }
 
 /// Marks a request that another coordinator has passed on: it is answered here.
@@ -119,38 +128,35 @@ pub(super) fn transaction_of(parts: &Parts, body: &[u8]) -> Option<String> {
 
 const NAME: &[u8] = b"\"transaction\"";
 
-async fn relay(app: &App, owner: ReplicaId, parts: Parts, body: Body) -> Result<Response> {
-    let address =
-        app.catalog.coordinator_addresses().remove(&owner).ok_or_else(|| gone(Outcome::NotApplied))?;
+async fn relay(app: &App, owner: ReplicaId, parts: Parts, body: Body) -> Result<Relay> {
     let body = body.collect().await.map_err(|_| Error::bad_request("the body broke off"))?.to_bytes();
     let commits = parts.uri.path().ends_with("/commit")
         || body.windows(6).any(|word| word.eq_ignore_ascii_case(b"commit"));
+    let Some(address) = app.catalog.coordinator_addresses().remove(&owner) else {
+        return Ok(Relay::OwnerGone(Request::from_parts(parts, Body::from(body))));
+    };
     let relaying = Relaying {
         method: parts.method.as_str().to_owned(),
         uri: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         headers: headers_to_send(&parts.headers),
-        body,
+        body: body.clone(),
     };
     let payload = encode(&CoordinatorRequest::Relay(relaying));
     let lost = if commits { Outcome::Unknown } else { Outcome::NotApplied };
     match app.gateway.peers().call(&address, payload, PATIENCE).await {
         Ok(reply) => match decode::<Reply<CoordinatorReply>>(&reply)?? {
-            CoordinatorReply::Relayed(relayed) => response(relayed),
+            CoordinatorReply::Relayed(relayed) => response(relayed).map(Relay::Answered),
             _ => Err(Error::internal("a coordinator sent a reply of another kind").with_outcome(lost)),
         },
-        Err(PeerError::Unreachable(_)) => Err(gone(Outcome::NotApplied)),
+        Err(PeerError::Unreachable(_) | PeerError::Lost) => {
+            Ok(Relay::OwnerGone(Request::from_parts(parts, Body::from(body))))
+        }
         Err(PeerError::Timeout) => {
             let text = "the coordinator of the transaction did not answer in time";
             Err(Error::new(ErrorCode::Timeout, text).with_outcome(lost))
         }
-        Err(_) => Err(gone(lost)),
+        Err(error) => Err(error.of_write().with_outcome(lost)),
     }
-}
-
-fn gone(outcome: Outcome) -> Error {
-    Error::new(ErrorCode::TransactionGone, "the coordinator that began the transaction is gone")
-        .with_hint("begin the transaction again")
-        .with_outcome(outcome)
 }
 
 fn headers_to_send(headers: &HeaderMap) -> Vec<(String, Bytes)> {

@@ -1,11 +1,29 @@
 //! The same work as transactions over several requests, through SQL and through documents.
 
+use std::time::{Duration, Instant};
+
 use polylite_client::{Outcome, Result, Transaction as Open, TransactionOptions};
 use serde_json::{Value as Json, json};
 
-use super::{ACCOUNTS, LISTS, PURSES, Recording, items};
+use super::{ACCOUNTS, LISTS, PAUSE, PURSES, Recording, items};
 use crate::histories::list_append::{Fate, Step};
 use rand::Rng as _;
+
+/// How long a commit is asked for whose fate is not known.
+const FATE_MAX: Duration = Duration::from_secs(20);
+
+/// Commits, and asks again while nobody says what became of it: what is said then counts.
+async fn commit(open: &Open) -> Result<()> {
+    let deadline = Instant::now() + FATE_MAX;
+    loop {
+        match open.commit().await {
+            Err(error) if error.outcome == Outcome::Unknown && Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+}
 
 impl Recording {
     pub(super) async fn begin(&mut self) -> Result<Open> {
@@ -28,7 +46,7 @@ impl Recording {
             steps.push(Step::Append(list, value));
             steps.push(Step::Read(list, items(&changed.rows.scalar::<String>()?)));
         }
-        let committed = open.commit().await;
+        let committed = commit(&open).await;
         let fate = match &committed {
             Ok(()) => Fate::Committed,
             Err(error) if error.outcome == Outcome::NotApplied => Fate::Aborted,

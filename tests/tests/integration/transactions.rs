@@ -1,6 +1,6 @@
 //! Transactions over several requests, through several coordinators and through the client library.
 
-use polylite_client::{Client, ErrorCode, Request, RetryPolicy, TransactionOptions};
+use polylite_client::{Client, ErrorCode, Outcome, Request, RetryPolicy, TransactionOptions};
 use serde_json::{Value as Json, json};
 use tests::process_cluster::ProcessCluster;
 use tokio::runtime::Runtime;
@@ -19,7 +19,7 @@ fn any_coordinator_takes_requests_of_a_transaction_until_the_one_that_began_it_i
     let addresses = cluster.coordinator_urls();
     let (first, second) = (client(&addresses[0]), client(&addresses[1]));
     let runtime = Runtime::new().expect("a runtime starts");
-    runtime.block_on(async {
+    let committed = runtime.block_on(async {
         let shop = first.database(DATABASE);
         shop.sql("CREATE TABLE stock (id INTEGER PRIMARY KEY, n INTEGER)").execute().await.unwrap();
         shop.sql("INSERT INTO stock VALUES (1, 5), (2, 5), (3, 5), (4, 5)").execute().await.unwrap();
@@ -55,16 +55,46 @@ fn any_coordinator_takes_requests_of_a_transaction_until_the_one_that_began_it_i
         let _: Json = second.send(&post(commit, json!({}))).await.unwrap();
         assert_eq!(elsewhere.sql(count).query().await.unwrap().scalar::<i64>().unwrap(), 16);
         assert_eq!(elsewhere.collection("note").count(json!({})).await.unwrap(), 1);
+        transaction.id().to_owned()
     });
-    let transaction = runtime
-        .block_on(first.database(DATABASE).begin(TransactionOptions::default()))
-        .expect("a transaction begins");
+    let (transaction, of_one) = runtime.block_on(async {
+        let shop = first.database(DATABASE);
+        let open = shop.begin(TransactionOptions::default()).await.expect("a transaction begins");
+        open.sql("UPDATE stock SET n = 0").execute().await.expect("it is tried");
+        // One that changes a single partition keeps its name there.
+        let of_one = shop.begin(TransactionOptions::default()).await.expect("a transaction begins");
+        of_one.sql("UPDATE stock SET n = 7 WHERE id = 2").execute().await.expect("it is tried");
+        of_one.commit().await.expect("it commits");
+        (open, of_one.id().to_owned())
+    });
     cluster.kill_coordinator(0);
     runtime.block_on(async {
         let body = json!({"sql": "SELECT 1", "transaction": transaction.id()});
         let request = Request::post(format!("/databases/{DATABASE}/sql"), &body).expect("a request");
         let gone = second.send::<Json>(&request).await.expect_err("its coordinator is dead");
         assert!(gone.is(ErrorCode::TransactionGone), "{gone:?}");
+        // What became of a commit can be learnt all the same, as often as it is asked for.
+        let commit = |id: &str| {
+            let path = format!("/databases/{DATABASE}/transactions/{id}/commit");
+            Request::post(path, &json!({})).expect("a request")
+        };
+        for _ in 0..2 {
+            for id in [&committed, &of_one] {
+                let answer: Json = second.send(&commit(id)).await.expect("it has committed");
+                assert_eq!(answer["state"], "committed");
+            }
+            let gone =
+                second.send::<Json>(&commit(transaction.id())).await.expect_err("it has not committed");
+            assert!(gone.is(ErrorCode::TransactionGone), "{gone:?}");
+            assert_eq!(gone.outcome, Outcome::NotApplied, "{gone:?}");
+        }
+        let sum = second.database(DATABASE).sql("SELECT sum(n) FROM stock").query().await.unwrap();
+        assert_eq!(sum.scalar::<i64>().unwrap(), 19);
+        let nobodys = format!("{}0", &transaction.id()[..transaction.id().len() - 1]);
+        let elsewhere = format!("/databases/elsewhere/transactions/{nobodys}/commit");
+        let elsewhere = Request::post(elsewhere, &json!({})).expect("a request");
+        let refused = second.send::<Json>(&elsewhere).await.expect_err("it is of another database");
+        assert!(refused.is(ErrorCode::BadRequest), "{refused:?}");
     });
 }
 

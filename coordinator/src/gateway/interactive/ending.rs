@@ -6,8 +6,9 @@ use common::{Error, ErrorCode, Outcome, Result};
 use parking_lot::Mutex;
 
 use super::super::{Bookmark, Gateway, RequestOptions, Session};
+use super::fate::{self, Fate, KeptAt};
 use super::{
-    Control, Interactive, Journal, REPLANNED, State, check_database, conflict, ended, planned_on, turn,
+    Control, Interactive, Journal, REPLANNED, State, check_database, conflict, ended, name, planned_on, turn,
 };
 
 impl Gateway {
@@ -25,14 +26,35 @@ impl Gateway {
         database: &str,
         options: &RequestOptions,
     ) -> Result<Bookmark> {
-        // One that is not known here any more may have been committed long ago.
-        let unknown = |error: Error| error.with_outcome(Outcome::Unknown);
-        let interactive = self.find_transaction(id).map_err(unknown)?;
+        let interactive = match self.find_transaction(id) {
+            Ok(known) => known,
+            Err(gone) => return self.commit_of_others(id, database, gone, options).await,
+        };
         check_database(&interactive, database)?;
         let (gateway, options) = (self.clone(), options.clone());
         // In a task of its own: a client that goes away must not leave it half ended.
         let committing = tokio::spawn(async move { gateway.commit(&interactive, options).await });
-        committing.await.map_err(|error| unknown(Error::internal(error.to_string())))?
+        committing.await.map_err(|error| Error::internal(error.to_string()).with_outcome(Outcome::Unknown))?
+    }
+
+    /// What became of a transaction that is not known here any more, nor at the coordinator that began it.
+    async fn commit_of_others(
+        &self,
+        id: &str,
+        database: &str,
+        gone: Error,
+        options: &RequestOptions,
+    ) -> Result<Bookmark> {
+        if !fate::is_remembered(id) {
+            return Err(gone.with_outcome(Outcome::Unknown));
+        }
+        if !name::may_belong_to(id, database) {
+            return Err(Error::bad_request("the transaction belongs to another database"));
+        }
+        match self.fate(id, database, KeptAt::Anywhere, options).await? {
+            Fate::Committed(bookmark) => Ok(bookmark),
+            Fate::Void => Err(gone.with_outcome(Outcome::NotApplied)),
+        }
     }
 
     async fn commit(&self, interactive: &Interactive, mut options: RequestOptions) -> Result<Bookmark> {
@@ -42,11 +64,13 @@ impl Gateway {
             State::Committed(bookmark) => return Ok(bookmark.clone()),
             State::Failed(error) => return Err(error.clone()),
             State::RolledBack => return Err(ended(&state, &interactive.id)),
+            State::InDoubt(..) => return self.resolve(interactive, &mut state, &options).await,
         };
         options.bookmark.merge(&open.bookmark);
         let session = self.begin(&interactive.database, &options).await?;
+        let home = open.journal.lock().first().and_then(|index| session.access.target(index).ok());
         let committed = if planned_on(session.planner.database()) == open.planned_on {
-            commit_journal(&session, &open.journal).await
+            commit_journal(&session, &interactive.id, &open.journal).await
         } else {
             Err(conflict(REPLANNED))
         };
@@ -60,10 +84,42 @@ impl Gateway {
         }
         match &committed {
             Ok(bookmark) => interactive.end(&mut state, State::Committed(bookmark.clone())),
+            Err(error) if error.outcome == Outcome::Unknown => {
+                let at = home.map_or(KeptAt::Anywhere, |home| KeptAt::Partition(home.partition));
+                interactive.end(&mut state, State::InDoubt(at, session.access.bookmark()));
+                return self.resolve(interactive, &mut state, &options).await;
+            }
+            // Only somebody has not confirmed it yet.
+            Err(error) if error.outcome == Outcome::Applied => {
+                interactive.end(&mut state, State::Committed(session.access.bookmark()));
+            }
             Err(error) if is_over => interactive.end(&mut state, State::Failed(error.clone())),
             Err(_) => interactive.touch(),
         }
         committed
+    }
+
+    /// Learns whether a transaction in doubt has committed. From then on that is known.
+    async fn resolve(
+        &self,
+        interactive: &Interactive,
+        state: &mut State,
+        options: &RequestOptions,
+    ) -> Result<Bookmark> {
+        let State::InDoubt(at, bookmark) = state else { return Err(ended(state, &interactive.id)) };
+        let mut options = options.clone();
+        options.bookmark.merge(bookmark);
+        match self.fate(&interactive.id, &interactive.database, *at, &options).await? {
+            Fate::Committed(bookmark) => {
+                *state = State::Committed(bookmark.clone());
+                Ok(bookmark)
+            }
+            Fate::Void => {
+                let error = conflict("a partition's leader was lost while it was committed");
+                *state = State::Failed(error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Rowids that a transaction has set itself count from now on.
@@ -116,6 +172,14 @@ impl Gateway {
             check_database(&interactive, database)?;
         }
         let mut state = turn(&interactive, options).await?;
+        if matches!(*state, State::InDoubt(..)) {
+            // An error says that it was rolled back, or that this is not known.
+            if let Err(error) = self.resolve(&interactive, &mut state, options).await
+                && error.outcome == Outcome::Unknown
+            {
+                return Err(error);
+            }
+        }
         if let State::Open(open) = &*state {
             let session = self.begin(&interactive.database, options).await?;
             self.unlock(&session, &open.journal);
@@ -123,7 +187,7 @@ impl Gateway {
         match &*state {
             State::Open(_) | State::RolledBack => interactive.end(&mut state, State::RolledBack),
             State::Failed(error) if error.outcome == Outcome::NotApplied => {}
-            State::Committed(_) | State::Failed(_) => {
+            State::Committed(_) | State::Failed(_) | State::InDoubt(..) => {
                 return Err(Error::new(ErrorCode::TransactionGone, "the transaction was committed already")
                     .with_outcome(Outcome::NotApplied));
             }
@@ -133,20 +197,25 @@ impl Gateway {
 }
 
 /// Sends all that a transaction has read and changed to its partitions.
-async fn commit_journal(session: &Session, journal: &Mutex<Journal>) -> Result<Bookmark> {
-    let (work, locked) = {
+async fn commit_journal(session: &Session, id: &str, journal: &Mutex<Journal>) -> Result<Bookmark> {
+    let (work, changes_rows, locks) = {
         let journal = journal.lock();
         let locks = journal.locks.as_ref().filter(|locks| !locks.held().is_empty());
-        (journal.work(), locks.map(|locks| locks.name))
+        (journal.work(), journal.changes_rows(), locks.map(|locks| locks.name))
     };
-    let written = match locked {
-        _ if work.is_empty() => Ok(Vec::new()),
-        None => session.access.write_work(work, 0).await,
+    let access = &session.access;
+    let home = work.first().map(|(index, _)| access.target(*index)).transpose()?;
+    let written = match (home, locks) {
+        (None, _) => Ok(true),
+        (Some(home), _) if changes_rows => access.commit_as(id, home.partition, work, locks).await,
+        // What changes nothing can be sent again, and need not be remembered.
+        (Some(_), None) => access.write_work(work, 0).await.map(|_| true),
         // Its locks let in what carries its name.
-        Some(name) => session.access.write_many_as(name, work, 0).await,
+        (Some(_), Some(name)) => access.write_many_as(name, work, 0).await.map(|_| true),
     };
     match written {
-        Ok(_) => Ok(session.access.bookmark()),
+        Ok(true) => Ok(access.bookmark()),
+        Ok(false) => Err(conflict("it was ended while it was committed")),
         // What it was planned on was changed meanwhile.
         Err(error) if matches!(error.code, ErrorCode::StaleSchema | ErrorCode::StalePartitionMap) => {
             Err(conflict(REPLANNED).with_outcome(error.outcome))

@@ -112,6 +112,16 @@ impl Journal {
         self.parts.values().all(|part| part.work.is_empty())
     }
 
+    /// The first partition that it concerns.
+    pub(super) fn first(&self) -> Option<usize> {
+        self.parts.iter().find(|(_, part)| !part.work.is_empty()).map(|(index, _)| *index)
+    }
+
+    /// Whether rows change when it commits.
+    pub(super) fn changes_rows(&self) -> bool {
+        self.parts.values().any(|part| !part.own.rows.is_empty())
+    }
+
     /// The greatest rowid of a table that the transaction has given to a row itself.
     pub(in crate::gateway) fn greatest_rowid(&self, table: &str) -> Option<i64> {
         let of_part = |part: &Part| {

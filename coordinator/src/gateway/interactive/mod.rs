@@ -11,7 +11,9 @@
 //! A transaction that only reads has all partitions pinned at one moment instead, and always succeeds.
 
 mod ending;
+mod fate;
 mod journal;
+mod name;
 mod requests;
 mod within;
 
@@ -20,12 +22,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::catalog::Database;
-use common::{Error, ErrorCode, Outcome, Result};
+use common::{Error, ErrorCode, Result};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(super) use journal::{Journal, Mark};
+pub use name::is_transaction_name;
 pub(super) use within::{Locks, Within, tells_of_rows};
+
+use fate::KeptAt;
 
 use super::moment::Moment;
 use super::{Bookmark, Gateway, RequestOptions};
@@ -118,6 +123,8 @@ struct Used {
 enum State {
     Open(Open),
     Committed(Bookmark),
+    /// It may have committed: where that is to be learnt, and what its client has seen.
+    InDoubt(KeptAt, Bookmark),
     Failed(Error),
     RolledBack,
 }
@@ -203,7 +210,7 @@ impl Interactive {
         self.metrics.interactive_ended(match &end {
             State::Committed(_) => InteractiveEnd::Committed,
             State::Failed(error) if error.code == ErrorCode::SerializationFailure => InteractiveEnd::Conflict,
-            State::Failed(_) => InteractiveEnd::Failed,
+            State::Failed(_) | State::InDoubt(..) => InteractiveEnd::Failed,
             State::RolledBack if !self.is_open() => InteractiveEnd::Expired,
             State::RolledBack | State::Open(_) => InteractiveEnd::RolledBack,
         });
@@ -252,7 +259,7 @@ impl Gateway {
         };
         let now = (Instant::now(), SystemTime::now());
         let interactive = Arc::new(Interactive {
-            id: self.new_transaction_id(),
+            id: self.new_transaction_id(database, now.1),
             database: database.to_owned(),
             options: transaction,
             metrics: self.shared.transactions.clone(),
@@ -286,17 +293,9 @@ impl Gateway {
         self.shared.interactive.known.lock().get(id).cloned().ok_or_else(|| gone(id))
     }
 
-    fn new_transaction_id(&self) -> String {
-        format!("{}-{:032x}", self.shared.catalog.replica().0, rand::random::<u128>())
+    fn new_transaction_id(&self, database: &str, began: SystemTime) -> String {
+        name::new_name(self.shared.catalog.replica(), database, began, rand::random())
     }
-}
-
-/// Whether a text has the form of a transaction's name, as [`Gateway::new_transaction_id`] makes it.
-#[must_use]
-pub fn is_transaction_name(text: &str) -> bool {
-    let Some((coordinator, drawn)) = text.split_once('-') else { return false };
-    let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    coordinator.parse::<u64>().is_ok() && drawn.len() == 32 && drawn.bytes().all(is_hexadecimal)
 }
 
 impl Transactions {
@@ -343,7 +342,7 @@ fn check_database(interactive: &Interactive, database: &str) -> Result<()> {
 
 fn ended(state: &State, id: &str) -> Error {
     match state {
-        State::Failed(error) if error.outcome != Outcome::Unknown => {
+        State::Failed(error) => {
             Error::new(ErrorCode::TransactionGone, format!("the transaction has failed: {}", error.message))
         }
         _ => gone(id),
