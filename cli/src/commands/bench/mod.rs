@@ -11,6 +11,7 @@ mod http_load;
 mod own_cluster;
 mod processes;
 mod report;
+mod transactions;
 mod workload;
 mod ycsb;
 
@@ -70,6 +71,8 @@ enum Workload {
     Import,
     /// YCSB's mixes A to F over documents, beside the same work by SQL, and documents found by an index.
     Docs,
+    /// Transactions over two partitions beside one, rows of all partitions beside one, and tables divided by columns.
+    Transactions,
     /// What a cluster without requests uses; only of a cluster started for the run.
     Idle,
     /// How long writes stand still when a leader is killed; only of a cluster started for the run.
@@ -157,6 +160,9 @@ impl Bench<'_> {
         }
         if self.includes(Workload::Docs) {
             lines.extend(self.documents().await?);
+        }
+        if self.includes(Workload::Transactions) {
+            lines.extend(self.transactions().await?);
         }
         let Some(cluster) = cluster else { return Ok(lines) };
         if self.arguments.workload != Workload::Idle {
@@ -247,6 +253,21 @@ impl Bench<'_> {
                 );
             }
         }
+        Ok(lines)
+    }
+
+    async fn transactions(&self) -> Result<Vec<Line>, Failure> {
+        let Subject { url, connection, .. } = self.subject;
+        let accounts = transactions::Accounts::prepare(url, connection, self.arguments.partitions).await?;
+        let line = |kind: &transactions::Kind| Line::new(kind.title(), "requests/s", kind.baseline());
+        let mut lines: Vec<Line> = transactions::KINDS.iter().map(line).collect();
+        for _ in self.runs("transactions") {
+            for (kind, line) in transactions::KINDS.into_iter().zip(&mut lines) {
+                let (beside, measured) = accounts.measure(self.load(), kind).await?;
+                line.add(&measured, beside.per_second());
+            }
+        }
+        transactions::clean_up(connection).await?;
         Ok(lines)
     }
 
