@@ -36,6 +36,8 @@ struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<ReadLevel>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_staleness_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_rows: Option<u32>,
@@ -55,7 +57,11 @@ macro_rules! option_setters {
 
         /// How fresh what is read must be; linearizable if not said.
         pub fn level(mut self, level: ReadLevel) -> Self {
-            self.options.level = Some(level);
+            // The bound has a field of its own.
+            (self.options.level, self.options.max_staleness_ms) = match level {
+                ReadLevel::StaleWithin(milliseconds) => (Some(ReadLevel::Stale), Some(milliseconds)),
+                level => (Some(level), None),
+            };
             self
         }
 

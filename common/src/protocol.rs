@@ -27,6 +27,8 @@ pub enum ReadLevel {
     Leader,
     /// From any replica.
     Stale,
+    /// From any replica that shows at least what was acknowledged so many milliseconds ago.
+    StaleWithin(u64),
 }
 
 /// What every request to a partition carries.

@@ -1,11 +1,13 @@
 //! One copy of a partition: a SQLite file under a Raft group, with a thread of its own.
 //!
-//! [`machine`] is the deterministic part; [`worker`] is the thread around it; [`reading`] answers reads beside it;
+//! [`machine`] is the deterministic part; [`worker`] is the thread around it; [`reading`] answers reads beside it, and
+//! `freshness` tells how stale they are;
 //! [`pins`] keeps snapshots that several reads are to see, and [`promises`] tells of which moments they are; [`leases`]
 //! lets coordinators rely on the state for a while;
 //! [`published`] is what the worker tells everybody; [`snapshots`] moves files between nodes.
 
 mod event_queue;
+mod freshness;
 mod inbox;
 pub mod leases;
 pub mod machine;
@@ -34,6 +36,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::event_queue::{EventSender, event_queue};
+use self::freshness::Freshness;
 use self::inbox::{Event, Host};
 use self::machine::{Job, Machine, Origin, Reply};
 use self::open_streams::OpenStreams;
@@ -105,6 +108,8 @@ pub struct Replica {
     pinned_readers: Arc<Semaphore>,
     clock: Clock,
     group: GroupHandle,
+    neighbours: Neighbours,
+    freshness: Freshness,
     inbox: EventSender,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
@@ -193,6 +198,8 @@ impl Replica {
             pinned_readers: Arc::new(Semaphore::new(PINNED_READERS_PER_REPLICA)),
             clock: around.clock.clone(),
             group,
+            neighbours: around.neighbours.clone(),
+            freshness: Freshness::default(),
             inbox,
             worker: Mutex::new(Some(thread)),
         })

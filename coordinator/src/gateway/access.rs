@@ -191,7 +191,10 @@ impl RequestAccess {
     }
 
     pub(super) fn reads_from(&self) -> From {
-        if self.level == ReadLevel::Stale { From::Any } else { From::Leader }
+        match self.level {
+            ReadLevel::Stale | ReadLevel::StaleWithin(_) => From::Any,
+            ReadLevel::Leader | ReadLevel::Linearizable => From::Leader,
+        }
     }
 
     /// Tries a write of the transaction that the request belongs to.

@@ -186,11 +186,10 @@ impl Query {
     }
 }
 
-/// The level that keeps a bound on staleness. No replica can prove by itself how far it is behind, so a stale read
-/// with a bound is confirmed by a majority: it is fresher than it has to be, never staler.
+/// The level that keeps a bound on staleness.
 fn bounded(level: ReadLevel, staleness_ms: Option<u64>) -> ReadLevel {
     match (level, staleness_ms) {
-        (ReadLevel::Stale, Some(_)) => ReadLevel::Linearizable,
+        (ReadLevel::Stale, Some(milliseconds)) => ReadLevel::StaleWithin(milliseconds),
         _ => level,
     }
 }
@@ -268,14 +267,14 @@ mod tests {
             let options = query.options(&mut Fields::of(body).unwrap())?;
             Ok::<_, Error>((options.level, query.options_within(Duration::from_secs(1))?.level))
         };
-        use ReadLevel::{Leader, Linearizable, Stale};
+        use ReadLevel::{Leader, Stale, StaleWithin};
         let none = serde_json::json!({});
         assert_eq!(level(&query("level=stale"), none.clone()), Ok((Stale, Stale)));
         let bounded = query("level=stale&max_staleness_ms=500");
-        assert_eq!(level(&bounded, none.clone()), Ok((Linearizable, Linearizable)));
+        assert_eq!(level(&bounded, none.clone()), Ok((StaleWithin(500), StaleWithin(500))));
         assert_eq!(level(&query("level=leader&max_staleness_ms=0"), none.clone()), Ok((Leader, Leader)));
         let in_body = serde_json::json!({"level": "stale", "max_staleness_ms": 500});
-        assert_eq!(level(&query(""), in_body).map(|(level, _)| level), Ok(Linearizable));
+        assert_eq!(level(&query(""), in_body).map(|(level, _)| level), Ok(StaleWithin(500)));
         for bad in ["-1", "1.5", "x", "", "86400001"] {
             assert!(level(&query(&format!("max_staleness_ms={bad}")), none.clone()).is_err(), "{bad}");
         }

@@ -79,7 +79,7 @@ pub async fn database(
         let mut collections =
             by_name(&listed["collections"], |collection| json!({ "name": collection["name"] }));
         for (name, collection) in collections.as_object_mut().into_iter().flatten() {
-            collection["fields"] = fields_of(&state, &replicas, name).await?;
+            collection["fields"] = fields_of(&replicas, name).await?;
         }
         answer["collections"] = collections;
     }
@@ -88,21 +88,19 @@ pub async fn database(
 
 /// The fields of a collection and their types, as some documents of each replica here have them. Where attributes lie
 /// in several column groups, each replica has its share.
-async fn fields_of(state: &AppState, replicas: &[Arc<Replica>], collection: &str) -> Result<Value, Error> {
+async fn fields_of(replicas: &[Arc<Replica>], collection: &str) -> Result<Value, Error> {
     let table = quote_identifier(collection);
     let mut seen = Vec::new();
     for replica in replicas.iter().map(std::slice::from_ref) {
         let header = Statement { sql: format!("SELECT * FROM {table} LIMIT 0"), params: Params::None };
-        let columns = read_all(state, replica, &header, collection).await?.pop().map(|result| result.columns);
+        let columns = read_all(replica, &header, collection).await?.pop().map(|result| result.columns);
         for column in columns.unwrap_or_default().iter().filter(|name| holds_attributes(name)) {
             let column = quote_identifier(column);
             let sql = format!(
                 "SELECT DISTINCT field.key, field.type \
                  FROM (SELECT {column} AS part FROM {table} LIMIT {DOCUMENTS_LOOKED_AT}) AS some, json_each(some.part) AS field"
             );
-            for result in
-                read_all(state, replica, &Statement { sql, params: Params::None }, collection).await?
-            {
+            for result in read_all(replica, &Statement { sql, params: Params::None }, collection).await? {
                 seen.extend(result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?);
             }
         }

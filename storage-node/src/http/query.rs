@@ -23,6 +23,7 @@ use super::body::JsonBody;
 use super::forward::{self, pass_on};
 use super::reply::{Refusal, success};
 use crate::replica::Replica;
+use crate::replica::reading::Deadline;
 
 /// The reference client gives up after five seconds, so it must have its answer before.
 const TIME_LIMIT: Duration = Duration::from_secs(4);
@@ -46,12 +47,12 @@ pub async fn query(
             operation: TableOperation::Select { columns, conditions, order_by, limit },
         }) if is_whole => {
             let select = Select { columns, order_by, limit };
-            select.run(&state, &replicas, &table, conditions).await?
+            select.run(&replicas, &table, conditions).await?
         }
         QueryObject::Collection(CollectionQuery {
             collection,
             operation: CollectionOperation::Find { which },
-        }) if is_whole => find(&state, &replicas, &collection, &which).await?,
+        }) if is_whole => find(&replicas, &collection, &which).await?,
         _ => {
             let path = format!("/query/{}", polylite_client::segment(&database));
             let mut answered = pass_on(&state, Method::POST, &path, Some(&body)).await;
@@ -77,7 +78,6 @@ impl Select {
     /// compared as SQLite's BINARY collation does.
     async fn run(
         self,
-        state: &AppState,
         replicas: &[Arc<Replica>],
         table: &str,
         conditions: Vec<common::query_object::Condition>,
@@ -91,7 +91,7 @@ impl Select {
         let statement = TableQuery { table: table.to_owned(), operation }.statement();
         let mut names = Vec::new();
         let mut rows: Vec<Vec<Value>> = Vec::new();
-        for result in read_all(state, replicas, &statement, table).await? {
+        for result in read_all(replicas, &statement, table).await? {
             rows.extend(result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?);
             names = result.columns;
         }
@@ -121,12 +121,7 @@ impl Select {
 }
 
 /// Documents by id, or by equality of their own fields.
-async fn find(
-    state: &AppState,
-    replicas: &[Arc<Replica>],
-    collection: &str,
-    which: &Which,
-) -> Result<JsonValue> {
+async fn find(replicas: &[Arc<Replica>], collection: &str, which: &Which) -> Result<JsonValue> {
     let table = quote_identifier(collection);
     let mut params = Vec::new();
     let mut terms = Vec::new();
@@ -153,7 +148,7 @@ async fn find(
     let params = if params.is_empty() { Params::None } else { Params::Positional(params) };
     let statement = Statement { sql: format!("SELECT json(doc) FROM {table}{filter}"), params };
     let mut documents = Vec::new();
-    for result in read_all(state, replicas, &statement, collection).await? {
+    for result in read_all(replicas, &statement, collection).await? {
         for row in result.rows.to_values().map_err(|error| Error::internal(error.to_string()))? {
             let Some(Value::Text(text)) = row.first() else { continue };
             let document = serde_json::from_str(text).map_err(|error| Error::internal(error.to_string()))?;
@@ -168,14 +163,13 @@ async fn find(
 
 /// Rows of every replica of a database on this node.
 pub(super) async fn read_all(
-    state: &AppState,
     replicas: &[Arc<Replica>],
     statement: &Statement,
     table: &str,
 ) -> Result<Vec<StatementResult>> {
     let mut results = Vec::with_capacity(replicas.len());
     for replica in replicas {
-        let result = read_own(state, replica, statement).await.map_err(|error| {
+        let result = read_own(replica, statement).await.map_err(|error| {
             if error.message.starts_with("no such table") {
                 return Error::new(ErrorCode::TableNotFound, format!("Table '{table}' does not exist"));
             }
@@ -191,35 +185,22 @@ pub(super) async fn read_all(
 }
 
 /// Reads a replica of this node once it has applied what its leader had committed when the read began.
-async fn read_own(state: &AppState, replica: &Replica, statement: &Statement) -> Result<StatementResult> {
-    let request = |level, at_least, statement| ReadRequest {
+async fn read_own(replica: &Replica, statement: &Statement) -> Result<StatementResult> {
+    let timeout_ms = u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX);
+    let at_least = replica.confirmed_index(Deadline::after(timeout_ms)).await?;
+    let request = ReadRequest {
         target: PartitionTarget {
             partition: replica.partition(),
             epoch: replica.published().epoch(),
             schema_version: replica.published().schema_version(),
-            timeout_ms: u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX),
+            timeout_ms,
         },
-        level,
+        level: ReadLevel::Stale,
         at_least,
         pin: None,
-        statement,
+        statement: statement.clone(),
         max_rows: Some(common::limits::ROWS_MAX),
     };
-    let local = replica.read(request(ReadLevel::Linearizable, 0, statement.clone())).await;
-    let leader = match local {
-        Err(error) if error.code == ErrorCode::NotLeader => error.leader,
-        answer => return answer.map(|(result, _)| result),
-    };
-    let assignment = replica.assignment();
-    let address = leader.and_then(|leader| assignment.peers.get(&leader)).map(|peer| &peer.address);
-    let address = address.ok_or_else(|| {
-        let error = Error::new(ErrorCode::NoQuorum, "the partition has no leader at the moment");
-        Error { partition: Some(assignment.uuid.clone()), ..error }
-    })?;
-    // Any linearizable read at the leader says which index is fresh enough.
-    let probe = Statement { sql: "SELECT 1".to_owned(), params: Params::None };
-    let (_, index) =
-        state.neighbours.storage().read(address, request(ReadLevel::Linearizable, 0, probe)).await?;
-    let (result, _) = replica.read(request(ReadLevel::Stale, index, statement.clone())).await?;
+    let (result, _) = replica.read(request).await?;
     Ok(result)
 }

@@ -8,7 +8,7 @@ use common::protocol::{
     Lease, LeaseHolder, PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode,
 };
 use common::{Error, ErrorCode, Result};
-use consensus_runtime::{ReadError, Role, lease_clock};
+use consensus_runtime::{Role, lease_clock};
 use polylite_client::peer::{StreamCancelled, StreamSink};
 use sqlite::{Budget, Flow, Reader, ReaderPool, Snapshot};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -22,6 +22,8 @@ use crate::clock::monotonic_us;
 
 /// Blocks of a stream that wait for the receiver.
 const BLOCKS_WAITING: usize = 4;
+/// How long a read that may be stale waits for its replica to catch up before another one is asked.
+const CATCH_UP: Duration = Duration::from_millis(300);
 /// A read of no more instructions of SQLite's virtual machine than this (in thousands; some tenths of a
 /// millisecond) is answered where its request was received. One that turns out longer begins again on a thread
 /// of its own: to hand every read over would cost more than most reads themselves.
@@ -166,9 +168,16 @@ impl Replica {
             self.published().wait_for(index).await;
             self.published().wait_for_seen(at_least).await;
         };
-        timeout_at(deadline.instant, fresh)
+        let (limit, late) = match level {
+            // Another replica may be ahead.
+            ReadLevel::StaleWithin(_) => {
+                (deadline.instant.min(Instant::now() + CATCH_UP), ErrorCode::Unavailable)
+            }
+            _ => (deadline.instant, ErrorCode::Timeout),
+        };
+        timeout_at(limit, fresh)
             .await
-            .map_err(|_| Error::new(ErrorCode::Timeout, "the replica did not catch up in time"))?;
+            .map_err(|_| Error::new(late, "the replica did not catch up in time"))?;
         let epoch = self.published().epoch();
         if target.epoch < epoch {
             return Err(stale_partition_map(epoch));
@@ -188,16 +197,10 @@ impl Replica {
                     Err(not_leader(status.leader))
                 }
             }
-            ReadLevel::Linearizable => match timeout_at(deadline.instant, self.group().read_index()).await {
-                Ok(Ok(index)) => Ok(index),
-                Ok(Err(ReadError::NotLeader { leader })) => Err(not_leader(leader)),
-                Ok(Err(ReadError::Unavailable)) => {
-                    Err(Error::new(ErrorCode::Unavailable, "the replica's group does not answer"))
-                }
-                Err(_) => {
-                    Err(Error::new(ErrorCode::NoQuorum, "too few replicas of the partition answered in time"))
-                }
-            },
+            ReadLevel::Linearizable => self.read_index(deadline).await,
+            ReadLevel::StaleWithin(milliseconds) => {
+                self.index_within(Duration::from_millis(milliseconds), deadline).await
+            }
         }
     }
 }
@@ -272,18 +275,26 @@ fn answer(
 
 /// The moment at which nobody waits any more.
 #[derive(Clone, Copy)]
-pub(super) struct Deadline {
+pub struct Deadline {
     pub(super) instant: Instant,
     us: u64,
 }
 
 impl Deadline {
-    pub(super) fn after(timeout_ms: u64) -> Deadline {
+    /// So many milliseconds from now.
+    #[must_use]
+    pub fn after(timeout_ms: u64) -> Deadline {
         let timeout_ms = timeout_ms.min(common::limits::STATEMENT_TIMEOUT_MS_MAX);
         Deadline {
             instant: Instant::now() + Duration::from_millis(timeout_ms),
             us: monotonic_us() + timeout_ms * 1_000,
         }
+    }
+
+    /// Milliseconds until then, at least one.
+    pub(super) fn left_ms(self) -> u64 {
+        let left = self.instant.saturating_duration_since(Instant::now());
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     fn is_over(self) -> bool {

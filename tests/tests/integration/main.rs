@@ -36,4 +36,5 @@ mod simulated_leases;
 mod simulated_moments;
 mod simulation;
 mod slow_transactions;
+mod stale_reads;
 mod transactions;
