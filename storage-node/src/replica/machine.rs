@@ -68,6 +68,8 @@ pub enum PlantedBug {
     ReadsNotGuarded,
     /// Of some entries the last row is not landed.
     RowNotLanded,
+    /// A coordinator's commit is told to have won, though its transaction was aborted before.
+    LateCommitWins,
 }
 
 /// What the driver should do next. Nothing in it may be lost or reordered.

@@ -58,6 +58,8 @@ struct UnderWay {
     /// In ascending order; the first one decides.
     participants: Vec<(usize, Vec<WorkItem>)>,
     prepared_at: Hlc,
+    /// The coordinator stands still before it commits, and goes on when a participant has asked what became of it.
+    commits_late: bool,
     stage: Stage,
 }
 
@@ -101,8 +103,13 @@ fn begin(world: &mut World) -> Option<UnderWay> {
         participants.push((number, vec![WorkItem::Proof(proof), statement(&update)]));
     }
     participants.sort_by_key(|(number, _)| *number);
-    let mut under_way =
-        UnderWay { id, participants, prepared_at: Hlc::default(), stage: Stage::Preparing(0, Ticket(0)) };
+    let mut under_way = UnderWay {
+        id,
+        participants,
+        prepared_at: Hlc::default(),
+        commits_late: false,
+        stage: Stage::Preparing(0, Ticket(0)),
+    };
     under_way.stage = under_way.prepare(world, 0);
     Some(under_way)
 }
@@ -148,13 +155,16 @@ impl UnderWay {
                 self.stage = match answer {
                     Ok(Reply::Written(reply)) => {
                         self.prepared_at = self.prepared_at.max(reply.hlc);
-                        let commit = Verdict { commit: true, at: self.prepared_at };
-                        // A coordinator that is gone leaves the question to the participants.
+                        // A coordinator that is gone, or stands still, leaves the question to the participants.
                         let gone = world.random.random_bool(0.05);
-                        match place + 1 {
-                            _ if gone => self.decide(world, Verdict::ABORT),
-                            next if next < self.participants.len() => self.prepare(world, next),
-                            _ => self.decide(world, commit),
+                        let next = place + 1;
+                        if gone {
+                            self.commits_late = next == self.participants.len();
+                            self.decide(world, Verdict::ABORT)
+                        } else if next < self.participants.len() {
+                            self.prepare(world, next)
+                        } else {
+                            self.decide(world, Verdict { commit: true, at: self.prepared_at })
                         }
                     }
                     Ok(_) => unreachable!("a prepare is answered as a write"),
@@ -164,6 +174,9 @@ impl UnderWay {
             Stage::Deciding(verdict, ticket) => {
                 let Some(answer) = world.answers.remove(&ticket) else { return Some(self) };
                 self.stage = match answer {
+                    Ok(Reply::Decided(_)) if std::mem::take(&mut self.commits_late) => {
+                        self.decide(world, Verdict { commit: true, at: self.prepared_at })
+                    }
                     Ok(Reply::Decided(verdict)) => {
                         world.report.transfers += usize::from(verdict.commit);
                         world.report.aborts += usize::from(!verdict.commit);

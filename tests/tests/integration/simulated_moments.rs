@@ -49,6 +49,12 @@ fn reads_that_are_not_guarded_are_found_by_a_wrong_total() {
     assert!(violation.contains("half of a transfer"), "{violation}");
 }
 
+#[test]
+fn a_late_commit_that_wins_is_found_by_a_wrong_total() {
+    let violation = find(PlantedBug::LateCommitWins);
+    assert!(violation.contains("half of a transfer"), "{violation}");
+}
+
 fn find(bug: PlantedBug) -> String {
     let found = (0..SEEDS_PER_BUG).find_map(|seed| run(Settings { bug: Some(bug), ..settings(seed) }).err());
     found.unwrap_or_else(|| panic!("{bug:?} was not found in {SEEDS_PER_BUG} seeds"))

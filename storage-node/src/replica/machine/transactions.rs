@@ -67,6 +67,12 @@ impl Machine {
         write
     }
 
+    #[cfg(feature = "planted-bugs")]
+    fn let_late_commit_win(&self, known: Verdict, late: Verdict, decides: bool) -> Verdict {
+        let wins = self.has_bug(super::PlantedBug::LateCommitWins) && decides && late.commit;
+        if wins { late } else { known }
+    }
+
     /// On the leader: runs a part of a transaction that has not ended, and leaves nothing of it.
     pub(super) fn run_try(
         &mut self,
@@ -140,6 +146,8 @@ impl Machine {
     ) -> Result<(), Fault> {
         let commit = verdict.commit;
         let known = self.store.decision(transaction)?.as_ref().map(verdict_of);
+        #[cfg(feature = "planted-bugs")]
+        let known = known.map(|known| self.let_late_commit_win(known, verdict, decides));
         let prepared = self.prepared.as_ref().is_some_and(|prepared| prepared.transaction == transaction);
         // A participant without the preparation has carried out the commit and forgotten it: the decider
         // commits only what all have prepared.
