@@ -20,6 +20,7 @@ mod faults_lost_nodes;
 mod faults_only_coordinator;
 mod faults_paused_leader;
 mod faults_random_kills;
+mod faults_schema;
 mod graded;
 mod healing;
 mod large_writes;
