@@ -151,7 +151,8 @@ fn first_rowid() -> i64 {
 pub struct GlobalIndex {
     /// The system's table: `_unique_<n>`, holding the indexed columns and `_rowid` of the row.
     pub table: String,
-    /// The indexed columns of the base table.
+    /// The indexed columns of the base table or, if its entries are computed, names that the hidden table has for
+    /// what is computed.
     pub columns: Vec<String>,
     /// The CREATE INDEX statement's name, or `None` for a constraint of the table.
     pub index: Option<String>,
@@ -160,6 +161,21 @@ pub struct GlobalIndex {
     /// has left.
     #[serde(default)]
     pub building: bool,
+    /// How its entries are computed from rows, if they are not just the values of columns.
+    #[serde(default)]
+    pub computed: Option<ComputedEntries>,
+}
+
+/// How the entries of a global index are computed: its key has expressions, generated columns or collations of its
+/// own, or it leaves rows out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComputedEntries {
+    /// The query over a table of one row that answers the row's entry, and nothing for a row that has none.
+    pub query: String,
+    /// The collation of each value.
+    pub collations: Vec<String>,
+    /// How SQLite names the constraint when it is violated.
+    pub violated: String,
 }
 
 /// A table as declared by fields.

@@ -23,7 +23,7 @@ const NOT_SUPPORTED: &[&str] = &[
     "the rowid of this table cannot be set over several partitions",
     // Constraints and objects that need rows of several partitions or column groups.
     " over several partitions (table ",
-    " must lie in one column group and contain the partition key",
+    "a PRIMARY KEY with collations of its own must",
     " in several column groups",
     "it lies in a column group of its own",
 ];

@@ -111,6 +111,11 @@ impl Planner {
         self.tables.get(&name.to_ascii_lowercase()).cloned()
     }
 
+    /// All tables, in the order of their names.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
+    }
+
     /// The plan of a text: where it goes and what is pushed there.
     pub fn describe(&self, statement: &common::protocol::Statement) -> Result<PlanNode> {
         let planned = self.plan(&statement.sql)?;
@@ -357,7 +362,10 @@ impl Planner {
         // A parent alone cannot be missing.
         let is_parent_alone = |insert: &Insert| target.foreign_keys.is_empty() && !insert.meets_rows();
         Ok(match insert {
-            Some(insert) if !elsewhere || (!fires_triggers && is_parent_alone(&insert)) => {
+            Some(insert)
+                if !target.has_computed_entries()
+                    && (!elsewhere || (!fires_triggers && is_parent_alone(&insert))) =>
+            {
                 match &insert.source {
                     InsertSource::Query(query) if !matches!(query.action, Action::Evaluate) => {
                         Action::Compute(Box::new(insert.footprint))
@@ -438,11 +446,14 @@ impl Planner {
         for table in self.tables.values() {
             for index in &table.global_indexes {
                 if error.message.starts_with(&format!("UNIQUE constraint failed: {}.", index.table)) {
-                    let columns: Vec<String> =
-                        index.columns.iter().map(|column| format!("{}.{column}", table.name)).collect();
-                    error.message = format!("UNIQUE constraint failed: {}", columns.join(", "));
+                    let columns = index.columns.iter().map(|column| format!("{}.{column}", table.name));
+                    let violated = match &index.computed {
+                        Some(computed) => computed.violated.clone(),
+                        None => columns.collect::<Vec<String>>().join(", "),
+                    };
+                    error.message = format!("UNIQUE constraint failed: {violated}");
                     // The index's table has it as its primary key; the client's table may have another one.
-                    let is_key = table.is_primary_key(&index.columns);
+                    let is_key = index.computed.is_none() && table.is_primary_key(&index.columns);
                     error.sqlite_code = Some(if is_key { CONSTRAINT_PRIMARY_KEY } else { CONSTRAINT_UNIQUE });
                     return;
                 }

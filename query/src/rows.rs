@@ -9,10 +9,10 @@ use futures_util::future;
 use sqlite::schema::Generated;
 
 use crate::access::{PartitionAccess, RowStream};
-use crate::plan::Place;
+use crate::plan::{Action, Place};
 use crate::planner::Planner;
 use crate::sql::ordered::merge_ordered;
-use crate::sql::{Rows, insert_rows, send};
+use crate::sql::{PARAMETERS_MAX, ROWS_PER_STATEMENT, Rows, SqlRequest, insert_rows, run, send};
 use crate::table::Table;
 
 /// Inserts rows given by column names; a column that is not named takes its default. One atomic write.
@@ -29,6 +29,10 @@ pub async fn insert(
     if rows.iter().any(|row| row.len() != places.len()) {
         return Err(Error::bad_request("a row has another number of values than there are columns"));
     }
+    let planned = planner.plan(&insert_text(&table, &places, 1))?;
+    if !matches!(planned.action, Action::Insert(_) | Action::OneBucket) {
+        return insert_by_statements(planner, access, &table, &places, rows).await;
+    }
     let text = |places: &[Place], count: usize| insert_text(&table, places, count);
     let rows = Rows { places, rows, ..Rows::default() };
     let mut attempt = 0;
@@ -44,6 +48,26 @@ pub async fn insert(
             }
         }
     }
+}
+
+/// Inserts rows by statements like a client's: triggers, foreign keys or indexes have to be computed.
+async fn insert_by_statements(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Table,
+    places: &[Place],
+    rows: Vec<Vec<Value>>,
+) -> Result<u64> {
+    let size =
+        if places.is_empty() { 1 } else { ROWS_PER_STATEMENT.min(PARAMETERS_MAX / places.len()).max(1) };
+    let statement = |rows: &[Vec<Value>]| Statement {
+        sql: insert_text(table, places, rows.len()),
+        params: Params::Positional(rows.concat()),
+    };
+    let statements = rows.chunks(size).map(statement).collect();
+    let request = SqlRequest { statements, atomic: true, max_rows: 0, read_only: false };
+    let answer = run(planner, access, request).await.map_err(|error| Error { statement: None, ..error })?;
+    answer.results.into_iter().map(|result| Ok(result?.affected_rows)).sum()
 }
 
 fn not_found(table: &str) -> Error {

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use common::catalog::Database;
+use common::hash::Collation;
 use common::names::quote_identifier;
 use common::partition_map::{Bucket, bucket_of_key, hash_ranges};
 use common::schema::{ATTRIBUTE_ORDER, GlobalIndex, TableKind, TableSpec, attributes_column};
@@ -106,7 +107,7 @@ impl Table {
 
     /// Whether a change of the column could move the row or touch a global index.
     pub(crate) fn decides_place(&self, name: &str) -> bool {
-        if self.names_rowid(name) {
+        if self.names_rowid(name) || self.has_computed_entries() {
             return true;
         }
         let Some(position) = self.column(name) else { return true };
@@ -120,12 +121,17 @@ impl Table {
         })
     }
 
+    /// Whether a global index has entries that only SQLite can make of a row.
+    pub(crate) fn has_computed_entries(&self) -> bool {
+        self.global_indexes.iter().any(|index| index.computed.is_some())
+    }
+
     /// Positions of the columns whose values a row image holds.
     pub(crate) fn stored(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.columns.len()).filter(|&position| self.columns[position].generated == Generated::No)
     }
 
-    /// Positions of a global index's columns.
+    /// Positions of a global index's columns, if its entries are values of columns.
     pub(crate) fn index_columns(&self, index: &GlobalIndex) -> Vec<usize> {
         index.columns.iter().filter_map(|name| self.column(name)).collect()
     }
@@ -134,6 +140,15 @@ impl Table {
     pub(crate) fn is_primary_key(&self, names: &[String]) -> bool {
         let named: Vec<usize> = names.iter().filter_map(|name| self.column(name)).collect();
         named == self.primary_key || named.as_slice() == self.rowid_alias.as_slice()
+    }
+
+    /// The values of a row's entry in a global index, folded as they are compared there; `None` where that is not known.
+    pub(crate) fn folded_entry(&self, index: &GlobalIndex, values: &[Value]) -> Option<Vec<Value>> {
+        let collation = |at: usize| match &index.computed {
+            Some(computed) => Collation::parse(computed.collations.get(at)?),
+            None => self.columns[self.column(index.columns.get(at)?)?].known_collation(),
+        };
+        values.iter().enumerate().map(|(at, value)| Some(collation(at)?.fold(value.clone()))).collect()
     }
 
     /// What names a row, as SQL: the rowid, or the columns of the primary key.

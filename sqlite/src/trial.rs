@@ -14,10 +14,11 @@ use common::row::RowBlock;
 use common::value::Affinity;
 use common::{Error, Value};
 use rusqlite::config::DbConfig;
+use rusqlite::{OptionalExtension as _, params_from_iter};
 
 use crate::attempted_rows::{copied, copying};
 use crate::authorizer::Role;
-use crate::binding::Bound;
+use crate::binding::{Bound, values_of};
 use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::connection::{Connection, ours};
@@ -115,14 +116,7 @@ impl TrialDatabase {
 
     /// Adds rows, all stored columns of them. Those that are here already are left out.
     pub fn add(&mut self, gathered: &Gathered<'_>, rows: &RowBlock) -> Result<()> {
-        let names: Vec<String> = gathered
-            .rowid
-            .then(|| gathered.table.rowid_name.unwrap_or("rowid").to_owned())
-            .into_iter()
-            .chain(
-                gathered.columns.iter().map(|index| quote_identifier(&gathered.table.columns[*index].name)),
-            )
-            .collect();
+        let names = names_of(gathered);
         if rows.columns as usize != names.len() {
             return Err(Error::internal("gathered rows have another number of columns than announced").into());
         }
@@ -137,6 +131,32 @@ impl TrialDatabase {
             })
         });
         added.map_err(|failure| self.share.explain(failure, &format!("the rows of {}", gathered.table.name)))
+    }
+
+    /// For each query, what it answers of each row alone: the values of the only row of its answer, if it has one. All
+    /// stored columns of a row are there. No rows of the table may be here before, and none are afterwards.
+    pub fn query_each(
+        &mut self,
+        gathered: &Gathered<'_>,
+        rows: &[Vec<Value>],
+        queries: &[&str],
+    ) -> Result<Vec<Vec<Option<Vec<Value>>>>> {
+        let table = quote_identifier(&gathered.table.name);
+        let (insert, clear) = (insertion(&gathered.table.name, &names_of(gathered)), ours!("DELETE FROM "));
+        self.unobserved(|raw| {
+            let mut answers = vec![Vec::with_capacity(rows.len()); queries.len()];
+            for row in rows {
+                raw.prepare_cached(&insert)?
+                    .execute(params_from_iter(row.iter().map(|value| Bound(value.into()))))?;
+                for (query, answers) in queries.iter().zip(&mut answers) {
+                    let mut statement = raw.prepare_cached(query)?;
+                    let columns = statement.column_count();
+                    answers.push(statement.query_row([], |row| values_of(row, 0..columns)).optional()?);
+                }
+                raw.prepare_cached(&format!("{clear}{table}"))?.execute([])?;
+            }
+            Ok(answers)
+        })
     }
 
     /// Makes the next rowid that SQLite generates for a table `next`, although the rows with the greatest
@@ -322,6 +342,13 @@ impl TrialDatabase {
         self.connection.run(ours!("PRAGMA ignore_check_constraints=OFF"))?;
         done
     }
+}
+
+/// What the values of gathered rows are of, in order.
+fn names_of(gathered: &Gathered<'_>) -> Vec<String> {
+    let rowid = gathered.rowid.then(|| gathered.table.rowid_name.unwrap_or("rowid").to_owned());
+    let column = |index: &usize| quote_identifier(&gathered.table.columns[*index].name);
+    rowid.into_iter().chain(gathered.columns.iter().map(column)).collect()
 }
 
 fn insertion(table: &str, names: &[String]) -> String {

@@ -132,6 +132,7 @@ mod tests {
                 columns: vec![],
                 index: None,
                 building: false,
+                computed: None,
             };
             let spec = common::schema::TableSpec {
                 name: "t".into(),

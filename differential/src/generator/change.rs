@@ -109,16 +109,18 @@ impl Generator {
         let names = names_of(&columns);
         let rows = self.rows(table, &columns, true);
         let returning = self.returning(table);
-        if table.uniques.is_empty() || self.chance(25) {
+        if table.uniques.is_empty() && table.targets.is_empty() || self.chance(25) {
             return format!(
                 "INSERT INTO {} ({names}) VALUES {rows} ON CONFLICT DO NOTHING{returning}",
                 table.name
             );
         }
-        let conflict = table.uniques[self.below(table.uniques.len())].join(", ");
+        let keys = table.uniques.iter().map(|columns| format!("({})", columns.join(", ")));
+        let keys: Vec<String> = keys.chain(table.targets.iter().cloned()).collect();
+        let conflict = &keys[self.below(keys.len())];
         if self.chance(20) {
             return format!(
-                "INSERT INTO {} ({names}) VALUES {rows} ON CONFLICT ({conflict}) DO NOTHING{returning}",
+                "INSERT INTO {} ({names}) VALUES {rows} ON CONFLICT {conflict} DO NOTHING{returning}",
                 table.name
             );
         }
@@ -132,7 +134,7 @@ impl Generator {
         let filter =
             if self.chance(25) { format!(" WHERE {}", self.condition(&scope, 0)) } else { String::new() };
         format!(
-            "INSERT INTO {} ({names}) VALUES {rows} ON CONFLICT ({conflict}) DO UPDATE SET {set} = {value}{filter}{returning}",
+            "INSERT INTO {} ({names}) VALUES {rows} ON CONFLICT {conflict} DO UPDATE SET {set} = {value}{filter}{returning}",
             table.name
         )
     }

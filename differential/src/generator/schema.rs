@@ -30,6 +30,8 @@ pub struct Table {
     pub has_rowid: bool,
     /// Lists of columns that keep its rows apart.
     pub uniques: Vec<Vec<String>>,
+    /// What else an UPSERT may name: the key of a unique index over expressions, or one with a WHERE.
+    pub targets: Vec<String>,
     /// Terms that order its rows unambiguously.
     pub order: String,
     /// Whether its rowids come from a counter.
@@ -261,15 +263,20 @@ impl Generator {
             _ => first.clone(),
         };
         let filter = if self.chance(20) { format!(" WHERE {second} IS NOT NULL") } else { String::new() };
-        let unique = self.chance(20);
+        let unique = self.chance(30);
         self.schema.ddl.push(format!(
             "CREATE {}INDEX i{number} ON {} ({terms}){filter}",
             if unique { "UNIQUE " } else { "" },
             table.name
         ));
-        if unique && terms == first && filter.is_empty() {
+        if unique {
             let table = self.schema.tables.iter_mut().find(|other| other.name == table.name);
-            table.expect("the table is one of them").uniques.push(vec![first]);
+            let table = table.expect("the table is one of them");
+            if terms == first && filter.is_empty() {
+                table.uniques.push(vec![first]);
+            } else {
+                table.targets.push(format!("({terms}){filter}"));
+            }
         }
     }
 

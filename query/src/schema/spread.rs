@@ -2,13 +2,15 @@
 //! does not imply.
 
 use common::catalog::Database;
+use common::hash::Collation;
 use common::names::quote_identifier;
-use common::schema::{GlobalIndex, TableKind, TableSpec};
+use common::schema::{ComputedEntries, GlobalIndex, TableKind, TableSpec};
 use common::value::Affinity;
 use common::{Error, Result};
 use sqlite::schema::{Generated, Index, IndexOrigin, Table};
 
 use super::column_groups::part_of_index;
+use crate::ast::{self, Cmd, Stmt};
 use crate::table::{Key, Part, key_of};
 
 /// The column of a hidden table that holds the rowid of the row indexed.
@@ -101,49 +103,55 @@ pub(super) fn global_indexes(
         return Ok(Vec::new());
     }
     let key = key_of(table, &spec.partition_key);
-    let mut wanted: Vec<(Option<String>, Vec<String>)> = Vec::new();
+    let mut wanted: Vec<Wanted> = Vec::new();
     if let (Some(alias), Key::Columns(_), false) = (table.rowid_alias, &key, placing.one_bucket) {
-        wanted.push((None, vec![table.columns[alias].name.clone()]));
+        wanted.push(Wanted { columns: vec![table.columns[alias].name.clone()], ..Wanted::default() });
     }
     for index in table.indexes.iter().filter(|index| index.unique) {
-        if let Some(columns) = indexed_globally(table, index, &key, placing)? {
-            let name = (index.origin == IndexOrigin::Statement).then(|| index.name.clone());
-            // An INTEGER PRIMARY KEY may be declared UNIQUE as well.
-            if !wanted.contains(&(name.clone(), columns.clone())) {
-                wanted.push((name, columns));
-            }
+        // An INTEGER PRIMARY KEY may be declared UNIQUE as well.
+        if let Some(index) = indexed_globally(table, spec, index, &key, placing)?
+            && !wanted.contains(&index)
+        {
+            wanted.push(index);
         }
     }
     Ok(wanted
         .into_iter()
-        .map(|(index, columns)| {
+        .map(|Wanted { name, columns, computed }| {
             // One whose build was interrupted lacks rows, so it is made anew.
             let is_kept =
-                |kept: &&GlobalIndex| !kept.building && kept.index == index && kept.columns == columns;
-            spec.global_indexes.iter().find(is_kept).cloned().unwrap_or_else(|| {
-                *next += 1;
-                GlobalIndex { table: format!("_unique_{next}"), columns, index, building: false }
-            })
+                |kept: &&GlobalIndex| !kept.building && kept.index == name && kept.columns == columns;
+            match spec.global_indexes.iter().find(is_kept) {
+                // The table or its columns may have other names now.
+                Some(kept) => GlobalIndex { computed, ..kept.clone() },
+                None => {
+                    *next += 1;
+                    let hidden = format!("_unique_{next}");
+                    GlobalIndex { table: hidden, columns, index: name, building: false, computed }
+                }
+            }
         })
         .collect())
 }
 
-/// The columns of a unique index whose equal rows may lie in different buckets, or `None` if they cannot.
+/// A global index that a table needs.
+#[derive(Debug, Default, PartialEq)]
+struct Wanted {
+    /// Of the CREATE INDEX statement.
+    name: Option<String>,
+    /// Of the base table, or of the hidden one if entries are computed.
+    columns: Vec<String>,
+    computed: Option<ComputedEntries>,
+}
+
+/// The global index of a unique index whose equal rows may lie in different buckets, or `None` if they cannot.
 fn indexed_globally(
     table: &Table,
+    spec: &TableSpec,
     index: &Index,
     key: &Key,
     placing: Placing<'_>,
-) -> Result<Option<Vec<String>>> {
-    let unsupported = |what: &str| {
-        Error::not_supported(
-            format!(
-                "{what} must lie in one column group and contain the partition key (table {})",
-                table.name
-            ),
-            "add the partition key's columns to it, or create the database with one partition",
-        )
-    };
+) -> Result<Option<Wanted>> {
     // Only plain columns under their own collations say where equal rows are.
     let plain: Vec<usize> = index
         .terms
@@ -163,34 +171,83 @@ fn indexed_globally(
     if in_one_bucket && in_one_part {
         return Ok(None);
     }
-    if index.partial {
-        return Err(unsupported("a partial UNIQUE index"));
+    let name = (index.origin == IndexOrigin::Statement).then(|| index.name.clone());
+    let is_plain = !index.partial
+        && plain.len() == index.terms.len()
+        && plain.iter().all(|&position| table.columns[position].generated == Generated::No);
+    let columns: Vec<String> = plain.iter().map(|&position| table.columns[position].name.clone()).collect();
+    let has_a_name_left = !columns.iter().any(|column| column.eq_ignore_ascii_case(ROWID_COLUMN));
+    if index.terms.iter().any(|term| Collation::parse(&term.collation).is_none()) {
+        return Err(unsupported(table, "a UNIQUE index with an unknown collation"));
     }
-    if plain.len() != index.terms.len() {
-        return Err(unsupported("a UNIQUE index over expressions or other collations"));
+    if is_plain && has_a_name_left {
+        return Ok(Some(Wanted { name, columns, computed: None }));
     }
-    if plain.iter().any(|&position| table.columns[position].generated != Generated::No) {
-        return Err(unsupported("a UNIQUE index over generated columns"));
+    // The key names a row where there is no rowid.
+    if table.without_rowid && index.origin == IndexOrigin::PrimaryKey {
+        return Err(unsupported(table, "a PRIMARY KEY with collations of its own"));
     }
-    if plain.iter().any(|&position| table.columns[position].known_collation().is_none()) {
-        return Err(unsupported("a UNIQUE index with an unknown collation"));
+    if spec.kind != TableKind::Relational {
+        return Err(unsupported(table, "a UNIQUE index over expressions of documents"));
     }
-    let columns: Vec<String> =
-        plain.into_iter().map(|position| table.columns[position].name.clone()).collect();
-    if columns.iter().any(|column| column.eq_ignore_ascii_case(ROWID_COLUMN)) {
-        return Err(unsupported("a UNIQUE constraint over a column named _rowid"));
-    }
-    Ok(Some(columns))
+    let number = |position: usize| match &name {
+        Some(_) => format!("_term_{position}"),
+        // SQLite numbers a table's constraints.
+        None => format!("_{}_term_{position}", index.name.rsplit('_').next().unwrap_or_default()),
+    };
+    let columns = (0..index.terms.len()).map(number).collect();
+    Ok(Some(Wanted { name, columns, computed: Some(computed_entries(table, index)?) }))
+}
+
+fn unsupported(table: &Table, what: &str) -> Error {
+    Error::not_supported(
+        format!("{what} must lie in one column group and contain the partition key (table {})", table.name),
+        "add the partition key's columns to it, or create the database with one partition",
+    )
+}
+
+/// How SQLite is asked for the entries of an index's rows.
+fn computed_entries(table: &Table, index: &Index) -> Result<ComputedEntries> {
+    let from = quote_identifier(&table.name);
+    let names: Vec<Option<&str>> = index
+        .terms
+        .iter()
+        .map(|term| term.column.map(|position| table.columns[position].name.as_str()))
+        .collect();
+    let query = match &index.sql {
+        None => {
+            let columns: Vec<String> = names.iter().flatten().map(|name| quote_identifier(name)).collect();
+            format!("SELECT {} FROM {from}", columns.join(", "))
+        }
+        Some(sql) => {
+            let Some(Cmd::Stmt(Stmt::CreateIndex { columns, where_clause, .. })) = ast::parse(sql) else {
+                return Err(Error::internal("the text of an index makes none"));
+            };
+            let terms: Vec<String> = columns.iter().map(|column| column.expr.to_string()).collect();
+            let filter = where_clause.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+            format!("SELECT {} FROM {from}{filter}", terms.join(", "))
+        }
+    };
+    let named = |name: &&str| format!("{}.{name}", table.name);
+    let violated = match names.iter().copied().collect::<Option<Vec<&str>>>() {
+        Some(names) => names.iter().map(named).collect::<Vec<String>>().join(", "),
+        None => format!("index '{}'", index.name.replace('\'', "''")),
+    };
+    let collations = index.terms.iter().map(|term| term.collation.clone()).collect();
+    Ok(ComputedEntries { query, collations, violated })
 }
 
 /// The statement that makes the hidden table of a global index.
 pub(super) fn index_table_ddl(table: &Table, index: &GlobalIndex) -> String {
     let mut columns = Vec::with_capacity(index.columns.len() + 1);
     let mut key = Vec::with_capacity(index.columns.len());
-    for name in &index.columns {
-        let column = table.column(name).map(|position| &table.columns[position]);
+    for (term, name) in index.columns.iter().enumerate() {
+        let column = table.column(name).filter(|_| index.computed.is_none());
+        let column = column.map(|position| &table.columns[position]);
+        // What is computed has the affinity already that it is compared with.
         let affinity = column.map_or(Affinity::Blob, |column| column.affinity);
-        let collation = column.map_or("BINARY", |column| column.collation.as_str());
+        let computed = index.computed.as_ref().and_then(|computed| computed.collations.get(term));
+        let collation = column.map(|column| &column.collation).or(computed).map_or("BINARY", String::as_str);
         columns.push(format!(
             "{} {} COLLATE {}",
             quote_identifier(name),

@@ -373,7 +373,7 @@ fn spread_tables(
 /// The statement that gives a column its new name in the hidden table of a global index, too.
 fn rename_in_hidden(index: &GlobalIndex, table: &str, kind: &Kind) -> Option<String> {
     let Kind::RenameColumn { table: renamed, from, to } = kind else { return None };
-    (renamed == table && index.columns.contains(to)).then(|| {
+    (renamed == table && index.computed.is_none() && index.columns.contains(to)).then(|| {
         format!(
             "ALTER TABLE {} RENAME COLUMN {} TO {}",
             quote_identifier(&index.table),

@@ -16,10 +16,10 @@ use crate::table::Table;
 
 /// Refuses a statement that would write documents without what follows from them.
 pub(super) fn check_write(planner: &Planner, planned: &Planned, writer: Writer) -> Result<()> {
-    if writer == Writer::Documents || planned.is_read {
+    if writer == Writer::Documents || planned.is_read || !planner.tables().any(|table| has_derived(table)) {
         return Ok(());
     }
-    let Some(footprint) = planned.footprint() else { return Ok(()) };
+    let Some(footprint) = planner.footprint(&planned.text) else { return Ok(()) };
     for name in &footprint.writes {
         let Some(table) = planner.table(name).filter(|table| has_derived(table)) else { continue };
         if deletes_from(&planned.text, &table) {

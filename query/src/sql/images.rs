@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use common::entry::{Change as RowChange, Effect, Effects};
 use common::protocol::WorkItem;
-use common::schema::GlobalIndex;
 use common::{Error, Result, Value};
 
+use super::entries::{Entries, Entry};
 use super::group_images;
 use crate::Planner;
 use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
@@ -59,8 +59,9 @@ pub(super) struct RoutedTable {
     pub(super) greatest_new_rowid: Option<i64>,
 }
 
-/// Sends the changed rows of any number of tables to their buckets, in the order in which they changed.
-pub(super) fn route(planner: &Planner, effects: Effects) -> Result<Routed> {
+/// Sends the changed rows of any number of tables to their buckets, in the order in which they changed. `entries`
+/// has what was computed of them.
+pub(super) fn route(planner: &Planner, effects: Effects, mut entries: Entries) -> Result<Routed> {
     let mut routed = Routed::default();
     for name in &effects.tables {
         let table = planner
@@ -73,16 +74,22 @@ pub(super) fn route(planner: &Planner, effects: Effects) -> Result<Routed> {
             .tables
             .get_mut(usize::from(effect.table))
             .ok_or_else(|| Error::internal("a captured change names no table"))?;
-        table.route(planner, effect.change, &mut routed.images)?;
+        table.route(planner, effect.change, &mut entries, &mut routed.images)?;
     }
     Ok(routed)
 }
 
 impl RoutedTable {
-    fn route(&mut self, planner: &Planner, change: RowChange, images: &mut Images) -> Result<()> {
+    fn route(
+        &mut self,
+        planner: &Planner,
+        change: RowChange,
+        entries: &mut Entries,
+        images: &mut Images,
+    ) -> Result<()> {
         let table = Arc::clone(&self.table);
         let (old, new) = sides(&change)?;
-        route_index_rows(planner, &table, old.as_ref(), new.as_ref(), images)?;
+        route_index_rows(planner, &table, (old.as_ref(), new.as_ref()), entries, images)?;
         self.note_new_rowid(old.as_ref(), new.as_ref());
         if table.reference {
             (0..planner.buckets()).for_each(|bucket| images.push(bucket, &table.name, change.clone()));
@@ -124,9 +131,6 @@ impl RoutedTable {
 /// A row's key and its stored columns.
 pub(super) type Image = (Vec<Value>, Vec<Value>);
 
-/// Indexed values, the same folded, and the row's rowid, NULL if it has none.
-type IndexEntry = (Vec<Value>, Vec<Value>, Value);
-
 fn kept(old_row: &Option<Vec<Value>>) -> Result<Vec<Value>> {
     old_row.clone().ok_or_else(|| Error::internal("a change was captured without the row that it replaces"))
 }
@@ -165,42 +169,29 @@ fn home(planner: &Planner, table: &Table, image: &Image) -> Result<usize> {
     Ok(bucket_of(planner.database(), &key))
 }
 
-/// A row's entry in a global index: the indexed values, the same folded, the rowid. `None` for a row with a
-/// NULL among the values, which equals no other.
-pub(super) fn index_entry(table: &Table, index: &GlobalIndex, image: &Image) -> Result<Option<IndexEntry>> {
-    let columns = table.index_columns(index);
-    let values = columns_of(table, image, &columns)?;
-    if values.iter().any(Value::is_null) {
-        return Ok(None);
-    }
-    let folded = folded(table, &columns, &values)?;
-    let rowid = image.0.first().filter(|_| !table.without_rowid);
-    Ok(Some((values, folded, rowid.cloned().unwrap_or_default())))
-}
-
 fn route_index_rows(
     planner: &Planner,
     table: &Table,
-    old: Option<&Image>,
-    new: Option<&Image>,
+    (old, new): (Option<&Image>, Option<&Image>),
+    entries: &mut Entries,
     images: &mut Images,
 ) -> Result<()> {
     for index in &table.global_indexes {
-        let entry = |image: Option<&Image>| match image {
-            Some(image) => index_entry(table, index, image),
+        let mut entry = |image: Option<&Image>| match image {
+            Some(image) => entries.next(table, index, image),
             None => Ok(None),
         };
         let (before, after) = (entry(old)?, entry(new)?);
         if before == after {
             continue;
         }
-        if let Some((values, folded, rowid)) = before {
+        if let Some(Entry { values, folded, rowid }) = before {
             let bucket = bucket_of_index_row(planner.database(), &folded);
             let mut row = values.clone();
             row.push(rowid);
             images.push(bucket, &index.table, RowChange::Delete { key: values, old_row: Some(row) });
         }
-        if let Some((values, folded, rowid)) = after {
+        if let Some(Entry { values, folded, rowid }) = after {
             let bucket = bucket_of_index_row(planner.database(), &folded);
             images.push(bucket, &index.table, index_row(values, rowid));
         }

@@ -13,7 +13,8 @@ use common::names::quote_identifier;
 use common::protocol::{Params, Statement, StatementResult, WorkItem};
 use common::{Error, ErrorCode, Outcome, Result, Value};
 
-use super::images::{Image, Images, Place, columns_of, index_entry, index_row};
+use super::entries::{Entries, Entry};
+use super::images::{Image, Images, Place, columns_of, index_row};
 use super::proven::{Proofs, Proving};
 use super::{ATTEMPTS_MAX, group_images, lookups};
 use crate::Planner;
@@ -128,8 +129,8 @@ impl Target<'_> {
 
     async fn enter_page(&self, access: &impl PartitionAccess, bucket: usize, page: &[Image]) -> Result<()> {
         let mut images = Images::default();
-        for row in page {
-            self.push_entry(bucket, row, &mut images)?;
+        for (row, entry) in page.iter().zip(self.entries(access, page).await?) {
+            self.push_entry(bucket, row, entry, &mut images);
         }
         match write(access, Vec::new(), images).await {
             Err(refused) if is_about_a_row(&refused) => {
@@ -149,16 +150,19 @@ impl Target<'_> {
             attempt += 1;
             let rows = self.rows(access, bucket, &[key.to_vec()]).await?;
             let Some(row) = rows.into_iter().find(|(found, _)| found == key) else { return Ok(()) };
+            let entry = self.entries(access, std::slice::from_ref(&row)).await?.pop().flatten();
             let mut images = Images::default();
-            self.push_entry(bucket, &row, &mut images)?;
+            self.push_entry(bucket, &row, entry.clone(), &mut images);
             let refused = match write(access, Vec::new(), images).await {
                 Err(refused) if is_about_a_row(&refused) => refused,
                 other => return other.map(drop),
             };
             if refused.code == ErrorCode::UniqueViolation {
-                let Some(proofs) = self.alone(access, &row).await? else { return Err(refused) };
+                let Some(proofs) = self.alone(access, &row, entry.as_ref()).await? else {
+                    return Err(refused);
+                };
                 let mut images = Images::default();
-                self.push_proof(bucket, &row, &mut images)?;
+                self.push_proof(bucket, &row, entry, &mut images);
                 match write(access, proofs, images).await {
                     Err(other) if is_about_a_row(&other) => {}
                     other => return other.map(drop),
@@ -170,50 +174,73 @@ impl Target<'_> {
         }
     }
 
-    /// Proofs that no other row has the row's values; `None` if one has. An entry names its row by the rowid; where
+    /// Proofs that no other row has the row's entry; `None` if one has. An entry names its row by the rowid; where
     /// rows have none, it is looked for among all rows whose entry it is.
-    async fn alone(&self, access: &impl PartitionAccess, row: &Image) -> Result<Option<Proofs>> {
-        let entry = index_entry(self.table, self.index, row)?.filter(|_| self.table.without_rowid);
-        let Some((values, ..)) = entry else { return Ok(Some(Vec::new())) };
-        let (proving, columns) = (Proving::new(access), self.table.index_columns(self.index));
+    async fn alone(
+        &self,
+        access: &impl PartitionAccess,
+        row: &Image,
+        entry: Option<&Entry>,
+    ) -> Result<Option<Proofs>> {
+        let Some(entry) = entry.filter(|_| self.table.without_rowid) else { return Ok(Some(Vec::new())) };
+        let proving = Proving::new(access);
         for bucket in 0..self.planner.buckets() {
-            let alike = (columns.as_slice(), values.as_slice());
-            let found = lookups::rows_with_values(self.planner, &proving, self.table, bucket, alike).await?;
-            for other in found {
-                if self.image(other)?.0 != row.0 {
-                    return Ok(None);
-                }
+            let alike = self.rows_alike(&proving, bucket, entry).await?;
+            if alike.iter().any(|other| other.0 != row.0) {
+                return Ok(None);
             }
         }
         Ok(Some(proving.proofs()))
     }
 
+    /// The rows of a bucket that have an entry.
+    async fn rows_alike(
+        &self,
+        access: &impl PartitionAccess,
+        bucket: usize,
+        entry: &Entry,
+    ) -> Result<Vec<Image>> {
+        if self.index.computed.is_none() {
+            let columns = self.table.index_columns(self.index);
+            let values = (columns.as_slice(), entry.values.as_slice());
+            let found = lookups::rows_with_values(self.planner, access, self.table, bucket, values).await?;
+            return found.into_iter().map(|row| self.image(row)).collect();
+        }
+        let all = lookups::rows_of_bucket(self.planner, access, self.table, bucket).await?;
+        let all = all.into_iter().map(|row| self.image(row)).collect::<Result<Vec<Image>>>()?;
+        let mut entries = Entries::of_rows(self.planner, access, self.table, &all).await?;
+        let mut alike = Vec::new();
+        for row in all {
+            let other = entries.next(self.table, self.index, &row)?;
+            alike.extend(other.filter(|other| other.folded == entry.folded).map(|_| row));
+        }
+        Ok(alike)
+    }
+
     /// The row, which must still be this one, and its entry, which must not be there.
-    fn push_entry(&self, bucket: usize, row: &Image, images: &mut Images) -> Result<()> {
-        let Some((place, values, rowid)) = self.entry(row)? else { return Ok(()) };
+    fn push_entry(&self, bucket: usize, row: &Image, entry: Option<Entry>, images: &mut Images) {
+        let Some(Entry { values, folded, rowid }) = entry else { return };
+        let place = bucket_of_index_row(self.planner.database(), &folded);
         group_images::push_unchanged(self.planner.database(), self.table, bucket, row, images);
         images.push(place, &self.index.table, index_row(values, rowid));
-        Ok(())
     }
 
     /// The row and its entry, which must both be there.
-    fn push_proof(&self, bucket: usize, row: &Image, images: &mut Images) -> Result<()> {
-        let Some((place, values, rowid)) = self.entry(row)? else { return Ok(()) };
+    fn push_proof(&self, bucket: usize, row: &Image, entry: Option<Entry>, images: &mut Images) {
+        let Some(Entry { values, folded, rowid }) = entry else { return };
+        let place = bucket_of_index_row(self.planner.database(), &folded);
         group_images::push_unchanged(self.planner.database(), self.table, bucket, row, images);
         let mut entry = values.clone();
         entry.push(rowid);
         let old_row = Some(entry.clone());
         let unchanged = RowChange::Update { old_key: values.clone(), key: values, old_row, row: entry };
         images.push(place, &self.index.table, unchanged);
-        Ok(())
     }
 
-    /// Bucket, key and rowid of the row's entry; `None` for a row with a NULL, which equals no other.
-    fn entry(&self, row: &Image) -> Result<Option<(usize, Vec<Value>, Value)>> {
-        let Some((values, folded, rowid)) = index_entry(self.table, self.index, row)? else {
-            return Ok(None);
-        };
-        Ok(Some((bucket_of_index_row(self.planner.database(), &folded), values, rowid)))
+    /// The entries of some rows; `None` for a row that has none.
+    async fn entries(&self, access: &impl PartitionAccess, rows: &[Image]) -> Result<Vec<Option<Entry>>> {
+        let mut entries = Entries::of_rows(self.planner, access, self.table, rows).await?;
+        rows.iter().map(|row| entries.next(self.table, self.index, row)).collect()
     }
 }
 

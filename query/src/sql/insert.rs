@@ -16,13 +16,13 @@ use crate::table::{Key, Table, bucket_of, bucket_of_index_row};
 
 /// Rows of one statement on a partition: few enough for SQLite's 32,766 parameters at 100 columns, and the
 /// same number again and again, so that the prepared statement is used again.
-const ROWS_PER_STATEMENT: usize = 128;
+pub(crate) const ROWS_PER_STATEMENT: usize = 128;
 
 /// Values that SQLite is asked about at once.
 const VALUES_PER_QUESTION: usize = 400;
 
 /// Most parameters of a statement.
-const PARAMETERS_MAX: usize = 32_766;
+pub(crate) const PARAMETERS_MAX: usize = 32_766;
 
 /// Rows on their way into a table: values for the places named.
 #[derive(Clone, Debug, Default)]

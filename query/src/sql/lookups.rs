@@ -440,7 +440,8 @@ fn home<'t>(planner: &Planner, table: &'t Table, by: &By, key: &[Value]) -> Home
         return Home::Bucket(bucket_of(planner.database(), &values));
     }
     let covers = |index: &&GlobalIndex| {
-        !index.building && !table.without_rowid && table.index_columns(index) == columns
+        let has_columns = !index.building && index.computed.is_none();
+        has_columns && !table.without_rowid && table.index_columns(index) == columns
     };
     if let Some(index) = table.global_indexes.iter().find(covers)
         && let Some(values) = columns.iter().map(|position| folded(*position)).collect::<Option<Vec<Value>>>()
@@ -479,6 +480,22 @@ pub(super) async fn rows_with_keys(
         None => By::Columns(table.primary_key.clone()),
     };
     proven::rows(access, &fragment(planner, table, &by, bucket, keys)).await
+}
+
+/// All rows of a bucket, as [`rows_with_keys`] answers them.
+pub(super) async fn rows_of_bucket(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Arc<Table>,
+    bucket: usize,
+) -> Result<Vec<Vec<Value>>> {
+    let source = Source::whole(table);
+    let fragment = Fragment {
+        table: Arc::clone(table),
+        columns: source.columns.clone().into(),
+        asks: asks(planner, &source, bucket, &[]),
+    };
+    proven::rows(access, &fragment).await
 }
 
 /// The rows of a bucket that have some values in some columns, as [`rows_with_keys`] answers them.

@@ -8,6 +8,7 @@ use common::protocol::{Statement, StatementResult, WorkItem};
 use common::{Error, Result};
 use sqlite::ForeignKeys;
 
+use super::entries::Entries;
 use super::gather::budget;
 use super::images;
 use super::waiting::Waiting;
@@ -73,7 +74,7 @@ async fn make(
         .await;
     waiting.answered();
     let (results, effects) = made.map_err(|error: Error| Error { statement: None, ..error })?;
-    let routed = images::route(planner, effects)?;
+    let routed = images::route(planner, effects, Entries::default())?;
     let result = combined(Combine::default(), results, u32::MAX);
     Ok((result, routed.images.into_work().collect()))
 }

@@ -350,6 +350,7 @@ async fn sql_does_not_write_documents_of_which_other_columns_follow() {
             assert_eq!(together.unwrap_err().code, ErrorCode::NotSupported, "{refused}");
         }
         cluster.ok("DROP TRIGGER g").await;
+        assert_eq!(cluster.error(insert).await.code, ErrorCode::NotSupported);
         cluster.ok("DELETE FROM people WHERE doc ->> '$.name' = 'n1'").await;
         documents::insert(&cluster.planner(), &cluster, "people", vec![json!({"name": "n1"})], moment(NOW))
             .await

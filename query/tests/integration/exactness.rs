@@ -6,6 +6,13 @@ use differential::{Engine as _, Order, Reference, difference};
 
 /// Runs the statements on one file and on partitions; every answer and every error must be the same.
 fn alike(statements: &[&str]) {
+    if let Some(difference) = differences(statements).first() {
+        panic!("{difference}");
+    }
+}
+
+/// Where partitions answer otherwise than one file, for each way of dividing the first statement that shows it.
+fn differences(statements: &[&str]) -> Vec<String> {
     let divided = [
         ("one partition", Cluster::hashed(1, None)),
         ("4 horizontal", Cluster::hashed(4, None)),
@@ -13,15 +20,29 @@ fn alike(statements: &[&str]) {
         ("3 vertical", Cluster::layout(VERTICAL, None)),
         ("4 x 2 mixed", Cluster::layout(MIXED, None)),
     ];
-    for (name, cluster) in divided {
+    let first = |(name, cluster): (&str, Cluster)| {
         let (mut file, mut partitions) = (Reference::new(), Partitions::new(cluster));
-        for sql in statements {
+        statements.iter().find_map(|sql| {
             let (expected, found) = (file.run(sql), partitions.run(sql));
-            if let Some(difference) = difference(&expected, &found, Order::Any) {
-                panic!("{name}: {sql}: {}\n{}", difference.kind, difference.text);
-            }
-        }
-    }
+            let difference = difference(&expected, &found, Order::Any)?;
+            Some(format!("{name}: {sql}: {}\n{}", difference.kind, difference.text))
+        })
+    };
+    divided.into_iter().filter_map(first).collect()
+}
+
+/// A statement a line, in which `\\n` stands for the end of a line; an empty line begins with an empty database.
+#[test]
+#[ignore = "runs the file that POLYLITE_SCRIPT names"]
+fn a_script_answers_as_one_file() {
+    let path = std::env::var("POLYLITE_SCRIPT").expect("POLYLITE_SCRIPT names a file");
+    let script = std::fs::read_to_string(path).expect("the script can be read");
+    let run = |part: &str| {
+        let statements: Vec<String> = part.lines().map(|line| line.replace("\\n", "\n")).collect();
+        differences(&statements.iter().map(String::as_str).collect::<Vec<&str>>())
+    };
+    let found: Vec<String> = script.split("\n\n").flat_map(run).collect();
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
 }
 
 #[test]
@@ -496,6 +517,70 @@ fn the_first_statement_of_a_request_that_is_refused_is_named() {
         "BEGIN;\nINSERT INTO w VALUES (0, 1);\nINSERT INTO t DEFAULT VALUES;\nCOMMIT",
         "BEGIN;\nINSERT INTO w VALUES (1, 1);\nINSERT INTO t DEFAULT VALUES;\nCOMMIT",
         "BEGIN;\nINSERT INTO w VALUES (9, 1);\nINSERT INTO t DEFAULT VALUES;\nINSERT INTO w VALUES (3, 1);\nCOMMIT",
+        "SELECT * FROM w",
+    ]);
+}
+
+#[test]
+fn unique_indexes_over_expressions_and_some_of_the_rows_span_partitions() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, mail TEXT, gone INT, n REAL)",
+        "INSERT INTO t VALUES (1, 'Ann@x', 0, 1.0), (2, 'bob@x', 0, 2.5), (3, 'BOB@x', 1, 2)",
+        "CREATE UNIQUE INDEX by_mail ON t (lower(mail))",
+        "CREATE UNIQUE INDEX by_mail ON t (lower(mail)) WHERE NOT gone",
+        "CREATE UNIQUE INDEX by_n ON t (n) WHERE n IS NOT NULL",
+        "CREATE UNIQUE INDEX by_both ON t (mail COLLATE NOCASE, round(n))",
+        "INSERT INTO t VALUES (4, 'ANN@X', 0, 7)",
+        "INSERT INTO t VALUES (4, 'eve@X', 1, 1)",
+        "INSERT INTO t VALUES (4, 'ANN@X', 1, 1.25)",
+        "INSERT INTO t VALUES (4, 'ANN@X', 1, 7), (5, NULL, 0, NULL), (6, NULL, 0, NULL)",
+        "UPDATE t SET gone = 0 WHERE id = 3",
+        "UPDATE t SET gone = 0 WHERE id = 4",
+        "UPDATE t SET gone = NOT gone WHERE id IN (2, 3)",
+        "INSERT INTO t VALUES (7, 'bob@X', 0, 9) ON CONFLICT (lower(mail)) WHERE NOT gone DO UPDATE SET n = excluded.n RETURNING *",
+        "INSERT OR REPLACE INTO t VALUES (8, 'bOb@x', 0, 10)",
+        "INSERT OR IGNORE INTO t VALUES (9, 'ann@x', 0, 11), (10, 'eve', 0, 10), (11, 'eve', 0, 12)",
+        "DELETE FROM t WHERE lower(mail) = 'ann@x'",
+        "INSERT INTO t (mail, gone, n) VALUES ('ann@x', 0, 1)",
+        "ALTER TABLE t RENAME COLUMN mail TO email",
+        "INSERT INTO t (email, gone, n) VALUES ('ANN@x', 0, 99)",
+        "ALTER TABLE t RENAME TO people",
+        "INSERT INTO people (email, gone, n) VALUES ('ANN@x', 0, 99)",
+        "INSERT INTO people (email, gone, n) VALUES ('ANN@x', 1, 1)",
+        "SELECT * FROM people",
+        "DROP INDEX by_mail",
+        "INSERT INTO people (email, gone, n) VALUES ('ANN@x', 0, 99)",
+        "SELECT * FROM people",
+    ]);
+}
+
+#[test]
+fn constraints_with_collations_of_their_own_and_over_generated_columns_span_partitions() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b AS (a || 'x'), UNIQUE (a COLLATE NOCASE), UNIQUE (b COLLATE RTRIM))",
+        "INSERT INTO t (a) VALUES ('one'), ('two'), (NULL), (NULL)",
+        "INSERT INTO t (a) VALUES ('ONE')",
+        "INSERT INTO t (a) VALUES ('three'), ('Two')",
+        "UPDATE t SET a = 'TWO' WHERE a = 'two'",
+        "UPDATE OR REPLACE t SET a = 'ONE' WHERE a = 'TWO'",
+        "SELECT * FROM t",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, n INT, digit INT AS (n % 10) STORED UNIQUE)",
+        "INSERT INTO u (n) VALUES (1), (12), (23)",
+        "INSERT INTO u (n) VALUES (33)",
+        "INSERT INTO u (n) VALUES (33) ON CONFLICT (digit) DO UPDATE SET n = n + 1",
+        "UPDATE u SET n = n + 10",
+        "SELECT * FROM u",
+        "CREATE TABLE w (k TEXT PRIMARY KEY, n INT) WITHOUT ROWID",
+        "INSERT INTO w VALUES ('a', 1), ('b', -2), ('c', 3), ('d', -4)",
+        "CREATE UNIQUE INDEX wn ON w (abs(n))",
+        "INSERT INTO w VALUES ('e', 2)",
+        "INSERT INTO w VALUES ('e', 5), ('f', 6)",
+        "UPDATE w SET k = k || k",
+        "DELETE FROM w WHERE n = 5",
+        "INSERT INTO w VALUES ('g', -5)",
+        "DROP INDEX wn",
+        "INSERT INTO w VALUES ('h', 5)",
+        "CREATE UNIQUE INDEX wn ON w (abs(n))",
         "SELECT * FROM w",
     ]);
 }

@@ -7,6 +7,7 @@ use common::entry::Effects;
 
 use super::Computation;
 use crate::access::PartitionAccess;
+use crate::sql::entries::Entries;
 use crate::sql::write::{Combine, Pending};
 use crate::sql::{images, sequences};
 
@@ -19,7 +20,8 @@ impl<A: PartitionAccess> Computation<'_, A> {
     ) -> Result<Pending> {
         let counted = self.counted_beyond(&effects, counters);
         self.release_unused(&effects, counters).await;
-        let mut routed = images::route(self.planner, effects)?;
+        let entries = Entries::of_changes(self.planner, self.access, &effects).await?;
+        let mut routed = images::route(self.planner, effects, entries)?;
         for (table, counter) in counted {
             if let Some((change, proof)) = sequences::advance(self.access, &table, counter).await? {
                 routed.images.push(0, sequences::TABLE, change);

@@ -45,11 +45,17 @@ impl<A: PartitionAccess> Computation<'_, A> {
 
     pub(super) async fn begin_rowids(&mut self) -> Result<()> {
         let first = |table: &Table| self.allocated.get(&table.name).map_or(PROVISIONAL, |(first, _)| *first);
+        // A row that stands in for others has entries of its own where they are computed, and a row that is in
+        // conflict with it would be left out.
+        let is_taken = |table: &Arc<Table>| {
+            self.footprint.meets_rows && table.has_computed_entries() && !table.autoincrement
+        };
+        let (taken, counted): (Vec<_>, Vec<_>) = self.counted_tables().into_iter().partition(is_taken);
         let begins: Vec<(Arc<Table>, i64)> =
-            self.counted_tables().into_iter().map(|table| (Arc::clone(&table), first(&table))).collect();
+            counted.into_iter().map(|table| (Arc::clone(&table), first(&table))).collect();
         let unable = self
             .work(move |workspace| {
-                let mut unable = Vec::new();
+                let mut unable: Vec<String> = taken.iter().map(|table| table.name.clone()).collect();
                 for (table, next) in begins {
                     if !workspace.begin_rowids(table.definition(), next)? {
                         unable.push(table.name.clone());
