@@ -59,6 +59,9 @@ pub enum Command {
     Cache(commands::cache::Arguments),
     /// Measure throughput and latency against a baseline.
     Bench(commands::bench::Arguments),
+    /// Answer every request alike, as something to measure beside.
+    #[command(hide = true)]
+    BaselineServer,
     /// Print a completion script for a shell.
     Completions(commands::completions::Arguments),
 }

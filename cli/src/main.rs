@@ -8,6 +8,7 @@ mod commands;
 mod connection;
 mod data_directory;
 mod failure;
+mod http;
 mod logging;
 mod merging;
 mod output;

@@ -51,6 +51,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Status(arguments) => status::run(arguments).await,
         Command::Cache(arguments) => cache::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::BaselineServer => crate::http::baseline_server::run().await,
         Command::Completions(arguments) => completions::run(&arguments),
     }
 }

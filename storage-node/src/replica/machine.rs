@@ -70,6 +70,14 @@ pub enum PlantedBug {
     RowNotLanded,
     /// A coordinator's commit is told to have won, though its transaction was aborted before.
     LateCommitWins,
+    /// Success is told when a batch is proposed, before it is committed.
+    ToldBeforeCommitted,
+    /// Whoever waits too long for the log is told that nothing was applied, and so may ask again.
+    UnknownToldAsNotApplied,
+    /// The log is let go up to what the file has, whether or not the disk has it.
+    TruncatedBeforeSynced,
+    /// What a request did before it was refused stays.
+    RefusedRequestStaysInPart,
 }
 
 /// What the driver should do next. Nothing in it may be lost or reordered.
@@ -380,7 +388,14 @@ impl Machine {
         }
         if let Some(flight) = &mut self.flight {
             let late = flight::take_late(&mut flight.held, now_ms);
-            let fail = |held: Held| held.fail(no_quorum(Outcome::Unknown));
+            #[cfg(feature = "planted-bugs")]
+            let outcome = match self.planted_bug {
+                Some(PlantedBug::UnknownToldAsNotApplied) => Outcome::NotApplied,
+                _ => Outcome::Unknown,
+            };
+            #[cfg(not(feature = "planted-bugs"))]
+            let outcome = Outcome::Unknown;
+            let fail = |held: Held| held.fail(no_quorum(outcome));
             self.outbox.answers.extend(late.into_iter().map(fail));
         }
     }
@@ -436,6 +451,10 @@ impl Machine {
     pub fn checkpoint(&mut self, wal_bytes_max: u64) -> Result<u64, Fault> {
         self.flush()?;
         let written = self.store.written();
+        #[cfg(feature = "planted-bugs")]
+        if self.has_bug(PlantedBug::TruncatedBeforeSynced) {
+            return Ok(written);
+        }
         self.store.maintenance().sync_wal()?;
         if !self.store.is_executing() && self.store.maintenance().wal_bytes()? > wal_bytes_max {
             self.store.maintenance().checkpoint()?;

@@ -35,6 +35,8 @@ use witness::Witness;
 
 /// A client gives up after this long, in microseconds.
 const PATIENCE_US: u64 = 1_500_000;
+/// A node is asked to answer within this time, which leaves some for the answer's way.
+const ANSWER_US: u64 = 1_200_000;
 
 /// A fault in the program under test, which the simulation must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

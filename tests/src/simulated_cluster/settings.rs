@@ -42,6 +42,9 @@ pub struct Settings {
     pub power_cuts: bool,
     /// Mean time between cuts of the network; 0 for none.
     pub cut_every_us: u64,
+    /// Operations that their client sends to any node, not to the one that it takes for the leader: where these are
+    /// many, some clients know a new leader while others still ask the old one.
+    pub stray: u32,
     /// Mean time between pauses of a node; 0 for none.
     pub pause_every_us: u64,
     /// The log is truncated when it holds this many entries below the state on disk.
@@ -84,13 +87,18 @@ impl Settings {
             down_us: if random.random_bool(0.5) { 30_000 } else { 800_000 },
             power_cuts: random.random_bool(0.5),
             cut_every_us,
+            stray: 0,
             pause_every_us,
             log_entries: random.random_range(5..200),
             // Small enough, a batch of any kind is a set of chunks.
             entry_bytes: if random.random_bool(0.4) { random.random_range(60..200) } else { 1 << 20 },
             bug: None,
         };
-        if random.random_bool(0.1) { settings.contested() } else { settings }
+        match random.random_range(0..10) {
+            0 => settings.contested(),
+            1 => settings.lonely(),
+            _ => settings,
+        }
     }
 
     /// The same run about elections: leaders die often and are soon back, candidates stand at about the same moment,
@@ -107,6 +115,24 @@ impl Settings {
             crash_every_us: 15_000 + self.seed % 40_000,
             crash_after_vote: 800_000,
             down_us: 20_000,
+            ..self
+        }
+    }
+
+    /// The same run about leaders that are cut off from the others, but not from their clients.
+    #[must_use]
+    pub fn lonely(self) -> Settings {
+        Settings {
+            clients: 12,
+            registers: 2,
+            tick_us: 4_000,
+            delay_us: 2_000,
+            sync_us: 1_000,
+            loss: 0,
+            crash_every_us: 0,
+            pause_every_us: 0,
+            cut_every_us: 150_000,
+            stray: 300_000,
             ..self
         }
     }

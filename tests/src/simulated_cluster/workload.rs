@@ -5,7 +5,7 @@ use storage_node::replica::machine::{Job, Pending, Ticket};
 
 use super::clients::{Intent, TABLES, UnderWay};
 use super::node::Input;
-use super::{Event, PATIENCE_US, Simulation, Told, Violation};
+use super::{ANSWER_US, Event, PATIENCE_US, Simulation, Told, Violation};
 use crate::linearizability;
 
 /// Ticket of the change that founds the table; operations of clients are numbered from 1.
@@ -43,7 +43,10 @@ impl Simulation {
         let intent = Intent::drawn(&mut self.random, register, operation);
         let invoked = self.schedule.now();
         self.under_way.insert(operation, UnderWay { operation, client, register, intent, invoked });
-        let place = self.believed_leader[client];
+        let place = match self.strikes(self.settings.stray) {
+            true => self.random.random_range(0..self.places.len()),
+            false => self.believed_leader[client],
+        };
         let delay = self.delay();
         self.schedule.after(delay, Event::Ask { place, operation });
         self.schedule.after(PATIENCE_US, Event::ClientGivesUp { operation });
@@ -62,7 +65,7 @@ impl Simulation {
             None => Input::Read { operation, register: of.register },
             Some(write) => Input::Write(Pending {
                 ticket: Ticket(operation),
-                deadline_ms: (self.schedule.now() + PATIENCE_US) / 1_000,
+                deadline_ms: (self.schedule.now() + ANSWER_US) / 1_000,
                 job: Job::Write(write),
             }),
         };

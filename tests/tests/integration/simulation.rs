@@ -85,7 +85,8 @@ fn a_vote_that_is_not_persisted_is_found() {
 
 #[test]
 fn a_read_that_only_the_leader_itself_confirms_is_found() {
-    find(PlantedBug::Consensus(InConsensus::LeaderLocalRead));
+    // It needs a leader that is cut off, and clients on both sides of the cut.
+    find_in(PlantedBug::Consensus(InConsensus::LeaderLocalRead), |seed| Settings::drawn(seed).lonely());
 }
 
 #[test]
@@ -106,6 +107,26 @@ fn an_error_told_from_an_uncommitted_neighbour_is_found() {
 #[test]
 fn a_row_that_is_not_landed_is_found_by_the_digests() {
     find(PlantedBug::Machine(InMachine::RowNotLanded));
+}
+
+#[test]
+fn success_told_before_the_commit_is_found() {
+    find(PlantedBug::Machine(InMachine::ToldBeforeCommitted));
+}
+
+#[test]
+fn an_unknown_outcome_told_as_not_applied_is_found() {
+    find(PlantedBug::Machine(InMachine::UnknownToldAsNotApplied));
+}
+
+#[test]
+fn a_log_let_go_before_the_file_is_on_the_disk_is_found() {
+    find(PlantedBug::Machine(InMachine::TruncatedBeforeSynced));
+}
+
+#[test]
+fn a_refused_request_of_which_a_part_stays_is_found() {
+    find(PlantedBug::Machine(InMachine::RefusedRequestStaysInPart));
 }
 
 /// Runs seeds until one finds the bug, and says which and how long it took.

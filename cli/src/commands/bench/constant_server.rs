@@ -6,9 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
-
-const BODY: &str = "{\"success\":true,\"results\":[{\"columns\":[\"id\",\"name\",\"amount\"],\
-    \"types\":[\"INTEGER\",\"TEXT\",\"REAL\"],\"rows\":[[1,\"name of row 1\",0.5]],\"truncated\":false}],\"time_ms\":0.1}";
+use crate::http::baseline_server::ANSWER as BODY;
 
 /// A running server; dropping it stops it.
 pub struct ConstantServer {

@@ -182,7 +182,7 @@ impl Machine {
             return Ok(());
         }
         #[cfg(feature = "planted-bugs")]
-        let held = self.tell_errors_at_once(held);
+        let held = self.tell_too_early(held);
         self.launch(pieces, held, turn);
         if let Some(flight) = &mut self.flight {
             flight.executed = true;
@@ -207,11 +207,13 @@ impl Machine {
     }
 
     #[cfg(feature = "planted-bugs")]
-    fn tell_errors_at_once(&mut self, held: Vec<Held>) -> Vec<Held> {
-        if !self.has_bug(super::PlantedBug::ErrorToldFromUncommittedNeighbour) {
-            return held;
-        }
-        let (told, held): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.result.is_err());
+    fn tell_too_early(&mut self, held: Vec<Held>) -> Vec<Held> {
+        let (errors, successes) = (
+            self.has_bug(super::PlantedBug::ErrorToldFromUncommittedNeighbour),
+            self.has_bug(super::PlantedBug::ToldBeforeCommitted),
+        );
+        let is_told = |held: &Held| if held.result.is_err() { errors } else { successes };
+        let (told, held): (Vec<_>, Vec<_>) = held.into_iter().partition(is_told);
         self.outbox.answers.extend(told.into_iter().map(Held::into_answer));
         held
     }

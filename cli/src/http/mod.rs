@@ -1,0 +1,3 @@
+//! The HTTP server that the command line has of its own.
+
+pub mod baseline_server;
