@@ -3,8 +3,8 @@
 //! A coordinator with a lease answers reads of what it knows without asking. So nothing may change the partition's
 //! state, be it seen or acknowledged, before every lease is given back or over. Four rules make that so:
 //!
-//! - **Nothing begins while a lease is out.** Before a batch is executed the leases are called back, and nothing is
-//!   granted until the batch is over. What this leader proposes is then in the log only while there are no leases, so
+//! - **Nothing begins while a lease is out**, but what is only tried. Before a batch is executed the leases are called
+//!   back, and nothing is granted until the batch is over. What this leader proposes is then in the log only while there are no leases, so
 //!   that it does not matter where and when its entries are landed. Nor is anything granted while a transaction
 //!   is prepared, whose commit may be seen on another partition already.
 //! - **A grant is entered before leadership is confirmed** by a round of messages, and told only if it is still

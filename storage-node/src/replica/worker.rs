@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use self::agreement::Agreement;
 use self::care::Care;
+use self::leases::Batch;
 use self::repair::Repair;
 use self::transactions::InDoubt;
 use super::event_queue::{EventReceiver, EventSender, WaitFor};
@@ -280,7 +281,7 @@ impl Worker {
             machine.expire(monotonic_us() / 1_000);
             Ok(())
         });
-        while self.may_begin() {
+        while let Some(batch) = self.next_batch() {
             let Some(machine) = &mut self.machine else { return };
             let request = RequestId(self.random.random());
             let hlc = self.published.promises().begin_batch(|| self.clock.now());
@@ -289,8 +290,13 @@ impl Worker {
             let is_awaited =
                 |ticket: Ticket| waiting.get(&ticket).is_none_or(|waiting| !waiting.answer.is_closed());
             let turn = Turn { hlc, request, clock_us: &monotonic_us, is_awaited: &is_awaited };
-            let (ran, acted) = match machine.execute(&turn) {
-                Ok(ran) => (ran, Ok(())),
+            let executed = match batch {
+                Batch::Any => machine.execute(&turn),
+                Batch::Tried => machine.execute_tried(&turn),
+            };
+            let (ran, acted) = match executed {
+                // Where nothing was to be tried after all, what comes next is looked at anew.
+                Ok(ran) => (ran || batch == Batch::Tried, Ok(())),
                 Err(fault) => (false, Err(fault)),
             };
             self.with_machine(|_| acted);

@@ -48,9 +48,32 @@ impl Machine {
             return Ok(false);
         }
         let Some(next) = self.next_job(turn, |_| true) else { return Ok(false) };
+        self.run_job(next, turn)?;
+        Ok(true)
+    }
+
+    /// Whether the next batch is a job that is only tried, which leaves nothing of it.
+    #[must_use]
+    pub fn next_is_tried(&self) -> bool {
+        let next = self.queue.iter().find(|queued| !self.must_wait(&queued.pending.job));
+        next.is_some_and(|queued| matches!(queued.pending.job, Job::Try(_)))
+    }
+
+    /// As [`Machine::execute`], but runs nothing else than a job that is only tried. If there was none after all, those
+    /// in the queue before the next one were answered.
+    pub fn execute_tried(&mut self, turn: &Turn<'_>) -> Result<bool, Fault> {
+        if !self.may_execute() {
+            return Ok(false);
+        }
+        match self.next_job(turn, |queued| matches!(queued.pending.job, Job::Try(_))) {
+            Some(next) => self.run_job(next, turn).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn run_job(&mut self, next: Queued, turn: &Turn<'_>) -> Result<(), Fault> {
         if matches!(next.pending.job, Job::Write(_)) {
-            self.run_writes(next, turn)?;
-            return Ok(true);
+            return self.run_writes(next, turn);
         }
         match next.pending.job.clone() {
             Job::Write(_) => unreachable!("it was run above"),
@@ -85,7 +108,7 @@ impl Machine {
                 self.propose(EntryBody::Forget { transactions }, next.held(Ok(Reply::Done)), turn);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Takes the first job that need not wait and that is wanted. Jobs planned on an older schema or map are

@@ -8,6 +8,15 @@ use super::super::inbox::Event;
 use super::super::leases::{Gate, Recall};
 use super::Worker;
 
+/// What may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// Whatever comes next.
+    Any,
+    /// Only what is tried: it leaves the state as it is, so that no lease stands in its way.
+    Tried,
+}
+
 impl Worker {
     /// To be called before the part that the replica has in its group is changed.
     pub(super) fn lead_or_follow(&mut self, change: RoleChange) {
@@ -22,17 +31,18 @@ impl Worker {
         }
     }
 
-    /// Whether a batch waits that may begin now. If leases stand in its way, they are called back.
-    pub(super) fn may_begin(&mut self) -> bool {
-        let Some(machine) = self.machine.as_ref().filter(|machine| machine.may_execute()) else {
-            return false;
-        };
+    /// What may begin now, if anything waits. If leases stand in its way, they are called back.
+    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+        let machine = self.machine.as_ref().filter(|machine| machine.may_execute())?;
+        if machine.next_is_tried() {
+            return Some(Batch::Tried);
+        }
         let gate = self.published.leases().begin_write(machine.state().position.base, lease_clock());
         match gate {
-            Gate::Open => true,
+            Gate::Open => Some(Batch::Any),
             Gate::Shut(recalls) => {
                 recalls.into_iter().for_each(|recall| self.call_back(recall));
-                false
+                None
             }
         }
     }

@@ -11,7 +11,7 @@ use consensus_runtime::{
 };
 use sqlite::{Budget, Location, Maintenance, Reader};
 
-use super::super::{Answer, Job, Machine, Origin, Outbox, Pending, Reply, Ticket, Turn};
+use super::super::{Answer, Fault, Job, Machine, Origin, Outbox, Pending, Reply, Ticket, Turn};
 
 /// The partition of all tests.
 pub(super) const PARTITION: PartitionId = PartitionId(7);
@@ -92,6 +92,15 @@ impl TestGroup {
 
     /// Runs one batch; what it asks for is in the outbox.
     pub(super) fn execute(&mut self, number: usize) -> Outbox {
+        self.execute_with(number, Machine::execute).1
+    }
+
+    /// Runs one batch in some way; says whether anything ran.
+    pub(super) fn execute_with(
+        &mut self,
+        number: usize,
+        run: impl FnOnce(&mut Machine, &Turn<'_>) -> Result<bool, Fault>,
+    ) -> (bool, Outbox) {
         self.next += 1;
         let clock = || {
             self.clock_us.set(self.clock_us.get() + self.step_us.get());
@@ -103,8 +112,8 @@ impl TestGroup {
             clock_us: &clock,
             is_awaited: &|ticket| !self.gone.contains(&ticket),
         };
-        self.replicas[number].execute(&turn).unwrap();
-        self.replicas[number].drain()
+        let ran = run(&mut self.replicas[number], &turn).unwrap();
+        (ran, self.replicas[number].drain())
     }
 
     /// Appends what a leader proposes.

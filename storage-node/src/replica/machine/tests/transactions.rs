@@ -6,7 +6,7 @@ use common::tries::{LockClaim, Repeated, TimeAndChance, Tried, TryRequest};
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
 use super::super::job::nobody_waits;
-use super::super::{Answer, Job, Reply};
+use super::super::{Answer, Job, Machine, Reply};
 use super::group::{PARTITION, TestGroup, committed, error, request, write};
 
 const OTHER: PartitionId = PartitionId(8);
@@ -224,6 +224,28 @@ fn what_is_tried_sees_its_transaction_and_leaves_nothing() {
     group.submit(0, commit);
     assert_eq!(error(&group.run(0)[0]).code, ErrorCode::SerializationFailure, "it would change other rows");
     group.assert_equal();
+}
+
+#[test]
+fn nothing_but_what_is_tried_runs_where_the_state_must_stay() {
+    let mut group = TestGroup::new(1);
+    let attempt = || attempt("INSERT INTO t VALUES (1, 1)", Effects::default(), None);
+    let first = group.submit(0, attempt());
+    let gone = group.submit(0, attempt());
+    let next = group.submit(0, write("INSERT INTO t VALUES (2, 2)"));
+    group.gone.insert(gone);
+    assert!(group.replicas[0].next_is_tried());
+    let (ran, outbox) = group.execute_with(0, Machine::execute_tried);
+    assert!(ran && outbox.proposals.is_empty());
+    // Behind one that nobody waits for comes a write.
+    assert!(group.replicas[0].next_is_tried());
+    let (ran, outbox) = group.execute_with(0, Machine::execute_tried);
+    assert!(!ran && outbox.proposals.is_empty());
+    assert_eq!(outbox.answers.iter().map(|answer| answer.ticket).collect::<Vec<_>>(), [gone]);
+    assert!(!group.replicas[0].next_is_tried());
+    let told: Vec<_> = group.run(0).iter().map(|answer| answer.ticket).collect();
+    assert!(told.contains(&next) && !told.contains(&gone), "{told:?}, after {first:?}");
+    assert_eq!(group.count(0), 1);
 }
 
 #[test]
