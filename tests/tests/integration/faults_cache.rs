@@ -117,7 +117,7 @@ async fn read(database: Database, number: u64, acknowledged: Arc<Acknowledged>) 
 
 #[test]
 fn no_answer_out_of_the_cache_is_older_than_an_acknowledged_write() {
-    let reads = setting("POLYLITE_FAULTS_CACHE_READS").unwrap_or(6_000);
+    let reads = setting("POLYLITE_FAULTS_CACHE_READS").unwrap_or(3_000);
     let mut stage = Stage::open();
     let (acknowledged, stop) = (Arc::<Acknowledged>::default(), Arc::new(AtomicBool::new(false)));
     let writers = stage.start_writers(&acknowledged, &stop);
