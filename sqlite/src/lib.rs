@@ -27,6 +27,7 @@ pub mod document_fields;
 pub mod error;
 pub mod executor;
 pub mod grouping;
+pub mod heap;
 mod join_columns;
 mod keys;
 mod layout;

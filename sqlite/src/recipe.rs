@@ -81,7 +81,7 @@ pub fn assert_build() {
 /// A read-only connection for client text.
 pub(crate) fn reader(location: &Location) -> Result<Connection> {
     let raw = location.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    pragmas(&raw, &["query_only=ON", "cache_size=-4096"])?;
+    pragmas(&raw, &["query_only=ON", "cache_size=-2048"])?;
     hostile_safe(&raw)?;
     partial_sum::load_part(&raw)?;
     grouping::load(&raw)?;

@@ -24,6 +24,9 @@ pub const IN_DOUBT_AFTER: Duration = Duration::from_secs(1);
 pub const READS_PER_REPLICA: usize = 8;
 /// Connections that hold pinned snapshots of a replica at a time.
 pub const PINNED_READERS_PER_REPLICA: usize = 256;
+/// What SQLite may hold in memory in the process, in bytes, over all replicas and connections. The operating system keeps
+/// pages of the files, too.
+pub const SQLITE_HEAP_BYTES: u32 = 128 << 20;
 /// Streams of rows out of a replica at a time. They go at the receiver's pace and must not keep reads out.
 pub const STREAMS_PER_REPLICA: usize = 24;
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
-use crate::config::StorageNodeOptions;
+use crate::config::{SQLITE_HEAP_BYTES, StorageNodeOptions};
 use crate::disk::DiskReserve;
 use crate::http::{self, AppState};
 use crate::layout::{DataDir, LayoutError};
@@ -83,6 +83,7 @@ impl StorageNode {
     /// on serves, whether or not a coordinator answers yet.
     pub async fn start(options: StorageNodeOptions) -> Result<StorageNode, StartError> {
         sqlite::assert_build();
+        sqlite::heap::bound(SQLITE_HEAP_BYTES);
         let listeners = listen(&options.host, options.port).await?;
         let address = listeners[0].local_addr()?;
         let instance = format!("{:032x}", crate::random::unique());

@@ -64,6 +64,25 @@ fn a_stream_is_cut_into_blocks_and_can_be_stopped() {
 }
 
 #[test]
+fn many_connections_hold_no_more_memory_than_the_process_may() {
+    const BOUND: u32 = 24 << 20;
+    // Without cached pages: what a connection knows of the schema, and statements.
+    const OF_A_CONNECTION: u64 = 256 << 10;
+    let replica = Replica::new(SCHEMA);
+    replica.execute(&["INSERT INTO t SELECT value, hex(randomblob(500)) FROM generate_series(1, 8000)"]);
+    sqlite::heap::bound(BOUND);
+    let everything = statement("SELECT sum(length(v)) FROM t");
+    let mut readers: Vec<Reader> = (0..40).map(|_| Reader::open(&replica.location).unwrap()).collect();
+    for reader in &mut readers {
+        reader.query(&everything, &Budget::unlimited()).unwrap();
+    }
+    let (held, may_hold) = (sqlite::heap::used(), u64::from(BOUND) + 40 * OF_A_CONNECTION);
+    assert!(held <= may_hold, "{held} bytes are held");
+    drop(readers);
+    assert!(sqlite::heap::used() < u64::from(BOUND), "closed connections hold nothing");
+}
+
+#[test]
 fn a_pool_lends_no_more_readers_than_it_may() {
     let replica = Replica::new(SCHEMA);
     let pool = Arc::new(ReaderPool::new(replica.location.clone(), 2, 1));
