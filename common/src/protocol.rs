@@ -140,8 +140,8 @@ pub struct PinRequest {
     pub readers: u32,
 }
 
-/// First and only message of a stream that keeps a snapshot pinned until it ends: of what moments it shows the
-/// partition's state.
+/// Of what moments a snapshot shows the partition's state. First and only message of a stream that keeps one pinned
+/// until it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     /// Log index of the snapshot.
@@ -298,6 +298,8 @@ pub enum StorageRequest {
         /// The transaction.
         transaction: u128,
     },
+    /// Read rows from the newest state, linearizably, if that takes a moment only. → [`StorageReply::Brief`]
+    ReadBriefly(ReadRequest),
 }
 
 /// Replies of a storage node; an error in place of one is [`Error`].
@@ -338,6 +340,13 @@ pub enum StorageReply {
     },
     /// What the work would do.
     Tried(Tried),
+    /// Rows of a brief read.
+    Brief {
+        /// All rows; `None` if they are more than was asked for, or take long to find.
+        result: Option<StatementResult>,
+        /// Of what moments the snapshot that was read shows the state.
+        shows: Pinned,
+    },
 }
 
 /// A coordinator that wants a lease.

@@ -48,6 +48,17 @@ pub trait PartitionAccess: Send + Sync {
         std::future::ready(Ok(()))
     }
 
+    /// Asks partitions for the same, as they are at one moment, if each can answer at once with few rows. `None` if
+    /// one cannot, or if it did not come out as one moment's: then the read has to be done the other way. Reads that
+    /// follow are of moments of their own.
+    fn read_briefly(
+        &self,
+        _partitions: &[usize],
+        _statement: &Statement,
+    ) -> impl Future<Output = Result<Option<Vec<StatementResult>>>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Changes buckets, all of them or none. The answer has one list per element of `work`, with one result
     /// per item. An element's buckets are distinct. The `statement` of an error is the number of the item that
     /// failed, counted through all elements in their order.

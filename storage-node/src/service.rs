@@ -107,6 +107,11 @@ impl Service {
                 let job = Job::Decide { transaction, verdict: Verdict::ABORT, decides: true };
                 self.submit(partition, job, CONTROL_TIMEOUT, Caller::local()).await
             }
+            StorageRequest::ReadBriefly(read) => {
+                let replica = self.registry.get(read.target.partition)?;
+                let (result, shows) = replica.read_briefly(read).await?;
+                Ok(StorageReply::Brief { result, shows })
+            }
             StorageRequest::Read(read) => {
                 let replica = self.registry.get(read.target.partition)?;
                 // A read that is dropped ends its statement.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::protocol::{
-    Assignments, MembershipChange, ReadRequest, ReplicaReport, RowsHeader, StatementResult, StorageReply,
-    StorageRequest, StorageStream, Verdict, WriteReply, WriteRequest, decode, encode,
+    Assignments, MembershipChange, Pinned, ReadRequest, ReplicaReport, RowsHeader, StatementResult,
+    StorageReply, StorageRequest, StorageStream, Verdict, WriteReply, WriteRequest, decode, encode,
 };
 use common::row::RowBlock;
 use common::{Error, NodeId, PartitionId, ReplicaId, Result, TransactionId};
@@ -110,6 +110,19 @@ impl StorageClient {
         let timeout = Duration::from_millis(read.target.timeout_ms) + GRACE;
         match self.request(address, StorageRequest::Read(read), timeout).await? {
             StorageReply::Rows { result, index } => Ok((result, index)),
+            _ => Err(mismatched(Effect::Reads)),
+        }
+    }
+
+    /// Reads the newest state, if that takes a moment only. Answers the rows, and of what moments they are.
+    pub async fn read_briefly(
+        &self,
+        address: &str,
+        read: ReadRequest,
+    ) -> Result<(Option<StatementResult>, Pinned)> {
+        let timeout = Duration::from_millis(read.target.timeout_ms) + GRACE;
+        match self.request(address, StorageRequest::ReadBriefly(read), timeout).await? {
+            StorageReply::Brief { result, shows } => Ok((result, shows)),
             _ => Err(mismatched(Effect::Reads)),
         }
     }

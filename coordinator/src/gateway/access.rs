@@ -346,6 +346,19 @@ impl PartitionAccess for RequestAccess {
         Ok(())
     }
 
+    async fn read_briefly(
+        &self,
+        partitions: &[usize],
+        statement: &Statement,
+    ) -> Result<Option<Vec<StatementResult>>> {
+        let has_moment = self.moment.lock().is_some();
+        if self.within.is_some() || self.level != ReadLevel::Linearizable || has_moment {
+            return Ok(None);
+        }
+        self.check_nothing_prepared()?;
+        self.read_at_once(partitions, statement).await
+    }
+
     async fn write(
         &self,
         work: Vec<(usize, Vec<WorkItem>)>,

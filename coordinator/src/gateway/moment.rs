@@ -7,6 +7,9 @@
 //! commits keep coming in between, a moment that lies ahead of all clocks is agreed on: each partition's leader lets
 //! its clock leap to it, and holds the next commit until the snapshot is open.
 //!
+//! Where each partition answers at once, nothing is pinned: each reads its newest state, and tells with its rows of
+//! which moments they are. Only if no moment is common to all is the read done again, of pinned snapshots.
+//!
 //! That every acknowledged write is seen follows from each snapshot by itself.
 
 use std::collections::BTreeMap;
@@ -14,19 +17,22 @@ use std::time::Duration;
 
 use common::moment::{Agreement, agree};
 use common::protocol::{
-    PinId, PinRequest, Pinned, ReadRequest, Reply, RowsHeader, StatementResult, StorageReply, StorageRequest,
-    StorageStream, decode, encode,
+    PinId, PinRequest, Pinned, ReadRequest, Reply, RowsHeader, Statement, StatementResult, StorageReply,
+    StorageRequest, StorageStream, decode, encode,
 };
-use common::{Error, ErrorCode, Hlc, Result};
+use common::{Error, ErrorCode, Hlc, PartitionId, Result};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use polylite_client::peer::{PeerError, PeerStream};
 use query::access::RowStream;
 use tokio::time::Instant;
 
-use super::access::RequestAccess;
-use super::partition_call::{From, GRACE, millis};
+use super::access::{RequestAccess, nothing_written};
+use super::partition_call::{From, GRACE, Repeat, millis};
 use super::partition_stream::{Opened, blocks_within, first_message};
+
+/// Most rows that a partition answers at once.
+const BRIEF_ROWS: u32 = 1_000;
 
 /// Snapshots of some partitions at one moment, kept until dropped.
 pub(super) struct Moment {
@@ -64,6 +70,45 @@ impl RequestAccess {
             }
         }
         Ok(Moment { pins: partitions.iter().copied().zip(pins).collect() })
+    }
+
+    /// Reads partitions that answer at once. `None` if one does not, or if what they answered is not of one moment.
+    pub(super) async fn read_at_once(
+        &self,
+        partitions: &[usize],
+        statement: &Statement,
+    ) -> Result<Option<Vec<StatementResult>>> {
+        let asked = partitions.iter().map(|&index| self.read_one_at_once(index, statement.clone()));
+        let answers = try_join_all(asked).await?;
+        let shows: Vec<Pinned> = answers.iter().map(|(_, _, shows)| *shows).collect();
+        if matches!(agree(&shows, 0), Agreement::Again { .. }) {
+            return Ok(None);
+        }
+        let mut results = Vec::with_capacity(answers.len());
+        for (partition, result, shows) in answers {
+            let Some(result) = result else { return Ok(None) };
+            results.push((partition, result, shows));
+        }
+        for (partition, _, shows) in &results {
+            self.see(*partition, shows.index);
+        }
+        Ok(Some(results.into_iter().map(|(_, result, _)| result).collect()))
+    }
+
+    async fn read_one_at_once(
+        &self,
+        index: usize,
+        statement: Statement,
+    ) -> Result<(PartitionId, Option<StatementResult>, Pinned)> {
+        let request = self.read_request(index, statement, Some(BRIEF_ROWS))?;
+        let partition = request.target.partition;
+        let mut request = StorageRequest::ReadBriefly(request);
+        let asked =
+            self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
+        match asked.map_err(nothing_written)? {
+            StorageReply::Brief { result, shows } => Ok((partition, result, shows)),
+            _ => Err(Error::internal("a storage node sent a reply of another kind")),
+        }
     }
 
     async fn pin(&self, index: usize, at: Option<Hlc>, readers: u32) -> Result<Pin> {

@@ -216,7 +216,7 @@ fn set_time_left(request: &mut StorageRequest, left: Duration) {
             write.target.timeout_ms = left
         }
         StorageRequest::Try(attempt) => attempt.write.target.timeout_ms = left,
-        StorageRequest::Read(read) => read.target.timeout_ms = left,
+        StorageRequest::Read(read) | StorageRequest::ReadBriefly(read) => read.target.timeout_ms = left,
         StorageRequest::Unchanged { target, .. } => target.timeout_ms = left,
         StorageRequest::Decide { timeout_ms, .. } | StorageRequest::DecideKeyed { timeout_ms, .. } => {
             *timeout_ms = left;

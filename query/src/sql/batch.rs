@@ -209,7 +209,7 @@ async fn prepare(
     let (mut pendings, mut places) = (Vec::new(), Vec::new());
     let mut written = Written::default();
     let writes = members.iter().any(|member| !member.planned.is_read);
-    if !writes {
+    if !writes || reads_several_times(planner, members) {
         at_one_moment(planner, access, members).await?;
     }
     for (index, member) in members.iter().enumerate() {
@@ -246,6 +246,16 @@ impl Written {
             *known = greatest.max(*known);
         }
     }
+}
+
+/// Whether there are several reads, one of them of several partitions.
+fn reads_several_times(planner: &Planner, members: &[Member<'_>]) -> bool {
+    let reads = members.iter().filter(|member| member.planned.is_read).count();
+    let of_several = |member: &Member<'_>| match &member.planned.action {
+        Action::Read(read) => read.single(planner.database(), &member.values).is_none(),
+        _ => false,
+    };
+    reads > 1 && members.iter().any(of_several)
 }
 
 /// Has all statements see the database as it was at one moment.

@@ -8,6 +8,7 @@
 //!    sent at once.
 
 mod batch;
+mod brief;
 mod by_text;
 mod collections;
 mod computed;
@@ -129,6 +130,9 @@ pub async fn stream(
         Action::Read(read) => match read.single(planner.database(), &values) {
             Some(bucket) => access.stream(bucket, statement).await,
             None => {
+                if let Some(rows) = brief::stream(planner, access, &planned, read, &values).await? {
+                    return Ok(rows);
+                }
                 at_one_moment(planner, access, read, &values).await?;
                 if let Some(rows) = pushed::stream(planner, access, &planned, read, &values).await? {
                     return Ok(rows);
@@ -252,14 +256,10 @@ async fn read(
         Action::Read(read) => match read.single(planner.database(), values) {
             Some(bucket) => access.read(bucket, statement.clone(), limits.max_rows).await?,
             None => {
-                at_one_moment(planner, access, read, values).await?;
-                let pushed = pushed::run(planner, access, planned, read, values, limits.max_rows).await?;
-                let answer = match pushed {
+                let brief = brief::run(planner, access, planned, read, values, limits.max_rows).await?;
+                let answer = match brief {
                     Some(answer) => answer,
-                    None => {
-                        let statement = statement.clone();
-                        gather::run(planner, access, read, values, statement, limits.max_rows).await?
-                    }
+                    None => read_many(planner, access, planned, read, values, statement, limits).await?,
                 };
                 let (columns, types) = planned.names();
                 StatementResult { columns, types, ..answer }
@@ -270,6 +270,23 @@ async fn read(
         }
     };
     Ok(StatementResult { is_read: true, ..result })
+}
+
+/// Runs a statement that reads rows of several partitions.
+async fn read_many(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    planned: &Planned,
+    read: &Read,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<StatementResult> {
+    at_one_moment(planner, access, read, values).await?;
+    match pushed::run(planner, access, planned, read, values, limits.max_rows).await? {
+        Some(answer) => Ok(answer),
+        None => gather::run(planner, access, read, values, statement.clone(), limits.max_rows).await,
+    }
 }
 
 /// Has the rows of all partitions be those of one moment.

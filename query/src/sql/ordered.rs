@@ -25,13 +25,24 @@ pub(super) async fn stream(
     header: RowsHeader,
 ) -> Result<RowStream> {
     if run.most == Some(0) {
-        return Ok(RowStream { header, blocks: stream::empty().boxed() });
+        return Ok(merged(Vec::new(), run, keys, hidden, header));
     }
     let opened = partitions.iter().map(|&partition| access.stream(partition, run.statement.clone()));
     let streams = future::try_join_all(opened).await?;
     let blocks = streams.into_iter().map(|stream| stream.blocks).collect();
+    Ok(merged(blocks, run, keys, hidden, header))
+}
+
+/// The rows that partitions answered, each in order.
+pub(super) fn merged(
+    blocks: Vec<RowBlocks>,
+    run: OrderedRun,
+    keys: Vec<SortKey>,
+    hidden: usize,
+    header: RowsHeader,
+) -> RowStream {
     let merge = OrderedMerge { skip: run.skip, most: run.most, ..OrderedMerge::new(blocks, keys, hidden) };
-    Ok(RowStream { header, blocks: merge.into_blocks() })
+    RowStream { header, blocks: merge.into_blocks() }
 }
 
 /// The first rows of a stream as an answer; the others are left out, and the answer says so. `bytes` counts as

@@ -40,6 +40,23 @@ pub(super) async fn run(
     gather::answer(access, relations, merge, max_rows).await
 }
 
+/// The answer of parts that are here.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn merged(
+    access: &impl PartitionAccess,
+    partial: &Partial,
+    parts: Vec<RowBlock>,
+    merge: Statement,
+    max_rows: u32,
+) -> Result<StatementResult> {
+    parts.iter().try_for_each(refuse_doubtful)?;
+    let mut relations = relations(&[], partial, &merge, false, &merge);
+    relations.tables.iter_mut().for_each(|table| table.fetched = Some(parts.clone()));
+    gather::answer(access, relations, merge, max_rows).await
+}
+
 /// The parts as the relation that they are merged from.
 fn relations(
     partitions: &[usize],

@@ -63,7 +63,7 @@ pub(super) async fn run(
 
 /// Where an expression fails, whether the statement fails too depends on the rows that one file would have
 /// evaluated it on, and the same goes for what cannot be merged exactly. Gathering decides.
-fn unless_sqlite_fails<T>(result: Result<T>) -> Result<Option<T>> {
+pub(super) fn unless_sqlite_fails<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.code == ErrorCode::SqlError => Ok(None),

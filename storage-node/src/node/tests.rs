@@ -437,6 +437,34 @@ async fn large_reads_stream_and_followers_name_the_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brief_reads_tell_of_which_moments_they_are_and_long_ones_are_left_to_others() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.found(&[0, 1, 2]).await;
+    let brief = async |sql: &str| {
+        let read = |client: StorageClient, address: String| async move {
+            client.read_briefly(&address, read(sql, ReadLevel::Linearizable)).await
+        };
+        cluster.at_leader(read).await.unwrap()
+    };
+    let mut until = common::Hlc::default();
+    for id in 1..=20 {
+        cluster.write(&format!("INSERT INTO t VALUES ({id}, 'n')")).await.unwrap();
+        let (result, shows) = brief("SELECT max(id) FROM t").await;
+        assert_eq!(rows(&result.expect("a short answer").rows), [[Value::from(id)]]);
+        assert!(until < shows.since, "what was promised not to happen has happened");
+        assert!(shows.since <= shows.until);
+        until = shows.until;
+    }
+    for long in [
+        "SELECT value FROM generate_series(1, 1001)",
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000) SELECT count(*) FROM c",
+    ] {
+        assert_eq!(brief(long).await.0, None, "{long}");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_keeps_changes_waiting_is_ended_and_may_be_asked_for_again() {
     let mut cluster = Cluster::start(1).await;
     cluster.found(&[0]).await;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use common::limits::RESULT_MAX;
 use common::protocol::{
-    Lease, LeaseHolder, PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode,
+    Lease, LeaseHolder, PartitionTarget, Pinned, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode,
 };
 use common::{Error, ErrorCode, Result};
 use consensus_runtime::{Role, lease_clock};
 use polylite_client::peer::{StreamCancelled, StreamSink};
-use sqlite::{Budget, Flow, Reader, ReaderPool, Snapshot};
+use sqlite::{Budget, Flow, PooledReader, Reader, ReaderPool, Snapshot};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -61,6 +61,45 @@ impl Replica {
         let answered = tokio::task::spawn_blocking(read).await;
         running.ended();
         answered.unwrap_or_else(|panic| Err(Error::internal(panic.to_string())))
+    }
+
+    /// Answers a read of the newest state if that takes a moment only, and tells of what moments it is the answer:
+    /// who reads several partitions finds out whether they were all read at one.
+    pub async fn read_briefly(&self, request: ReadRequest) -> Result<(Option<StatementResult>, Pinned)> {
+        let deadline = Deadline::after(request.target.timeout_ms);
+        // Before the round of messages that confirms leadership: it spreads the promise.
+        let promised = self.clock.now();
+        self.reach(&request.target, ReadLevel::Linearizable, request.at_least, deadline).await?;
+        let mut reader = self.reader(deadline).await?;
+        let opening = self.published.promises().open(None, promised, deadline.instant.into_std());
+        let opening = opening.map_err(|_| not_leader(self.group.status().leader))?;
+        let snapshot = reader.snapshot()?;
+        let position = snapshot.system().position()?;
+        let shows = Pinned { index: position.index, since: position.committed, until: opening.until() };
+        drop(opening);
+        let index = check_snapshot(&snapshot, &request.target)?;
+        let answered = answer(&snapshot, index, &request, Some(BRIEF_INSTRUCTIONS), || deadline.is_over());
+        match answered {
+            Ok((result, _)) => Ok(((!result.truncated).then_some(result), shows)),
+            Err(error) if error.code == ErrorCode::StatementTimeout => Ok((None, shows)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A connection to read the newest state by.
+    async fn reader(&self, deadline: Deadline) -> Result<PooledReader> {
+        let readers = self.readers()?;
+        if let Some(reader) = readers.acquire_idle() {
+            return Ok(reader);
+        }
+        let _turn = turn(&self.reads, deadline).await?;
+        let opened = tokio::task::spawn_blocking(move || readers.acquire()).await;
+        Ok(opened.map_err(|panic| Error::internal(panic.to_string()))??)
+    }
+
+    fn readers(&self) -> Result<Arc<ReaderPool>> {
+        let readers = self.published().readers();
+        readers.ok_or_else(|| Error::new(ErrorCode::Unavailable, "the replica is waiting for a snapshot"))
     }
 
     /// Feeds a stream with the rows of a read. The deadline holds for each block, not for the whole.
@@ -149,10 +188,7 @@ impl Replica {
             return Ok(Source::Pin(self.pins.get(pin)?));
         }
         self.reach(&request.target, request.level, request.at_least, deadline).await?;
-        let readers = self.published().readers();
-        readers
-            .map(Source::Pool)
-            .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the replica is waiting for a snapshot"))
+        Ok(Source::Pool(self.readers()?))
     }
 
     /// Waits until this replica's file is as fresh as a request wants it.

@@ -34,6 +34,9 @@ use crate::table::Table;
 /// Documents that go through the stages together.
 const BATCH: usize = 256;
 
+/// Collections that are read at once, one from within the other.
+const COLLECTIONS_AT_ONCE: usize = 4;
+
 /// `POST aggregate`: the body has `pipeline`.
 pub async fn aggregate(
     planner: &Planner,
@@ -58,6 +61,11 @@ pub async fn aggregate_stream<'a>(
     known(request, &["pipeline"])?;
     let stages = parse::pipeline(request.get("pipeline"), &Place::root("pipeline"))?;
     super::stored::existing(planner, collection)?;
+    if stages.iter().any(Stage::reads_another_collection) {
+        // The input of a pipeline may be on its way still while others are read.
+        let partitions = (0..planner.database().partition_count()).collect();
+        access.read_at_one_moment(partitions, COLLECTIONS_AT_ONCE).await?;
+    }
     let context = Context { planner, access, moment, variables: Vec::new() };
     let flow = Flow::open(context, collection, stages).await?;
     let documents = stream::try_unfold(flow, |mut flow| async move {

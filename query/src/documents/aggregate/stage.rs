@@ -28,6 +28,19 @@ pub(super) enum Stage {
     UnionWith(String, Vec<Stage>),
 }
 
+impl Stage {
+    /// Whether more is read than the documents that come in.
+    pub(super) fn reads_another_collection(&self) -> bool {
+        match self {
+            Stage::Lookup(_) | Stage::UnionWith(..) => true,
+            Stage::Facet(facets) => {
+                facets.iter().flat_map(|(_, stages)| stages).any(Stage::reads_another_collection)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// `$unwind`: a document for each element of an array.
 #[derive(Clone, Debug)]
 pub(super) struct Unwind {
