@@ -75,11 +75,12 @@ pub struct ClientArguments {
         value_name = "URL",
         env = "POLYLITE_COORDINATOR",
         default_value = "http://localhost:5000",
-        value_delimiter = ','
+        value_delimiter = ',',
+        global = true
     )]
     pub coordinators: Vec<String>,
     /// How the answer is written; left out, as text for people.
-    #[arg(long, value_enum, env = "POLYLITE_OUTPUT")]
+    #[arg(long, value_enum, env = "POLYLITE_OUTPUT", global = true)]
     pub output: Option<OutputFormat>,
 }
 
@@ -187,6 +188,23 @@ mod tests {
                 assert!(parse(&flags).is_ok(), "{flags}");
             }
         }
+    }
+
+    #[test]
+    fn flags_of_documents_stand_before_the_operation_or_after_it() {
+        let flags = "--db-name d --collection c --coordinator http://a:1 --output json";
+        for line in [
+            format!("docs {flags} find {{}}"),
+            format!("docs find {{}} {flags} --limit 1"),
+            format!("docs --db-name d find {flags}"),
+        ] {
+            let Ok(Command::Docs(docs)) = parse(&line) else { panic!("{line}") };
+            assert_eq!(docs.place(), Ok(("d", "c")), "{line}");
+            assert_eq!(docs.client.coordinators, ["http://a:1"], "{line}");
+            assert_eq!(docs.client.output, Some(OutputFormat::Json), "{line}");
+        }
+        let Ok(Command::Docs(docs)) = parse("docs find --db-name d") else { panic!("docs") };
+        assert_eq!(docs.place(), Err("--collection"));
     }
 
     #[test]

@@ -7,19 +7,22 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json, json};
 
 use super::query::as_rows;
-use crate::arguments::DatabaseArguments;
+use crate::arguments::ClientArguments;
 use crate::connection::{Connection, segment};
 use crate::failure::Failure;
 use crate::output::OutputFormat;
 
-/// Flags of `docs`.
+/// Flags of `docs`. They may stand before the operation or after it.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    database: DatabaseArguments,
+    pub client: ClientArguments,
+    /// The database.
+    #[arg(long, value_name = "N", env = "POLYLITE_DB_NAME", global = true)]
+    db_name: Option<String>,
     /// The collection.
-    #[arg(long, value_name = "C", env = "POLYLITE_COLLECTION")]
-    collection: String,
+    #[arg(long, value_name = "C", env = "POLYLITE_COLLECTION", global = true)]
+    collection: Option<String>,
     #[command(subcommand)]
     operation: Operation,
 }
@@ -86,12 +89,22 @@ enum Operation {
     },
 }
 
+impl Arguments {
+    /// The names of database and collection, or the flag that is missing.
+    pub fn place(&self) -> Result<(&str, &str), &'static str> {
+        let database = self.db_name.as_deref().ok_or("--db-name")?;
+        Ok((database, self.collection.as_deref().ok_or("--collection")?))
+    }
+}
+
 /// Runs the operation and prints what it answers.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let connection = Connection::open(&arguments.database.client)?;
+    let missing = |flag| Failure::usage(format!("{flag} is missing: it says where the documents are"));
+    let (database, name) = arguments.place().map_err(missing)?;
+    let connection = Connection::open(&arguments.client)?;
     let request = arguments.operation.request()?;
-    let place = Collection { database: &arguments.database.db_name, name: &arguments.collection };
-    let shown = perform(&connection, place, &request, arguments.database.client.output).await?;
+    let place = Collection { database, name };
+    let shown = perform(&connection, place, &request, arguments.client.output).await?;
     let mut out = io::stdout().lock();
     out.write_all(shown.as_bytes())?;
     Ok(out.flush()?)

@@ -136,6 +136,9 @@ fn documents_are_found_and_changed_from_the_command_line() {
     assert!(wrong.stderr.contains("/filter/age/$near"), "{}", wrong.stderr);
     assert_eq!(docs(&["delete", "age > 30", "--one"]).succeeded(), "{\"deleted\":1}\n");
     assert_eq!(docs(&["count"]).succeeded(), "{\"count\":1}\n");
+    let flags_last =
+        cluster.run(&["docs", "count", "name == 'Bob'", "--db-name", "notes", "--collection", "people"]);
+    assert_eq!(flags_last.succeeded(), "{\"count\":1}\n");
 
     let script = ".use notes\n.collection people\nfind {\"_id\": 2}\ncount name == 'Bob'\n.sql\nSELECT count(*) AS n FROM people;\n";
     let folder = tempfile::tempdir().expect("a temporary folder");
