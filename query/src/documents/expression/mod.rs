@@ -9,6 +9,8 @@ mod arrays;
 mod comparison;
 mod conversion;
 mod dates;
+#[cfg(test)]
+mod examples;
 mod operators;
 pub(crate) mod parse;
 mod sets;

@@ -61,7 +61,7 @@ const fn of_date(name: &'static str, apply: fn(Values<'_>) -> Answer) -> Operato
     Operator { name, arguments: Arguments::DateAndZone, apply }
 }
 
-static OPERATORS: &[Operator] = &[
+pub(super) static OPERATORS: &[Operator] = &[
     of("$abs", 1, arithmetic::absolute),
     any("$add", arithmetic::add),
     any("$avg", arithmetic::average_of),
