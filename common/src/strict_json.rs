@@ -13,15 +13,37 @@ use crate::{Error, ErrorCode, Result};
 /// Reads one JSON value. A key named twice, nesting beyond [`JSON_DEPTH_MAX`] and an integer that does not
 /// fit in 64 signed bits are errors of their own.
 pub fn parse(text: &[u8]) -> Result<Json> {
-    let refusal = RefCell::new(None);
+    let refusal = RefCell::new(None::<Refusal>);
     let mut reader = serde_json::Deserializer::from_slice(text);
     let parsed = Strict { depth: 0, refusal: &refusal }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value));
     match (parsed, refusal.into_inner()) {
-        (_, Some(refused)) => Err(refused),
+        (_, Some(refused)) => Err(refused.told()),
         (Ok(value), None) => Ok(value),
         (Err(error), None) => Err(Error::bad_request(format!("the body is not valid JSON: {error}"))),
+    }
+}
+
+/// Longest pointer that is shown, in characters.
+const POINTER_SHOWN: usize = 200;
+
+/// Why a text is refused, and where: names and positions from within outwards.
+struct Refusal {
+    error: Error,
+    within: Vec<String>,
+}
+
+impl Refusal {
+    /// The error with a JSON pointer (RFC 6901).
+    fn told(self) -> Error {
+        let step = |name: &String| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer: String = self.within.iter().rev().map(step).collect();
+        if pointer.is_empty() {
+            return self.error;
+        }
+        let shown: String = pointer.chars().take(POINTER_SHOWN).collect();
+        Error { message: format!("{} (at {shown})", self.error.message), ..self.error }
     }
 }
 
@@ -29,13 +51,20 @@ pub fn parse(text: &[u8]) -> Result<Json> {
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     depth: usize,
-    refusal: &'a RefCell<Option<Error>>,
+    refusal: &'a RefCell<Option<Refusal>>,
 }
 
 impl Strict<'_> {
     fn refuse<E: serde::de::Error>(self, error: Error) -> E {
-        *self.refusal.borrow_mut() = Some(error);
+        *self.refusal.borrow_mut() = Some(Refusal { error, within: Vec::new() });
         E::custom("refused")
+    }
+
+    /// Notes that what was refused lies within a field or an item.
+    fn note(self, name: impl fmt::Display) {
+        if let Some(refusal) = self.refusal.borrow_mut().as_mut() {
+            refusal.within.push(name.to_string());
+        }
     }
 
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
@@ -110,7 +139,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
         let inner = self.deeper()?;
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(inner)? {
+        while let Some(item) = items.next_element_seed(inner).inspect_err(|_| self.note(array.len()))? {
             array.push(item);
         }
         Ok(Json::Array(array))
@@ -122,9 +151,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
                 let message = format!("the key {key:?} occurs twice in one object");
-                return Err(self.refuse(Error::new(ErrorCode::DuplicateKey, message)));
+                let refused = self.refuse(Error::new(ErrorCode::DuplicateKey, message));
+                self.note(&key);
+                return Err(refused);
             }
-            let value = entries.next_value_seed(inner)?;
+            let value = entries.next_value_seed(inner).inspect_err(|_| self.note(&key))?;
             object.insert(key, value);
         }
         Ok(Json::Object(object))
@@ -217,6 +248,16 @@ mod tests {
         assert_eq!(code(r#"{"role":"user","role":"admin"}"#), Some(ErrorCode::DuplicateKey));
         assert_eq!(code(r#"[{"a":{"b":1,"\u0062":2}}]"#), Some(ErrorCode::DuplicateKey));
         assert_eq!(code(r#"[{"a":1},{"a":2}]"#), None);
+    }
+
+    #[test]
+    fn a_refusal_points_at_its_place() {
+        let told = |text: &str| parse(text.as_bytes()).unwrap_err().message;
+        assert!(told(r#"{"a/b":[1,{"c":1,"c":2}]}"#).ends_with(" (at /a~1b/1/c)"));
+        assert!(told(r#"{"n":9223372036854775808}"#).ends_with(" (at /n)"));
+        let deep = format!("{{\"d\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        assert!(told(&deep).contains(" (at /d/0/0/"), "{}", told(&deep));
+        assert!(!told("9223372036854775808").contains("(at"));
     }
 
     #[test]
