@@ -45,7 +45,10 @@ pub(crate) fn of_json(id: &Json) -> Result<Value> {
     match id {
         Json::String(text) => Ok(Value::Text(text.clone())),
         Json::Number(number) if number.is_i64() => Ok(Value::Integer(number.as_i64().unwrap_or_default())),
-        _ => Err(Error::bad_request("_id must be an integer or a text")),
+        other => {
+            let found = common::json::kind_of(other);
+            Err(Error::bad_request(format!("_id must be an integer or a text, not {found} (at /_id)")))
+        }
     }
 }
 

@@ -29,6 +29,18 @@ pub(super) fn column_name(paths: &[FieldPath]) -> String {
     format!("{PREFIX}{}", json!(texts))
 }
 
+/// An error that tells of a unique index by its column tells of its paths instead, as `people.mail, people.name`.
+pub(super) fn told(mut error: Error) -> Error {
+    if let Some((before, paths)) = error.message.split_once(PREFIX)
+        && let Ok(paths) = serde_json::from_str::<Vec<String>>(paths)
+        && let Some((words, table)) = before.rsplit_once(' ')
+    {
+        let named: Vec<String> = paths.iter().map(|path| format!("{table}{path}")).collect();
+        error.message = format!("{words} {}", named.join(", "));
+    }
+    error
+}
+
 /// Whether a collection's table has columns that follow from the documents.
 pub(crate) fn has_derived_columns(table: &Table) -> bool {
     table.divided.is_some() || table.columns.iter().any(|column| column.name.starts_with(PREFIX))
@@ -75,5 +87,20 @@ fn canonical(value: &Json) -> Json {
         }
         Typed::Array(items) => Json::Array(items.iter().map(canonical).collect()),
         _ => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_are_told_by_paths() {
+        let told = |message: &str| told(Error::bad_request(message)).message;
+        let column = format!("UNIQUE constraint failed: c.{PREFIX}[\"a.b\",\"c d\"]");
+        assert_eq!(told(&column), "UNIQUE constraint failed: c.a.b, c.c d");
+        for other in ["UNIQUE constraint failed: c._id", "anything"] {
+            assert_eq!(told(other), other);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Changing and deleting the documents that match a filter.
 //!
 //! Documents are read, changed here and written under the versions that were read, so that no change of
-//! somebody else is lost; those that were changed meanwhile are looked at again.
+//! somebody else is lost; those that were changed meanwhile are looked at again. Where one document is meant by its id and
+//! the change is simple, its partition does it all at once.
 
 use common::json::kind_of;
 use common::protocol::Statement;
@@ -13,8 +14,10 @@ use super::filter::path::FieldPath;
 use super::filter::{Filter, Test};
 use super::find::source::Source;
 use super::find::{fields, filter, known};
+use super::keys::has_derived_columns;
 use super::place::Place;
-use super::stored::{self, Stored, existing, milliseconds, replacement, run_together, statement};
+use super::stored::{self, Stored, existing, milliseconds, replacement, run_together, run_write, statement};
+use super::update::in_place::InPlace;
 use super::update::{Circumstances, Update, beginning, is_same};
 use super::value::{Fields, size_of_fields};
 use crate::access::PartitionAccess;
@@ -94,6 +97,9 @@ pub(super) async fn update_matching(
             Some(table) => {
                 let change = Change { update: &request.update, filter: &request.filter, moment };
                 let work = Work::new(planner, access, &table, request.filter.clone());
+                if work.change_in_place(&change).await? {
+                    return Ok(Updated { matched: 1, modified: 1, upserted_id: None });
+                }
                 done = if request.multi {
                     work.change_all(&change).await?
                 } else {
@@ -175,6 +181,29 @@ impl<'a, A: PartitionAccess> Work<'a, A> {
         Work { planner, access, table, source: Source::new(planner, table, filter.clone()), filter }
     }
 
+    /// Has a partition change the one document that there can be. `false` if it must be looked at, or does not match.
+    async fn change_in_place(&self, change: &Change<'_>) -> Result<bool> {
+        if !self.filter.names_one_id() || has_derived_columns(self.table) || self.access.holds_writes_back() {
+            return Ok(false);
+        }
+        let (Some(InPlace { document, condition }), Some(matching)) =
+            (change.update.in_place(), self.source.surely())
+        else {
+            return Ok(false);
+        };
+        let sql = format!(
+            "UPDATE {} SET \"doc\" = {}, \"_version\" = \"_version\" + 1, \"_updated_at\" = ? WHERE {} AND {}",
+            self.source.quoted(),
+            document.text,
+            matching.text,
+            condition.text
+        );
+        let now = vec![milliseconds(change.moment)];
+        let params = [document.params, now, matching.params, condition.params].concat();
+        let done = run_one(self.planner, self.access, &statement(sql, params), 0).await?;
+        Ok(done.affected_rows > 0)
+    }
+
     async fn change_one(&self, change: &Change<'_>) -> Result<Updated> {
         for attempt in 1..=CONTENDED_ATTEMPTS {
             let found = self.source.all(self.planner, self.access, Some(1)).await?;
@@ -182,7 +211,7 @@ impl<'a, A: PartitionAccess> Work<'a, A> {
             let Some((statement, _)) = change.statement(self.planner, self.table, stored)? else {
                 return Ok(Updated { matched: 1, ..Updated::default() });
             };
-            if run_one(self.planner, self.access, &statement, 1).await?.affected_rows > 0 {
+            if run_write(self.planner, self.access, &statement).await?.affected_rows > 0 {
                 return Ok(Updated { matched: 1, modified: 1, upserted_id: None });
             }
             self.access.back_off(attempt).await;

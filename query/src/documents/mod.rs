@@ -32,7 +32,9 @@ use common::{Error, ErrorCode, Result, Value};
 use serde_json::Value as Json;
 
 use self::place::Place;
-use self::stored::{Stored, by_id, existing, insertion, milliseconds, replacement, statement, text_of};
+use self::stored::{
+    Stored, by_id, existing, insertion, milliseconds, replacement, run_write, statement, text_of,
+};
 use self::update::{Circumstances, Update, is_same};
 use self::value::{Fields, extended};
 use crate::access::PartitionAccess;
@@ -154,13 +156,13 @@ pub async fn put(
     let now = milliseconds(moment);
     if !creates {
         let written = replacement(planner, &table, &document, &id, precondition.versions(), now)?;
-        let done = run_one(planner, access, &written, 1).await?;
+        let done = run_write(planner, access, &written).await?;
         return one(&done)?.map(|document| (document, false)).ok_or_else(failed);
     }
     let written = insertion(planner, &table, &document, &id, precondition == Precondition::None, now)?;
     let done = run_one(planner, access, &written, 1).await.map_err(|error| {
-        let exists = error.code == ErrorCode::UniqueViolation && precondition == Precondition::Absent;
-        if exists { failed() } else { error }
+        let exists = precondition == Precondition::Absent && stored::is_of_id(&error, &table);
+        if exists { failed() } else { keys::told(error) }
     })?;
     let document = one(&done)?.ok_or_else(|| Error::internal("a written document was not answered"))?;
     let created = document.version == 1;
@@ -207,7 +209,7 @@ pub async fn patch(
         }
         let now = milliseconds(moment);
         let written = replacement(planner, &table, &changed, &id, &[found.version], now)?;
-        if let Some(document) = one(&run_one(planner, access, &written, 1).await?)? {
+        if let Some(document) = one(&run_write(planner, access, &written).await?)? {
             return Ok(document);
         }
         access.back_off(attempt).await;

@@ -16,7 +16,6 @@ use super::value::Fields;
 use crate::access::PartitionAccess;
 use crate::moment::Moment;
 use crate::planner::Planner;
-use crate::sql::run_one;
 use crate::table::Table;
 
 /// The filter that selects documents.
@@ -85,7 +84,7 @@ async fn assign_one(
         }
         let now = stored::milliseconds(moment);
         let written = stored::replacement(planner, table, &changed, id, &[found.version], now)?;
-        let done = run_one(planner, access, &written, 1).await?;
+        let done = stored::run_write(planner, access, &written).await?;
         if let Some(changed) = Stored::all(&done)?.into_iter().next() {
             return Ok(Some(changed));
         }

@@ -187,7 +187,7 @@ pub(super) async fn insert(
     moment: Moment,
 ) -> Result<()> {
     let rows = rows_of(planner, table, documents, &milliseconds(moment))?;
-    write_rows(planner, access, table, rows).await.map_err(|error| duplicate_id(error, table))
+    write_rows(planner, access, table, rows).await.map_err(|error| violation(error, table))
 }
 
 /// Sends rows; a rowid that collides is drawn again.
@@ -225,14 +225,27 @@ fn insert_text(table: &Table, places: &[Column], columns: &[(String, &str)], cou
     format!("INSERT INTO {} ({}) VALUES {rows}", quote_identifier(&table.name), names.join(", "))
 }
 
-fn duplicate_id(mut error: Error, table: &Table) -> Error {
-    if error.code == ErrorCode::UniqueViolation {
-        if !error.message.contains("index") {
-            error.message = format!("UNIQUE constraint failed: {}._id", table.name);
-        }
-        error.statement = None;
+/// What an insert violated, in the words of documents: rows have keys that documents know nothing of.
+fn violation(error: Error, table: &Table) -> Error {
+    if error.code != ErrorCode::UniqueViolation {
+        return error;
     }
-    error
+    let own = error.message.clone();
+    let mut told = keys::told(error);
+    if told.message == own {
+        told.message = violated_id(table);
+    }
+    told.statement = None;
+    told
+}
+
+/// Whether an error says that a document of that id is there already.
+pub(super) fn is_of_id(error: &Error, table: &Table) -> bool {
+    error.code == ErrorCode::UniqueViolation && violation(error.clone(), table).message == violated_id(table)
+}
+
+fn violated_id(table: &Table) -> String {
+    format!("UNIQUE constraint failed: {}._id", table.name)
 }
 
 /// Inserts one document under its own id or, without one, the next integer of the collection.
@@ -271,7 +284,7 @@ pub(crate) async fn insert_numbered(
         match write_rows(planner, access, &table, rows).await {
             Ok(()) => return Ok(number.into()),
             // A client has taken the number itself, or another request was faster.
-            Err(error) if error.code == ErrorCode::UniqueViolation => {}
+            Err(error) if is_of_id(&error, &table) => {}
             Err(error) => return Err(error),
         }
     }
@@ -425,5 +438,15 @@ pub(super) async fn run_together(
     statements: Vec<Statement>,
 ) -> Result<Vec<StatementResult>> {
     let request = SqlRequest { statements, atomic: true, max_rows: 1, read_only: false };
-    crate::sql::run_for_documents(planner, access, request).await?.results.into_iter().collect()
+    let answer = crate::sql::run_for_documents(planner, access, request).await.map_err(keys::told)?;
+    answer.results.into_iter().map(|result| result.map_err(keys::told)).collect()
+}
+
+/// Runs a statement that writes a document.
+pub(super) async fn run_write(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    written: &Statement,
+) -> Result<StatementResult> {
+    run_one(planner, access, written, 1).await.map_err(keys::told)
 }

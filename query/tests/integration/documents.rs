@@ -102,7 +102,7 @@ async fn filters_sort_and_project() {
         let ids =
             |documents: Vec<Json>| documents.iter().map(|d| d["_id"].as_i64().unwrap()).collect::<Vec<_>>();
         assert_eq!(
-            ids(find(&cluster, json!({"filter": {"age": {"$gte": 23}, "home.city": "Rom"}, "sort": {"age": -1, "_id": 1}, "limit": 3, "skip": 1})).await),
+            ids(find(&cluster, json!({"filter": {"age": {"$gte": 23}, "home.city": "Rom"}, "sort": [["age", -1], ["_id", 1]], "limit": 3, "skip": 1})).await),
             [14, 24, 8]
         );
         assert_eq!(ids(find(&cluster, json!({"filter": {"_id": {"$in": [3, 5, "x"]}}})).await), [3, 5]);
@@ -166,6 +166,39 @@ async fn updates_and_deletes_follow_filters() {
 }
 
 #[tokio::test]
+async fn simple_changes_of_one_document_need_no_reading() {
+    let cluster = people(4).await;
+    let planner = cluster.planner();
+    let update = |update: Json| {
+        let request = json!({"filter": {"_id": 7, "home.city": "Ulm"}, "update": update});
+        let (planner, cluster) = (&planner, &cluster);
+        async move {
+            cluster.read.lock().unwrap().clear();
+            let done =
+                documents::update(planner, cluster, "people", &request, moment(NOW + 9)).await.unwrap();
+            (done.matched, done.modified, cluster.read.lock().unwrap().len())
+        }
+    };
+    assert_eq!(
+        update(json!({"$set": {"name": "seven", "new": null}, "$inc": {"age": 100}})).await,
+        (1, 1, 0)
+    );
+    assert_eq!(
+        update(json!({"$set": {"name": "seven"}})).await,
+        (1, 0, 1),
+        "nothing changes: it is looked at"
+    );
+    assert_eq!(update(json!({"$inc": {"visits": 1}})).await, (1, 1, 1), "there is nothing to count up yet");
+    assert_eq!(update(json!({"$inc": {"visits": 1}})).await, (1, 1, 0));
+    let wanted =
+        json!({"_id": 7, "name": "seven", "age": 122, "home": {"city": "Ulm"}, "new": null, "visits": 2});
+    let found = documents::get(&planner, &cluster, "people", "7").await.unwrap();
+    let Json::Object(mut fields) = found.json else { panic!() };
+    fields.retain(|name, _| name == "_id" || !name.starts_with('_'));
+    assert_eq!((Json::Object(fields).to_string(), found.version), (wanted.to_string(), 4));
+}
+
+#[tokio::test]
 async fn a_unique_index_holds_over_all_partitions() {
     for buckets in [1, 4] {
         let cluster = people(buckets).await;
@@ -193,7 +226,9 @@ async fn a_unique_index_holds_over_all_partitions() {
         };
         insert(json!({"_id": 31, "name": "n31"})).await.unwrap();
         for equal in [json!({"name": "n31", "home": {}}), json!({"name": "n5", "home": {"city": "Ulm"}})] {
-            assert_eq!(insert(equal).await.unwrap_err().code, ErrorCode::UniqueViolation);
+            let refused = insert(equal).await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::UniqueViolation);
+            assert_eq!(refused.message, "UNIQUE constraint failed: people.name, people.home.city");
         }
         insert(json!({"_id": 32, "name": "n5", "home": {"city": "Rom"}})).await.unwrap();
         let update = |request: Json| {
@@ -212,16 +247,14 @@ async fn a_unique_index_holds_over_all_partitions() {
         ]});
         documents::bulk(&cluster.planner(), &cluster, "people", &swap, moment(NOW + 3)).await.unwrap();
         let planner = cluster.planner();
-        let put = documents::put(
-            &planner,
-            &cluster,
-            "people",
-            "34",
-            json!({"name": "n5", "home": {"city": "Ulm"}}),
-            Precondition::None,
-            moment(NOW + 4),
-        );
-        assert_eq!(put.await.unwrap_err().code, ErrorCode::UniqueViolation);
+        for precondition in [Precondition::None, Precondition::Absent] {
+            let equal = json!({"name": "n5", "home": {"city": "Ulm"}});
+            let put =
+                documents::put(&planner, &cluster, "people", "34", equal, precondition, moment(NOW + 4));
+            let refused = put.await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::UniqueViolation);
+            assert_eq!(refused.message, "UNIQUE constraint failed: people.name, people.home.city");
+        }
 
         documents::drop_index(&cluster.planner(), &cluster, "people", "by_name").await.unwrap();
         insert(json!({"name": "n31"})).await.unwrap();

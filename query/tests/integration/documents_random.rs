@@ -188,11 +188,21 @@ impl Generator {
         Json::Object(order)
     }
 
+    /// A filter that names one id, and may ask for more.
+    fn filter_of_one(&mut self) -> Json {
+        let mut filter = Map::new();
+        filter.insert("_id".into(), self.id());
+        if self.below(3) == 0 {
+            filter.insert("a".into(), self.test(0));
+        }
+        Json::Object(filter)
+    }
+
     /// An update with the array filters that it needs.
     fn update(&mut self) -> (Json, Json) {
         let (value, small) = (self.value(), self.small());
         let scalar = self.scalar();
-        let update = match self.below(17) {
+        let update = match self.below(20) {
             0 => json!({"$set": {"a": value, "c": 1}}),
             1 => json!({"$unset": {"b": "", "t.0": ""}}),
             2 => json!({"$inc": {"n": small, "b.d": 1}}),
@@ -208,6 +218,9 @@ impl Generator {
             12 => json!({"$pop": {"t": if self.below(2) == 0 { 1 } else { -1 }}}),
             13 => json!({"$set": {"b.c.x": scalar}}),
             14 => json!({"$inc": {"t.$[]": 1}}),
+            17 => json!({"$set": {"a": scalar, "c": small}}),
+            18 => json!({"$set": {"a": scalar}, "$inc": {"n": small}}),
+            19 => json!({"$inc": {"n": 1_000_003, "c": 1}}),
             15 => return (json!({"$set": {"t.$[x]": small}}), json!([{"x": {"$gt": 0}}])),
             _ => json!({"$set": {"t.2": scalar}, "$pull": {"b": {"c": scalar}}}),
         };
@@ -353,7 +366,7 @@ async fn change_one(cluster: &Cluster, model: &mut Model, generator: &mut Genera
 /// A change of the documents that match.
 async fn change_many(cluster: &Cluster, model: &mut Model, generator: &mut Generator, step: u64) {
     let (planner, now) = (cluster.planner(), moment(step));
-    let filter = generator.filter(1);
+    let filter = if generator.below(3) == 0 { generator.filter_of_one() } else { generator.filter(1) };
     let multi = generator.below(3) > 0;
     let matching: Vec<usize> = (0..model.documents.len())
         .filter(|index| filters::holds(&model.documents[*index], &filter))
@@ -399,6 +412,11 @@ async fn change_many(cluster: &Cluster, model: &mut Model, generator: &mut Gener
         Some(changed) => {
             let done = done.unwrap_or_else(|error| panic!("{request}: {error:?}"));
             assert_eq!(done.matched, matching.len() as u64, "{request}");
+            let text = |fields: &Fields| serde_json::to_string(fields).unwrap();
+            let differs =
+                |(index, changed): &(&usize, &Fields)| text(&model.documents[**index]) != text(changed);
+            let modified = matching.iter().zip(&changed).filter(differs).count();
+            assert_eq!(done.modified, modified as u64, "{request}");
             for (index, changed) in matching.into_iter().zip(changed) {
                 model.documents[index] = changed;
             }

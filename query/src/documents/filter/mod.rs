@@ -82,6 +82,15 @@ impl Side {
 }
 
 impl Filter {
+    /// Whether it can hold for one document only, of which it names the id.
+    pub(crate) fn names_one_id(&self) -> bool {
+        match self {
+            Filter::All(parts) => parts.iter().any(Filter::names_one_id),
+            Filter::Field(path, Test::Among(values)) => path.text == "_id" && values.len() == 1,
+            _ => false,
+        }
+    }
+
     /// Whether it holds for a document.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Finding, counting and listing values.
 
+mod divided;
 pub(crate) mod projection;
 pub(crate) mod sort;
 pub(crate) mod source;
@@ -89,7 +90,11 @@ impl Find {
 
     /// What partitions are asked first.
     pub(crate) fn statement(&self, planner: &Planner, table: &Table) -> (Source, Statement) {
-        let source = Source::new(planner, table, self.filter.clone()).reading(self.touched());
+        let source = if divided::is_of_few(table, self) {
+            divided::narrow(planner, table, self)
+        } else {
+            Source::new(planner, table, self.filter.clone()).reading(self.touched())
+        };
         let statement = match self.known_order() {
             Some(order) => source.ordered(order, self.wanted()),
             None => pushed_order::statement(&source, self).unwrap_or_else(|| source.ordered("rowid", None)),
@@ -145,6 +150,10 @@ pub async fn find_stream<'a>(
     let Find { projection, skip, limit, filter, .. } = &find;
     let (projection, filter) = (projection.clone(), filter.clone());
     let answered = move |stored: Stored| answer(stored.fields, projection.as_ref(), &filter);
+    if divided::is_of_few(&table, &find) {
+        let found = divided::first(planner, access, &table, &find).await?;
+        return Ok(stream::iter(found).map(answered).boxed());
+    }
     if let Some(known_order) = find.known_order() {
         let documents = source.open_ordered(planner, access, known_order, find.wanted()).await?;
         let state = (documents, *skip, *limit);

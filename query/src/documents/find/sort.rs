@@ -33,7 +33,7 @@ pub(crate) struct SortField {
 pub(crate) type SortKey = Vec<Option<Json>>;
 
 impl Order {
-    /// Reads `{"a":1,"b":-1}`, or a list of such; absent and null are no order.
+    /// Reads `{"a":1,"b":-1}`, or a list of such or of pairs, `[["a",1],["b",-1]]`; absent and null are no order.
     pub(crate) fn parse(json: Option<&Json>, place: &Place<'_>) -> Result<Order> {
         let mut order = Order::default();
         match json {
@@ -42,8 +42,11 @@ impl Order {
             Some(Json::Array(parts)) => {
                 for (index, part) in parts.iter().enumerate() {
                     let place = place.item(index);
-                    let fields = part.as_object().ok_or_else(|| wrong(&place))?;
-                    order.add(fields, &place)?;
+                    match part {
+                        Json::Object(fields) => order.add(fields, &place)?,
+                        Json::Array(pair) => order.add(&of_pair(pair, &place)?, &place)?,
+                        _ => return Err(wrong(&place)),
+                    }
                 }
             }
             Some(_) => return Err(wrong(place)),
@@ -90,6 +93,14 @@ impl Order {
                 if field.descending { order.reverse() } else { order }
             })
         })
+    }
+}
+
+/// A field and its direction, as clients in languages without ordered objects give them.
+fn of_pair(pair: &[Json], place: &Place<'_>) -> Result<Fields> {
+    match pair {
+        [Json::String(name), direction] => Ok(Fields::from_iter([(name.clone(), direction.clone())])),
+        _ => Err(wrong(place)),
     }
 }
 

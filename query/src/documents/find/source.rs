@@ -100,6 +100,18 @@ impl Source {
         Sql { text, params: params.into_iter().flatten().cloned().collect() }
     }
 
+    /// A condition that holds only for documents that match; `None` if partitions cannot tell.
+    pub(crate) fn surely(&self) -> Option<Sql> {
+        if self.unknown {
+            return None;
+        }
+        let parts = self.conditions.iter().chain(&self.open);
+        let (texts, params): (Vec<String>, Vec<&Vec<Value>>) =
+            parts.map(|sql| (format!("({})", sql.text), &sql.params)).unzip();
+        let params = params.into_iter().flatten().cloned().collect();
+        (!texts.is_empty()).then(|| Sql { text: texts.join(" AND "), params })
+    }
+
     /// An expression that is NULL for documents on which the coordinator has to decide; `None` if there are none.
     pub(crate) fn undecided(&self) -> Option<Sql> {
         if self.is_decided() {
@@ -162,7 +174,18 @@ impl Source {
         access: &impl PartitionAccess,
         most: Option<u64>,
     ) -> Result<Vec<Stored>> {
-        let mut documents = self.open(planner, access, most).await?;
+        self.first(planner, access, "rowid", most).await
+    }
+
+    /// The same in an order that SQL knows.
+    pub(crate) async fn first(
+        &self,
+        planner: &Planner,
+        access: &impl PartitionAccess,
+        order: &str,
+        most: Option<u64>,
+    ) -> Result<Vec<Stored>> {
+        let mut documents = self.open_ordered(planner, access, order, most).await?;
         let (mut found, mut budget) = (Vec::new(), crate::documents::budget::Budget::default());
         while most.is_none_or(|most| (found.len() as u64) < most)
             && let Some(stored) = documents.next().await?

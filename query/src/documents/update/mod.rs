@@ -2,9 +2,11 @@
 //! (<https://www.mongodb.com/docs/manual/reference/operator/update/>).
 //!
 //! `parse` reads them, `target` finds the places in a document that a path means, `operation` says what becomes
-//! of the value there. A document is changed here and written under the version that was read.
+//! of the value there. A document is changed here and written under the version that was read, but for what a partition can do by
+//! itself (`in_place`).
 
 mod array;
+pub(in crate::documents) mod in_place;
 mod operation;
 mod parse;
 mod place_in_document;
