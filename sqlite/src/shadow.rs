@@ -1,6 +1,8 @@
 //! The shadow of a database: its schema without its rows, in memory. It is the authority on what a client's
 //! text means: errors, names, types, which columns are read, whether it may be run at all.
 
+use std::collections::BTreeMap;
+
 use common::names::{is_internal_table, quote_identifier};
 use common::protocol::{Statement, StatementResult};
 use common::schema::{ObjectKind, SchemaObject};
@@ -136,15 +138,22 @@ impl Shadow {
         let is_trigger = |name: &String| self.schema.triggers.iter().any(|trigger| trigger.name == *name);
         let has_foreign_keys = self.schema.tables.iter().any(|table| !table.foreign_keys.is_empty());
         let raw = self.connection.raw();
-        let checks_foreign_keys = has_foreign_keys && program(raw, sql)?.checks_foreign_keys;
-        let Program { mut scans, mut scans_inside, .. } = if has_foreign_keys {
+        let whole = program(raw, sql)?;
+        let checks_foreign_keys = has_foreign_keys && whole.checks_foreign_keys;
+        let (mut scans, inside) = if has_foreign_keys {
             raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
             let without = program(raw, sql);
             raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-            without?
+            // Foreign keys look through tables by keys alone, but triggers that they set off do so like any others.
+            let Program { scans, mut scans_inside, .. } = without?;
+            for (trigger, tables) in whole.scans_inside.into_iter().filter(|(name, _)| name != FOREIGN_KEY) {
+                scans_inside.entry(trigger).or_insert(tables);
+            }
+            (scans, scans_inside)
         } else {
-            program(raw, sql)?
+            (whole.scans, whole.scans_inside)
         };
+        let mut scans_inside: Vec<String> = inside.into_values().flatten().collect();
         scans_inside.extend(changed);
         scans.extend(scans_inside.iter().cloned());
         for names in [&mut scans, &mut scans_inside] {
@@ -293,15 +302,19 @@ impl Shadow {
 struct Program {
     checks_foreign_keys: bool,
     scans: Vec<String>,
-    scans_inside: Vec<String>,
+    /// By trigger.
+    scans_inside: BTreeMap<String, Vec<String>>,
 }
+
+/// What foreign keys do are triggers without a name.
+const FOREIGN_KEY: &str = "";
 
 fn program(raw: &rusqlite::Connection, sql: &str) -> Result<Program> {
     let mut found = Program::default();
     let sql = sql.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace() || c == '\u{feff}');
     let mut statement = raw.prepare(&format!("{}EXPLAIN {sql}", ours!("")))?;
     let mut rows = statement.raw_query();
-    let (mut last, mut inside) = (-1, false);
+    let (mut last, mut inside, mut trigger) = (-1, false, String::new());
     while let Some(row) = rows.next()? {
         let address: i64 = row.get(0)?;
         // The programs of triggers follow, each with addresses of its own.
@@ -312,7 +325,18 @@ fn program(raw: &rusqlite::Connection, sql: &str) -> Result<Program> {
             "Halt" if row.get::<_, i32>(2)? == ffi::SQLITE_CONSTRAINT_FOREIGNKEY => {
                 found.checks_foreign_keys = true;
             }
-            "OpenRead" if database == 0 && inside => found.scans_inside.extend(table_at(raw, root)?),
+            "Init" if inside => {
+                let name: Option<String> = row.get(5)?;
+                trigger = name
+                    .as_deref()
+                    .and_then(|name| name.strip_prefix("-- TRIGGER "))
+                    .unwrap_or(FOREIGN_KEY)
+                    .to_owned();
+                found.scans_inside.entry(trigger.clone()).or_default();
+            }
+            "OpenRead" if database == 0 && inside => {
+                found.scans_inside.entry(trigger.clone()).or_default().extend(table_at(raw, root)?);
+            }
             "OpenRead" if database == 0 => found.scans.extend(table_at(raw, root)?),
             _ => {}
         }

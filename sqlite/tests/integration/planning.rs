@@ -104,6 +104,19 @@ fn a_statement_is_described() {
 }
 
 #[test]
+fn triggers_that_foreign_keys_set_off_look_through_tables() {
+    let trigger =
+        "CREATE TRIGGER gone BEFORE DELETE ON orders BEGIN INSERT INTO log SELECT count(*) FROM orders; END";
+    let schema = SCHEMA.iter().copied().chain(["CREATE TABLE log (n)", trigger]);
+    let shadow = Shadow::new(schema).unwrap();
+    let scans_inside = |sql: &str| shadow.prepare(sql).unwrap().consequences.scans_inside;
+    assert_eq!(scans_inside("DELETE FROM orders"), ["orders"]);
+    assert_eq!(scans_inside("DELETE FROM users WHERE id = 1"), ["orders"]);
+    // What foreign keys look for is looked up by its key.
+    assert!(scans_inside("UPDATE users SET id = 2 WHERE id = 1").is_empty());
+}
+
+#[test]
 fn ddl_is_tried_without_being_kept() {
     let shadow = shadow();
     let before = shadow.objects().unwrap();
