@@ -51,6 +51,12 @@ pub enum Command {
     RemoveNode(commands::remove_node::Arguments),
     /// Spread replicas and leaders evenly over the storage nodes.
     Rebalance(commands::rebalance::Arguments),
+    /// Split a partition in two.
+    SplitPartition(commands::split_partition::Arguments),
+    /// Merge two neighbouring partitions.
+    MergePartitions(commands::merge_partitions::Arguments),
+    /// Take a coordinator out of the cluster for good.
+    LeaveCluster(commands::leave_cluster::Arguments),
     /// List the partitions, their leaders, rows and bytes.
     Partitions(commands::partitions::Arguments),
     /// Show the state of the cluster.
@@ -177,6 +183,9 @@ mod tests {
             "drain-node --node-id n",
             "remove-node --node-id n",
             "rebalance",
+            "split-partition --partition-id p --at 5",
+            "merge-partitions --left p --right q",
+            "leave-cluster --address h:1",
             "partitions",
             "status",
             "cache",

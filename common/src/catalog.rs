@@ -126,6 +126,21 @@ pub struct Database {
     pub attribute_groups: Vec<Vec<String>>,
     /// Milliseconds since the Unix epoch.
     pub created_at: u64,
+    /// Buckets that others have replaced: they own nothing, and go when nobody can ask for a decision of theirs.
+    #[serde(default)]
+    pub retired: Vec<Retired>,
+    /// For each partition that was replaced, one that has all that it knew of idempotency keys.
+    #[serde(default)]
+    pub successors: BTreeMap<PartitionId, PartitionId>,
+}
+
+/// A bucket that others have replaced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retired {
+    /// What it was; at its epoch it owns nothing.
+    pub bucket: Bucket,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since: u64,
 }
 
 /// The column groups of a database that is not divided by columns.
@@ -159,6 +174,16 @@ impl Database {
             None if self.attribute_groups.iter().any(|names| !names.is_empty()) => 0,
             None => slot(&[Value::from(name)]) as usize % self.column_groups.len().max(1),
         }
+    }
+
+    /// The partition that keeps what an earlier one has kept under idempotency keys.
+    #[must_use]
+    pub fn successor(&self, mut partition: PartitionId) -> PartitionId {
+        // Each is newer than the one it follows.
+        while let Some(next) = self.successors.get(&partition).filter(|next| **next > partition) {
+            partition = *next;
+        }
+        partition
     }
 
     /// All partitions in the order of their indexes, see [`Database::partition`].
@@ -332,6 +357,19 @@ pub struct Operation {
     pub ended_at: Option<u64>,
 }
 
+/// How far the replacing of buckets is. A driver that finds an attempt begun cannot know what of it reached the
+/// partitions, and begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplacingStage {
+    /// Nothing has been copied.
+    Fresh,
+    /// Rows are being copied while the buckets serve.
+    Copying,
+    /// The buckets that are replaced are being closed to requests.
+    Closing,
+}
+
 /// Kinds of operations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -399,6 +437,19 @@ pub enum OperationWork {
     },
     /// Spread replicas and leaders evenly over the nodes.
     Rebalance,
+    /// Put other buckets in the place of some that follow each other: to split one, or to merge several.
+    ReplaceBuckets {
+        /// The database.
+        database: String,
+        /// What is replaced, as it was when this began.
+        sources: Vec<Bucket>,
+        /// What takes its place; of no database's map until it is filled.
+        targets: Vec<Bucket>,
+        /// Grows each time that it begins anew with new partitions.
+        attempt: u32,
+        /// How far the attempt is.
+        stage: ReplacingStage,
+    },
     /// Have another replica of a partition lead it.
     TransferLeader {
         /// The partition.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::hash::SLOTS;
 use crate::protocol::StatementResult;
 use crate::{Error, PartitionId, Result};
 
@@ -64,11 +65,11 @@ impl IdempotencyKey {
         Some((session, sequence))
     }
 
-    /// Which of `count` places the key is kept at. Those of one session are kept at the same.
+    /// The slot whose bucket keeps the key. Those of one session have the same.
     #[must_use]
-    pub fn home(&self, count: usize) -> usize {
+    pub fn slot(&self) -> u32 {
         let name = self.session().map_or(self.as_str(), |(session, _)| session);
-        usize::try_from(xxh3_64(name.as_bytes()) % count.max(1) as u64).unwrap_or(0)
+        u32::try_from(xxh3_64(name.as_bytes()) % u64::from(SLOTS)).unwrap_or(0)
     }
 }
 
@@ -167,12 +168,12 @@ mod tests {
 
     #[test]
     fn keys_of_a_session_have_one_home() {
-        let homes: std::collections::BTreeSet<usize> =
-            (0..50).map(|sequence| key(&format!("s.{sequence}")).home(8)).collect();
-        assert_eq!(homes.len(), 1);
-        let homes: std::collections::BTreeSet<usize> =
-            (0..50).map(|number| key(&format!("k{number}")).home(8)).collect();
-        assert!(homes.len() > 4, "{homes:?}");
+        let slots: std::collections::BTreeSet<u32> =
+            (0..50).map(|sequence| key(&format!("s.{sequence}")).slot()).collect();
+        assert_eq!(slots.len(), 1);
+        let slots: std::collections::BTreeSet<u32> =
+            (0..50).map(|number| key(&format!("k{number}")).slot()).collect();
+        assert!(slots.len() > 40 && slots.iter().all(|slot| *slot < SLOTS), "{slots:?}");
     }
 
     #[test]

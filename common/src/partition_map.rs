@@ -38,6 +38,15 @@ pub enum BucketRange {
 }
 
 impl BucketRange {
+    /// Owned by a partition that others have replaced.
+    pub const NOTHING: BucketRange = BucketRange::Slots { first: 1, last: 0 };
+
+    /// Whether every key is outside.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, BucketRange::Slots { first, last } if first > last)
+    }
+
     /// Whether no key is outside.
     #[must_use]
     pub fn is_everything(&self) -> bool {
@@ -59,6 +68,23 @@ pub struct Bucket {
     pub partitions: Vec<PartitionId>,
     /// Version of this bucket's place in the map; a partition refuses requests planned on an older one.
     pub epoch: u64,
+    /// What is placed by hash whatever the method: index rows and idempotency keys.
+    pub homes: Homes,
+}
+
+/// Slots whose index rows and idempotency keys a bucket holds: `first` included, `end` excluded. Those of a database's
+/// buckets follow each other in order and cover every slot; one that was split off may have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Homes {
+    /// First slot.
+    pub first: u32,
+    /// The slot after the last.
+    pub end: u32,
+}
+
+impl Homes {
+    /// Every slot.
+    pub const ALL: Homes = Homes { first: 0, end: SLOTS };
 }
 
 fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PartitionId>, D::Error> {
@@ -135,6 +161,17 @@ pub fn bucket_of_key(buckets: &[Bucket], key: &[Value]) -> usize {
     found
 }
 
+/// The bucket that holds what is placed by hash at a slot.
+///
+/// # Panics
+/// If the buckets' homes do not cover every slot, which the catalog guarantees.
+#[must_use]
+pub fn bucket_of_home(buckets: &[Bucket], slot: u32) -> usize {
+    let found = buckets.partition_point(|bucket| bucket.homes.end <= slot);
+    assert!(found < buckets.len(), "the partition map does not cover a slot");
+    found
+}
+
 /// The buckets that may hold keys between two bounds (both included, `None`: open), in order. Under
 /// hashing that is all of them.
 #[must_use]
@@ -159,7 +196,12 @@ mod tests {
     fn buckets(ranges: Vec<BucketRange>) -> Vec<Bucket> {
         (1..)
             .zip(ranges)
-            .map(|(id, range)| Bucket { range, partitions: vec![PartitionId(id)], epoch: 1 })
+            .map(|(id, range)| Bucket {
+                range,
+                partitions: vec![PartitionId(id)],
+                epoch: 1,
+                homes: Homes::ALL,
+            })
             .collect()
     }
 
@@ -201,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_bucket_written_before_there_were_column_groups_is_read() {
-        let text = r#"{"range":{"Slots":{"first":0,"last":16383}},"partition":7,"epoch":1}"#;
+        let text = r#"{"range":{"Slots":{"first":0,"last":16383}},"partition":7,"epoch":1,
+            "homes":{"first":0,"end":16384}}"#;
         let bucket: Bucket = serde_json::from_str(text).unwrap();
         assert_eq!(bucket.partitions, [PartitionId(7)]);
         let again: Bucket = serde_json::from_str(&serde_json::to_string(&bucket).unwrap()).unwrap();

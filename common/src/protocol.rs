@@ -11,6 +11,7 @@ use crate::entry::Effects;
 use crate::idempotency::Keyed;
 use crate::partition_map::BucketRange;
 pub use crate::relay::{Relayed, Relaying};
+use crate::replacing::{ReplacingReply, ReplacingRequest};
 use crate::schema::{DatabaseKind, PartitionType};
 pub use crate::statement::{Params, Statement, StatementResult};
 use crate::tries::{Repeated, TimeAndChance, Tried, TryRequest};
@@ -64,6 +65,9 @@ pub enum WorkItem {
     /// Work of such a transaction that was taken back: it is done, so that what was seen is found to be true, and
     /// undone.
     Undone(Vec<WorkItem>),
+    /// Rows of another partition, to be here as they are there: what is inserted takes the place of what has its
+    /// key, and what is deleted need not be here.
+    Adopted(Effects),
 }
 
 /// What a read found, so that the partition can tell later whether it would find the same again.
@@ -300,6 +304,8 @@ pub enum StorageRequest {
     },
     /// Read rows from the newest state, linearizably, if that takes a moment only. → [`StorageReply::Brief`]
     ReadBriefly(ReadRequest),
+    /// A step of replacing buckets by others. → [`StorageReply::Replacing`]
+    Replacing(ReplacingRequest),
 }
 
 /// Replies of a storage node; an error in place of one is [`Error`].
@@ -347,6 +353,8 @@ pub enum StorageReply {
         /// Of what moments the snapshot that was read shows the state.
         shows: Pinned,
     },
+    /// What became of the step.
+    Replacing(ReplacingReply),
 }
 
 /// A coordinator that wants a lease.
@@ -381,6 +389,13 @@ pub enum StorageStream {
     },
     /// [`Pinned`]; the snapshot is kept until the stream is cancelled.
     Pin(PinRequest),
+    /// Every replicated row of a pinned snapshot: [`crate::replacing::ImagesHeader`], then [`Effects`].
+    Images {
+        /// The partition.
+        partition: PartitionId,
+        /// The snapshot.
+        pin: PinId,
+    },
 }
 
 /// Requests to a coordinator.
@@ -441,6 +456,11 @@ pub enum CoordinatorRequest {
     },
     /// A client's request that belongs to a transaction of the receiver. → [`CoordinatorReply::Relayed`]
     Relay(Relaying),
+    /// A coordinator, not the receiver, leaves for good. → [`CoordinatorReply::Left`]
+    Leave {
+        /// Its replica of the catalog's group.
+        replica: ReplicaId,
+    },
 }
 
 /// Replies of a coordinator.
@@ -502,6 +522,8 @@ pub enum CoordinatorReply {
     GivenBack,
     /// The answer to a client's request that was passed on.
     Relayed(Relayed),
+    /// The others agree without the coordinator that leaves.
+    Left,
 }
 
 /// Where a replica is reached.
@@ -638,6 +660,13 @@ pub struct Assignment {
     pub range: BucketRange,
     /// Version of the bucket's place in the map.
     pub epoch: u64,
+    /// Whether it is in its database's map: one that is being filled, or was replaced, is not.
+    #[serde(default = "is_mapped")]
+    pub mapped: bool,
+}
+
+fn is_mapped() -> bool {
+    true
 }
 
 /// Raft messages of many groups between two nodes, one frame.

@@ -55,7 +55,7 @@ impl CoordinatorService {
             CoordinatorRequest::Register(registration) => self.register(registration).await,
             CoordinatorRequest::Heartbeat(heartbeat) => self.health.report(heartbeat).await,
             CoordinatorRequest::RelayedHeartbeat(heartbeat) => self.health.relayed(heartbeat).await,
-            CoordinatorRequest::Locate { partition } => self.locate(partition),
+            CoordinatorRequest::Locate { partition } => self.locate(partition).await,
             CoordinatorRequest::Replicate { database, node } => {
                 match self.catalog.propose(Command::ReplicateDatabase { database, node }).await? {
                     Answer::Operations(operations) => Ok(CoordinatorReply::Begun(operations)),
@@ -72,6 +72,9 @@ impl CoordinatorService {
                 self.leases.give_back(partition, process).map(|()| CoordinatorReply::GivenBack)
             }
             CoordinatorRequest::Relay(relaying) => self.relayed(relaying).await,
+            CoordinatorRequest::Leave { replica } => {
+                self.catalog.dismiss(replica).await.map(|()| CoordinatorReply::Left)
+            }
             // The receiver itself checks what it got against what it was offered.
             CoordinatorRequest::Snapshot { offset, .. } => self.catalog.snapshot_piece(offset).await,
         }
@@ -94,8 +97,12 @@ impl CoordinatorService {
         })
     }
 
-    fn locate(&self, id: PartitionId) -> Result<CoordinatorReply> {
-        let catalog = self.catalog.view();
+    async fn locate(&self, id: PartitionId) -> Result<CoordinatorReply> {
+        let mut catalog = self.catalog.view();
+        if !catalog.partitions.contains_key(&id) {
+            // Who hears that it is gone relies on that.
+            catalog = self.catalog.confirmed().await?;
+        }
         let partition = catalog
             .partitions
             .get(&id)

@@ -15,6 +15,7 @@ pub mod objects;
 mod plan;
 mod plan_cache;
 pub mod planner;
+pub mod relocation;
 mod route;
 pub mod rows;
 pub mod schema;

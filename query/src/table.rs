@@ -2,12 +2,12 @@
 
 use std::ops::Deref;
 
+use common::Value;
 use common::catalog::Database;
-use common::hash::Collation;
+use common::hash::{Collation, slot};
 use common::names::quote_identifier;
-use common::partition_map::{Bucket, bucket_of_key, hash_ranges};
+use common::partition_map::{bucket_of_home, bucket_of_key};
 use common::schema::{ATTRIBUTE_ORDER, GlobalIndex, TableKind, TableSpec, attributes_column};
-use common::{PartitionId, Value};
 use sqlite::schema::{Generated, Table as Definition};
 
 /// What chooses the bucket of a row.
@@ -290,13 +290,10 @@ pub(crate) fn bucket_of_reference(database: &Database, table: &Table) -> usize {
     number % database.buckets.len().max(1)
 }
 
-/// The bucket of a row of a global index: its slot divided evenly over the buckets, whatever the method
-/// of the database.
+/// The bucket of a row of a global index, whatever the method of the database.
 pub(crate) fn bucket_of_index_row(database: &Database, values: &[Value]) -> usize {
-    let count = u32::try_from(database.buckets.len()).unwrap_or(1);
-    let buckets: Vec<Bucket> = hash_ranges(count)
-        .into_iter()
-        .map(|range| Bucket { range, partitions: vec![PartitionId::CATALOG], epoch: 0 })
-        .collect();
-    bucket_of_key(&buckets, values)
+    if database.buckets.len() == 1 {
+        return 0;
+    }
+    bucket_of_home(&database.buckets, slot(values))
 }

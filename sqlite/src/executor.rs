@@ -1,6 +1,7 @@
 //! The leader's writing connection: it runs clients' statements in one open transaction, a savepoint for
 //! each request, and captures the rows they change.
 
+mod adopting;
 mod tries;
 
 use std::sync::Arc;
@@ -235,6 +236,7 @@ impl Executor {
                 WorkItem::Proof(proof) => self.check_proof(proof, budget),
                 WorkItem::Repeated(repeated) => self.repeat(repeated, budget),
                 WorkItem::Undone(work) => self.check_undone(work, budget),
+                WorkItem::Adopted(effects) => self.adopt(effects, budget),
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }

@@ -5,11 +5,13 @@
 //! removing a few expired ones, so that the table stays as small as its use.
 
 use common::idempotency::{
-    IdempotencyKey, KEPT_ANSWER_MAX, KEY_LIFE_MS, Kept, KeyedRequest, SESSION_KEYS_MAX, SESSION_LIFE_MS,
+    IdempotencyKey, KEPT_ANSWER_MAX, KEY_LIFE_MS, Kept, KeptResults, KeyedRequest, SESSION_KEYS_MAX,
+    SESSION_LIFE_MS,
 };
-use common::{Error, ErrorCode, Hlc};
+use common::{Error, ErrorCode, Hlc, Value};
 use rusqlite::{Connection, OptionalExtension as _};
 
+use crate::binding::bind_values;
 use crate::connection::ours;
 use crate::error::Result;
 use crate::system::decode;
@@ -20,6 +22,9 @@ pub(crate) const CREATE: &str = ours!(
     "CREATE INDEX _keys_age ON _keys(kept_at) WHERE session IS NULL;",
     "CREATE INDEX _keys_session ON _keys(session, sequence) WHERE session IS NOT NULL;"
 );
+
+/// Name of the table.
+pub(crate) const TABLE: &str = "_keys";
 
 /// Expired keys that one request removes.
 const REMOVED_AT_ONCE: i64 = 16;
@@ -103,6 +108,26 @@ impl<'c> Keys<'c> {
             None => self.forget_expired(),
             Some((session, _)) => self.forget_older(session),
         }
+    }
+
+    /// Remembers what another partition does, unless something newer is remembered. Results were in that partition's
+    /// state; here they are with what is written now.
+    pub(crate) fn adopt(&self, row: &[Value], index: u64) -> Result<()> {
+        let mut row = row.to_vec();
+        if let Some(Value::Blob(kept)) = row.last_mut()
+            && let Kept::Results(results) = decode(kept)?
+        {
+            *kept = common::protocol::encode(&Kept::Results(KeptResults { index, ..results })).to_vec();
+        }
+        let sql = ours!(
+            "INSERT INTO _keys VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET session = excluded.session, ",
+            "sequence = excluded.sequence, kept_at = excluded.kept_at, request = excluded.request, ",
+            "kept = excluded.kept WHERE excluded.kept_at >= kept_at"
+        );
+        let mut statement = self.raw.prepare_cached(sql)?;
+        bind_values(&mut statement, 1, row)?;
+        statement.raw_execute()?;
+        Ok(())
     }
 
     /// The key is free again.

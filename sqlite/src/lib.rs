@@ -28,6 +28,7 @@ pub mod error;
 pub mod executor;
 pub mod grouping;
 pub mod heap;
+mod images;
 mod join_columns;
 mod keys;
 mod layout;

@@ -60,6 +60,10 @@ pub struct Snapshot<'r> {
 }
 
 impl Snapshot<'_> {
+    pub(crate) fn connection(&self) -> &Connection {
+        self.connection
+    }
+
     /// The system tables of this state: its log index, schema version, epoch.
     #[must_use]
     pub fn system(&self) -> System<'_> {

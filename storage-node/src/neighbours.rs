@@ -90,6 +90,8 @@ impl Neighbours {
         for address in self.coordinators() {
             match self.coordinator.locate(&address, partition, QUESTION).await {
                 Ok(replicas) => return Ok(replicas),
+                // A coordinator has made sure of that.
+                Err(gone) if gone.code == ErrorCode::PartitionNotFound => return Err(gone),
                 Err(error) => last = error,
             }
         }
@@ -110,16 +112,17 @@ impl Neighbours {
         Err(last)
     }
 
-    /// Asks a transaction's decider what became of it, at whichever replica leads there.
+    /// Asks a transaction's decider what became of it, at whichever replica leads there. A decider that is gone for
+    /// ever, because other partitions have taken its place, had no commit left that anybody had to be told of.
     pub async fn resolve(&self, decider: PartitionId, transaction: TransactionId) -> Result<Verdict> {
-        self.at_leader(decider, |address| {
+        self.at_leader(decider, Verdict::ABORT, |address| {
             let storage = self.storage.clone();
             async move { storage.resolve(&address, decider, transaction, QUESTION).await }
         })
         .await
     }
 
-    /// Has a participant carry a commit out; answers once it has.
+    /// Has a participant carry a commit out; answers once it has. One that is gone for ever had done so before.
     pub async fn carry_out(
         &self,
         participant: PartitionId,
@@ -127,14 +130,19 @@ impl Neighbours {
         committed: Hlc,
     ) -> Result<Verdict> {
         let verdict = Verdict { commit: true, at: committed };
-        self.at_leader(participant, |address| {
+        self.at_leader(participant, verdict, |address| {
             let storage = self.storage.clone();
             async move { storage.decide(&address, participant, transaction, verdict, false, QUESTION).await }
         })
         .await
     }
 
-    async fn at_leader<F>(&self, partition: PartitionId, ask: impl Fn(String) -> F) -> Result<Verdict>
+    async fn at_leader<F>(
+        &self,
+        partition: PartitionId,
+        if_gone: Verdict,
+        ask: impl Fn(String) -> F,
+    ) -> Result<Verdict>
     where
         F: Future<Output = Result<Verdict>>,
     {
@@ -142,7 +150,10 @@ impl Neighbours {
         if let Ok(answer) = first_answer(hosted, &ask).await {
             return Ok(answer);
         }
-        let located = self.locate(partition).await?;
+        let located = match self.locate(partition).await {
+            Err(gone) if gone.code == ErrorCode::PartitionNotFound => return Ok(if_gone),
+            located => located?,
+        };
         first_answer(located.into_values().map(|peer| peer.address).collect(), &ask).await
     }
 }

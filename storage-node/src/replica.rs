@@ -16,6 +16,7 @@ mod pins;
 pub mod promises;
 pub mod published;
 pub mod reading;
+mod replacing;
 pub mod running;
 pub mod snapshots;
 mod worker;

@@ -10,6 +10,7 @@ use common::protocol::{
     MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest, StorageStream,
     Verdict, decode, encode,
 };
+use common::replacing::ReplacingRequest;
 use common::{Error, ErrorCode, NodeId, Outcome, PartitionId, Result};
 use consensus_runtime::{MembershipError, MembershipStep, Role, Runtime};
 use futures_util::future::BoxFuture;
@@ -162,6 +163,13 @@ impl Service {
                 let unlock = Job::Unlock { transaction };
                 self.submit(partition, unlock, CONTROL_TIMEOUT, Caller::local()).await
             }
+            StorageRequest::Replacing(step) => {
+                let (ReplacingRequest::Own { partition, .. }
+                | ReplacingRequest::ChangedRows { partition, .. }
+                | ReplacingRequest::RowsByKey { partition, .. }) = step;
+                let replica = self.registry.get(partition)?;
+                replica.replacing(step).await.map(StorageReply::Replacing)
+            }
             StorageRequest::Identify => {
                 let (instance, cluster) = (self.instance.clone(), self.registry.cluster());
                 Ok(StorageReply::Identity { node: self.node(), instance, cluster })
@@ -232,6 +240,10 @@ impl Service {
             },
             Ok(StorageStream::Pin(request)) => match self.registry.get(request.target.partition) {
                 Ok(replica) => replica.pin(request, sink).await,
+                Err(error) => sink.fail(encode(&error)).await,
+            },
+            Ok(StorageStream::Images { partition, pin }) => match self.registry.get(partition) {
+                Ok(replica) => replica.images(pin, sink).await,
                 Err(error) => sink.fail(encode(&error)).await,
             },
             Err(error) => sink.fail(encode(&error)).await,

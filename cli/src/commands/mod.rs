@@ -12,12 +12,15 @@ pub mod drain_node;
 pub mod drop_database;
 pub mod export;
 pub mod import;
+pub mod leave_cluster;
 pub mod list_databases;
+pub mod merge_partitions;
 pub mod nodes;
 pub mod partitions;
 pub mod query;
 pub mod rebalance;
 pub mod remove_node;
+pub mod split_partition;
 pub mod sql;
 pub mod status;
 pub mod storage_node;
@@ -46,7 +49,10 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Nodes(arguments) => nodes::run(arguments).await,
         Command::DrainNode(arguments) => drain_node::run(arguments).await,
         Command::RemoveNode(arguments) => remove_node::run(arguments).await,
+        Command::LeaveCluster(arguments) => leave_cluster::run(arguments).await,
         Command::Rebalance(arguments) => rebalance::run(arguments).await,
+        Command::SplitPartition(arguments) => split_partition::run(arguments).await,
+        Command::MergePartitions(arguments) => merge_partitions::run(arguments).await,
         Command::Partitions(arguments) => partitions::run(arguments).await,
         Command::Status(arguments) => status::run(arguments).await,
         Command::Cache(arguments) => cache::run(arguments).await,

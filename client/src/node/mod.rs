@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::peer::{PeerError, PeerPool};
 
 pub use coordinator::CoordinatorClient;
-pub use storage::{RowStream, SnapshotStream, StorageClient};
+pub use storage::{ImageStream, PinnedSnapshot, RowStream, SnapshotStream, StorageClient};
 
 /// Sends Raft messages of many groups to a node, without waiting. Heartbeats, votes and their answers
 /// should be `urgent`. May be called from any thread.

@@ -5,13 +5,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::entry::Effects;
 use common::protocol::{
-    Assignments, MembershipChange, Pinned, ReadRequest, ReplicaReport, RowsHeader, StatementResult,
-    StorageReply, StorageRequest, StorageStream, Verdict, WriteReply, WriteRequest, decode, encode,
+    Assignments, MembershipChange, PinId, PinRequest, Pinned, ReadRequest, ReplicaReport, RowsHeader,
+    StatementResult, StorageReply, StorageRequest, StorageStream, Verdict, WriteReply, WriteRequest, decode,
+    encode,
 };
+use common::replacing::{ImagesHeader, ReplacingReply, ReplacingRequest};
 use common::row::RowBlock;
 use common::{Error, NodeId, PartitionId, ReplicaId, Result, TransactionId};
 use futures_util::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
 
 use super::{Effect, call, mismatched};
 use crate::peer::{PeerPool, PeerStream};
@@ -131,12 +135,7 @@ impl StorageClient {
     pub async fn stream(&self, address: &str, read: ReadRequest) -> Result<RowStream> {
         let timeout = Duration::from_millis(read.target.timeout_ms) + GRACE;
         let mut blocks = self.open(address, StorageStream::Read(read)).await?;
-        let first = tokio::time::timeout(timeout, blocks.next())
-            .await
-            .map_err(|_| crate::peer::PeerError::Timeout.of_read())?
-            .ok_or_else(|| mismatched(Effect::Reads))?
-            .map_err(|error| Effect::Reads.error(error))?;
-        Ok(RowStream { header: decode(&first)?, blocks })
+        Ok(RowStream { header: first(&mut blocks, timeout).await?, blocks })
     }
 
     /// Fetches a replica's snapshot file in pieces.
@@ -148,6 +147,33 @@ impl StorageClient {
     ) -> Result<SnapshotStream> {
         let pieces = self.open(address, StorageStream::Snapshot { partition, at_least }).await?;
         Ok(SnapshotStream { pieces })
+    }
+
+    /// Takes a step of replacing buckets.
+    pub async fn replacing(
+        &self,
+        address: &str,
+        step: ReplacingRequest,
+        timeout: Duration,
+    ) -> Result<ReplacingReply> {
+        match self.request(address, StorageRequest::Replacing(step), timeout).await? {
+            StorageReply::Replacing(reply) => Ok(reply),
+            _ => Err(mismatched(Effect::Writes)),
+        }
+    }
+
+    /// Pins a snapshot, until what comes with the answer is dropped.
+    pub async fn pin(&self, address: &str, request: PinRequest) -> Result<(Pinned, PinnedSnapshot)> {
+        let timeout = Duration::from_millis(request.target.timeout_ms) + GRACE;
+        let mut stream = self.open(address, StorageStream::Pin(request)).await?;
+        let pinned = first(&mut stream, timeout).await?;
+        Ok((pinned, PinnedSnapshot { _kept: stream }))
+    }
+
+    /// Every replicated row of a pinned snapshot.
+    pub async fn images(&self, address: &str, partition: PartitionId, pin: PinId) -> Result<ImageStream> {
+        let mut stream = self.open(address, StorageStream::Images { partition, pin }).await?;
+        Ok(ImageStream { header: first(&mut stream, CONTROL_TIMEOUT).await?, stream })
     }
 
     async fn open(&self, address: &str, stream: StorageStream) -> Result<PeerStream> {
@@ -248,6 +274,40 @@ impl Stream for RowStream {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.blocks.poll_next_unpin(context).map(|next| {
+            next.map(|block| {
+                block.map_err(|error| Effect::Reads.error(error)).and_then(|block| decode(&block))
+            })
+        })
+    }
+}
+
+/// The first message of a stream.
+async fn first<T: DeserializeOwned>(stream: &mut PeerStream, timeout: Duration) -> Result<T> {
+    let first = tokio::time::timeout(timeout, stream.next())
+        .await
+        .map_err(|_| crate::peer::PeerError::Timeout.of_read())?
+        .ok_or_else(|| mismatched(Effect::Reads))?
+        .map_err(|error| Effect::Reads.error(error))?;
+    decode(&first)
+}
+
+/// Keeps a snapshot pinned at its node.
+pub struct PinnedSnapshot {
+    _kept: PeerStream,
+}
+
+/// Row images on their way.
+pub struct ImageStream {
+    /// The schema that they are of.
+    pub header: ImagesHeader,
+    stream: PeerStream,
+}
+
+impl Stream for ImageStream {
+    type Item = Result<Effects>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.stream.poll_next_unpin(context).map(|next| {
             next.map(|block| {
                 block.map_err(|error| Effect::Reads.error(error)).and_then(|block| decode(&block))
             })

@@ -1,6 +1,6 @@
 //! What can be done to the catalog.
 
-use common::catalog::{NodeStatus, ReplicaRole};
+use common::catalog::{NodeStatus, ReplacingStage, ReplicaRole};
 use common::partition_map::{BucketRange, PartitionMethod};
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, NodeId, PartitionId, ReplicaId, RequestId};
@@ -130,6 +130,48 @@ pub enum Command {
     DrainNode {
         /// The node.
         node: NodeId,
+    },
+    /// Other buckets are to take the place of some that follow each other. → [`Answer::Operation`]
+    ReplaceBuckets {
+        /// The database.
+        database: String,
+        /// One partition of each bucket that is replaced, in the order of the map.
+        sources: Vec<PartitionId>,
+        /// The partitions of the new buckets, as in [`NewDatabase::partitions`].
+        targets: Vec<NewPartition>,
+    },
+    /// An attempt at replacing buckets has come further. → [`Answer::Done`]; refused if another has begun.
+    AdvanceReplacing {
+        /// The operation.
+        operation: String,
+        /// The attempt.
+        attempt: u32,
+        /// How far it is.
+        stage: ReplacingStage,
+    },
+    /// Replacing buckets begins anew, with new partitions. → [`Answer::Done`]; refused if another attempt has begun.
+    RestartReplacing {
+        /// The operation.
+        operation: String,
+        /// The attempt that is given up.
+        attempt: u32,
+        /// The partitions of the new buckets.
+        targets: Vec<NewPartition>,
+    },
+    /// The new buckets have all rows, and the old ones are closed. → [`Answer::Done`]; refused if another attempt has
+    /// begun.
+    FinishReplacing {
+        /// The operation.
+        operation: String,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// Nobody needs the partitions of a bucket any more that was replaced. → [`Answer::Done`]
+    ForgetRetired {
+        /// The database.
+        database: String,
+        /// One of its partitions.
+        partition: PartitionId,
     },
     /// Replicas and leaders are to be spread evenly. → [`Answer::Operation`]
     Rebalance,

@@ -10,7 +10,7 @@ pub(crate) mod random;
 mod state;
 mod store;
 
-pub use apply::{apply, database_not_found, is_open, undone_version};
+pub use apply::{apply, database_not_found, filling_epoch, is_open, serving_epoch, undone_version};
 pub use command::{Answer, Command, NewDatabase, NewPartition, Proposal};
 pub use kept_answers::{digest_text, recall};
 pub use state::CatalogState;

@@ -10,6 +10,7 @@ mod directory;
 mod fetch;
 mod host;
 mod joining;
+mod leaving;
 mod machine;
 mod open;
 mod requests;

@@ -255,7 +255,7 @@ impl Gateway {
         if found.schema.version != planned.schema.version || found.buckets != planned.buckets {
             return Ok(());
         }
-        if error.code == ErrorCode::StaleSchema {
+        if matches!(error.code, ErrorCode::StaleSchema | ErrorCode::StalePartitionMap) {
             // A change is being carried out and not published yet.
             return self.wait_for_change(catalog.version, deadline).await.map_err(|()| error);
         }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::idempotency::{Keeps, Kept, KeptResults, Keyed, KeyedRequest};
+use common::partition_map::bucket_of_home;
 use common::protocol::{
     StatementResult, StorageReply, StorageRequest, WorkItem, WriteReply, WriteRequest, decode, encode,
 };
@@ -194,7 +195,9 @@ impl RequestAccess {
     async fn follow(&self, once: &Once, kept: Kept) -> Result<()> {
         let kept = match kept {
             Kept::Elsewhere(partition) => {
-                let index = self.database().partitions().position(|(_, _, id)| id == partition);
+                let database = self.database();
+                let keeper = database.successor(partition);
+                let index = database.partitions().position(|(_, _, id)| id == keeper);
                 match index {
                     Some(index) => self.ask_key(once, index, Keeps::Nothing).await?,
                     None => None,
@@ -319,7 +322,10 @@ impl RequestAccess {
     }
 
     fn home(&self, once: &Once) -> usize {
-        once.request.key.home(self.database().buckets.len())
+        match self.database().buckets.as_slice() {
+            [_] => 0,
+            buckets => bucket_of_home(buckets, once.request.key.slot()),
+        }
     }
 
     async fn ask_home(&self, once: &Once, keeps: Keeps) -> Result<Option<Kept>> {

@@ -43,6 +43,18 @@ pub enum Unanswered {
     Stale(Error),
 }
 
+impl Unanswered {
+    /// The same of a request that may have been carried out before.
+    fn after(self, in_doubt: bool) -> Unanswered {
+        match self {
+            Unanswered::Refused(error) | Unanswered::Stale(error) if in_doubt => {
+                Unanswered::Refused(error.with_outcome(Outcome::Unknown))
+            }
+            other => other,
+        }
+    }
+}
+
 /// Whom to try next, if anybody.
 enum Next {
     Another(Refusal),
@@ -97,7 +109,8 @@ impl Gateway {
                     let pause = search.refused(refusal);
                     if pause.is_some() {
                         // Replicas may have moved while nobody answered.
-                        search = self.refreshed(search, partition, from)?;
+                        search =
+                            self.refreshed(search, partition, from).map_err(|gone| gone.after(in_doubt))?;
                     }
                     pause.map(|pause| (Wait::Leader, pause))
                 }

@@ -13,7 +13,9 @@ use query::{Planner, Rules};
 struct Version {
     schema: u64,
     first_partition: Option<PartitionId>,
-    /// Epochs only grow, so their sum changes when any does.
+    /// Buckets that take the place of others have newer partitions than any before.
+    newest_partition: Option<PartitionId>,
+    /// Epochs of the same buckets only grow, so their sum changes when any does.
     epochs: u64,
 }
 
@@ -22,6 +24,7 @@ impl Version {
         Version {
             schema: database.schema.version,
             first_partition: database.partition(0).map(|(_, _, id)| id),
+            newest_partition: database.buckets.iter().flat_map(|bucket| &bucket.partitions).max().copied(),
             epochs: database.buckets.iter().map(|bucket| bucket.epoch).sum(),
         }
     }

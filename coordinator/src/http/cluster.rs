@@ -100,6 +100,28 @@ pub async fn join(State(app): State<App>, JsonBody(mut body): JsonBody) -> Answe
     Ok(success_seen(json!({ "message": message }), &bookmark))
 }
 
+/// Takes a coordinator out of the cluster for good: this one or, by its address, one that is gone.
+#[utoipa::path(post, path = "/cluster/leave", tag = "Cluster",
+    request_body(content = Object, description = "`address`: `host:port` as `/cluster/status` shows it; left out, the \
+        coordinator that is asked leaves"),
+    responses((status = 200, description = "The others go on without it; it may be stopped"),
+        (status = 404, description = "`node_not_found`: no coordinator has that address"),
+        (status = 409, description = "`node_in_use`: it is the only one"),
+        (status = 503, description = "`no_quorum`: too few of the others answer")))]
+pub async fn leave(State(app): State<App>, JsonBody(mut body): JsonBody) -> Answer {
+    let address = body.text("address")?.unwrap_or_else(|| app.catalog.address().to_owned());
+    body.done()?;
+    let coordinators = app.catalog.confirmed().await?.coordinators.clone();
+    let leaving = coordinators.values().find(|coordinator| coordinator.address() == address);
+    let leaving = leaving.ok_or_else(|| {
+        Error::new(ErrorCode::NodeNotFound, format!("Coordinator '{address}' not found"))
+            .with_hint("GET /cluster/status names the coordinators; one that has left is not asked any more")
+    })?;
+    app.catalog.leave(leaving.replica).await?;
+    let message = format!("Coordinator '{address}' has left the cluster");
+    Ok(success_seen(json!({ "message": message }), &seen_catalog(&app)))
+}
+
 /// How an operation is coming along.
 #[utoipa::path(get, path = "/cluster/operations/{id}", tag = "Cluster", params(("id" = String, Path)),
     responses((status = 200, description = "`{\"state\",\"progress\",\"error\"}`"), (status = 404, description = "`not_found`")))]

@@ -7,6 +7,7 @@ use common::catalog::{Database, DatabaseState};
 use common::json::from_json;
 use common::limits::{PARTITIONS_DEFAULT, PARTITIONS_MAX, REPLICATION_FACTOR_MAX};
 use common::names::check_database_name;
+use common::partition_division::first_homes;
 use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, key_ranges};
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, PartitionId, Result};
@@ -126,6 +127,8 @@ fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize)
         column_groups,
         attribute_groups,
         created_at: moment().now_ms,
+        retired: Vec::new(),
+        successors: std::collections::BTreeMap::new(),
     };
     let (mut statements, mut group_statements) = (Vec::new(), Vec::new());
     if !tables.is_empty() {
@@ -151,9 +154,13 @@ fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize)
 
 /// Tables are declared against the ranges; their partitions have no ids yet.
 fn provisional_buckets(ranges: &[BucketRange]) -> Vec<Bucket> {
-    let bucket =
-        |range: &BucketRange| Bucket { range: range.clone(), partitions: vec![PartitionId(0)], epoch: 0 };
-    ranges.iter().map(bucket).collect()
+    let bucket = |(range, homes): (&BucketRange, _)| Bucket {
+        range: range.clone(),
+        partitions: vec![PartitionId(0)],
+        epoch: 0,
+        homes,
+    };
+    ranges.iter().zip(first_homes(ranges)).map(bucket).collect()
 }
 
 fn parse_kind(word: &str) -> Result<DatabaseKind> {

@@ -17,33 +17,22 @@ struct Part {
     routes: &'static [(Method, &'static str)],
 }
 
-const PARTS: &[Part] = &[
-    Part {
-        what: "changing the partitions of a database",
-        hint: "choose their number when the database is made",
-        tag: "Cluster",
-        routes: &[
-            (Method::POST, "/cluster/partitions/{id}/split"),
-            (Method::POST, "/cluster/partitions/merge"),
-        ],
-    },
-    Part {
-        what: "access control",
-        hint: "let the server listen on an address that only trusted clients reach",
-        tag: "Access",
-        routes: &[
-            (Method::GET, "/auth/keys"),
-            (Method::POST, "/auth/keys"),
-            (Method::DELETE, "/auth/keys/{id}"),
-            (Method::GET, "/auth/users"),
-            (Method::POST, "/auth/users"),
-            (Method::DELETE, "/auth/users/{id}"),
-            (Method::POST, "/auth/login"),
-            (Method::GET, "/audit"),
-            (Method::POST, "/cluster/join-tokens"),
-        ],
-    },
-];
+const PARTS: &[Part] = &[Part {
+    what: "access control",
+    hint: "let the server listen on an address that only trusted clients reach",
+    tag: "Access",
+    routes: &[
+        (Method::GET, "/auth/keys"),
+        (Method::POST, "/auth/keys"),
+        (Method::DELETE, "/auth/keys/{id}"),
+        (Method::GET, "/auth/users"),
+        (Method::POST, "/auth/users"),
+        (Method::DELETE, "/auth/users/{id}"),
+        (Method::POST, "/auth/login"),
+        (Method::GET, "/audit"),
+        (Method::POST, "/cluster/join-tokens"),
+    ],
+}];
 
 /// The routes, each refused with `not_supported`.
 pub fn routes() -> Router<App> {

@@ -31,6 +31,7 @@ mod partitions;
 mod placement;
 mod query_objects;
 mod relay;
+mod replacing;
 mod request;
 mod router;
 mod row_stream;

@@ -12,8 +12,8 @@ use super::app::App;
 use super::failure::Answer;
 use super::{
     cache, cluster, databases, document_indexes, document_requests, documents, explain, export, import,
-    later_routes, nodes, once, openapi, partitions, placement, query_objects, relay, service, sql, tables,
-    transactions,
+    later_routes, nodes, once, openapi, partitions, placement, query_objects, relay, replacing, service, sql,
+    tables, transactions,
 };
 
 /// Routes with all that they need to answer.
@@ -60,9 +60,12 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(cache::configure))
         .routes(routes!(cluster::status))
         .routes(routes!(cluster::join))
+        .routes(routes!(cluster::leave))
         .routes(routes!(cluster::transfer_leader))
         .routes(routes!(placement::move_replica))
         .routes(routes!(placement::rebalance))
+        .routes(routes!(replacing::split))
+        .routes(routes!(replacing::merge))
         .routes(routes!(cluster::operation, cluster::cancel_operation))
         .routes(routes!(service::live))
         .routes(routes!(service::ready))

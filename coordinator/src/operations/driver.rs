@@ -10,8 +10,11 @@ use consensus_runtime::Role;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::replacing::retiring;
 use super::spreading::Spreading;
-use super::{Operations, create_database, drain, leader_transfer, rebalance, replicas, schema_change};
+use super::{
+    Operations, create_database, drain, leader_transfer, rebalance, replacing, replicas, schema_change,
+};
 use crate::catalog::{Command, is_open, now_ms};
 use crate::placement::{Patience, assignments, repairs};
 
@@ -58,6 +61,17 @@ async fn lead(operations: &Operations) {
                 running.spawn(drive(operations.clone(), operation.clone()));
             }
         }
+        for (database, retired) in retiring::due(&catalog) {
+            let name = format!("retired {database} {:?}", retired.bucket.partitions);
+            if driven.insert(name.clone()) {
+                let operations = operations.clone();
+                running.spawn(async move {
+                    retiring::retire(&operations, database, retired).await;
+                    tokio::time::sleep(INTERVAL).await;
+                    name
+                });
+            }
+        }
         if is_new || repaired.elapsed() >= INTERVAL {
             repair(operations, &catalog).await;
             repaired = Instant::now();
@@ -98,6 +112,7 @@ async fn drive(operations: Operations, operation: Operation) -> String {
         }
         OperationWork::DrainNode { node, .. } => drain::drive(&operations, &operation.id, node).await,
         OperationWork::Rebalance => rebalance::drive(&operations, &operation.id).await,
+        OperationWork::ReplaceBuckets { .. } => replacing::drive(&operations, &operation.id).await,
         OperationWork::RemoveReplica { partition, replica } => {
             replicas::remove(&operations, &operation.id, *partition, *replica).await
         }

@@ -10,6 +10,7 @@ mod driver;
 mod leader_transfer;
 mod partition_leader;
 mod rebalance;
+mod replacing;
 mod replicas;
 mod schema_change;
 mod spreading;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::catalog::{Catalog, Database, Operation, OperationState};
+use common::partition_division::{self, SplitPoint};
 use common::partition_map::{BucketRange, PartitionMethod};
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, Result};
@@ -183,6 +185,39 @@ impl Operations {
     /// Begins to spread replicas and leaders evenly; answers the operation.
     pub async fn rebalance(&self) -> Result<String> {
         self.propose_operation(Command::Rebalance, Instant::now() + BEGIN_TIMEOUT).await
+    }
+
+    /// Begins to split a partition's bucket; answers the operation.
+    pub async fn split(&self, partition: PartitionId, at: &SplitPoint) -> Result<String> {
+        let catalog = self.catalog.confirmed_within(BEGIN_TIMEOUT).await?;
+        let (database, bucket) = replacing::bucket_of(&catalog, partition)?;
+        let ranges = partition_division::split(&bucket.range, at)?;
+        self.replace(&catalog, database, vec![partition], &ranges).await
+    }
+
+    /// Begins to merge the buckets of two partitions, of which the right one begins where the left one ends; answers the
+    /// operation.
+    pub async fn merge(&self, left: PartitionId, right: PartitionId) -> Result<String> {
+        let catalog = self.catalog.confirmed_within(BEGIN_TIMEOUT).await?;
+        let (database, first) = replacing::bucket_of(&catalog, left)?;
+        let (other, second) = replacing::bucket_of(&catalog, right)?;
+        let merged = partition_division::merged(&first.range, &second.range);
+        let merged = merged.filter(|_| database.name == other.name).ok_or_else(|| {
+            Error::bad_request("only neighbours can be merged: 'right' begins where 'left' ends")
+        })?;
+        self.replace(&catalog, database, vec![left, right], &[merged]).await
+    }
+
+    async fn replace(
+        &self,
+        catalog: &Catalog,
+        database: &Database,
+        sources: Vec<PartitionId>,
+        ranges: &[BucketRange],
+    ) -> Result<String> {
+        let targets = replacing::new_partitions(catalog, database, ranges)?;
+        let command = Command::ReplaceBuckets { database: database.name.clone(), sources, targets };
+        self.propose_operation(command, Instant::now() + BEGIN_TIMEOUT).await
     }
 
     /// Gives an operation up. Fails if it has ended, or cannot be given up.

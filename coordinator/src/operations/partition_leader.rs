@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use common::protocol::ReplicaReport;
-use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
+use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, Result};
+use tokio::time::Instant;
 
 use super::Operations;
 use crate::health::PartitionFacts;
@@ -64,6 +65,54 @@ pub(super) async fn change_schema(
         turn += usize::from(hint.is_none());
         pauses.pause().await;
     }
+}
+
+/// Asks the replica that leads a partition, for as long as nobody has answered, but no longer than `within`. Who has not
+/// answered may have done what was asked only where the error says so.
+pub(super) async fn ask<T, F>(
+    operations: &Operations,
+    partition: PartitionId,
+    within: Duration,
+    ask: impl Fn(String) -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let deadline = Instant::now() + within;
+    let (mut pauses, mut turn) = (Pauses::new(), 0);
+    let mut hint = operations.health.leaders().get(partition);
+    loop {
+        let addresses = addresses(operations, partition)?;
+        let hinted = hint.take().and_then(|leader| addresses.get(&leader));
+        let in_turn = || addresses.values().nth(turn % addresses.len().max(1));
+        let asked = match hinted.or_else(in_turn) {
+            Some(address) => ask(address.clone()).await,
+            None => Err(Error::new(ErrorCode::NoQuorum, "the partition has no replicas")),
+        };
+        match asked {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                tracing::debug!(%partition, %error, "a partition's leader is looked for");
+                hint = error.leader;
+            }
+            answered => return answered,
+        }
+        turn += usize::from(hint.is_none());
+        pauses.pause().await;
+    }
+}
+
+/// Whether another replica, or the same a little later, may do what was not done.
+fn is_passing(error: &Error) -> bool {
+    error.outcome == Outcome::NotApplied
+        && matches!(
+            error.code,
+            ErrorCode::NotLeader
+                | ErrorCode::LeadershipLost
+                | ErrorCode::NoQuorum
+                | ErrorCode::Unavailable
+                | ErrorCode::Timeout
+                | ErrorCode::PartitionNotFound
+        )
 }
 
 /// Has the replica that is meant to lead a new partition stand for election again, for as long as nobody leads.

@@ -2,28 +2,54 @@
 
 use std::collections::BTreeMap;
 
-use common::catalog::{Catalog, Database, Partition, Replica, ReplicaRole};
-use common::partition_map::Bucket;
+use common::catalog::{Catalog, Database, OperationWork, Partition, Replica, ReplicaRole, Retired};
+use common::partition_map::{Bucket, BucketRange};
 use common::protocol::{Assignment, Assignments, PeerAddress};
-use common::{NodeId, ReplicaId};
+use common::{NodeId, PartitionId, ReplicaId};
+
+use crate::catalog::{filling_epoch, is_open};
 
 /// The assignments of a node. Their version moves only when some node's assignments may have changed.
 #[must_use]
 pub fn assignments(catalog: &Catalog, node: &NodeId) -> Assignments {
-    let partitions = catalog
-        .databases
-        .values()
-        .flat_map(|database| database.partitions().map(move |(_, bucket, id)| (database, bucket, id)));
-    let replicas = partitions.filter_map(|(database, bucket, id)| {
+    let mapped = catalog.databases.values().flat_map(|database| {
+        database.partitions().map(move |(_, bucket, id)| (database, bucket.clone(), id))
+    });
+    let mapped = mapped.map(|place| (place, true));
+    let replicas = mapped.chain(unmapped(catalog).map(|place| (place, false)));
+    let replicas = replicas.filter_map(|((database, bucket, id), mapped)| {
         let partition = catalog.partitions.get(&id)?;
         let own = living(partition).find(|replica| replica.node == *node)?;
-        Some(assignment(catalog, database, bucket, partition, own))
+        Some(Assignment { mapped, ..assignment(catalog, database, &bucket, partition, own) })
     });
     Assignments {
         cluster: catalog.cluster.clone(),
         version: catalog.placement_version,
         replicas: replicas.collect(),
     }
+}
+
+/// Partitions that are in no map: those of buckets that were replaced, which own nothing, and those of buckets that are
+/// being filled.
+fn unmapped(catalog: &Catalog) -> impl Iterator<Item = (&Database, Bucket, PartitionId)> {
+    let retired = catalog.databases.values().flat_map(|database| {
+        let closed = |retired: &Retired| Bucket { range: BucketRange::NOTHING, ..retired.bucket.clone() };
+        database.retired.iter().map(move |retired| (database, closed(retired)))
+    });
+    let open = catalog.operations.values().filter(|operation| is_open(operation));
+    let filled = open.filter_map(|operation| match &operation.work {
+        OperationWork::ReplaceBuckets { database, sources, targets, .. } => {
+            let database = catalog.databases.get(database)?;
+            let epoch = filling_epoch(sources);
+            Some(targets.iter().map(move |target| (database, Bucket { epoch, ..target.clone() })))
+        }
+        _ => None,
+    });
+    let buckets = retired.chain(filled.flatten());
+    buckets.flat_map(|(database, bucket)| {
+        let partitions = bucket.partitions.clone();
+        partitions.into_iter().map(move |id| (database, bucket.clone(), id))
+    })
 }
 
 fn assignment(
@@ -48,6 +74,7 @@ fn assignment(
         partition_key: database.partition_key.clone(),
         range: bucket.range.clone(),
         epoch: bucket.epoch,
+        mapped: true,
     }
 }
 

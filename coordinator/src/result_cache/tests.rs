@@ -21,6 +21,8 @@ fn database() -> Arc<Database> {
         column_groups: common::catalog::one_column_group(),
         attribute_groups: Vec::new(),
         created_at: 0,
+        retired: Vec::new(),
+        successors: std::collections::BTreeMap::new(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the crate promises, tested from outside. One program, because linking one for each file would take longer than running them.
 
+mod adopting;
 mod hostile;
 mod planning;
 mod power_cuts;

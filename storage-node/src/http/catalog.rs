@@ -33,7 +33,10 @@ pub async fn databases(State(state): State<AppState>) -> Answer {
 /// The replicas of a database on this node.
 pub fn replicas_of(state: &AppState, database: &str) -> Result<Vec<Arc<Replica>>, Refusal> {
     let mut replicas = state.service.registry().all();
-    replicas.retain(|replica| replica.assignment().database == database);
+    replicas.retain(|replica| {
+        let assignment = replica.assignment();
+        assignment.database == database && assignment.mapped
+    });
     if replicas.is_empty() { Err(no_such_database(database)) } else { Ok(replicas) }
 }
 

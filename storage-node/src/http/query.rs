@@ -36,7 +36,10 @@ pub async fn query(
 ) -> Result<Response, Refusal> {
     let body = body.required()?;
     let mut replicas = state.service.registry().all();
-    replicas.retain(|replica| replica.assignment().database == database);
+    replicas.retain(|replica| {
+        let assignment = replica.assignment();
+        assignment.database == database && assignment.mapped
+    });
     let kind = replicas.first().map_or(DatabaseKind::Sql, |replica| replica.assignment().kind);
     let is_divided =
         |replica: &Arc<Replica>| replica.assignment().partition_type != PartitionType::Horizontal;

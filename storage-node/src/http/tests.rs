@@ -69,6 +69,7 @@ impl Coordinator {
             partition_key: Some("id".into()),
             range: BucketRange::Slots { first: 0, last: 9 },
             epoch: 1,
+            mapped: true,
         };
         Assignments { cluster: "ours".into(), version: 5, replicas: vec![assignment(1), assignment(2)] }
     }

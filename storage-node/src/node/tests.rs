@@ -93,6 +93,7 @@ impl Cluster {
             partition_key: None,
             range: BucketRange::Slots { first: 0, last: 16_383 },
             epoch: 1,
+            mapped: true,
         }
     }
 

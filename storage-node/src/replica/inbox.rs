@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use common::protocol::{Assignment, Verdict};
+use common::replacing::ReplacingReply;
 use common::{Error, RequestId};
 use consensus_runtime::{
     Committed, GroupHandle, GroupHost, Installed, ProposeError, Proposed, RoleChange, SnapshotDescription,
@@ -58,6 +59,8 @@ pub(super) enum Event {
     Confirmations(Vec<common::TransactionId>),
     /// A lease was given back, or is over.
     LeaseEnded,
+    /// Somebody wants to know which rows have changed, see [`super::machine::Machine::changed_rows`].
+    ChangedRows { since: Option<u64>, answer: oneshot::Sender<ReplacingReply> },
     /// The end.
     Stop,
 }

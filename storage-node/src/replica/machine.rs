@@ -26,6 +26,7 @@ mod chunks;
 mod flight;
 mod job;
 mod locks;
+mod row_changes;
 mod store;
 mod table_changes;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use flight::{Fate, Flight, Held};
 pub use job::{Answer, Job, Pending, Reply, Ticket, not_leader, stale_partition_map, stale_schema};
 use job::{leadership_lost, no_quorum};
 use locks::Lock;
+use row_changes::RowChanges;
 use store::Store;
 pub(crate) use store::decode_configuration;
 pub use store::{Fault, Origin};
@@ -130,6 +132,8 @@ pub struct Machine {
     /// Rows and digests of the tables.
     sums: TableSums,
     changes: TableChanges,
+    /// Rows that have changed, while somebody copies them.
+    row_changes: Option<RowChanges>,
     /// The term that this replica leads in.
     leading: Option<u64>,
     /// The term of the last entry received.
@@ -160,6 +164,7 @@ impl Machine {
         Ok(Machine {
             partition,
             changes: TableChanges::since(state.position.base),
+            row_changes: None,
             received: state.position.index,
             received_term: state.position.term,
             store,
@@ -437,6 +442,22 @@ impl Machine {
 
     fn epoch(&self) -> u64 {
         self.state.ownership.as_ref().map_or(0, |ownership| ownership.epoch)
+    }
+
+    /// Whether others have taken the partition's place.
+    fn is_closed(&self) -> bool {
+        self.state.ownership.as_ref().is_some_and(|ownership| ownership.range.is_nothing())
+    }
+
+    /// Whether others have taken the partition's place, and no transaction will need a decision of its log any more:
+    /// nothing is prepared, and every commit decided here is known to be carried out.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_open =
+            |decision: &sqlite::system::Decision| decision.commit && !decision.participants.is_empty();
+        self.is_closed()
+            && self.prepared.is_none()
+            && self.decisions().is_ok_and(|decisions| !decisions.iter().any(is_open))
     }
 
     /// Writes what was only noted so far (members, the applied index over entries without effect), unless a

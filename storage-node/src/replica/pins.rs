@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use super::Replica;
-use super::machine::not_leader;
+use super::machine::{not_leader, stale_partition_map};
 use super::promises::{Promises, Unpromised};
 use super::reading::{Deadline, check_snapshot};
 use crate::config::PINNED_READERS_PER_REPLICA;
@@ -161,6 +161,11 @@ impl Replica {
                     if error.code == ErrorCode::NotLeader { not_leader(leader) } else { error }
                 })?;
             let index = check_snapshot(&readers[0].snapshot(), &target)?;
+            // Promised after others had taken the partition's place, it would not bind them.
+            let epoch = published.epoch();
+            if epoch > target.epoch {
+                return Err(stale_partition_map(epoch));
+            }
             let since = readers[0].snapshot().system().position()?.committed;
             let pin = Pin { index, idle: Mutex::new(readers), returned: Condvar::new() };
             Ok((pin, Pinned { index, since, until }))

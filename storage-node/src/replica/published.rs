@@ -37,6 +37,7 @@ pub struct Published {
     /// Log index of the prepare of a transaction that is not decided; the greatest number there is without one.
     prepared_at: AtomicU64,
     writable: AtomicBool,
+    settled: AtomicBool,
     generation: AtomicU64,
     /// The last index at which digests were compared, and this replica's.
     digest: Mutex<Option<(u64, u128)>>,
@@ -64,6 +65,7 @@ impl Published {
             in_doubt: AtomicU32::new(0),
             prepared_at: AtomicU64::new(u64::MAX),
             writable: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             digest: Mutex::default(),
             quarantined: Mutex::default(),
@@ -130,6 +132,7 @@ impl Published {
         let prepared_at = machine.prepared().map_or(u64::MAX, |prepared| prepared.index);
         self.prepared_at.store(prepared_at, Ordering::Release);
         self.writable.store(machine.is_writable(), Ordering::Release);
+        self.settled.store(machine.is_settled(), Ordering::Release);
         self.promises.update(machine);
         let settled = machine.is_writable() && machine.prepared().is_none();
         self.leases.lock().update(settled, machine.has_batch_under_way());
@@ -229,6 +232,20 @@ impl Published {
     #[must_use]
     pub fn in_doubt(&self) -> u32 {
         self.in_doubt.load(Ordering::Acquire)
+    }
+
+    /// Waits until the partition is in an epoch of the map, or in a later one.
+    pub async fn wait_for_epoch(&self, epoch: u64) {
+        if self.epoch() < epoch {
+            // The sender lives as long as `self`.
+            let _ = self.received.subscribe().wait_for(|_| self.epoch() >= epoch).await;
+        }
+    }
+
+    /// Whether others have taken the partition's place, and nobody will need a decision of its log any more.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// Whether writes are taken.

@@ -203,6 +203,8 @@ impl Replica {
         let fresh = async {
             self.published().wait_for(index).await;
             self.published().wait_for_seen(at_least).await;
+            // A partition that takes another one's place has all of its rows from then on.
+            self.published().wait_for_epoch(target.epoch).await;
         };
         let (limit, late) = match level {
             // Another replica may be ahead.

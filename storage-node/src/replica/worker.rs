@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::protocol::Assignment;
+use common::replacing::ReplacingReply;
 use common::{Error, ErrorCode, Outcome, RequestId, TransactionId};
 use consensus_runtime::{Committed, GroupHandle, Role, RoleChange, StagedOutcome};
 use polylite_client::peer::Caller;
@@ -214,6 +215,14 @@ impl Worker {
             Event::Confirmations(transactions) => self.forget(transactions),
             // The turn that follows looks whether the next batch may begin.
             Event::LeaseEnded => {}
+            Event::ChangedRows { since, answer } => {
+                let (applied, keys) = match &mut self.machine {
+                    Some(machine) => (machine.state().position.index, machine.changed_rows(since)),
+                    None => (0, None),
+                };
+                // Whoever asked may have gone.
+                let _ = answer.send(ReplacingReply::ChangedRows { applied, keys });
+            }
             Event::Committed(_) | Event::Job { .. } | Event::Stop => {
                 unreachable!("these are handled before")
             }

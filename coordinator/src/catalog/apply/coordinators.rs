@@ -70,6 +70,11 @@ pub(super) fn relocate(catalog: &mut Catalog, replica: ReplicaId, host: &str, po
 
 pub(super) fn remove(catalog: &mut Catalog, replica: ReplicaId) -> Result<Answer> {
     known(catalog, replica)?;
+    let stays = |other: &&Coordinator| other.replica != replica && other.role == ReplicaRole::Voter;
+    if catalog.coordinators.values().find(stays).is_none() {
+        return Err(Error::new(ErrorCode::NodeInUse, "the only coordinator of a cluster cannot leave it")
+            .with_hint("have another one join first: polylite coordinator --join URL"));
+    }
     catalog.coordinators.remove(&replica);
     Ok(Answer::Done)
 }

@@ -1,12 +1,13 @@
 //! Commands that create and drop databases.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::catalog::{
     Catalog, Database, DatabaseState, OperationState, OperationWork, Partition, Replica, ReplicaRole,
 };
 use common::limits::PARTITIONS_MAX;
 use common::names::check_database_name;
+use common::partition_division::first_homes;
 use common::partition_map::Bucket;
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
 
@@ -25,8 +26,11 @@ pub(super) fn create(catalog: &mut Catalog, at: u64, new: &NewDatabase) -> Resul
     let ids: Vec<PartitionId> =
         new.partitions.iter().map(|partition| insert_partition(catalog, &new.name, partition)).collect();
     let count = new.partitions.len() / new.column_groups.len();
-    let buckets = new.partitions[..count].iter().enumerate().map(|(bucket, anchor)| Bucket {
-        range: anchor.range.clone(),
+    let ranges: Vec<_> = new.partitions[..count].iter().map(|anchor| anchor.range.clone()).collect();
+    let homes = first_homes(&ranges);
+    let buckets = ranges.into_iter().zip(homes).enumerate().map(|(bucket, (range, homes))| Bucket {
+        range,
+        homes,
         partitions: ids.iter().skip(bucket).step_by(count).copied().collect(),
         epoch: FIRST_EPOCH,
     });
@@ -44,6 +48,8 @@ pub(super) fn create(catalog: &mut Catalog, at: u64, new: &NewDatabase) -> Resul
         column_groups: new.column_groups.clone(),
         attribute_groups: new.attribute_groups.clone(),
         created_at: at,
+        retired: Vec::new(),
+        successors: BTreeMap::new(),
     };
     catalog.databases.insert(new.name.clone(), database);
     placement_changed(catalog);
@@ -64,20 +70,25 @@ fn check_partitions(catalog: &Catalog, new: &NewDatabase) -> Result<()> {
     if groups == 0 || partitions % groups != 0 {
         return Err(Error::internal("each column group has as many partitions as there are buckets"));
     }
-    for partition in &new.partitions {
+    check_nodes(catalog, &new.partitions)
+}
+
+/// The nodes of new partitions are there, and a different one for each replica.
+pub(super) fn check_nodes(catalog: &Catalog, new: &[NewPartition]) -> Result<()> {
+    for partition in new {
         let distinct: BTreeSet<_> = partition.nodes.iter().collect();
         if distinct.is_empty() || distinct.len() != partition.nodes.len() {
             return Err(Error::internal("the replicas of a partition need different nodes"));
         }
         if let Some(gone) = distinct.into_iter().find(|node| !catalog.nodes.contains_key(node)) {
-            let message = format!("Storage node '{gone}' has left while the database was created");
+            let message = format!("Storage node '{gone}' has left while partitions were made on it");
             return Err(Error::new(ErrorCode::Unavailable, message));
         }
     }
     Ok(())
 }
 
-fn insert_partition(catalog: &mut Catalog, database: &str, new: &NewPartition) -> PartitionId {
+pub(super) fn insert_partition(catalog: &mut Catalog, database: &str, new: &NewPartition) -> PartitionId {
     let id = PartitionId(catalog.next_partition);
     catalog.next_partition += 1;
     let replicas = new.nodes.iter().map(|node| {

@@ -5,6 +5,7 @@ mod coordinators;
 mod databases;
 mod nodes;
 mod operations;
+mod replacing;
 mod replicas;
 mod rowids;
 mod schemas;
@@ -18,6 +19,7 @@ use super::command::{Answer, Command};
 use super::kept_answers;
 
 pub use operations::is_open;
+pub use replacing::{filling_epoch, serving_epoch};
 pub use schemas::undone_version;
 
 /// Carries out a command that was proposed at `at` (milliseconds since the Unix epoch). The caller has set
@@ -46,6 +48,19 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
             replicas::add(catalog, at, *partition, node, *replaces)
         }
         Command::DrainNode { node } => nodes::drain(catalog, at, node),
+        Command::ReplaceBuckets { database, sources, targets } => {
+            replacing::begin(catalog, at, database, sources, targets)
+        }
+        Command::AdvanceReplacing { operation, attempt, stage } => {
+            replacing::advance(catalog, operation, *attempt, *stage)
+        }
+        Command::RestartReplacing { operation, attempt, targets } => {
+            replacing::restart(catalog, operation, *attempt, targets)
+        }
+        Command::FinishReplacing { operation, attempt } => {
+            replacing::finish(catalog, at, operation, *attempt)
+        }
+        Command::ForgetRetired { database, partition } => replacing::forget(catalog, database, *partition),
         Command::Rebalance => operations::rebalance(catalog, at),
         Command::ReplicateDatabase { database, node } => replicas::add_all(catalog, at, database, node),
         Command::RemoveReplica { partition, replica } => replicas::remove(catalog, at, *partition, *replica),

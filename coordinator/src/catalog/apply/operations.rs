@@ -3,7 +3,7 @@
 use common::catalog::{Catalog, DatabaseState, Operation, OperationState, OperationWork, ReplicaRole};
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
 
-use super::{databases, nodes, placement_changed, schemas};
+use super::{databases, nodes, placement_changed, replacing, schemas};
 use crate::catalog::Answer;
 
 /// Ended operations are shown for so long, in milliseconds …
@@ -69,6 +69,9 @@ pub(super) fn start(catalog: &mut Catalog, id: &str) -> Result<Answer> {
 
 pub(super) fn finish(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer> {
     let Some(operation) = open(catalog, id)? else { return Ok(Answer::Done) };
+    if matches!(operation.work, OperationWork::ReplaceBuckets { .. }) {
+        return Err(Error::internal("replacing buckets ends by naming its attempt"));
+    }
     end(operation, at, OperationState::Completed, None);
     match operation.work.clone() {
         OperationWork::CreateDatabase { database, .. } => publish_database(catalog, &database),
@@ -82,6 +85,8 @@ pub(super) fn finish(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer>
         }
         // The node stays as it is, empty, until it is removed.
         OperationWork::DrainNode { .. } | OperationWork::Rebalance => {}
+        // Refused above.
+        OperationWork::ReplaceBuckets { .. } => {}
         OperationWork::RemoveReplica { partition, replica } => forget_replica(catalog, partition, replica),
         // Who leads is the group's own knowledge.
         OperationWork::TransferLeader { .. } => {}
@@ -104,6 +109,7 @@ pub(super) fn fail(catalog: &mut Catalog, at: u64, id: &str, error: &Error) -> R
             set_role(catalog, partition, replica, ReplicaRole::Lost);
         }
         OperationWork::DrainNode { node, .. } => nodes::end_drain(catalog, &node),
+        work @ OperationWork::ReplaceBuckets { .. } => drop(replacing::give_up(catalog, &work)),
         OperationWork::RemoveReplica { .. }
         | OperationWork::TransferLeader { .. }
         | OperationWork::Rebalance => {}
@@ -119,16 +125,20 @@ pub(super) fn cancel(catalog: &mut Catalog, at: u64, id: &str) -> Result<Answer>
     let work = operation.work.clone();
     let can_be = matches!(
         work,
-        OperationWork::TransferLeader { .. } | OperationWork::DrainNode { .. } | OperationWork::Rebalance
+        OperationWork::TransferLeader { .. }
+            | OperationWork::DrainNode { .. }
+            | OperationWork::Rebalance
+            | OperationWork::ReplaceBuckets { .. }
     );
     if !can_be {
         let message = format!("operation '{id}' cannot be cancelled");
         return Err(Error::not_supported(message, "wait for it to end"));
     }
     end(operation, at, OperationState::Cancelled, None);
-    if let OperationWork::DrainNode { node, .. } = work {
-        nodes::end_drain(catalog, &node);
+    if let OperationWork::DrainNode { node, .. } = &work {
+        nodes::end_drain(catalog, node);
     }
+    replacing::give_up(catalog, &work);
     Ok(Answer::Done)
 }
 
@@ -154,7 +164,8 @@ pub(super) fn end_all_of(
     let concerns = |work: &OperationWork| match work {
         OperationWork::CreateDatabase { database: of, .. }
         | OperationWork::DropDatabase { database: of }
-        | OperationWork::ChangeSchema { database: of, .. } => of == database,
+        | OperationWork::ChangeSchema { database: of, .. }
+        | OperationWork::ReplaceBuckets { database: of, .. } => of == database,
         OperationWork::AddReplica { partition, .. }
         | OperationWork::RemoveReplica { partition, .. }
         | OperationWork::TransferLeader { partition, .. } => {
@@ -166,6 +177,13 @@ pub(super) fn end_all_of(
         if is_open(operation) && concerns(&operation.work) {
             end(operation, at, state, Some(error));
         }
+    }
+}
+
+/// An operation has done its work, and what it was for is published.
+pub(super) fn complete(catalog: &mut Catalog, at: u64, id: &str) {
+    if let Some(operation) = catalog.operations.get_mut(id) {
+        end(operation, at, OperationState::Completed, None);
     }
 }
 

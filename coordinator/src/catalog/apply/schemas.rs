@@ -4,7 +4,7 @@ use common::catalog::{Catalog, OperationWork};
 use common::schema::Schema;
 use common::{Error, ErrorCode, Result};
 
-use super::{operations, ready_database};
+use super::{operations, ready_database, replacing};
 use crate::catalog::Answer;
 
 pub(super) fn change(
@@ -16,6 +16,7 @@ pub(super) fn change(
     statements: (&[String], &[Vec<String>]),
     undo: &[String],
 ) -> Result<Answer> {
+    replacing::check_none(catalog, name)?;
     let database = ready_database(catalog, name)?;
     if let Some(pending) = &database.schema_change {
         let message = format!("the schema of '{name}' is being changed by operation {pending}");

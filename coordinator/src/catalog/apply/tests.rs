@@ -4,6 +4,7 @@ mod coordinators;
 mod databases;
 mod nodes;
 mod property;
+mod replacing;
 mod replicas;
 mod rowids;
 mod schemas;

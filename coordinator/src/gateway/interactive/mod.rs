@@ -233,7 +233,12 @@ impl Interactive {
 }
 
 fn planned_on(database: &Database) -> (u64, Vec<u64>) {
-    (database.schema.version, database.buckets.iter().map(|bucket| bucket.epoch).collect())
+    // Buckets that have taken the place of others have partitions of their own.
+    let map = database.buckets.iter().flat_map(|bucket| {
+        let partitions = bucket.partitions.iter().map(|partition| partition.0);
+        std::iter::once(bucket.epoch).chain(partitions)
+    });
+    (database.schema.version, map.collect())
 }
 
 impl Gateway {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use common::catalog::{Database, DatabaseState, one_column_group};
 use common::entry::{Change, Effects};
+use common::partition_division::first_homes;
 use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, key_ranges};
 use common::protocol::{Params, RowsHeader, Statement, StatementResult, WorkItem};
 use common::schema::{DatabaseKind, PartitionType, Schema};
@@ -131,11 +132,14 @@ impl Cluster {
             })
             .collect();
         let partition = |group: usize, bucket: usize| PartitionId((group * buckets + bucket) as u64 + 1);
+        let homes = first_homes(&ranges);
         let buckets = ranges
             .into_iter()
+            .zip(homes)
             .enumerate()
-            .map(|(bucket, range)| Bucket {
+            .map(|(bucket, (range, homes))| Bucket {
                 range,
+                homes,
                 partitions: (0..groups).map(|group| partition(group, bucket)).collect(),
                 epoch: 1,
             })
@@ -154,6 +158,8 @@ impl Cluster {
             column_groups,
             attribute_groups: Vec::new(),
             created_at: 0,
+            retired: Vec::new(),
+            successors: BTreeMap::new(),
         });
         let rules = Rules::default().verifying();
         Cluster {

@@ -159,10 +159,12 @@ impl Machine {
 
     /// The open batch is in the log: its rows and the applied index become durable state together.
     fn commit_executed(&mut self, index: u64) -> Result<(), Fault> {
-        if let Some(flight) = &self.flight {
+        if let Some(flight) = &mut self.flight {
             self.sums.add(&flight.sums);
             self.changes.note(&flight.tables, index);
             self.store.sums_changed(&flight.sums);
+            let keys = std::mem::take(&mut flight.keys);
+            self.note_keys(keys, index);
         }
         self.store.commit(&self.state, &self.sums)?;
         self.settle(&Fate::Applied(index))
@@ -207,6 +209,7 @@ impl Machine {
                 let changed = self.store.applier()?.apply(&effects)?;
                 self.add_sums(&changed);
                 self.changes.note(&effects.tables, index);
+                self.note_rows(&effects, index);
                 self.note_small_commit(header.hlc);
                 Ok(None)
             }
@@ -236,6 +239,8 @@ impl Machine {
                     self.state.ownership = Some(Ownership { epoch, range });
                     self.store.ownership_changed();
                     self.store.applier()?;
+                    // What it holds is the database's from here on, or is no longer.
+                    self.note_commit(header.hlc);
                 }
                 Ok(None)
             }
@@ -265,7 +270,7 @@ impl Machine {
     ) -> Result<Option<Result<Reply, Error>>, Fault> {
         match set.head()? {
             BodyHead::Effects { tables } => {
-                self.land_effects(&tables, &mut set)?;
+                self.land_effects(index, &tables, &mut set)?;
                 self.changes.note(&tables, index);
                 self.note_small_commit(header.hlc);
                 Ok(None)
@@ -282,8 +287,18 @@ impl Machine {
     }
 
     /// Lands rows as they come.
-    fn land_effects(&mut self, tables: &[String], body: &mut BodyReader<SetInLog<'_>>) -> Result<(), Fault> {
-        let mut rows = std::iter::from_fn(|| body.next_effect().transpose());
+    fn land_effects(
+        &mut self,
+        index: u64,
+        tables: &[String],
+        body: &mut BodyReader<SetInLog<'_>>,
+    ) -> Result<(), Fault> {
+        let noted = &mut self.row_changes;
+        let mut rows = std::iter::from_fn(|| body.next_effect().transpose()).inspect(|row| {
+            if let (Some(changes), Ok(effect)) = (noted.as_mut(), row) {
+                changes.note_effect(tables, effect, index);
+            }
+        });
         let changed = self.store.applier()?.apply_each(tables, &mut rows)?;
         self.add_sums(&changed);
         Ok(())

@@ -149,7 +149,10 @@ impl Machine {
         let early = job.target().is_some_and(|target| {
             target.epoch > self.epoch() || target.schema_version > self.state.schema_version
         });
-        gated || early || self.is_locked_out(job)
+        // What is prepared here is decided before others take the partition's place.
+        let closes =
+            matches!(job, Job::Assign { range, .. } if range.is_nothing()) && self.prepared.is_some();
+        gated || early || closes || self.is_locked_out(job)
     }
 
     fn run_writes(&mut self, first: Queued, turn: &Turn<'_>) -> Result<(), Fault> {
@@ -198,6 +201,7 @@ impl Machine {
             return Ok(());
         }
         let tables = effects.tables.clone();
+        let keys = self.keys_to_note(&effects);
         let pieces = self.pieces(EntryBody::Effects(effects), turn);
         if pieces.bytes() > EFFECTS_MAX {
             self.store.rollback()?;
@@ -209,7 +213,7 @@ impl Machine {
         self.launch(pieces, held, turn);
         if let Some(flight) = &mut self.flight {
             flight.executed = true;
-            (flight.sums, flight.tables) = (sums, tables);
+            (flight.sums, flight.tables, flight.keys) = (sums, tables, keys);
         }
         Ok(())
     }

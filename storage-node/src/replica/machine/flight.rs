@@ -8,6 +8,7 @@ use sqlite::TableSums;
 
 use super::chunks::Pieces;
 use super::job::{Answer, Reply, Ticket, leadership_lost};
+use super::row_changes::ChangedKeys;
 use super::{Fault, Machine};
 
 /// Bytes of one proposal that may wait for commit at a time; more pieces follow as these are committed.
@@ -57,6 +58,8 @@ pub(super) struct Flight {
     pub(super) sums: TableSums,
     /// The tables that it changes; only of use while `executed`.
     pub(super) tables: Vec<String>,
+    /// The rows that it changes, if these are noted; only of use while `executed`.
+    pub(super) keys: ChangedKeys,
     /// Who waits.
     pub(super) held: Vec<Held>,
     /// Pieces that were not handed out yet.
@@ -73,6 +76,7 @@ impl Flight {
             executed: false,
             sums: TableSums::default(),
             tables: Vec::new(),
+            keys: ChangedKeys::new(),
             held,
             unsent: pieces,
             outstanding: VecDeque::new(),
@@ -124,6 +128,7 @@ impl Machine {
     /// Ends the flight: rolls an open transaction back unless it was committed, and answers.
     pub(super) fn settle(&mut self, fate: &Fate) -> Result<(), Fault> {
         let Some(flight) = self.flight.take() else { return Ok(()) };
+        self.noted_from_now();
         if flight.executed && !matches!(fate, Fate::Applied(_)) {
             self.store.rollback()?;
         }

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use common::body_stream::{BodyHead, BodyReader, BodySource};
-use common::entry::{Effects, EntryBody, EntryHeader};
+use common::entry::{Effect, Effects, EntryBody, EntryHeader};
 use common::idempotency::Keyed;
 use common::protocol::{Verdict, WorkItem, WriteRequest};
 use common::tries::{Tried, TryRequest};
@@ -179,7 +179,8 @@ impl Machine {
             self.confirm(queued.held(Ok(Reply::Decided(verdict_of(&decision)))));
             return Ok(());
         }
-        if turn.hlc > transaction.deadline {
+        // An answer that a closed partition kept would be found by nobody.
+        if turn.hlc > transaction.deadline || self.is_closed() {
             self.propose_abort(queued, transaction, turn);
             return Ok(());
         }
@@ -235,8 +236,15 @@ impl Machine {
                 decision.participants = prepared.participants.clone();
             }
             let applier = self.store.applier()?;
-            let (changed, tables) =
-                if decision.commit { land_prepared(applier, transaction)? } else { Default::default() };
+            let noted = &mut self.row_changes;
+            let mut note = |tables: &[String], effect: &Effect| {
+                noted.iter_mut().for_each(|changes| changes.note_effect(tables, effect, index));
+            };
+            let (changed, tables) = if decision.commit {
+                land_prepared(applier, transaction, &mut note)?
+            } else {
+                Default::default()
+            };
             applier.system().remove_prepared(transaction)?;
             self.add_sums(&changed);
             self.changes.note(&tables, index);
@@ -251,6 +259,7 @@ impl Machine {
                 let changed = self.store.applier()?.apply(&effects)?;
                 self.add_sums(&changed);
                 self.changes.note(&effects.tables, index);
+                self.note_rows(&effects, index);
                 self.note_commit(header.hlc);
             }
         }
@@ -283,12 +292,17 @@ fn verdict_of(decision: &Decision) -> Verdict {
 }
 
 /// Lands the effects of a prepared transaction, one at a time. Answers how the tables' sums change, and the tables.
-fn land_prepared(applier: &Applier, transaction: TransactionId) -> Result<(TableSums, Vec<String>), Fault> {
+fn land_prepared(
+    applier: &Applier,
+    transaction: TransactionId,
+    note: &mut dyn FnMut(&[String], &Effect),
+) -> Result<(TableSums, Vec<String>), Fault> {
     let mut body = BodyReader::new(PreparedBody { system: applier.system(), transaction, next: 0 });
     let BodyHead::Effects { tables } = body.head()? else {
         return Err(postcard::Error::DeserializeBadEnum.into());
     };
-    let mut rows = std::iter::from_fn(|| body.next_effect().transpose());
+    let rows = std::iter::from_fn(|| body.next_effect().transpose());
+    let mut rows = rows.inspect(|row| row.iter().for_each(|effect| note(&tables, effect)));
     let changed = applier.apply_each(&tables, &mut rows)?;
     Ok((changed, tables))
 }

@@ -1,0 +1,62 @@
+//! Leaving the cluster for good: a coordinator that goes, or one that is gone and shall be replaced.
+
+use std::time::Duration;
+
+use common::protocol::{CoordinatorReply, CoordinatorRequest};
+use common::{Error, ErrorCode, ReplicaId, Result};
+use tokio::time::Instant;
+
+use super::CatalogStore;
+use crate::catalog::Command;
+
+/// How long the others are given to go on without the one that leaves.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the members of the group are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl CatalogStore {
+    /// Takes a coordinator out of the cluster. When this returns well, the others do not need it any more to agree, and
+    /// it may be stopped.
+    pub async fn leave(&self, replica: ReplicaId) -> Result<()> {
+        if replica != self.inner.replica {
+            return self.dismiss(replica).await;
+        }
+        // Whoever leaves may not hear any more that it has left, so another one sees to it.
+        let mut others = self.coordinator_addresses();
+        others.remove(&replica);
+        let mut last = Error::new(ErrorCode::NodeInUse, "the only coordinator of a cluster cannot leave it")
+            .with_hint("have another one join first: polylite coordinator --join URL");
+        for address in others.into_values() {
+            match self
+                .inner
+                .client
+                .request(&address, CoordinatorRequest::Leave { replica }, LEAVE_TIMEOUT)
+                .await
+            {
+                Ok(CoordinatorReply::Left) => return Ok(()),
+                Ok(_) => last = Error::internal("a coordinator answered another question"),
+                Err(error) if error.code.retryable() => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Has the group go on without another coordinator; returns when it does.
+    pub(crate) async fn dismiss(&self, replica: ReplicaId) -> Result<()> {
+        if self.confirmed().await?.coordinators.contains_key(&replica) {
+            self.propose(Command::RemoveCoordinator { replica }).await?;
+        }
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
+        while self.inner.group.status().configuration.members().contains(&replica) {
+            if Instant::now() >= deadline {
+                let message = "the other coordinators cannot yet agree without the one that leaves";
+                return Err(
+                    Error::new(ErrorCode::NoQuorum, message).with_hint("leave it running, and ask again")
+                );
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
