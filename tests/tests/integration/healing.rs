@@ -102,8 +102,8 @@ fn copies_are_fetched_no_faster_than_the_set_rate() {
     let flags = ["--fetch-rate", "1"];
     let mut cluster = ProcessCluster::start_with(&[], 1, &flags);
     cluster.run(&["create-database", "--name", DATABASE, "--partitions", "1"]).succeeded();
-    cluster.sql(DATABASE, "CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)");
-    cluster.sql(
+    let _ = cluster.sql(DATABASE, "CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)");
+    let _ = cluster.sql(
         DATABASE,
         "INSERT INTO t (x) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 40) \
          SELECT randomblob(100000) FROM c",

@@ -58,7 +58,10 @@ impl Cluster {
     }
 
     fn begin(&self, path: &str, body: &Json) -> String {
-        self.post(path, body)["operation"].as_str().expect("an operation").to_owned()
+        // However often it is sent, it begins one operation.
+        let key = format!("{}-{:?}", path.replace('/', "-"), Instant::now()).replace(' ', "");
+        let request = Request::post(path, body).and_then(|request| request.idempotency_key(&key));
+        self.ask(&request.expect("JSON and a key"))["operation"].as_str().expect("an operation").to_owned()
     }
 
     fn await_completed(&self, operation: &str) {
