@@ -45,9 +45,9 @@ impl Relocation {
     pub fn destination(&self, table: &str, key: &[Value], row: &[Value]) -> Result<Destination> {
         let database = self.planner.database();
         if let Some((base, index)) = self.indexes.get(table) {
-            let values = base.index_columns(index).into_iter().zip(key);
-            let folded =
-                values.map(|(column, value)| fold(base, column, value)).collect::<Result<Vec<_>>>()?;
+            let folded = base
+                .folded_entry(index, key)
+                .ok_or_else(|| Error::internal("an index has an unknown collation"))?;
             return Ok(Destination::Bucket(bucket_of_index_row(database, &folded)));
         }
         let Some(table) = self.planner.table(table).filter(|table| !table.reference) else {
