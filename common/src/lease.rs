@@ -9,9 +9,29 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How long a holder relies on a lease, counted from before it asked for it.
 pub const LEASE: Duration = Duration::from_millis(300);
 
 /// How long whoever has granted a lease keeps to it, counted from after it was asked; and how long a new leader
 /// lets nothing be changed, because it does not know what its predecessor has granted.
 pub const LEASE_KEPT: Duration = Duration::from_millis(330);
+
+/// A coordinator that wants a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseHolder {
+    /// Its process: random, so that nobody answers for one that was there before.
+    pub process: u64,
+    /// `host:port` at which it is asked to give leases back.
+    pub address: String,
+}
+
+/// What the holder of a lease knows: nothing changes the partition's state as long as the lease holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Log index of the last entry that changed the state.
+    pub base: u64,
+    /// Log index up to which that is so already.
+    pub index: u64,
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::NodeStatus;
 use crate::entry::Effects;
 use crate::idempotency::Keyed;
+pub use crate::lease::{Lease, LeaseHolder};
 use crate::partition_map::BucketRange;
 pub use crate::relay::{Relayed, Relaying};
 use crate::replacing::{ReplacingReply, ReplacingRequest};
@@ -355,24 +356,6 @@ pub enum StorageReply {
     },
     /// What became of the step.
     Replacing(ReplacingReply),
-}
-
-/// A coordinator that wants a lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseHolder {
-    /// Its process: random, so that nobody answers for one that was there before.
-    pub process: u64,
-    /// `host:port` at which it is asked to give leases back.
-    pub address: String,
-}
-
-/// What the holder of a lease knows: nothing changes the partition's state as long as the lease holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// Log index of the last entry that changed the state.
-    pub base: u64,
-    /// Log index up to which that is so already.
-    pub index: u64,
 }
 
 /// Requests to a storage node that are answered by a stream.

@@ -77,6 +77,11 @@ impl Replica {
         let position = snapshot.system().position()?;
         let shows = Pinned { index: position.index, since: position.committed, until: opening.until() };
         drop(opening);
+        // Promised after others had taken the partition's place, it would not bind them.
+        let epoch = self.published().epoch();
+        if epoch > request.target.epoch {
+            return Err(stale_partition_map(epoch));
+        }
         let index = check_snapshot(&snapshot, &request.target)?;
         let answered = answer(&snapshot, index, &request, Some(BRIEF_INSTRUCTIONS), || deadline.is_over());
         match answered {
