@@ -20,24 +20,10 @@ const USUAL: u64 = 1_000;
 /// `POLYLITE_SEED`: a number, or `fresh`; it is printed as it would have to be set.
 #[must_use]
 pub fn chosen() -> u64 {
-    chosen_or(|| USUAL)
-}
-
-/// The same, but a fresh one where none is asked for.
-#[must_use]
-pub fn chosen_or_fresh() -> u64 {
-    chosen_or(fresh)
-}
-
-fn chosen_or(usual: impl FnOnce() -> u64) -> u64 {
     let seed = match std::env::var("POLYLITE_SEED") {
-        Ok(word) if word == "fresh" => fresh(),
-        _ => setting("POLYLITE_SEED").unwrap_or_else(usual),
+        Ok(word) if word == "fresh" => SmallRng::from_os_rng().random(),
+        _ => setting("POLYLITE_SEED").unwrap_or(USUAL),
     };
     println!("POLYLITE_SEED={seed}");
     seed
-}
-
-fn fresh() -> u64 {
-    SmallRng::from_os_rng().random()
 }

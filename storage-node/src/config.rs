@@ -20,6 +20,9 @@ pub const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
 pub const LOG_ENTRIES_KEPT: u64 = 4_096;
 /// A prepared transaction older than this is asked about at its decider.
 pub const IN_DOUBT_AFTER: Duration = Duration::from_secs(1);
+/// The same while its coordinator's connection stands. That breaks at once when the coordinator dies, and within seconds
+/// when it stands still.
+pub const IN_DOUBT_WATCHED_AFTER: Duration = Duration::from_secs(6);
 /// Reads of a replica that run at a time; more wait, without holding a thread.
 pub const READS_PER_REPLICA: usize = 8;
 /// Connections that hold pinned snapshots of a replica at a time.

@@ -1,7 +1,7 @@
 //! Transactions that nobody finishes: a leader asks the decider about what is prepared here, and has the
 //! participants confirm what was decided here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::TransactionId;
 use common::protocol::Verdict;
@@ -12,15 +12,15 @@ use super::super::inbox::Event;
 use super::super::machine::Job;
 use super::{Worker, long_ago};
 use crate::clock::wall_millis;
-use crate::config::IN_DOUBT_AFTER;
+use crate::config::{IN_DOUBT_AFTER, IN_DOUBT_WATCHED_AFTER};
 
 /// What was asked already.
 #[derive(Default)]
 pub(super) struct InDoubt {
     /// The transaction that is prepared here, since when, and whether its decider is being asked.
     seen: Option<(TransactionId, Instant, bool)>,
-    /// Tells when the coordinator of the transaction that was prepared here last is gone.
-    watch: Option<AbortOnDropHandle<()>>,
+    /// The transaction that was prepared here last, and what tells when its coordinator is gone.
+    watch: Option<(TransactionId, AbortOnDropHandle<()>)>,
     /// Participants are being asked to confirm.
     confirming: bool,
     /// Nothing is prepared here and no decision waits to be confirmed, nor can that have changed since.
@@ -38,6 +38,15 @@ impl InDoubt {
         !self.settled
     }
 
+    /// How long a prepared transaction is left alone. A coordinator that is there may be waiting at another partition
+    /// behind others, and to have it aborted would waste what all of them did.
+    fn patience(&self, transaction: TransactionId) -> Duration {
+        match &self.watch {
+            Some((watched, _)) if *watched == transaction => IN_DOUBT_WATCHED_AFTER,
+            _ => IN_DOUBT_AFTER,
+        }
+    }
+
     /// The decider did not answer, and is asked again the next time.
     pub(super) fn unanswered(&mut self, transaction: TransactionId) {
         if let Some((seen, _, asking)) = &mut self.seen
@@ -53,16 +62,18 @@ impl Worker {
     /// told the decision, nobody else will tell it.
     pub(super) fn watch_coordinator(&mut self, transaction: TransactionId, coordinator: Caller) {
         let sender = self.sender.clone();
-        self.in_doubt.watch = Some(AbortOnDropHandle::new(self.tokio.spawn(async move {
+        let watch = self.tokio.spawn(async move {
             coordinator.gone().await;
             let _ = sender.send(Event::CoordinatorGone { transaction });
-        })));
+        });
+        self.in_doubt.watch = Some((transaction, AbortOnDropHandle::new(watch)));
     }
 
     /// The decider is asked at once.
     pub(super) fn coordinator_gone(&mut self, transaction: TransactionId) {
         let Some(machine) = self.machine.as_ref().filter(|machine| machine.is_writable()) else { return };
         if machine.prepared().is_some_and(|prepared| prepared.transaction == transaction) {
+            self.in_doubt.watch = None;
             self.in_doubt.seen = Some((transaction, long_ago(IN_DOUBT_AFTER), false));
             self.ask_decider();
         }
@@ -88,7 +99,7 @@ impl Worker {
             Some((seen, since, asking)) if seen == transaction => (since, asking),
             _ => (Instant::now(), false),
         };
-        let due = since.elapsed() >= IN_DOUBT_AFTER && !asking;
+        let due = since.elapsed() >= self.in_doubt.patience(transaction) && !asking;
         self.in_doubt.seen = Some((transaction, since, asking || due));
         if !due {
             return;
