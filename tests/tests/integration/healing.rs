@@ -7,7 +7,7 @@ use polylite_client::{Client, Partition, Request};
 use serde_json::Value as Json;
 use tests::process_cluster::ProcessCluster;
 use tests::recorded_writers::RecordedWriters;
-use tests::replica_files::assert_equal_after_stop;
+use tests::replica_files::{assert_equal_after_stop, await_equal_positions};
 use tokio::runtime::Runtime;
 
 const DATABASE: &str = "healing";
@@ -94,4 +94,25 @@ fn a_node_is_drained_and_removed_while_clients_write() {
     assert!(refused.code == Some(1) && refused.stderr.contains("cannot give its own away"), "{refused:?}");
     healing.cluster.await_active_nodes(3);
     assert_equal_after_stop(&mut healing.cluster, DATABASE, FACTOR);
+}
+
+#[test]
+fn copies_are_fetched_no_faster_than_the_set_rate() {
+    const RATE: u64 = 1 << 20;
+    let flags = ["--fetch-rate", "1"];
+    let mut cluster = ProcessCluster::start_with(&[], 1, &flags);
+    cluster.run(&["create-database", "--name", DATABASE, "--partitions", "1"]).succeeded();
+    let _ = cluster.sql(DATABASE, "CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)");
+    let _ = cluster.sql(
+        DATABASE,
+        "INSERT INTO t (x) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 40) \
+         SELECT randomblob(100000) FROM c",
+    );
+    let begun = Instant::now();
+    cluster.add_node_with(&flags);
+    await_equal_positions(&cluster, DATABASE, 2);
+    let bytes = 40 * 100_000;
+    let took = begun.elapsed();
+    let least = Duration::from_millis(bytes * 1_000 / RATE);
+    assert!(took >= least, "{bytes} bytes were fetched in {took:?}, at {RATE} bytes a second at most");
 }

@@ -6,6 +6,7 @@ mod client_library;
 mod column_groups;
 mod commands;
 mod coordinators_join;
+mod coordinators_leave;
 mod damaged_replicas;
 mod demos;
 mod dev_server;

@@ -224,6 +224,38 @@ fn answers_stay_exact_when_ranges_of_keys_are_split_and_merged() {
 }
 
 #[test]
+fn answers_stay_exact_when_partitions_of_several_column_groups_are_split() {
+    let cluster = Cluster::start(1, 1);
+    cluster.create(&json!({
+        "name": "mixed", "db_type": "SQL", "partition_type": "MIXED", "partitions": 2,
+        "column_groups": { "one": ["a"], "two": ["b", "c"] },
+        "tables": [{ "name": "t", "columns": [
+            { "name": "id", "data_type": "INTEGER", "primary_key": true }, { "name": "a", "data_type": "TEXT" },
+            { "name": "b", "data_type": "INTEGER" }, { "name": "c", "data_type": "REAL" },
+        ] }],
+    }));
+    let values: Vec<String> = (1..=100).map(|id| format!("({id}, 'a{id}', {id}, {id}.5)")).collect();
+    cluster.rows("mixed", &format!("INSERT INTO t VALUES {}", values.join(",")));
+    let documents = cluster.client.database("mixed").collection("papers");
+    let papers: Vec<Json> = (1..=50).map(|id| json!({ "_id": id, "a": id, "b": [id], "z": "w" })).collect();
+    cluster.runtime.block_on(documents.insert_many(&papers)).expect("documents are inserted");
+    let find = json!({ "filter": { "a": { "$gt": 5 } }, "sort": { "_id": 1 } });
+    let path = "/databases/mixed/collections/papers/find?cache=bypass";
+    let all = || {
+        (cluster.rows("mixed", "SELECT * FROM t ORDER BY id"), cluster.post(path, &find)["documents"].clone())
+    };
+    let before = all();
+    assert_eq!(before.1.as_array().map(Vec::len), Some(45));
+    let count = cluster.ids("mixed").len();
+    cluster.split(&cluster.ids("mixed")[0], &json!({}));
+    assert_eq!(cluster.ids("mixed").len(), count + count / 2, "each column group is split");
+    assert_eq!(all(), before);
+    cluster.rows("mixed", "UPDATE t SET a = a || '!', b = b + 1");
+    let changed = cluster.rows("mixed", "SELECT count(*) FROM t WHERE b = id + 1 AND a = 'a' || id || '!'");
+    assert_eq!(changed, json!([[100]]));
+}
+
+#[test]
 fn the_command_line_splits_and_merges() {
     let cluster = Cluster::start(1, 1);
     cluster.create(&json!({ "name": "d", "db_type": "SQL", "partitions": 2 }));

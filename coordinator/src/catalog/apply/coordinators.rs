@@ -56,6 +56,9 @@ pub(super) fn add(catalog: &mut Catalog, host: &str, port: u16, instance: &str) 
 }
 
 pub(super) fn set_role(catalog: &mut Catalog, replica: ReplicaId, role: ReplicaRole) -> Result<Answer> {
+    if role == ReplicaRole::Lost {
+        check_not_the_last(catalog, replica)?;
+    }
     known(catalog, replica)?.role = role;
     Ok(Answer::Done)
 }
@@ -70,13 +73,19 @@ pub(super) fn relocate(catalog: &mut Catalog, replica: ReplicaId, host: &str, po
 
 pub(super) fn remove(catalog: &mut Catalog, replica: ReplicaId) -> Result<Answer> {
     known(catalog, replica)?;
-    let stays = |other: &&Coordinator| other.replica != replica && other.role == ReplicaRole::Voter;
-    if catalog.coordinators.values().find(stays).is_none() {
-        return Err(Error::new(ErrorCode::NodeInUse, "the only coordinator of a cluster cannot leave it")
-            .with_hint("have another one join first: polylite coordinator --join URL"));
-    }
+    check_not_the_last(catalog, replica)?;
     catalog.coordinators.remove(&replica);
     Ok(Answer::Done)
+}
+
+/// Somebody has to be left who votes.
+fn check_not_the_last(catalog: &Catalog, replica: ReplicaId) -> Result<()> {
+    let stays = |other: &Coordinator| other.replica != replica && other.role == ReplicaRole::Voter;
+    if catalog.coordinators.values().any(stays) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorCode::NodeInUse, "the only coordinator of a cluster cannot leave it")
+        .with_hint("have another one join first: polylite coordinator --join URL"))
 }
 
 /// What is entered while the cluster is being left would be lost with it.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::catalog::{Catalog, ReplicaRole};
+use common::catalog::{Catalog, Coordinator, ReplicaRole};
 use common::{Error, ReplicaId, Result};
 use consensus_runtime::{MembershipStep, Status};
 use tokio::time::Instant;
@@ -89,6 +89,10 @@ async fn look(store: &CatalogStore, host: &str, port: u16) -> Result<bool> {
             store.propose(Command::SetCoordinatorRole { replica, role }).await?;
             Ok(true)
         }
+        Step::Forget(replica) => {
+            store.propose(Command::RemoveCoordinator { replica }).await?;
+            Ok(true)
+        }
         Step::HandOver(to) => {
             store.inner.group.transfer_leader(to);
             Ok(true)
@@ -107,6 +111,8 @@ enum Step {
     Enter(ReplicaId, ReplicaRole),
     /// This leader is to leave, so another has to lead first.
     HandOver(ReplicaId),
+    /// The group goes on without a coordinator that leaves.
+    Forget(ReplicaId),
 }
 
 /// What brings the group one step nearer to the catalog.
@@ -130,10 +136,18 @@ fn next_step(catalog: &Catalog, status: &Status) -> Step {
         }
         waiting = true;
     }
-    let removed = members.members().into_iter().find(|member| !catalog.coordinators.contains_key(member));
+    let stays = |member: &ReplicaId| {
+        catalog.coordinators.get(member).is_some_and(|known| known.role != ReplicaRole::Lost)
+    };
+    let removed = members.members().into_iter().find(|member| !stays(member));
+    let has_left =
+        |one: &&Coordinator| one.role == ReplicaRole::Lost && !members.members().contains(&one.replica);
+    if let Some(left) = catalog.coordinators.values().find(has_left) {
+        return Step::Forget(left.replica);
+    }
     match removed {
         Some(own) if own == status.id => {
-            let heir = members.voters.iter().find(|voter| **voter != own);
+            let heir = members.voters.iter().find(|voter| **voter != own && stays(voter));
             heir.map_or(Step::None, |heir| Step::HandOver(*heir))
         }
         Some(other) => Step::Change(MembershipStep::Remove(other)),
@@ -144,7 +158,6 @@ fn next_step(catalog: &Catalog, status: &Status) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use common::catalog::Coordinator;
     use consensus_runtime::Configuration;
 
     use super::*;
@@ -175,6 +188,17 @@ mod tests {
         assert_eq!(next_step(&joined, &status(&[1], &[2])), Step::Wait);
         assert_eq!(next_step(&joined, &status(&[1, 2], &[])), Step::Enter(ReplicaId(2), Voter));
         assert_eq!(next_step(&catalog(&[(1, Voter), (2, Voter)]), &status(&[1, 2], &[])), Step::None);
+    }
+
+    #[test]
+    fn one_that_leaves_is_reached_until_the_group_goes_on_without_it() {
+        use ReplicaRole::{Lost, Voter};
+        let leaving = catalog(&[(1, Voter), (2, Lost)]);
+        let removed = Step::Change(MembershipStep::Remove(ReplicaId(2)));
+        assert_eq!(next_step(&leaving, &status(&[1, 2], &[])), removed);
+        assert_eq!(next_step(&leaving, &status(&[1], &[])), Step::Forget(ReplicaId(2)));
+        let handed = Step::HandOver(ReplicaId(2));
+        assert_eq!(next_step(&catalog(&[(1, Lost), (2, Voter)]), &status(&[1, 2], &[])), handed);
     }
 
     #[test]

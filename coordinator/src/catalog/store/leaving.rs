@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::catalog::ReplicaRole;
 use common::protocol::{CoordinatorReply, CoordinatorRequest};
 use common::{Error, ErrorCode, ReplicaId, Result};
 use tokio::time::Instant;
@@ -11,7 +12,7 @@ use crate::catalog::Command;
 
 /// How long the others are given to go on without the one that leaves.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often the members of the group are looked at.
+/// How often it is looked whether they do.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl CatalogStore {
@@ -45,10 +46,11 @@ impl CatalogStore {
     /// Has the group go on without another coordinator; returns when it does.
     pub(crate) async fn dismiss(&self, replica: ReplicaId) -> Result<()> {
         if self.confirmed().await?.coordinators.contains_key(&replica) {
-            self.propose(Command::RemoveCoordinator { replica }).await?;
+            // Until the group goes on without it, it has to be reached: its vote may be needed for that.
+            self.propose(Command::SetCoordinatorRole { replica, role: ReplicaRole::Lost }).await?;
         }
         let deadline = Instant::now() + LEAVE_TIMEOUT;
-        while self.inner.group.status().configuration.members().contains(&replica) {
+        while self.view().coordinators.contains_key(&replica) {
             if Instant::now() >= deadline {
                 let message = "the other coordinators cannot yet agree without the one that leaves";
                 return Err(
