@@ -188,6 +188,7 @@ fn insert(way: Way, key: u64) -> Exchange {
     }
 }
 
+/// A range that begins at the latest record may be empty: it may be on its way still.
 fn scan(way: Way, key: u64, length: u64) -> Exchange {
     match way {
         Way::Documents => exchange(
@@ -195,12 +196,12 @@ fn scan(way: Way, key: u64, length: u64) -> Exchange {
             format!(
                 "{{\"filter\":{{\"_id\":{{\"$gte\":{key}}}}},\"sort\":{{\"_id\":1}},\"limit\":{length}}}"
             ),
-            "\"documents\":[{",
+            "\"documents\":[",
         ),
         Way::Sql => sql(
             "SELECT * FROM usertable WHERE id >= ? ORDER BY id LIMIT ?",
             &format!("{key},{length}"),
-            "\"rows\":[[",
+            "\"rows\":[",
         ),
     }
 }
