@@ -88,12 +88,7 @@ async fn spawn(folder: &Path, role: &str, name: &str, flags: &[&str]) -> Result<
         .stderr(log)
         .kill_on_drop(true)
         .spawn()?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        let mut stdout = BufReader::new(stdout);
-        let read = tokio::time::timeout(START_TIME, stdout.read_line(&mut line)).await;
-        read.map_err(|_| Failure::refused(format!("{name} is not ready after {START_TIME:?}")))??;
-    }
+    let line = first_line(&mut child, name).await?;
     match line.trim_end().strip_prefix(&format!("polylite {role} ready at ")) {
         Some(url) => Ok((child, url.to_owned())),
         None => {
@@ -101,4 +96,15 @@ async fn spawn(folder: &Path, role: &str, name: &str, flags: &[&str]) -> Result<
             Err(Failure::refused(format!("{name} did not start: {}", log.trim_end())))
         }
     }
+}
+
+/// The first line that a process writes, by which servers tell that they are ready; empty if it has ended before.
+pub async fn first_line(process: &mut Child, name: &str) -> Result<String, Failure> {
+    let mut line = String::new();
+    if let Some(stdout) = process.stdout.take() {
+        let mut stdout = BufReader::new(stdout);
+        let read = tokio::time::timeout(START_TIME, stdout.read_line(&mut line)).await;
+        read.map_err(|_| Failure::refused(format!("{name} is not ready after {START_TIME:?}")))??;
+    }
+    Ok(line)
 }

@@ -1,15 +1,12 @@
 //! The server of [`crate::http::baseline_server`], as a process of its own like the coordinator that is measured.
 
 use std::process::Stdio;
-use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use super::own_cluster::first_line;
 use crate::failure::Failure;
 use crate::http::baseline_server::READY;
-
-const START_TIME: Duration = Duration::from_secs(30);
 
 /// A running server; dropping it kills it.
 pub struct ParsingServer {
@@ -26,12 +23,7 @@ pub async fn start() -> Result<ParsingServer, Failure> {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let mut line = String::new();
-    if let Some(stdout) = process.stdout.take() {
-        let mut stdout = BufReader::new(stdout);
-        let read = tokio::time::timeout(START_TIME, stdout.read_line(&mut line)).await;
-        read.map_err(|_| Failure::refused(format!("the baseline is not ready after {START_TIME:?}")))??;
-    }
+    let line = first_line(&mut process, "the baseline").await?;
     let url = line.trim_end().strip_prefix(READY);
     let url = url.ok_or_else(|| Failure::refused("the baseline did not start"))?.to_owned();
     Ok(ParsingServer { url, _process: process })
