@@ -20,6 +20,13 @@ start_node() {
     NODE_URL[$1]="$URL"
 }
 
+# stop_node NUMBER: asks a storage node to end, and waits until it has, at most 30 seconds.
+stop_node() {
+    local pid="${NODE_PID[$1]}" deadline=$((SECONDS + 30))
+    kill "$pid"
+    while kill -0 "$pid" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
+}
+
 # await_active COUNT: waits until so many nodes are active, at most 30 seconds.
 await_active() {
     local deadline=$((SECONDS + 30))

@@ -55,6 +55,8 @@ pub enum Command {
     SplitPartition(commands::split_partition::Arguments),
     /// Merge two neighbouring partitions.
     MergePartitions(commands::merge_partitions::Arguments),
+    /// Show or set when partitions are split and merged by themselves.
+    Partitioning(commands::partitioning::Arguments),
     /// Take a coordinator out of the cluster for good.
     LeaveCluster(commands::leave_cluster::Arguments),
     /// List the partitions, their leaders, rows and bytes.
@@ -185,6 +187,8 @@ mod tests {
             "rebalance",
             "split-partition --partition-id p --at 5",
             "merge-partitions --left p --right q",
+            "partitioning",
+            "partitioning --automatic false --split-bytes 5",
             "leave-cluster --address h:1",
             "partitions",
             "status",

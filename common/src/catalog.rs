@@ -34,6 +34,12 @@ pub struct Catalog {
     /// Limits of every coordinator's cache.
     #[serde(default)]
     pub cache: CacheLimits,
+    /// When partitions are split and merged by themselves.
+    #[serde(default)]
+    pub partitioning: PartitioningLimits,
+    /// How often buckets were replaced.
+    #[serde(default)]
+    pub replacements: Replacements,
     /// Answers to changes of the catalog by their idempotency keys.
     #[serde(default)]
     pub kept_answers: BTreeMap<String, KeptAnswer>,
@@ -80,6 +86,49 @@ impl Default for CacheLimits {
     fn default() -> Self {
         CacheLimits { enabled: true, entries: 1_000, bytes: 64 << 20, expiration_seconds: 60 }
     }
+}
+
+/// When partitions are split and merged by themselves. Sizes are those of pages in use, loads are requests a second,
+/// both of the greatest partition of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartitioningLimits {
+    /// Whether it is done at all.
+    pub automatic: bool,
+    /// A bucket that is larger is split.
+    pub split_bytes: u64,
+    /// A bucket that is asked more often is split.
+    pub split_requests: u64,
+    /// Neighbours are merged that together are not larger …
+    pub merge_bytes: u64,
+    /// … and are not asked more often.
+    pub merge_requests: u64,
+    /// How many seconds it must have been so before anything is done.
+    pub after_seconds: u64,
+}
+
+impl Default for PartitioningLimits {
+    fn default() -> Self {
+        PartitioningLimits {
+            automatic: true,
+            split_bytes: 8 << 30,
+            split_requests: 20_000,
+            merge_bytes: 1 << 30,
+            merge_requests: 100,
+            after_seconds: 300,
+        }
+    }
+}
+
+/// How often buckets were replaced since the cluster was founded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacements {
+    /// Buckets that were split.
+    pub splits: u64,
+    /// Neighbours that were merged.
+    pub merges: u64,
+    /// How many of these the cluster began by itself.
+    pub automatic: u64,
 }
 
 /// Where a database is in its life.
@@ -132,6 +181,9 @@ pub struct Database {
     /// For each partition that was replaced, one that has all that it knew of idempotency keys.
     #[serde(default)]
     pub successors: BTreeMap<PartitionId, PartitionId>,
+    /// How many buckets people have asked for: merging by itself leaves at least as many.
+    #[serde(default)]
+    pub buckets_asked: usize,
 }
 
 /// A bucket that others have replaced.
@@ -449,6 +501,9 @@ pub enum OperationWork {
         attempt: u32,
         /// How far the attempt is.
         stage: ReplacingStage,
+        /// Nobody has asked for it: the cluster began it by itself.
+        #[serde(default)]
+        automatic: bool,
     },
     /// Have another replica of a partition lead it.
     TransferLeader {

@@ -51,11 +51,9 @@ pub struct PartitionTarget {
 pub enum WorkItem {
     /// The client's statement, or one made for it.
     Statement(Statement),
-    /// Row images. Where a change carries its old row, the row must still be that, else
-    /// `serialization_failure`.
+    /// Row images. Where a change carries its old row, the row must still be that, else `serialization_failure`.
     Effects(Effects),
-    /// Rows that the request was computed from: they must still be what they were, else
-    /// `serialization_failure`.
+    /// Rows that the request was computed from: they must still be what they were, else `serialization_failure`.
     Proof(Proof),
     /// The request's idempotency key, always the first item. Where something is kept under it already, that is
     /// the only result (one row, one blob: [`crate::idempotency::Kept`]), and the other items are not run.
@@ -78,8 +76,7 @@ pub struct Proof {
     pub statement: Statement,
     /// What [`crate::digest::RowsDigest`] makes of its rows.
     pub digest: u128,
-    /// Log index of the snapshot that was read. As long as nothing was committed since, the read need not be
-    /// repeated.
+    /// Log index of the snapshot that was read. While nothing was committed since, the read need not be repeated.
     pub index: u64,
     /// What time and chance were, if the read may have asked for them.
     pub pinned: Option<TimeAndChance>,
@@ -136,8 +133,7 @@ pub struct PinRequest {
     pub target: PartitionTarget,
     /// Its name in the reads that follow.
     pub pin: PinId,
-    /// The moment that the snapshot is to show: everything committed until then, and nothing later. Without
-    /// one it is the newest.
+    /// The moment to show: everything committed until then, and nothing later. Without one it is the newest.
     pub at: Option<Hlc>,
     /// The state must be at least this log index (a bookmark); 0 for none.
     pub at_least: u64,
@@ -587,9 +583,12 @@ pub struct ReplicaReport {
     pub writable: bool,
     /// The last index at which replicas compared their digests, and what this one's was.
     pub digest: Option<(u64, u128)>,
-    /// Why it serves nothing, or should not: its file is damaged, or differs from the other replicas'. It is
-    /// rebuilt from another replica.
+    /// Why it serves nothing, or should not, and is rebuilt: its file is damaged, or differs from the others'.
     pub quarantined: Option<String>,
+    /// Size of the pages in use.
+    pub used_bytes: u64,
+    /// Requests of clients that it was asked since it was started in its process.
+    pub requests: u64,
 }
 
 /// What the catalog's leader has heard of a storage node.
@@ -603,6 +602,8 @@ pub struct NodeHealth {
     pub silent_ms: u64,
     /// Its last report.
     pub replicas: Vec<ReplicaReport>,
+    /// How many requests a second each of its replicas was asked of late.
+    pub requests_per_second: Vec<(PartitionId, u64)>,
 }
 
 /// Everything that a storage node should run.

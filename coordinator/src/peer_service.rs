@@ -51,6 +51,15 @@ impl CoordinatorService {
     }
 
     async fn answer(&self, request: CoordinatorRequest) -> Result<CoordinatorReply> {
+        let needs_member = matches!(
+            request,
+            CoordinatorRequest::Register(_)
+                | CoordinatorRequest::Heartbeat(_)
+                | CoordinatorRequest::Join { .. }
+        );
+        if needs_member && self.catalog.has_left() {
+            return Err(Error::new(ErrorCode::Unavailable, "this coordinator has left the cluster"));
+        }
         match request {
             CoordinatorRequest::Register(registration) => self.register(registration).await,
             CoordinatorRequest::Heartbeat(heartbeat) => self.health.report(heartbeat).await,

@@ -54,14 +54,26 @@ impl Relocation {
             // What is left beside the client's tables are keys of requests and counters.
             return Ok(Destination::Everywhere);
         };
-        let place = match &table.key {
-            Key::Rowid => key.to_vec(),
+        Ok(Destination::Bucket(bucket_of(database, &self.place(&table, key, row)?)))
+    }
+
+    /// What of a row decides between ranges of keys; `None` where its key does not say where it lies.
+    pub fn key_of(&self, table: &str, key: &[Value], row: &[Value]) -> Result<Option<Value>> {
+        let Some(table) = self.planner.table(table).filter(|table| !table.reference) else {
+            return Ok(None);
+        };
+        Ok(self.place(&table, key, row)?.into_iter().next())
+    }
+
+    /// The values by which a row of a client's table finds its bucket.
+    fn place(&self, table: &Table, key: &[Value], row: &[Value]) -> Result<Vec<Value>> {
+        match &table.key {
+            Key::Rowid => Ok(key.to_vec()),
             Key::Columns(columns) => columns
                 .iter()
-                .map(|column| fold(&table, *column, self.value_of(&table, *column, key, row)?))
-                .collect::<Result<Vec<_>>>()?,
-        };
-        Ok(Destination::Bucket(bucket_of(database, &place)))
+                .map(|column| fold(table, *column, self.value_of(table, *column, key, row)?))
+                .collect(),
+        }
     }
 
     fn value_of<'r>(

@@ -95,6 +95,17 @@ impl Maintenance {
         Ok(u64::try_from((log - moved).max(0) * (page + FRAME_HEADER)).unwrap_or(0))
     }
 
+    /// Size of the database's pages that are in use, in bytes, wherever they are: what is in the write-ahead log counts
+    /// once, and free pages do not.
+    pub fn used_bytes(&self) -> Result<u64> {
+        let number = |sql| -> Result<i64> {
+            let mut statement = self.connection.raw().prepare_cached(sql)?;
+            Ok(statement.query_row([], |row| row.get(0))?)
+        };
+        let pages = number(ours!("PRAGMA page_count"))? - number(ours!("PRAGMA freelist_count"))?;
+        Ok(u64::try_from(pages * number(ours!("PRAGMA page_size"))?).unwrap_or(0))
+    }
+
     /// Size on disk of the database file and its write-ahead log, in bytes.
     pub fn bytes(&self) -> Result<u64> {
         Ok(self.size_of_file(ffi::SQLITE_FCNTL_FILE_POINTER)?

@@ -22,6 +22,7 @@ pub mod snapshots;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fs, io};
@@ -104,6 +105,8 @@ pub struct Replica {
     reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     statements: Arc<StatementCounts>,
+    /// Requests of clients that it was asked.
+    requests: AtomicU64,
     open_streams: Arc<OpenStreams>,
     pins: Arc<Pins>,
     pinned_readers: Arc<Semaphore>,
@@ -194,6 +197,7 @@ impl Replica {
             reads: Arc::new(Semaphore::new(READS_PER_REPLICA)),
             streams: Arc::new(Semaphore::new(STREAMS_PER_REPLICA)),
             statements: Arc::default(),
+            requests: AtomicU64::new(0),
             open_streams,
             pins: Arc::default(),
             pinned_readers: Arc::new(Semaphore::new(PINNED_READERS_PER_REPLICA)),
@@ -240,6 +244,11 @@ impl Replica {
     #[must_use]
     pub fn statements(&self) -> &StatementCounts {
         &self.statements
+    }
+
+    /// Notes that a client's request has come.
+    pub fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Its group.
@@ -323,6 +332,8 @@ impl Replica {
             writable: self.published.is_writable(),
             digest: self.published.digest(),
             quarantined: self.published.quarantined(),
+            used_bytes: self.published.used_bytes(),
+            requests: self.requests.load(Ordering::Relaxed),
         }
     }
 

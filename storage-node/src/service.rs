@@ -8,9 +8,10 @@ use bytes::Bytes;
 use common::limits::ROW_BLOCK;
 use common::protocol::{
     MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest, StorageStream,
-    Verdict, decode, encode,
+    Verdict, WorkItem, WriteRequest, decode, encode,
 };
 use common::replacing::ReplacingRequest;
+use common::tries::TryRequest;
 use common::{Error, ErrorCode, NodeId, Outcome, PartitionId, Result};
 use consensus_runtime::{MembershipError, MembershipStep, Role, Runtime};
 use futures_util::future::BoxFuture;
@@ -75,6 +76,7 @@ impl Service {
     /// Answers a request. Work that waits in a partition's queue is given up when its caller goes away; what
     /// ends a transaction is done all the same.
     pub async fn answer(&self, request: StorageRequest, caller: &Caller) -> Result<StorageReply> {
+        self.count(&request);
         match request {
             StorageRequest::Write(write) => {
                 self.disk.check()?;
@@ -177,6 +179,26 @@ impl Service {
         }
     }
 
+    /// Notes what clients ask of which partition, so that one that is asked often can be found.
+    fn count(&self, request: &StorageRequest) {
+        let target = match request {
+            StorageRequest::Write(WriteRequest { work, .. })
+                if matches!(work.first(), Some(WorkItem::Adopted(_))) =>
+            {
+                return;
+            }
+            StorageRequest::Write(WriteRequest { target, .. })
+            | StorageRequest::Prepare { write: WriteRequest { target, .. }, .. }
+            | StorageRequest::Try(TryRequest { write: WriteRequest { target, .. }, .. }) => target,
+            StorageRequest::ReadBriefly(read) => &read.target,
+            StorageRequest::Read(read) => &read.target,
+            _ => return,
+        };
+        if let Ok(replica) = self.registry.get(target.partition) {
+            replica.count_request();
+        }
+    }
+
     async fn run(&self, target: &PartitionTarget, job: Job, caller: &Caller) -> Result<StorageReply> {
         self.submit(target.partition, job, Duration::from_millis(target.timeout_ms), caller.clone()).await
     }
@@ -231,7 +253,10 @@ impl Service {
     async fn feed(&self, payload: Bytes, sink: StreamSink) {
         match decode::<StorageStream>(&payload) {
             Ok(StorageStream::Read(read)) => match self.registry.get(read.target.partition) {
-                Ok(replica) => replica.stream(read, sink).await,
+                Ok(replica) => {
+                    replica.count_request();
+                    replica.stream(read, sink).await;
+                }
                 Err(error) => sink.fail(encode(&error)).await,
             },
             Ok(StorageStream::Snapshot { partition, at_least }) => match self.registry.get(partition) {

@@ -16,6 +16,7 @@ pub mod leave_cluster;
 pub mod list_databases;
 pub mod merge_partitions;
 pub mod nodes;
+pub mod partitioning;
 pub mod partitions;
 pub mod query;
 pub mod rebalance;
@@ -53,6 +54,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Rebalance(arguments) => rebalance::run(arguments).await,
         Command::SplitPartition(arguments) => split_partition::run(arguments).await,
         Command::MergePartitions(arguments) => merge_partitions::run(arguments).await,
+        Command::Partitioning(arguments) => partitioning::run(arguments).await,
         Command::Partitions(arguments) => partitions::run(arguments).await,
         Command::Status(arguments) => status::run(arguments).await,
         Command::Cache(arguments) => cache::run(arguments).await,

@@ -33,12 +33,14 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(set.print(arguments.client.rows_form())?)
 }
 
-/// Lists of objects, and objects by id, are told by their ids or addresses, and their status.
+/// Lists of objects, and objects by id, are told by their ids or addresses, and their status; other members by their
+/// values.
 fn shown_property(value: &Json) -> common::Value {
     if let Some(members) = value.as_object() {
         let names = members.iter().map(|(id, member)| match member["status"].as_str() {
             Some(status) => format!("{id} ({status})"),
-            None => id.clone(),
+            None if member.is_object() => id.clone(),
+            None => format!("{id} {member}"),
         });
         return names.collect::<Vec<_>>().join(", ").into();
     }

@@ -139,6 +139,9 @@ pub enum Command {
         sources: Vec<PartitionId>,
         /// The partitions of the new buckets, as in [`NewDatabase::partitions`].
         targets: Vec<NewPartition>,
+        /// Nobody has asked for it: the cluster does it by itself.
+        #[serde(default)]
+        automatic: bool,
     },
     /// An attempt at replacing buckets has come further. → [`Answer::Done`]; refused if another has begun.
     AdvanceReplacing {
@@ -267,6 +270,27 @@ pub enum Command {
         bytes: Option<u64>,
         /// Seconds after which an entry is not used any more.
         expiration_seconds: Option<u64>,
+    },
+    /// When partitions are split and merged by themselves; what is not given stays as it is. → [`Answer::Done`]
+    ConfigurePartitioning {
+        /// Whether it is done at all.
+        #[serde(default)]
+        automatic: Option<bool>,
+        /// A larger bucket is split.
+        #[serde(default)]
+        split_bytes: Option<u64>,
+        /// A bucket that is asked more often is split.
+        #[serde(default)]
+        split_requests: Option<u64>,
+        /// Neighbours that together are not larger are merged.
+        #[serde(default)]
+        merge_bytes: Option<u64>,
+        /// As far as they are not asked more often.
+        #[serde(default)]
+        merge_requests: Option<u64>,
+        /// How many seconds it must have been so.
+        #[serde(default)]
+        after_seconds: Option<u64>,
     },
     /// The only coordinator of a cluster that holds nothing is about to join another one: from here on nothing
     /// is entered. → [`Answer::Done`]

@@ -24,7 +24,7 @@ mod transport;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::catalog::Catalog;
@@ -63,6 +63,8 @@ struct Inner {
     address: String,
     /// The own cluster is being left for another one.
     leaving: AtomicBool,
+    /// The others go on without this coordinator, for good.
+    left: AtomicBool,
     shared: Arc<Shared>,
     group: GroupHandle,
     runtime: Runtime,
@@ -133,6 +135,12 @@ impl CatalogStore {
     /// The term and the leader of the catalog's group, as they change.
     pub(crate) fn leadership(&self) -> watch::Receiver<consensus_runtime::RoleChange> {
         self.inner.shared.role.subscribe()
+    }
+
+    /// Whether this coordinator has left its cluster for good, or is on its way out: it is not kept up to date any more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.inner.left.load(Ordering::Relaxed)
     }
 
     /// Whether this coordinator leads, as far as it knows.

@@ -90,6 +90,8 @@ mod tests {
             writable: leader == Some(replica),
             digest: None,
             quarantined: None,
+            used_bytes: 0,
+            requests: 0,
         }
     }
 

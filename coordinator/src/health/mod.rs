@@ -4,6 +4,7 @@
 //! coordinators pass reports on and ask the leader. Who needs the truth of this moment asks the nodes.
 
 mod facts;
+mod rates;
 mod verdict;
 mod watch;
 
@@ -22,7 +23,8 @@ use tokio::time::Instant;
 
 use crate::catalog::{CatalogStore, Command};
 use crate::gateway::Leaders;
-use crate::placement::assignments;
+use crate::placement::{Measured, assignments};
+use rates::Rates;
 
 pub use facts::PartitionFacts;
 pub use verdict::{INACTIVE_AFTER, SUSPECTED_AFTER};
@@ -37,6 +39,7 @@ struct Heard {
     at: Instant,
     instance: String,
     replicas: Vec<ReplicaReport>,
+    rates: Rates,
 }
 
 /// The storage nodes as heard of. Clones share it.
@@ -117,7 +120,12 @@ impl ClusterHealth {
             return Ok(());
         }
         let avoided = self.inner.catalog.view().nodes.get(&node).is_some_and(is_avoided);
-        self.inner.heard.lock().insert(node, Heard { at: Instant::now(), instance, replicas });
+        let mut heard = self.inner.heard.lock();
+        let (at, before) = (Instant::now(), heard.remove(&node));
+        let mut rates = before.map(|last| last.rates).unwrap_or_default();
+        rates.note(at.into_std(), &replicas);
+        heard.insert(node, Heard { at, instance, replicas, rates });
+        drop(heard);
         if avoided {
             self.inner.news.notify_one();
         }
@@ -153,9 +161,29 @@ impl ClusterHealth {
                 status: node.status,
                 silent_ms: u64::try_from(silent).unwrap_or(u64::MAX),
                 replicas: last.map(|last| last.replicas.clone()).unwrap_or_default(),
+                requests_per_second: last.map(|last| last.rates.per_second()).unwrap_or_default(),
             }
         };
         catalog.nodes.values().map(health).collect()
+    }
+
+    /// What the partitions hold and do, as far as the leader has heard. Nothing is known while nobody leads.
+    pub async fn measured(&self) -> Measured {
+        let nodes = self.nodes().await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "nothing is known of what partitions hold and do");
+            Vec::new()
+        });
+        let mut measured = Measured::new();
+        for node in nodes {
+            for report in node.replicas {
+                let load = measured.entry(report.partition).or_default();
+                load.bytes = load.bytes.max(report.used_bytes);
+            }
+            for (partition, requests) in node.requests_per_second {
+                measured.entry(partition).or_default().requests += requests;
+            }
+        }
+        measured
     }
 
     /// How a partition runs according to the reports that came to this coordinator, up to a second old; nothing

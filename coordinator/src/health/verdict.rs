@@ -22,8 +22,31 @@ pub(super) struct Silence {
     pub(super) leading_since: Duration,
     /// When each node was last heard, as the instance that the catalog knows.
     pub(super) heard: BTreeMap<NodeId, Duration>,
+    /// Since when each node is in use: it has registered then, and its first report is still to come.
+    pub(super) in_use_since: BTreeMap<NodeId, Duration>,
     /// When a node was last declared gone.
     pub(super) last_death: Option<Duration>,
+}
+
+/// Since when nodes are in use, whoever saw to it: themselves by registering, perhaps with another coordinator.
+#[derive(Debug, Default)]
+pub(super) struct InUse {
+    since: BTreeMap<NodeId, Duration>,
+}
+
+impl InUse {
+    /// Looks at the nodes as they are now; answers since when each that is in use was found so.
+    pub(super) fn look<'a>(
+        &mut self,
+        now: Duration,
+        nodes: impl Iterator<Item = &'a Node>,
+    ) -> BTreeMap<NodeId, Duration> {
+        let is_used = |node: &&Node| node.status != NodeStatus::Inactive;
+        let before = std::mem::take(&mut self.since);
+        let since = |id: &NodeId| before.get(id).copied().unwrap_or(now);
+        self.since = nodes.filter(is_used).map(|node| (node.id.clone(), since(&node.id))).collect();
+        self.since.clone()
+    }
 }
 
 /// A changed opinion.
@@ -40,7 +63,8 @@ pub(super) fn verdicts<'a>(nodes: impl Iterator<Item = &'a Node>, silence: &Sile
     let mut verdicts = Vec::new();
     for node in nodes {
         let heard = silence.heard.get(&node.id).copied();
-        let since = heard.unwrap_or_default().max(silence.leading_since);
+        let in_use = silence.in_use_since.get(&node.id).copied().unwrap_or_default();
+        let since = heard.unwrap_or_default().max(in_use).max(silence.leading_since);
         let silent = silence.now.saturating_sub(since);
         let status = match node.status {
             NodeStatus::Active | NodeStatus::Suspected | NodeStatus::Syncing
@@ -91,6 +115,7 @@ mod tests {
             now: seconds(now),
             leading_since: seconds(leading),
             heard: heard.iter().map(|(id, at)| (NodeId::from(*id), seconds(*at))).collect(),
+            in_use_since: BTreeMap::new(),
             last_death: death.map(seconds),
         };
         let told = |verdict: Verdict| format!("{} {}", verdict.node, verdict.status.as_str());
@@ -115,6 +140,29 @@ mod tests {
         let nodes = [node("a", NodeStatus::Active)];
         assert_eq!(judge(&nodes, 102, 100, &[], None), [""; 0]);
         assert_eq!(judge(&nodes, 104, 100, &[], None), ["a suspected"]);
+    }
+
+    #[test]
+    fn a_node_that_registers_again_is_used_before_its_first_report() {
+        let seconds = Duration::from_secs;
+        let mut in_use = InUse::default();
+        let mut judge = |now: u64, status| {
+            let nodes = [node("a", status)];
+            let silence = Silence {
+                now: seconds(now),
+                leading_since: seconds(0),
+                heard: BTreeMap::from([(NodeId::from("a"), seconds(100))]),
+                in_use_since: in_use.look(seconds(now), nodes.iter()),
+                last_death: None,
+            };
+            verdicts(nodes.iter(), &silence)
+        };
+        assert_eq!(judge(100, NodeStatus::Active), []);
+        assert_eq!(judge(150, NodeStatus::Inactive), []);
+        // What it said last was long ago, and yet it has just said who it is.
+        assert_eq!(judge(200, NodeStatus::Active), []);
+        let gone = Verdict { node: "a".into(), status: NodeStatus::Suspected };
+        assert_eq!(judge(204, NodeStatus::Active), [gone]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The task that turns silence into commands, on the coordinator that leads.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consensus_runtime::Role;
 use tokio::time::Instant;
 
 use super::ClusterHealth;
-use super::verdict::{Silence, Verdict, verdicts};
+use super::verdict::{InUse, Silence, Verdict, verdicts};
 use crate::catalog::Command;
+use common::NodeId;
 use common::catalog::NodeStatus;
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -35,13 +37,22 @@ async fn lead(health: &ClusterHealth) {
     // Times count from an hour before the election, so that what was heard earlier has its place too.
     let offset = Duration::from_secs(3_600);
     let mut last_death = None;
+    let mut in_use = InUse::default();
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
             () = health.inner.news.notified() => {}
         }
         let now = start.elapsed() + offset;
-        for verdict in judge(health, start, offset, now, last_death) {
+        let in_use_since = in_use.look(now, health.inner.catalog.view().nodes.values());
+        let silence = Silence {
+            now,
+            leading_since: offset,
+            heard: heard(health, start, offset),
+            in_use_since,
+            last_death,
+        };
+        for verdict in verdicts(health.inner.catalog.view().nodes.values(), &silence) {
             if verdict.status == NodeStatus::Inactive {
                 last_death = Some(now);
             }
@@ -50,13 +61,8 @@ async fn lead(health: &ClusterHealth) {
     }
 }
 
-fn judge(
-    health: &ClusterHealth,
-    start: Instant,
-    offset: Duration,
-    now: Duration,
-    last_death: Option<Duration>,
-) -> Vec<Verdict> {
+/// When each node was last heard, as the instance that the catalog knows; times count from `offset` before `start`.
+fn heard(health: &ClusterHealth, start: Instant, offset: Duration) -> BTreeMap<NodeId, Duration> {
     let catalog = health.inner.catalog.view();
     let mut heard = health.inner.heard.lock();
     heard.retain(|id, heard| {
@@ -67,13 +73,7 @@ fn judge(
         Some(after) => offset + after,
         None => offset.saturating_sub(start.duration_since(at)),
     };
-    let silence = Silence {
-        now,
-        leading_since: offset,
-        heard: heard.iter().map(|(id, heard)| (id.clone(), place(heard.at))).collect(),
-        last_death,
-    };
-    verdicts(catalog.nodes.values(), &silence)
+    heard.iter().map(|(id, heard)| (id.clone(), place(heard.at))).collect()
 }
 
 async fn tell(health: &ClusterHealth, verdict: Verdict) {

@@ -20,7 +20,8 @@ use crate::gateway::ready;
 /// Who leads, who belongs to the cluster, and what is not well.
 #[utoipa::path(get, path = "/cluster/status", tag = "Cluster",
     responses((status = 200, description = "`{\"is_leader\",\"leader\",\"address\",\"term\",\"coordinators\",\
-        \"nodes\",\"under_replicated\",\"quarantined\",\"in_doubt_transactions\"}`")))]
+        \"nodes\",\"under_replicated\",\"quarantined\",\"in_doubt_transactions\",\
+        \"partitioning\"}`")))]
 pub async fn status(State(app): State<App>) -> Answer {
     // Not confirmed: this has to be told also when the coordinators cannot agree.
     let catalog = app.catalog.view();
@@ -58,6 +59,7 @@ pub async fn status(State(app): State<App>) -> Answer {
         "under_replicated": under_replicated,
         "quarantined": quarantined,
         "in_doubt_transactions": in_doubt,
+        "partitioning": super::partitioning::shown(&catalog),
     });
     Ok(success_seen(status, &seen_catalog(&app)))
 }

@@ -129,6 +129,7 @@ fn read_spec(mut body: Fields, replication_factor: u32, automatic_groups: usize)
         created_at: moment().now_ms,
         retired: Vec::new(),
         successors: std::collections::BTreeMap::new(),
+        buckets_asked: 0,
     };
     let (mut statements, mut group_statements) = (Vec::new(), Vec::new());
     if !tables.is_empty() {

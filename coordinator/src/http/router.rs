@@ -12,8 +12,8 @@ use super::app::App;
 use super::failure::Answer;
 use super::{
     cache, cluster, databases, document_indexes, document_requests, documents, explain, export, import,
-    later_routes, nodes, once, openapi, partitions, placement, query_objects, relay, replacing, service, sql,
-    tables, transactions,
+    later_routes, left, nodes, once, openapi, partitioning, partitions, placement, query_objects, relay,
+    replacing, service, sql, tables, transactions,
 };
 
 /// Routes with all that they need to answer.
@@ -66,6 +66,7 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(placement::rebalance))
         .routes(routes!(replacing::split))
         .routes(routes!(replacing::merge))
+        .routes(routes!(partitioning::get, partitioning::configure))
         .routes(routes!(cluster::operation, cluster::cancel_operation))
         .routes(routes!(service::live))
         .routes(routes!(service::ready))
@@ -80,6 +81,7 @@ pub fn router(app: App) -> Routes {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), once::layer))
         .layer(middleware::from_fn_with_state(app.clone(), relay::to_owner))
+        .layer(middleware::from_fn_with_state(app.clone(), left::refuse))
         .with_state(app)
 }
 

@@ -71,6 +71,21 @@ pub async fn metrics(State(app): State<App>) -> Response {
         ),
         ("polylite_databases", "Databases in the catalog.", catalog.databases.len() as f64),
         ("polylite_partitions", "Partitions in the catalog.", catalog.partitions.len() as f64),
+        (
+            "polylite_partition_splits_total",
+            "Partitions that were split since the cluster was founded.",
+            catalog.replacements.splits as f64,
+        ),
+        (
+            "polylite_partition_merges_total",
+            "Neighbouring partitions that were merged since the cluster was founded.",
+            catalog.replacements.merges as f64,
+        ),
+        (
+            "polylite_partition_replacements_by_itself_total",
+            "How many of these splits and merges nobody had asked for.",
+            catalog.replacements.automatic as f64,
+        ),
         ("polylite_nodes", "Storage nodes in the catalog.", catalog.nodes.len() as f64),
         ("polylite_merges", "Statements that are merged here now.", merging.databases as f64),
         ("polylite_merge_memory_bytes", "Memory that these may take.", merging.memory as f64),

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::replacing::retiring;
+use super::resizing::Resizer;
 use super::spreading::Spreading;
 use super::{
     Operations, create_database, drain, leader_transfer, rebalance, replacing, replicas, schema_change,
@@ -51,6 +52,7 @@ async fn lead(operations: &Operations) {
     let mut announced = Announced::default();
     let mut repaired = Instant::now();
     let mut spreading = Spreading::new();
+    let mut resizer = Resizer::new();
     loop {
         changed.mark_unchanged();
         let catalog = operations.catalog.view();
@@ -77,6 +79,7 @@ async fn lead(operations: &Operations) {
             repaired = Instant::now();
         }
         spreading.look(operations, &catalog).await;
+        resizer.look(operations, &catalog).await;
         tokio::select! {
             Some(ended) = running.join_next() => match ended {
                 // If it did not come to its end, it is taken up again with the next look.

@@ -12,6 +12,7 @@ mod partition_leader;
 mod rebalance;
 mod replacing;
 mod replicas;
+mod resizing;
 mod schema_change;
 mod spreading;
 mod undo;
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 
 use crate::catalog::{Answer, CatalogStore, Command, NewDatabase, NewPartition, is_open, random};
 use crate::health::ClusterHealth;
-use crate::placement::choose_nodes;
+use crate::placement::{Measured, choose_nodes};
 
 /// How long an operation that a client watches itself may take to be entered.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -114,7 +115,8 @@ impl Operations {
         loop {
             // As new as possible: nodes that registered through another coordinator are to be used.
             let catalog = self.catalog.confirmed_within(remaining(deadline)).await?;
-            let command = Command::CreateDatabase(Box::new(placed(&catalog, spec.clone())?));
+            let measured = self.health.measured().await;
+            let command = Command::CreateDatabase(Box::new(placed(&catalog, &measured, spec.clone())?));
             match self.propose_operation(command, deadline).await {
                 Err(error) if error.code == ErrorCode::Unavailable && attempt < PLACEMENT_ATTEMPTS => {
                     attempt += 1
@@ -192,12 +194,16 @@ impl Operations {
         let catalog = self.catalog.confirmed_within(BEGIN_TIMEOUT).await?;
         let (database, bucket) = replacing::bucket_of(&catalog, partition)?;
         let ranges = partition_division::split(&bucket.range, at)?;
-        self.replace(&catalog, database, vec![partition], &ranges).await
+        self.replace(&catalog, database, vec![partition], &ranges, false).await
     }
 
     /// Begins to merge the buckets of two partitions, of which the right one begins where the left one ends; answers the
     /// operation.
     pub async fn merge(&self, left: PartitionId, right: PartitionId) -> Result<String> {
+        self.merge_as(left, right, false).await
+    }
+
+    async fn merge_as(&self, left: PartitionId, right: PartitionId, automatic: bool) -> Result<String> {
         let catalog = self.catalog.confirmed_within(BEGIN_TIMEOUT).await?;
         let (database, first) = replacing::bucket_of(&catalog, left)?;
         let (other, second) = replacing::bucket_of(&catalog, right)?;
@@ -205,7 +211,7 @@ impl Operations {
         let merged = merged.filter(|_| database.name == other.name).ok_or_else(|| {
             Error::bad_request("only neighbours can be merged: 'right' begins where 'left' ends")
         })?;
-        self.replace(&catalog, database, vec![left, right], &[merged]).await
+        self.replace(&catalog, database, vec![left, right], &[merged], automatic).await
     }
 
     async fn replace(
@@ -214,9 +220,12 @@ impl Operations {
         database: &Database,
         sources: Vec<PartitionId>,
         ranges: &[BucketRange],
+        automatic: bool,
     ) -> Result<String> {
-        let targets = replacing::new_partitions(catalog, database, ranges)?;
-        let command = Command::ReplaceBuckets { database: database.name.clone(), sources, targets };
+        let measured = self.health.measured().await;
+        let targets = replacing::new_partitions(catalog, &measured, database, ranges)?;
+        let database = database.name.clone();
+        let command = Command::ReplaceBuckets { database, sources, targets, automatic };
         self.propose_operation(command, Instant::now() + BEGIN_TIMEOUT).await
     }
 
@@ -265,9 +274,9 @@ fn outcome(operation: &Operation) -> Result<()> {
 }
 
 /// The database with nodes for its partitions.
-fn placed(catalog: &Catalog, spec: DatabaseSpec) -> Result<NewDatabase> {
+fn placed(catalog: &Catalog, measured: &Measured, spec: DatabaseSpec) -> Result<NewDatabase> {
     let count = spec.ranges.len() * spec.column_groups.len();
-    let nodes = choose_nodes(catalog, count, spec.replication_factor)?;
+    let nodes = choose_nodes(catalog, measured, count, spec.replication_factor)?;
     let partitions = spec.ranges.iter().cycle().cloned().zip(nodes);
     Ok(NewDatabase {
         name: spec.name,

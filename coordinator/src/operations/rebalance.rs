@@ -1,4 +1,4 @@
-//! Spreading replicas, then leaders, evenly over the nodes: one step after the other, each an operation of its own.
+//! Spreading replicas by number, size and load, then leaders, evenly over the nodes: one step after the other, each an operation of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,13 +18,15 @@ const STEPS_MAX: usize = 10_000;
 
 pub(super) async fn drive(operations: &Operations, id: &str) -> Result<()> {
     super::replicas::start(operations, id).await?;
+    // As it was at the beginning: else what moving costs would be evened out too.
+    let measured = operations.health.measured().await;
     for _ in 0..STEPS_MAX {
         let catalog = operations.catalog.confirmed().await?;
         if !catalog.operations.get(id).is_some_and(is_open) {
             // It was cancelled.
             return Ok(());
         }
-        let command = match next_move(&catalog) {
+        let command = match next_move(&catalog, &measured) {
             Some(command) => Some(command),
             None => next_leader(&catalog, &leaders(operations, &catalog).await),
         };

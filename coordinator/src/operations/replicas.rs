@@ -148,6 +148,8 @@ mod tests {
             writable: true,
             digest: None,
             quarantined: None,
+            used_bytes: 0,
+            requests: 0,
         }
     }
 

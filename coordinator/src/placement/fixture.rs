@@ -6,7 +6,7 @@ use common::protocol::ReplicaReport;
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{NodeId, PartitionId, ReplicaId};
 
-use super::choose_nodes;
+use super::{Measured, choose_nodes};
 use crate::catalog::{Answer, Command, NewDatabase, NewPartition, apply};
 
 /// Nodes `n1`, `n2`, … that have reported.
@@ -41,7 +41,7 @@ pub(crate) fn add_node(catalog: &mut Catalog, id: &str) -> NodeId {
 
 /// A database that is not in the catalog yet.
 pub(crate) fn new_database(catalog: &Catalog, name: &str, partitions: u32, factor: u32) -> NewDatabase {
-    let nodes = choose_nodes(catalog, partitions as usize, factor).unwrap();
+    let nodes = choose_nodes(catalog, &Measured::new(), partitions as usize, factor).unwrap();
     let partitions = hash_ranges(partitions).into_iter().zip(nodes).enumerate();
     NewDatabase {
         name: name.into(),
@@ -103,5 +103,7 @@ pub(crate) fn report(
         writable: replica == leader,
         digest: None,
         quarantined: None,
+        used_bytes: 0,
+        requests: 0,
     }
 }

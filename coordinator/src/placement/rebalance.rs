@@ -5,25 +5,29 @@ use std::collections::BTreeMap;
 use common::catalog::{Catalog, DatabaseState, Partition, Replica, ReplicaRole};
 use common::{NodeId, PartitionId, ReplicaId};
 
-use super::load::loads;
+use super::load::{Measured, Weights, loads, takes_replicas};
 use crate::catalog::Command;
 
-/// The next replica to move: from the node with the most to the one with the fewest, if they differ by more than
-/// one. `None` when replicas are spread evenly.
+/// The next replica to move from a node that carries much to one that carries little, by number, size and requests of
+/// their replicas: the one that leaves the two most alike. `None` when moving would make two nodes differ more, or hardly
+/// less, so that it comes to an end.
 #[must_use]
-pub fn next_move(catalog: &Catalog) -> Option<Command> {
-    let loads = loads(catalog);
-    let (light, fewest) = loads.iter().min_by_key(|(_, load)| load.replicas)?;
-    let mut heavy: Vec<_> = loads.iter().filter(|(_, load)| load.replicas > fewest.replicas + 1).collect();
-    heavy.sort_by_key(|(_, load)| std::cmp::Reverse(load.replicas));
-    heavy.into_iter().find_map(|(node, _)| {
-        let leaving = |partition: &&Partition| {
-            let holds_light = partition.replicas.iter().any(|replica| replica.node == *light);
-            !holds_light && is_ready(catalog, partition) && voter_on(partition, node).is_some()
-        };
-        let partition = catalog.partitions.values().find(leaving)?;
-        let replaces = voter_on(partition, node).map(|replica| replica.id);
-        Some(Command::AddReplica { partition: partition.id, node: light.clone(), replaces })
+pub fn next_move(catalog: &Catalog, measured: &Measured) -> Option<Command> {
+    let weights = Weights::new(measured);
+    let loads = loads(catalog, &weights);
+    let mut nodes: Vec<_> = loads.iter().collect();
+    nodes.sort_by_key(|(_, load)| load.weight);
+    // From the heaviest first, to the lightest first.
+    let pairs = nodes.iter().rev().flat_map(|heavy| nodes.iter().map(move |light| (heavy, light)));
+    pairs.into_iter().find_map(|((from, heavy), (to, light))| {
+        let apart = heavy.weight.checked_sub(light.weight).filter(|apart| *apart > 0)?;
+        let leaving = catalog.partitions.values().filter(|partition| {
+            let holds = partition.replicas.iter().any(|replica| replica.node == **to);
+            !holds && is_ready(catalog, partition) && 4 * weights.of(partition.id) <= 3 * apart
+        });
+        let replicas = leaving.filter_map(|partition| Some((partition.id, voter_on(partition, from)?.id)));
+        let (partition, left) = replicas.max_by_key(|(id, _)| (weights.of(*id), std::cmp::Reverse(*id)))?;
+        Some(Command::AddReplica { partition, node: (*to).clone(), replaces: Some(left) })
     })
 }
 
@@ -31,7 +35,8 @@ pub fn next_move(catalog: &Catalog) -> Option<Command> {
 /// that leads at least two fewer. `None` when leaders are spread evenly.
 #[must_use]
 pub fn next_leader(catalog: &Catalog, leaders: &BTreeMap<PartitionId, ReplicaId>) -> Option<Command> {
-    let mut led: BTreeMap<NodeId, usize> = loads(catalog).into_keys().map(|node| (node, 0)).collect();
+    let takers = catalog.nodes.values().filter(|node| takes_replicas(node));
+    let mut led: BTreeMap<NodeId, usize> = takers.map(|node| (node.id.clone(), 0)).collect();
     for node in catalog.partitions.values().filter_map(|partition| leading_node(partition, leaders)) {
         if let Some(count) = led.get_mut(node) {
             *count += 1;
@@ -72,20 +77,20 @@ fn voter_on<'p>(partition: &'p Partition, node: &NodeId) -> Option<&'p Replica> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::fixture;
+    use crate::placement::{PartitionLoad, fixture};
 
     fn counts(catalog: &Catalog) -> Vec<usize> {
-        loads(catalog).values().map(|load| load.replicas).collect()
+        loads(catalog, &Weights::new(&Measured::new())).values().map(|load| load.replicas).collect()
     }
 
     #[test]
     fn a_node_that_joins_gets_its_share_and_every_partition_keeps_its_replicas() {
         let mut catalog = fixture::cluster(3);
         fixture::create(&mut catalog, "d", 8, 3);
-        assert_eq!(next_move(&catalog), None);
+        assert_eq!(next_move(&catalog, &Measured::new()), None);
         fixture::add_node(&mut catalog, "n4");
         let mut moves = 0;
-        while let Some(command) = next_move(&catalog) {
+        while let Some(command) = next_move(&catalog, &Measured::new()) {
             let operation = fixture::operation(fixture::run(&mut catalog, &command));
             fixture::run(&mut catalog, &Command::FinishOperation { operation });
             moves += 1;
@@ -114,5 +119,31 @@ mod tests {
             assert!(steps < 100, "it never ends");
         }
         assert_eq!(steps, 4);
+    }
+
+    #[test]
+    fn replicas_are_moved_until_what_nodes_hold_and_do_is_even() {
+        let mut catalog = fixture::cluster(2);
+        fixture::create(&mut catalog, "d", 8, 1);
+        // Those of the first node are large, of the second small.
+        let on_first = |partition: &Partition| partition.replicas[0].node == "n1".into();
+        let load = |partition: &Partition| PartitionLoad {
+            bytes: if on_first(partition) { 4 << 30 } else { 1 << 20 },
+            requests: 0,
+        };
+        let measured: Measured =
+            catalog.partitions.values().map(|partition| (partition.id, load(partition))).collect();
+        let mut moves = 0;
+        while let Some(command) = next_move(&catalog, &measured) {
+            let operation = fixture::operation(fixture::run(&mut catalog, &command));
+            fixture::run(&mut catalog, &Command::FinishOperation { operation });
+            moves += 1;
+            assert!(moves < 10, "it never ends");
+        }
+        let held = |node: &str| -> u64 {
+            let there = catalog.partitions.values().filter(|one| one.replicas[0].node == node.into());
+            there.map(|partition| measured[&partition.id].bytes >> 30).sum()
+        };
+        assert_eq!((held("n1"), held("n2")), (8, 8), "after {moves} moves");
     }
 }

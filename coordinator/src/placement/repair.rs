@@ -7,7 +7,7 @@ use common::catalog::{
 };
 use common::{NodeId, PartitionId};
 
-use super::load::loads;
+use super::load::{Measured, Weights, loads, takes_replicas};
 use crate::catalog::{Command, is_open};
 
 /// Replicas that are moved or made at the same time, so that serving clients goes before repairing.
@@ -45,7 +45,8 @@ pub fn repairs(catalog: &Catalog, patience: Patience) -> Vec<Command> {
         .filter(|operation| is_open(operation))
         .filter_map(changed_partition)
         .collect();
-    let mut loads = loads(catalog);
+    let nothing = Measured::new();
+    let mut loads = loads(catalog, &Weights::new(&nothing));
     let mut commands = Vec::new();
     let stays = |replica: &Replica| {
         let node = catalog.nodes.get(&replica.node);
@@ -115,12 +116,13 @@ fn wanted(catalog: &Catalog, partition: &Partition) -> usize {
 /// Partitions that the node cannot give away, because every other node holds a replica of them already.
 #[must_use]
 pub fn stuck_on(catalog: &Catalog, node: &NodeId) -> usize {
-    let loads = loads(catalog);
+    let takers: Vec<&NodeId> =
+        catalog.nodes.values().filter(|node| takes_replicas(node)).map(|node| &node.id).collect();
     let is_stuck = |partition: &&Partition| {
         let holders: BTreeSet<&NodeId> = partition.replicas.iter().map(|replica| &replica.node).collect();
         // While a new replica is being made, that is where one goes.
         let settled = partition.replicas.iter().all(|replica| replica.role == ReplicaRole::Voter);
-        settled && holders.contains(node) && loads.keys().all(|free| holders.contains(free))
+        settled && holders.contains(node) && takers.iter().all(|free| holders.contains(free))
     };
     catalog.partitions.values().filter(is_stuck).count()
 }

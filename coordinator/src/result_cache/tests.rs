@@ -23,6 +23,7 @@ fn database() -> Arc<Database> {
         created_at: 0,
         retired: Vec::new(),
         successors: std::collections::BTreeMap::new(),
+        buckets_asked: 0,
     })
 }
 

@@ -143,6 +143,8 @@ fn checkpoints_empty_the_log_once_no_reader_needs_it() {
     replica.execute(&["INSERT INTO t SELECT value, hex(randomblob(400)) FROM generate_series(1, 1000)"]);
     assert!(maintenance.wal_bytes().unwrap() > 500_000);
     assert!(maintenance.bytes().unwrap() > maintenance.wal_bytes().unwrap());
+    let used = maintenance.used_bytes().unwrap();
+    assert!(used > 0 && used < maintenance.bytes().unwrap(), "{used}");
     assert!(!maintenance.checkpoint().unwrap().restarted);
     assert!(maintenance.wal_bytes().unwrap() > 500_000, "the reader's snapshot is of before");
     drop(snapshot);

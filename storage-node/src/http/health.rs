@@ -62,6 +62,18 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     );
     gauge(
         &mut text,
+        "polylite_replica_used_bytes",
+        "Size of the pages in use.",
+        &of_each(|report| report.used_bytes),
+    );
+    gauge(
+        &mut text,
+        "polylite_replica_requests_total",
+        "Requests of clients, since the replica was started.",
+        &of_each(|report| report.requests),
+    );
+    gauge(
+        &mut text,
         "polylite_replica_applied_index",
         "Applied log index.",
         &of_each(|report| report.applied),

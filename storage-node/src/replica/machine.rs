@@ -493,4 +493,9 @@ impl Machine {
     pub fn wal_bytes(&self) -> Result<u64, Fault> {
         Ok(self.store.maintenance().wal_bytes()?)
     }
+
+    /// Size of the file's pages in use.
+    pub fn used_bytes(&self) -> Result<u64, Fault> {
+        Ok(self.store.maintenance().used_bytes()?)
+    }
 }

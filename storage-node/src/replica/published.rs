@@ -31,6 +31,7 @@ pub struct Published {
     epoch: AtomicU64,
     schema_version: AtomicU64,
     rows: AtomicU64,
+    used_bytes: AtomicU64,
     table_sums: Mutex<TableSums>,
     table_changes: Mutex<TableChanges>,
     in_doubt: AtomicU32,
@@ -60,6 +61,7 @@ impl Published {
             epoch: AtomicU64::new(0),
             schema_version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            used_bytes: AtomicU64::new(0),
             table_sums: Mutex::default(),
             table_changes: Mutex::default(),
             in_doubt: AtomicU32::new(0),
@@ -112,6 +114,17 @@ impl Published {
     #[must_use]
     pub fn quarantined(&self) -> Option<String> {
         self.quarantined.lock().clone()
+    }
+
+    /// The file's pages in use take so much.
+    pub fn set_used_bytes(&self, bytes: u64) {
+        self.used_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// Size of the file's pages in use, up to some seconds old.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Acquire)
     }
 
     /// Takes over what the machine says. The index comes last: whoever waits for it finds the rest there.

@@ -44,6 +44,12 @@ fn a_coordinator_leaves_another_is_lost_and_replaced_and_the_last_one_stays() {
     clients.await_progress(5, PATIENCE);
     let leave = |body: Json| Request::post("/cluster/leave", &body).expect("JSON").reads();
     ask(&runtime, &cluster, 1, &leave(json!({})));
+    let refused = send(&cluster.coordinator_url(1), "GET", "/databases", &Json::Null);
+    assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("unavailable")), "{refused:?}");
+    let hint = refused.body["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains(&address_of(&cluster, 0)) && hint.contains(&address_of(&cluster, 2)), "{hint}");
+    assert!(!hint.contains(&address_of(&cluster, 1)), "{hint}");
+    assert_eq!(send(&cluster.coordinator_url(1), "GET", "/health/live", &Json::Null).status, 200);
     cluster.stop_coordinator(1);
     let left = known_to(&runtime, &cluster, 0);
     assert_eq!(left.len(), 2, "{left:?}");

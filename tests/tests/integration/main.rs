@@ -33,6 +33,7 @@ mod readme;
 mod real_data;
 mod reference_interface;
 mod replaced_partitions;
+mod resized_partitions;
 mod rolling_restart;
 mod shell;
 mod simulated_leases;

@@ -50,6 +50,7 @@ pub(super) fn create(catalog: &mut Catalog, at: u64, new: &NewDatabase) -> Resul
         created_at: at,
         retired: Vec::new(),
         successors: BTreeMap::new(),
+        buckets_asked: count,
     };
     catalog.databases.insert(new.name.clone(), database);
     placement_changed(catalog);

@@ -5,6 +5,7 @@ mod coordinators;
 mod databases;
 mod nodes;
 mod operations;
+mod partitioning;
 mod replacing;
 mod replicas;
 mod rowids;
@@ -48,8 +49,8 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
             replicas::add(catalog, at, *partition, node, *replaces)
         }
         Command::DrainNode { node } => nodes::drain(catalog, at, node),
-        Command::ReplaceBuckets { database, sources, targets } => {
-            replacing::begin(catalog, at, database, sources, targets)
+        Command::ReplaceBuckets { database, sources, targets, automatic } => {
+            replacing::begin(catalog, at, database, sources, targets, *automatic)
         }
         Command::AdvanceReplacing { operation, attempt, stage } => {
             replacing::advance(catalog, operation, *attempt, *stage)
@@ -92,6 +93,7 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
             limits.expiration_seconds = expiration_seconds.unwrap_or(limits.expiration_seconds);
             Ok(Answer::Done)
         }
+        Command::ConfigurePartitioning { .. } => partitioning::configure(catalog, command),
         Command::LeaveCluster => coordinators::leave(catalog),
         Command::StayInCluster => coordinators::stay(catalog),
         Command::KeepAnswer { key, digest, answer } => {

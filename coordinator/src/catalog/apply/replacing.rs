@@ -34,6 +34,7 @@ pub(super) fn begin(
     name: &str,
     sources: &[PartitionId],
     new: &[NewPartition],
+    automatic: bool,
 ) -> Result<Answer> {
     if let Some(under_way) = under_way(catalog, name) {
         let message = format!("the partitions of '{name}' are being changed by operation {under_way}");
@@ -72,6 +73,7 @@ pub(super) fn begin(
         targets,
         attempt: 1,
         stage: ReplacingStage::Fresh,
+        automatic,
     };
     placement_changed(catalog);
     Ok(Answer::Operation(operations::begin(catalog, at, work)))
@@ -197,7 +199,8 @@ pub(super) fn give_up(catalog: &mut Catalog, work: &OperationWork) -> Vec<Bucket
 
 pub(super) fn finish(catalog: &mut Catalog, at: u64, id: &str, attempt: u32) -> Result<Answer> {
     let operation = attempted(catalog, id, attempt)?;
-    let OperationWork::ReplaceBuckets { database, sources, targets, stage, .. } = operation.work.clone()
+    let OperationWork::ReplaceBuckets { database, sources, targets, stage, automatic, .. } =
+        operation.work.clone()
     else {
         return Ok(Answer::Done);
     };
@@ -220,6 +223,13 @@ pub(super) fn finish(catalog: &mut Catalog, at: u64, id: &str, attempt: u32) -> 
             .map(|bucket| Retired { bucket: Bucket { epoch: closed, ..bucket.clone() }, since: at }),
     );
     found.buckets.splice(first..first + sources.len(), targets.iter().cloned());
+    if !automatic {
+        found.buckets_asked = (found.buckets_asked + targets.len()).saturating_sub(sources.len());
+    }
+    let counts = &mut catalog.replacements;
+    counts.splits += u64::from(targets.len() > sources.len());
+    counts.merges += u64::from(targets.len() < sources.len());
+    counts.automatic += u64::from(automatic);
     for partition in targets.iter().flat_map(|bucket| &bucket.partitions) {
         if let Some(partition) = catalog.partitions.get_mut(partition) {
             partition.bootstrapped = true;

@@ -1,6 +1,7 @@
 //! The task that keeps the catalog's group as the catalog has it: the founder names the cluster, coordinators
 //! that joined are brought from learner to voter, one that came back elsewhere says so.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::catalog::{Catalog, Coordinator, ReplicaRole};
@@ -67,6 +68,10 @@ async fn look(store: &CatalogStore, host: &str, port: u16) -> Result<bool> {
         let command = Command::MoveCoordinator { replica: own.replica, host: host.to_owned(), port };
         store.propose(command).await?;
         return Ok(true);
+    }
+    if catalog.coordinators.get(&store.replica()).is_some_and(|own| own.role == ReplicaRole::Lost) {
+        // Another one was asked to take it out.
+        store.inner.left.store(true, Ordering::Relaxed);
     }
     if !store.is_leader() {
         return Ok(false);

@@ -7,6 +7,7 @@
 //!   identity.json                 who this coordinator is; written once it has founded or joined a cluster
 //!   catalog-<generation>.snapshot the newest snapshot of the catalog; one installed from a leader is the
 //!                                 next generation
+//!   left                          the coordinator has left its cluster for good
 //!   log/                          the Raft log of the catalog's group
 //! ```
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 const FORMAT: u32 = 1;
 const ROLE: &str = "coordinator";
 const IDENTITY: &str = "identity.json";
+const LEFT: &str = "left";
 
 /// The directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,11 @@ pub enum DirectoryError {
         /// Its format.
         found: u32,
     },
+    /// Its coordinator has left its cluster.
+    #[error(
+        "the coordinator of {0} has left its cluster; start a new one with --join and an empty data directory"
+    )]
+    Left(PathBuf),
     /// It is something else's.
     #[error("{0} is not the data directory of a coordinator")]
     Foreign(PathBuf),
@@ -91,6 +98,9 @@ impl Directory {
             Err(fs::TryLockError::Error(source)) => return Err(at(&path)(source)),
         }
         check_format(root)?;
+        if root.join(LEFT).exists() {
+            return Err(DirectoryError::Left(root.to_owned()));
+        }
         Ok(Directory { root: root.to_owned(), _lock: lock })
     }
 
@@ -107,6 +117,12 @@ impl Directory {
         let path = self.root.join(IDENTITY);
         let text = serde_json::to_vec_pretty(identity).expect("an identity has an encoding");
         write_durably(&path, &text).map_err(at(&path))
+    }
+
+    /// The coordinator never starts here again: the others agree without it.
+    pub(super) fn leave(&self) -> Result<(), DirectoryError> {
+        let path = self.root.join(LEFT);
+        write_durably(&path, b"").map_err(at(&path))
     }
 
     pub(super) fn log(&self) -> PathBuf {

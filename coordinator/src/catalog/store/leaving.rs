@@ -1,5 +1,6 @@
 //! Leaving the cluster for good: a coordinator that goes, or one that is gone and shall be replaced.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::catalog::ReplicaRole;
@@ -34,13 +35,26 @@ impl CatalogStore {
                 .request(&address, CoordinatorRequest::Leave { replica }, LEAVE_TIMEOUT)
                 .await
             {
-                Ok(CoordinatorReply::Left) => return Ok(()),
+                Ok(CoordinatorReply::Left) => {
+                    self.note_left();
+                    return Ok(());
+                }
                 Ok(_) => last = Error::internal("a coordinator answered another question"),
                 Err(error) if error.code.retryable() => last = error,
                 Err(error) => return Err(error),
             }
         }
         Err(last)
+    }
+
+    /// This coordinator is out: it says so to whoever asks, and does not start again.
+    fn note_left(&self) {
+        self.inner.left.store(true, Ordering::Relaxed);
+        tracing::info!("this coordinator has left its cluster and may be stopped");
+        let noted = self.inner.home.lock().as_ref().map(|home| home.directory.leave());
+        if let Some(Err(error)) = noted {
+            tracing::warn!(%error, "it could not be written down that this coordinator has left its cluster");
+        }
     }
 
     /// Has the group go on without another coordinator; returns when it does.

@@ -175,6 +175,7 @@ impl CatalogStore {
                 port: options.port,
                 address: common::catalog::address(&options.host, options.port),
                 leaving: AtomicBool::new(false),
+                left: AtomicBool::new(false),
                 shared,
                 group,
                 runtime,

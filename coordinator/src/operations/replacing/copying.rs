@@ -27,8 +27,8 @@ const PIECE: usize = 1_000;
 const FEW: usize = 200;
 /// Rounds of copying what has changed, if it does not become few.
 const ROUNDS_MAX: usize = 20;
-/// As many rows keep writers waiting for about a second; with more of them the attempt is given up.
-const MANY: usize = 20_000;
+/// As many rows keep writers waiting for about half a second; with more of them the attempt is given up.
+const MANY: usize = 10_000;
 
 /// The copy of one column group's partitions.
 pub(super) struct Copy {
@@ -60,8 +60,8 @@ pub(super) async fn catch_up(operations: &Operations, attempt: &Attempt, copies:
         if changed < FEW {
             return Ok(());
         }
-        if round + 1 == ROUNDS_MAX && changed > MANY {
-            break;
+        if round + 1 == ROUNDS_MAX && changed <= MANY {
+            return Ok(());
         }
     }
     Err(Error::new(ErrorCode::Unavailable, "the partition is written faster than its rows can be copied"))

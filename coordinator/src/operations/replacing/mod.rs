@@ -10,6 +10,7 @@
 
 mod closing;
 mod copying;
+pub(super) mod middle_key;
 pub(super) mod retiring;
 mod source;
 
@@ -23,7 +24,7 @@ use common::{Error, ErrorCode, PartitionId, Result};
 use super::driver::fail;
 use super::{Operations, is_open};
 use crate::catalog::{Command, NewPartition, random};
-use crate::placement::choose_nodes;
+use crate::placement::{Measured, choose_nodes};
 
 /// After so many attempts the operation fails.
 const ATTEMPTS_MAX: u32 = 10;
@@ -45,7 +46,8 @@ impl Attempt {
     /// The attempt under way; `None` if the operation has ended.
     fn find(catalog: &Catalog, operation: &str) -> Option<Attempt> {
         let found = catalog.operations.get(operation).filter(|found| is_open(found))?;
-        let OperationWork::ReplaceBuckets { database, sources, targets, attempt, stage } = found.work.clone()
+        let OperationWork::ReplaceBuckets { database, sources, targets, attempt, stage, .. } =
+            found.work.clone()
         else {
             return None;
         };
@@ -112,7 +114,8 @@ fn may_pass(error: &Error) -> bool {
 async fn begin_anew(operations: &Operations, attempt: &Attempt) -> Result<()> {
     let catalog = operations.catalog.view();
     let ranges: Vec<BucketRange> = attempt.targets.iter().map(|bucket| bucket.range.clone()).collect();
-    let targets = new_partitions(&catalog, &attempt.database, &ranges)?;
+    let measured = operations.health.measured().await;
+    let targets = new_partitions(&catalog, &measured, &attempt.database, &ranges)?;
     let (operation, attempt) = (attempt.operation.clone(), attempt.number);
     operations.catalog.propose(Command::RestartReplacing { operation, attempt, targets }).await.map(drop)
 }
@@ -120,11 +123,12 @@ async fn begin_anew(operations: &Operations, attempt: &Attempt) -> Result<()> {
 /// Partitions for buckets of a database, with nodes.
 pub(super) fn new_partitions(
     catalog: &Catalog,
+    measured: &Measured,
     database: &Database,
     ranges: &[BucketRange],
 ) -> Result<Vec<NewPartition>> {
     let count = ranges.len() * database.column_groups.len();
-    let nodes = choose_nodes(catalog, count, database.replication_factor)?;
+    let nodes = choose_nodes(catalog, measured, count, database.replication_factor)?;
     let partitions = ranges.iter().cycle().cloned().zip(nodes);
     Ok(partitions.map(|(range, nodes)| NewPartition { uuid: random::uuid(), range, nodes }).collect())
 }

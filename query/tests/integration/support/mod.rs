@@ -160,6 +160,7 @@ impl Cluster {
             created_at: 0,
             retired: Vec::new(),
             successors: BTreeMap::new(),
+            buckets_asked: 0,
         });
         let rules = Rules::default().verifying();
         Cluster {

@@ -73,6 +73,12 @@ impl Worker {
         self.fetch_copy_if_damaged();
         self.compare_and_scrub();
         let Some(machine) = &self.machine else { return };
+        match machine.used_bytes() {
+            Ok(bytes) => self.published.set_used_bytes(bytes),
+            Err(fault) => {
+                tracing::warn!(partition = %self.assignment.partition, %fault, "a file's size is unknown")
+            }
+        }
         let grown = machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_CHECKPOINT_BYTES);
         let idle = self.care.changed && self.care.checkpointed.elapsed() > IDLE_CHECKPOINT;
         self.care.grown = grown;

@@ -7,7 +7,7 @@ use common::partition_map::{BucketRange, bucket_of_home};
 
 use super::*;
 use crate::catalog::{NewPartition, filling_epoch, serving_epoch};
-use crate::placement::{assignments, choose_nodes};
+use crate::placement::{Measured, assignments, choose_nodes};
 
 fn database(catalog: &Catalog) -> &Database {
     &catalog.databases["d"]
@@ -18,7 +18,7 @@ fn anchors(catalog: &Catalog) -> Vec<PartitionId> {
 }
 
 fn new_partitions(catalog: &Catalog, ranges: &[BucketRange]) -> Vec<NewPartition> {
-    let nodes = choose_nodes(catalog, ranges.len(), 3).unwrap();
+    let nodes = choose_nodes(catalog, &Measured::default(), ranges.len(), 3).unwrap();
     let numbered = ranges.iter().cloned().zip(nodes).enumerate();
     let new = numbered.map(|(number, (range, nodes))| NewPartition {
         uuid: format!("new {number} at {}", catalog.version),
@@ -31,7 +31,12 @@ fn new_partitions(catalog: &Catalog, ranges: &[BucketRange]) -> Vec<NewPartition
 fn split_command(catalog: &Catalog, place: usize) -> Command {
     let halves = split(&database(catalog).buckets[place].range, &SplitPoint::Middle).unwrap();
     let targets = new_partitions(catalog, &halves);
-    Command::ReplaceBuckets { database: "d".into(), sources: vec![anchors(catalog)[place]], targets }
+    Command::ReplaceBuckets {
+        database: "d".into(),
+        sources: vec![anchors(catalog)[place]],
+        targets,
+        automatic: false,
+    }
 }
 
 fn close(catalog: &mut Catalog, operation: &str, attempt: u32) {
@@ -97,6 +102,7 @@ fn neighbours_are_merged_and_others_are_not() {
         database: "d".into(),
         sources,
         targets: targets.clone(),
+        automatic: false,
     };
     assert_eq!(refused(&mut catalog, &of(vec![before[1], before[3]])).code, ErrorCode::BadRequest);
     assert_eq!(refused(&mut catalog, &of(vec![before[2], before[1]])).code, ErrorCode::BadRequest);
@@ -170,6 +176,24 @@ fn the_only_partition_is_not_split_and_the_last_two_are_not_merged() {
     create(&mut catalog, "d", 2, 3);
     let whole = common::partition_map::hash_ranges(1);
     let (sources, targets) = (anchors(&catalog), new_partitions(&catalog, &whole));
-    let merge = Command::ReplaceBuckets { database: "d".into(), sources, targets };
+    let merge = Command::ReplaceBuckets { database: "d".into(), sources, targets, automatic: false };
     assert_eq!(refused(&mut catalog, &merge).code, ErrorCode::NotSupported);
+}
+
+#[test]
+fn what_people_have_asked_for_is_counted_and_what_the_cluster_does_by_itself_is_not() {
+    let mut catalog = cluster(3);
+    create(&mut catalog, "d", 2, 3);
+    for (automatic, asked) in [(false, 3), (true, 3), (false, 4)] {
+        let mut command = split_command(&catalog, 0);
+        if let Command::ReplaceBuckets { automatic: by_itself, .. } = &mut command {
+            *by_itself = automatic;
+        }
+        let operation = operation(run(&mut catalog, &command));
+        close(&mut catalog, &operation, 1);
+        run(&mut catalog, &finish(&operation, 1));
+        assert_eq!(database(&catalog).buckets_asked, asked);
+    }
+    let counts = catalog.replacements;
+    assert_eq!((counts.splits, counts.merges, counts.automatic, anchors(&catalog).len()), (3, 0, 1, 5));
 }
