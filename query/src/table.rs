@@ -31,6 +31,8 @@ pub(crate) struct Table {
     pub(crate) global_indexes: Vec<GlobalIndex>,
     /// What lies in which column group, the anchor's part first; more than one if the table is split.
     pub(crate) parts: Vec<Part>,
+    /// Whether stamps may be those of parts that had more columns.
+    pub(crate) lost_columns: bool,
     /// The documents of a collection whose attributes lie in several column groups.
     pub(crate) divided: Option<Divided>,
     /// What makes its rows on a partition, if it stands for a join.
@@ -66,6 +68,7 @@ impl Table {
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
             parts: parts_of(&definition, spec),
+            lost_columns: spec.is_some_and(has_lost_columns),
             divided: Divided::of(&definition, spec),
             joined: None,
             definition,
@@ -238,6 +241,10 @@ pub(crate) fn parts_of(table: &Definition, spec: Option<&TableSpec>) -> Vec<Part
     parts
 }
 
+fn has_lost_columns(spec: &TableSpec) -> bool {
+    spec.column_groups.iter().flatten().any(|name| name == LOST_COLUMNS)
+}
+
 /// The columns that lie in every column group: those of the partition key and of the primary key.
 pub(crate) fn repeated_columns(table: &Definition, partition_key: &[String]) -> Vec<usize> {
     let mut columns: Vec<usize> = partition_key.iter().filter_map(|name| table.column(name)).collect();
@@ -249,6 +256,10 @@ pub(crate) fn repeated_columns(table: &Definition, partition_key: &[String]) -> 
 
 /// Names of the system's columns in the tables of split tables begin so; a client's must not.
 pub(crate) const STAMP_PREFIX: &str = "_column_group_";
+
+/// Stands among the columns of a column group that has lost some. What is left of the part of a row is not what its stamp
+/// was made of, until the row is stamped anew.
+pub(crate) const LOST_COLUMNS: &str = "_column_group_";
 
 /// The column that tells the versions of a row's part in a column group apart. It stands in the group's own
 /// partition and in the anchor's.

@@ -1,6 +1,7 @@
 //! Capturing the rows that statements change, through SQLite's pre-update hook
 //! (<https://sqlite.org/c3ref/preupdate_count.html>).
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -264,6 +265,9 @@ impl State {
                     Ok(old) => {
                         self.effects.rows.push(Effect { table: number, change });
                         self.old_hashes.push(old);
+                        if hook.met_malformed_text.get() {
+                            self.problem = Some(Problem::MalformedText);
+                        }
                     }
                     Err(problem) => self.problem = Some(problem),
                 }
@@ -280,6 +284,7 @@ struct Hook<'a> {
     table: &'a str,
     old_rowid: i64,
     new_rowid: i64,
+    met_malformed_text: Cell<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -344,10 +349,7 @@ impl Hook<'_> {
         let mut problem = None;
         let columns = layout.stored.iter().map(|column| match self.raw_value(Side::Old, *column) {
             // SAFETY: SQLite keeps the value until the hook returns, and each is read before the next is asked for.
-            Ok(value) => unsafe { borrowed_value_of(value) }.unwrap_or_else(|found| {
-                problem = Some(found);
-                ValueRef::Null
-            }),
+            Ok(value) => unsafe { borrowed_value_of(value) },
             Err(found) => {
                 problem = Some(found);
                 ValueRef::Null
@@ -370,7 +372,17 @@ impl Hook<'_> {
     fn value(&self, side: Side, column: c_int, bytes: &mut usize) -> std::result::Result<Value, Problem> {
         let value = self.raw_value(side, column)?;
         // SAFETY: SQLite keeps the value until the hook returns.
-        unsafe { value_of(value, bytes) }
+        let borrowed = unsafe { borrowed_value_of(value) };
+        *bytes += match borrowed {
+            ValueRef::Null => 0,
+            ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+            ValueRef::Text(text) => text.len(),
+            ValueRef::RawText(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+        };
+        if matches!(borrowed, ValueRef::RawText(_)) {
+            self.met_malformed_text.set(true);
+        }
+        Ok(borrowed.to_value())
     }
 
     fn raw_value(&self, side: Side, column: c_int) -> std::result::Result<*mut ffi::sqlite3_value, Problem> {
@@ -391,37 +403,21 @@ impl Hook<'_> {
 }
 
 /// # Safety
-/// `value` must be a valid, protected value.
-unsafe fn value_of(value: *mut ffi::sqlite3_value, bytes: &mut usize) -> std::result::Result<Value, Problem> {
-    // SAFETY: by the caller's promise; the borrow ends here.
-    let borrowed = unsafe { borrowed_value_of(value) }?;
-    *bytes += match borrowed {
-        ValueRef::Null => 0,
-        ValueRef::Integer(_) | ValueRef::Real(_) => 8,
-        ValueRef::Text(text) => text.len(),
-        ValueRef::RawText(bytes) | ValueRef::Blob(bytes) => bytes.len(),
-    };
-    Ok(borrowed.to_value())
-}
-
-/// # Safety
 /// `value` must be a valid, protected value, and nothing else may be asked of it while the result lives.
-unsafe fn borrowed_value_of<'v>(
-    value: *mut ffi::sqlite3_value,
-) -> std::result::Result<ValueRef<'v>, Problem> {
+unsafe fn borrowed_value_of<'v>(value: *mut ffi::sqlite3_value) -> ValueRef<'v> {
     // SAFETY: by the caller's promise; text and blob pointers are read before anything else is called
     // on the value, with the length that SQLite gives for them.
     unsafe {
-        Ok(match ffi::sqlite3_value_type(value) {
+        match ffi::sqlite3_value_type(value) {
             ffi::SQLITE_INTEGER => ValueRef::Integer(ffi::sqlite3_value_int64(value)),
             ffi::SQLITE_FLOAT => ValueRef::Real(ffi::sqlite3_value_double(value)),
             ffi::SQLITE_TEXT => {
                 let text = content(ffi::sqlite3_value_text(value).cast(), value);
-                ValueRef::Text(std::str::from_utf8(text).map_err(|_| Problem::MalformedText)?)
+                std::str::from_utf8(text).map_or(ValueRef::RawText(text), ValueRef::Text)
             }
             ffi::SQLITE_BLOB => ValueRef::Blob(content(ffi::sqlite3_value_blob(value).cast(), value)),
             _ => ValueRef::Null,
-        })
+        }
     }
 }
 
@@ -456,11 +452,16 @@ unsafe extern "C" fn on_change(
     // SQLite; the names are C strings that live as long as the call.
     let (state, database, table) =
         unsafe { (&mut *state.cast::<State>(), CStr::from_ptr(database), CStr::from_ptr(table)) };
-    if state.paused || state.problem.is_some() || database != c"main" {
+    // Rows behind a malformed text are captured all the same: they may be refused for something else.
+    let is_lost = state.problem.is_some_and(|problem| problem != Problem::MalformedText);
+    if state.paused || is_lost || database != c"main" {
         return;
     }
     let captured = catch_unwind(AssertUnwindSafe(|| match table.to_str() {
-        Ok(table) => state.capture(&Hook { handle, operation, table, old_rowid, new_rowid }),
+        Ok(table) => {
+            let met_malformed_text = Cell::new(false);
+            state.capture(&Hook { handle, operation, table, old_rowid, new_rowid, met_malformed_text });
+        }
         Err(_) => state.problem = Some(Problem::UnknownTable),
     }));
     if captured.is_err() {

@@ -17,7 +17,7 @@ use crate::partial_sum;
 use crate::query::{self, Access, Flow};
 use crate::recipe;
 use crate::scan_plan::{self, PlanLine};
-use crate::schema::{Index, IndexOrigin, Table};
+use crate::schema::{Index, IndexOrigin, IndexTerm, Table};
 use crate::spill::SpillVfs;
 use crate::stream_table::{self, MODULE_NAME, RowSource, Stream, Streams};
 use crate::workspace::{Share, Workspace};
@@ -258,9 +258,7 @@ pub(crate) fn relation_ddl(gathered: &Gathered<'_>) -> String {
     // A WITHOUT ROWID table is read in the order of its key, if that is gathered.
     let keyed = table.without_rowid && table.primary_key.iter().all(|index| gathered.columns.contains(index));
     if keyed {
-        let key: Vec<String> =
-            table.primary_key.iter().map(|index| quote_identifier(&table.columns[*index].name)).collect();
-        parts.push(format!("PRIMARY KEY ({})", key.join(",")));
+        parts.push(format!("PRIMARY KEY ({})", terms_of(table, &table.key_terms())));
     }
     let options = match (keyed, table.strict) {
         (true, true) => " WITHOUT ROWID, STRICT",
@@ -288,18 +286,19 @@ fn stream_ddl(table: &Table) -> String {
 }
 
 fn index_ddl(table: &Table, index: &Index) -> String {
-    let terms: Vec<String> = index
-        .terms
-        .iter()
-        .map(|term| {
-            let column = term.column.map_or_else(
-                || table.rowid_name.unwrap_or("rowid").to_owned(),
-                |column| quote_identifier(&table.columns[column].name),
-            );
-            let order = if term.descending { " DESC" } else { "" };
-            format!("{column} COLLATE {}{order}", quote_identifier(&term.collation))
-        })
-        .collect();
     let (name, on) = (quote_identifier(&index.name), quote_identifier(&table.name));
-    format!("CREATE INDEX {name} ON {on}({})", terms.join(","))
+    format!("CREATE INDEX {name} ON {on}({})", terms_of(table, &index.terms))
+}
+
+/// Terms of a key, without expressions.
+fn terms_of(table: &Table, terms: &[IndexTerm]) -> String {
+    let text = |term: &IndexTerm| {
+        let column = term.column.map_or_else(
+            || table.rowid_name.unwrap_or("rowid").to_owned(),
+            |column| quote_identifier(&table.columns[column].name),
+        );
+        let order = if term.descending { " DESC" } else { "" };
+        format!("{column} COLLATE {}{order}", quote_identifier(&term.collation))
+    };
+    terms.iter().map(text).collect::<Vec<_>>().join(",")
 }

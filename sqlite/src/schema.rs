@@ -193,6 +193,20 @@ impl Table {
         Table { rowid_name: None, primary_key: vec![0], without_rowid: true, ..Table::plain(name, columns) }
     }
 
+    /// What keeps rows without rowids in order: the terms of the primary key.
+    #[must_use]
+    pub fn key_terms(&self) -> Vec<IndexTerm> {
+        if let Some(key) = self.indexes.iter().find(|index| index.origin == IndexOrigin::PrimaryKey) {
+            return key.terms.clone();
+        }
+        let term = |&position: &usize| IndexTerm {
+            column: Some(position),
+            collation: self.columns[position].collation.clone(),
+            descending: false,
+        };
+        self.primary_key.iter().map(term).collect()
+    }
+
     /// Index of a column, by its name in any letter case.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {

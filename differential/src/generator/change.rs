@@ -16,7 +16,8 @@ impl Generator {
         }
         let sql = match self.below(20) {
             0 | 1 => self.delete(&table),
-            2..6 => self.update(&table),
+            2..5 => self.update(&table),
+            5 => self.change_by_with(&table),
             6 => self.update_from(&table),
             7 | 8 => self.insert_select(&table),
             9 => format!("INSERT INTO {} DEFAULT VALUES{}", table.name, self.returning(&table)),
@@ -133,8 +134,14 @@ impl Generator {
         };
         let filter =
             if self.chance(25) { format!(" WHERE {}", self.condition(&scope, 0)) } else { String::new() };
+        // What the first clause does not name is left to the second.
+        let second = match self.below(6) {
+            0 => " ON CONFLICT DO NOTHING".to_owned(),
+            1 => format!(" ON CONFLICT DO UPDATE SET {set} = excluded.{from}"),
+            _ => String::new(),
+        };
         format!(
-            "INSERT INTO {} ({names}) VALUES {rows} ON CONFLICT {conflict} DO UPDATE SET {set} = {value}{filter}{returning}",
+            "INSERT INTO {} ({names}) VALUES {rows} ON CONFLICT {conflict} DO UPDATE SET {set} = {value}{filter}{second}{returning}",
             table.name
         )
     }
@@ -209,6 +216,29 @@ impl Generator {
         format!(
             "UPDATE {} SET {set} = {alias}.v FROM (SELECT {key} AS k, {value} AS v FROM {} ORDER BY {order} LIMIT 1) AS {alias} WHERE {own} = {alias}.k",
             table.name, source.name
+        )
+    }
+
+    /// A change of the rows that a query in front of it names.
+    fn change_by_with(&mut self, table: &Table) -> String {
+        let with = self.with_clause();
+        let named = self.with[self.with.len() - 1].clone();
+        let (name, from) = (&named.columns[self.below(named.columns.len())].0, &named.name);
+        let scope = self.own_scope(table, 0);
+        let own = self.column(&scope).0;
+        let returning = self.returning(table);
+        if self.chance(40) {
+            return format!(
+                "{with}DELETE FROM {} WHERE {own} IN (SELECT {name} FROM {from}){returning}",
+                table.name
+            );
+        }
+        let set = self.updated(table).name;
+        let value = self.pick(&["count(*)", "count(DISTINCT typeof(value))", "max(typeof(value))"]);
+        let value = value.replace("value", name);
+        format!(
+            "{with}UPDATE {} SET {set} = (SELECT {value} FROM {from}) WHERE {own} IN (SELECT {name} FROM {from}){returning}",
+            table.name
         )
     }
 

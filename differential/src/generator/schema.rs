@@ -134,7 +134,7 @@ impl Generator {
         let mut options: Vec<&str> = strict.then_some("STRICT").into_iter().collect();
         match key {
             5 | 6 => {
-                parts.push("PRIMARY KEY (a, b)".into());
+                parts.push(self.pick(&["PRIMARY KEY (a, b)", "PRIMARY KEY (a, b DESC)"]).into());
                 table.uniques.push(vec!["a".into(), "b".into()]);
                 if key == 6 {
                     options.push("WITHOUT ROWID");
@@ -142,7 +142,7 @@ impl Generator {
                 }
             }
             7 => {
-                parts.push("PRIMARY KEY (b)".into());
+                parts.push(self.pick(&["PRIMARY KEY (b)", "PRIMARY KEY (b)", "PRIMARY KEY (b DESC)"]).into());
                 table.uniques.push(vec!["b".into()]);
                 if self.chance(50) {
                     options.push("WITHOUT ROWID");

@@ -66,7 +66,7 @@ impl Generator {
         Select { sql, classes: first.classes }
     }
 
-    fn with_clause(&mut self) -> String {
+    pub(super) fn with_clause(&mut self) -> String {
         if self.chance(35) {
             return self.recursive_with();
         }

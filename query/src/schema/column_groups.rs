@@ -16,7 +16,7 @@ use super::group_ddl::create_part;
 use super::statement::Kind;
 use crate::ast::Stmt;
 use crate::shadow::Shadow;
-use crate::table::{Part, STAMP_PREFIX, Table, repeated_columns};
+use crate::table::{LOST_COLUMNS, Part, STAMP_PREFIX, Table, repeated_columns};
 
 /// Groups as a declaration names them: name and columns, in order.
 pub(super) type NamedGroups = Vec<(String, Vec<String>)>;
@@ -295,13 +295,10 @@ fn alter(before: &Table, after: &Table, kind: &Kind, groups: &mut [Vec<String>])
     }
     for column in before.columns.iter().filter(|column| after.column(&column.name).is_none()) {
         let position = before.column(&column.name).unwrap_or_default();
-        if !before.parts[0].columns.contains(&position) {
-            return Err(Error::not_supported(
-                format!("column {} cannot be dropped: it lies in a column group of its own", column.name),
-                "leave it, set it to NULL, or make the table anew without it",
-            ));
+        for part in before.parts.iter().filter(|part| part.columns.contains(&position)) {
+            let name = quote_identifier(&column.name);
+            groups[part.group].push(format!("ALTER TABLE {table} DROP COLUMN {name}"));
         }
-        groups[0].push(format!("ALTER TABLE {table} DROP COLUMN {}", quote_identifier(&column.name)));
     }
     for column in after.columns.iter().filter(|column| before.column(&column.name).is_none()) {
         can_be_split(after.definition())?;
@@ -320,6 +317,17 @@ fn alter(before: &Table, after: &Table, kind: &Kind, groups: &mut [Vec<String>])
         }
     }
     Ok(())
+}
+
+/// Has the marker stand in a column group for the columns that are gone from it.
+pub(super) fn mark_lost_columns(table: &Definition, groups: &mut [Vec<String>]) {
+    for names in groups.iter_mut().skip(1) {
+        let before = names.len();
+        names.retain(|name| name != LOST_COLUMNS && table.column(name).is_some());
+        if names.len() < before {
+            names.push(LOST_COLUMNS.to_owned());
+        }
+    }
 }
 
 fn added_column(column: &Column) -> String {

@@ -180,14 +180,7 @@ fn upkeep(database: &Database, sql: &str, everything: &str) -> Definition {
 }
 
 pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result<Option<Definition>> {
-    let Some(Cmd::Stmt(statement)) = ast::parse(sql) else {
-        // The shadow knows what is wrong with it.
-        Shadow::new(&database.schema)?.check(sql)?;
-        return Err(Error::not_supported(
-            "this form of the statement is not understood",
-            "write it in a simpler form",
-        ));
-    };
+    let Some(Cmd::Stmt(statement)) = ast::parse(sql) else { return define_view(database, sql) };
     let everything = match statement {
         Stmt::Analyze { .. } => Some("ANALYZE"),
         Stmt::Reindex { .. } => Some("REINDEX"),
@@ -232,6 +225,39 @@ pub(super) fn define_with(database: &Database, sql: &str, said: &Said) -> Result
         builds,
         made,
         renames,
+    }))
+}
+
+/// A statement that only SQLite understands: it may make views whose columns are not those of their queries, which
+/// fail once they are read.
+fn define_view(database: &Database, sql: &str) -> Result<Option<Definition>> {
+    let shadow = Shadow::new(&database.schema)?;
+    // It knows what is wrong with a statement.
+    if !shadow.check(sql)?.changes_schema {
+        return Ok(None);
+    }
+    let before = &database.schema.objects;
+    let objects = shadow.objects_after(sql)?;
+    let is_new_view = |object: &SchemaObject| object.kind == ObjectKind::View && !before.contains(object);
+    if !objects.iter().all(|object| before.contains(object) || is_new_view(object))
+        || !before.iter().all(|object| objects.contains(object))
+    {
+        return Err(Error::not_supported(
+            "this form of the statement is not understood",
+            "write it in a simpler form",
+        ));
+    }
+    check_names(before, &objects)?;
+    let version = database.schema.version + 1;
+    let schema = Schema { version, objects, tables: database.schema.tables.clone() };
+    let is_whole = database.column_groups.len() == 1;
+    let statements = if is_whole { vec![sql.to_owned()] } else { Vec::new() };
+    Ok(Some(Definition {
+        change: SchemaChange { schema, statements, group_statements: Vec::new() },
+        fill: None,
+        builds: Vec::new(),
+        made: BTreeSet::new(),
+        renames: false,
     }))
 }
 
@@ -321,7 +347,10 @@ fn spread_tables(
         let known = known_spec(before, kind, &table.name);
         let is_new = known.is_none();
         let mut spec = match known {
-            Some(spec) => spec,
+            Some(mut spec) => {
+                column_groups::mark_lost_columns(&table, &mut spec.column_groups);
+                spec
+            }
             None => {
                 let reference = said.references.contains(&lower);
                 let own = said.partition_keys.get(&lower).map(Vec::as_slice);

@@ -71,7 +71,7 @@ pub(super) fn push_unchanged(
 
 /// A part of a row as its partition stores it: stamps, then columns. Split tables have no generated columns,
 /// so a row has a value for each column.
-fn part_image(table: &Table, part: &Part, row: &[Value]) -> Vec<Value> {
+pub(super) fn part_image(table: &Table, part: &Part, row: &[Value]) -> Vec<Value> {
     let is_anchor = part.group == table.parts[0].group;
     let stamped = table.parts[1..].iter().filter(|other| is_anchor || other.group == part.group);
     let stamps = stamped.map(|other| Value::Blob(stamp_of(table, other, row).to_vec()));

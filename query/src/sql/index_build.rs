@@ -16,7 +16,7 @@ use common::{Error, ErrorCode, Outcome, Result, Value};
 use super::entries::{Entries, Entry};
 use super::images::{Image, Images, Place, columns_of, index_row};
 use super::proven::{Proofs, Proving};
-use super::{ATTEMPTS_MAX, group_images, lookups};
+use super::{ATTEMPTS_MAX, group_images, lookups, restamp};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::schema::Build;
@@ -24,7 +24,7 @@ use crate::table::{Table, bucket_of_index_row};
 use common::schema::GlobalIndex;
 
 /// Rows that are read, and entered in one write, at a time.
-const PAGE: u32 = 256;
+pub(super) const PAGE: u32 = 256;
 
 /// Enters all rows. A unique violation means that two rows have equal values; its text names the hidden table.
 pub(super) async fn fill(
@@ -45,6 +45,10 @@ pub(super) async fn fill(
                 let keys = target.keys(access, bucket, after).await?;
                 let Some(last) = keys.last() else { break };
                 after = Some(last.clone());
+                if table.lost_columns {
+                    let places: Vec<Place> = keys.iter().map(|key| (bucket, key.clone())).collect();
+                    restamp::stamp_anew(planner, access, &table, &places).await?;
+                }
                 let page = target.rows(access, bucket, &keys).await?;
                 target.enter_page(access, bucket, &page).await?;
             }
@@ -245,7 +249,7 @@ impl Target<'_> {
 }
 
 /// Writes if what is proven still holds.
-async fn write(
+pub(super) async fn write(
     access: &impl PartitionAccess,
     proofs: Proofs,
     images: Images,
@@ -259,7 +263,7 @@ async fn write(
 }
 
 /// Whether a row is not what it was taken for, rather than anything else being wrong.
-fn is_about_a_row(error: &Error) -> bool {
+pub(super) fn is_about_a_row(error: &Error) -> bool {
     let code = matches!(error.code, ErrorCode::UniqueViolation | ErrorCode::SerializationFailure);
     code && error.outcome == Outcome::NotApplied
 }

@@ -30,6 +30,7 @@ mod pushed;
 mod read_first;
 mod rejoin;
 mod relations;
+mod restamp;
 mod sequences;
 mod ship;
 mod verify;

@@ -9,7 +9,7 @@ use common::{Error, ErrorCode, Outcome, Result, Value};
 
 use super::computed::{self, Part};
 use super::images::Place;
-use super::{ATTEMPTS_MAX, Limits, index_build, insert};
+use super::{ATTEMPTS_MAX, Limits, index_build, insert, restamp};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Footprint, Planned};
@@ -32,14 +32,14 @@ pub(crate) struct Pending {
     pub(crate) meets_rows: bool,
     /// Each of its buckets does the same on its own copy of a reference table; what one answers counts.
     pub(crate) copies: bool,
-    /// Rows that it changes or deletes of tables with a global index under construction.
-    pub(crate) unentered: Unentered,
+    /// Rows that it changes or deletes of tables with a global index under construction, or that have lost columns.
+    pub(crate) unready: Unready,
     /// The greatest rowid of the rows that an INSERT makes.
     pub(crate) greatest_rowid: Option<i64>,
 }
 
-/// By table, rows whose entries in an index under construction may be missing.
-type Unentered = Vec<(Arc<Table>, Vec<Place>)>;
+/// By table, rows whose entries in an index under construction may be missing, or whose stamps may be old.
+type Unready = Vec<(Arc<Table>, Vec<Place>)>;
 
 /// How the answer is made of the partitions' results.
 #[derive(Debug)]
@@ -92,13 +92,13 @@ pub(crate) struct Refusal {
     /// Whether one file might name another row, or another constraint, since several partitions looked at rows
     /// and none saw the others'.
     pub(crate) names_one_of_several: bool,
-    /// What to enter first, then.
-    unentered: Unentered,
+    /// What to enter, or to stamp anew, first, then.
+    unready: Unready,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
-        Refusal { error, again: Again::Never, names_one_of_several: false, unentered: Vec::new() }
+        Refusal { error, again: Again::Never, names_one_of_several: false, unready: Vec::new() }
     }
 }
 
@@ -129,7 +129,10 @@ impl Refusal {
 
     /// Does what must be done before the next attempt.
     pub(crate) async fn clear_the_way(self, planner: &Planner, access: &impl PartitionAccess) -> Result<()> {
-        for (table, places) in &self.unentered {
+        for (table, places) in &self.unready {
+            if table.lost_columns {
+                restamp::stamp_anew(planner, access, table, places).await?;
+            }
             let entered = index_build::enter_before_change(planner, access, table, places).await;
             entered.map_err(|mut error| {
                 planner.reword(&mut error);
@@ -201,7 +204,7 @@ pub(crate) async fn send(
     // Bucket → items, each with the statement that it belongs to and whether it is a statement itself.
     let mut buckets: BTreeMap<usize, (Vec<WorkItem>, Vec<Owner>)> = BTreeMap::new();
     let mut rest = Vec::with_capacity(pendings.len());
-    let mut unentered = Vec::new();
+    let mut unready = Vec::new();
     let changes_rows = pendings.iter().any(|pending| !pending.work.is_empty());
     let mut is_each_alone = true;
     for (index, mut pending) in pendings.into_iter().enumerate() {
@@ -217,7 +220,7 @@ pub(crate) async fn send(
             owners.push(Owner { statement: index, counts });
             items.push(item);
         }
-        unentered.extend(pending.unentered);
+        unready.extend(pending.unready);
         let again = (pending.computed, pending.meets_rows);
         rest.push((pending.combine, pending.allocated, again));
     }
@@ -240,7 +243,7 @@ pub(crate) async fn send(
                 let may_be_later = owners.len() > 1 && refusal.error.statement != Some(0);
                 let names_one_of_several =
                     (!is_each_alone || may_be_later) && !meets_rows && is_of_a_row(&refusal.error);
-                return Err(Refusal { unentered, names_one_of_several, ..refusal });
+                return Err(Refusal { unready, names_one_of_several, ..refusal });
             }
         }
     };

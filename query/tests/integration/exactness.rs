@@ -584,3 +584,91 @@ fn constraints_with_collations_of_their_own_and_over_generated_columns_span_part
         "SELECT * FROM w",
     ]);
 }
+
+#[test]
+fn rows_behind_a_text_that_is_not_utf_8_meet_those_they_are_in_conflict_with() {
+    alike(&[
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, a, b UNIQUE)",
+        "INSERT INTO u VALUES (3, 'B', 'a'), (29, 'C', 'B')",
+        "INSERT INTO u VALUES (16, upper(x'ff'), 'ab'), (3, 2.0, '2'), ('x', NULL, '3')",
+        "INSERT INTO u VALUES (16, upper(x'ff'), 'ab'), (17, 2.0, 'B'), ('x', NULL, '3')",
+        "SELECT * FROM u",
+    ]);
+}
+
+#[test]
+fn rows_without_rowids_are_visited_in_the_directions_of_their_key() {
+    alike(&[
+        "CREATE TABLE w (a TEXT COLLATE NOCASE, b INT, c, PRIMARY KEY (a, b DESC)) WITHOUT ROWID",
+        "INSERT INTO w VALUES ('x', 1, 1), ('X', 2, 2), ('y', 1, 3), ('y', 5, 4), ('Y', 3, 5)",
+        "SELECT a, group_concat(b), group_concat(c) FROM w GROUP BY a ORDER BY a",
+        "SELECT group_concat(a || b) FROM w",
+        "SELECT c, a FROM w LIMIT 3",
+        "SELECT a, c FROM w ORDER BY a LIMIT 2",
+        "CREATE TABLE v (k INT, x, PRIMARY KEY (k DESC)) WITHOUT ROWID",
+        "INSERT INTO v VALUES (1, 'a'), (2, 'b'), (3, 'A'), (4, 'b'), (5, 'c')",
+        "SELECT group_concat(x), min(x), k FROM v",
+        "SELECT x, k, count(*) FROM v GROUP BY x COLLATE NOCASE",
+        "SELECT DISTINCT x COLLATE NOCASE FROM v",
+        "SELECT k, x FROM v LIMIT 2",
+        "SELECT k, count(*) FROM v GROUP BY k LIMIT 2",
+        "UPDATE v SET k = k + 1",
+        "UPDATE v SET x = (SELECT group_concat(k) FROM v)",
+        "SELECT * FROM v ORDER BY k",
+    ]);
+}
+
+#[test]
+fn a_column_is_dropped_whatever_column_group_it_lies_in() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d, e UNIQUE)",
+        "INSERT INTO t VALUES (1, 1, 'x', 1.0, 1, 1), (2, 2, 'y', 2.5, x'00', 2), (3, 3, NULL, -0.0, NULL, NULL)",
+        "ALTER TABLE t DROP COLUMN c",
+        "SELECT * FROM t",
+        "INSERT INTO t VALUES (4, 4, 'z', 'new', 4)",
+        "UPDATE t SET b = b || '!', d = id WHERE id <> 2",
+        "UPDATE t SET a = a + 1",
+        "DELETE FROM t WHERE id = 3 RETURNING *",
+        "REPLACE INTO t VALUES (5, 5, 'five', 5, 2)",
+        "SELECT * FROM t",
+        "ALTER TABLE t DROP COLUMN d",
+        "ALTER TABLE t DROP COLUMN e",
+        "CREATE UNIQUE INDEX i ON t (a, b)",
+        "INSERT INTO t VALUES (6, 6, 'six')",
+        "INSERT INTO t SELECT id + 10, a, b FROM t",
+        "ALTER TABLE t ADD COLUMN c DEFAULT 'again'",
+        "UPDATE t SET c = b WHERE id = 1",
+        "SELECT * FROM t",
+        "DROP INDEX i",
+        "ALTER TABLE t DROP COLUMN b",
+        "UPDATE t SET id = id + 100",
+        "ALTER TABLE t DROP COLUMN a",
+        "DELETE FROM t WHERE id = 101",
+        "SELECT * FROM t",
+        "CREATE TABLE w (k TEXT COLLATE NOCASE, x, y, z, PRIMARY KEY (k)) WITHOUT ROWID",
+        "INSERT INTO w VALUES ('a', 1, 2, 3), ('B', 4, 5, 6)",
+        "ALTER TABLE w DROP COLUMN y",
+        "INSERT INTO w VALUES ('A', 7, 8) ON CONFLICT (k) DO UPDATE SET x = excluded.x, z = 9",
+        "ALTER TABLE w DROP COLUMN z",
+        "UPDATE w SET k = 'c' WHERE x = 4",
+        "SELECT * FROM w",
+        "ALTER TABLE w DROP COLUMN x",
+        "DELETE FROM w WHERE k = 'C'",
+        "SELECT * FROM w",
+    ]);
+}
+
+#[test]
+fn a_view_may_promise_other_columns_than_its_query_has() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a)",
+        "CREATE VIEW v (x, y) AS SELECT a FROM t",
+        "CREATE VIEW v (x, y) AS SELECT a FROM t",
+        "CREATE VIEW IF NOT EXISTS v (x, y) AS SELECT a FROM t",
+        "SELECT * FROM v",
+        "INSERT INTO t (a) VALUES (1)",
+        "SELECT count(*) FROM t, v",
+        "DROP VIEW v",
+        "SELECT * FROM t",
+    ]);
+}

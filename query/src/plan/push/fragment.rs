@@ -90,13 +90,26 @@ impl Fragment {
     }
 }
 
-/// The columns by which SQLite keeps the rows of a table in order.
-pub(super) fn row_order(table: &Table) -> Vec<Expr> {
+/// The terms by which SQLite keeps the rows of a table in order.
+pub(super) fn row_order(table: &Table) -> Vec<Term> {
     let name = |position: usize| Expr::Id(ast::quoted_name(&table.columns[position].name));
+    let ascending = |expression| Term { expression, descending: false, nulls: None };
     match (table.rowid_alias, table.rowid_name) {
-        (Some(alias), _) => vec![name(alias)],
-        (None, Some(rowid)) => vec![Expr::Id(ast::Name::from_string(rowid))],
-        (None, None) => table.primary_key.iter().copied().map(name).collect(),
+        (Some(alias), _) => vec![ascending(name(alias))],
+        (None, Some(rowid)) => vec![ascending(Expr::Id(ast::Name::from_string(rowid)))],
+        (None, None) => {
+            let key = table.key_terms();
+            let key = key.iter().filter_map(|term| Some((term.column?, term)));
+            key.map(|(position, term)| {
+                let is_own = !table.columns[position].collation.eq_ignore_ascii_case(&term.collation);
+                let expression = match is_own {
+                    true => Expr::Collate(Box::new(name(position)), ast::quoted_name(&term.collation)),
+                    false => name(position),
+                };
+                Term { expression, descending: term.descending, nulls: None }
+            })
+            .collect()
+        }
     }
 }
 

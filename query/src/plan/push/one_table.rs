@@ -119,9 +119,11 @@ impl OneTable {
     pub(super) fn group_order(&self) -> Vec<Term> {
         let rows = row_order(&self.table);
         // Rows that come in order already are not sorted.
-        let sorted = rows.iter().zip(&self.groups).any(|(row, group)| row != group);
+        let sorted = rows.iter().zip(&self.groups).any(|(row, group)| row.expression != *group);
         let follows = sorted && self.order.len() == self.groups.len();
-        let descending = |index: usize| follows && self.order[index].descending;
+        let falls = |index: usize| rows.get(index).is_some_and(|row| row.descending);
+        let descending =
+            |index: usize| if sorted { follows && self.order[index].descending } else { falls(index) };
         self.groups
             .iter()
             .enumerate()

@@ -63,8 +63,7 @@ impl Ordered {
         if !rules.has(rule) {
             return Err("the rule is turned off");
         }
-        let plain = |expression| Term { expression, descending: false, nulls: None };
-        let ties = row_order(&one.table).into_iter().map(plain).collect();
+        let ties = row_order(&one.table);
         let title = if one.order.is_empty() { "the rows in the order of their keys" } else { "sorted rows" };
         Ordered::new(one, Fragment::of_rows(one), ties, rules, title)
     }

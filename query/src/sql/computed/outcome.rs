@@ -28,7 +28,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
                 self.known.proofs.extend(proof);
             }
         }
-        let mut unentered = Vec::new();
+        let mut unready = Vec::new();
         for changed in routed.tables {
             let allocated = self.allocated.get(&changed.table.name);
             let end = allocated.map_or(i64::MIN, |(first, count)| first.saturating_add_unsigned(*count));
@@ -38,8 +38,8 @@ impl<A: PartitionAccess> Computation<'_, A> {
             {
                 self.access.rowids_set(&changed.table.name, greatest).await?;
             }
-            if changed.table.global_indexes.iter().any(|index| index.building) {
-                unentered.push((changed.table, changed.changed));
+            if changed.table.lost_columns || changed.table.global_indexes.iter().any(|index| index.building) {
+                unready.push((changed.table, changed.changed));
             }
         }
         let allocated: Vec<(String, i64, u64)> = self
@@ -56,7 +56,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
             computed: true,
             copies: false,
             meets_rows: self.footprint.meets_rows,
-            unentered,
+            unready,
             greatest_rowid: None,
         })
     }

@@ -84,7 +84,9 @@ impl Partial {
             return Err("the rule is turned off");
         }
         let order = row_order(&one.table);
-        let [row] = order.as_slice() else { return Err("the table's key has several columns") };
+        let [Term { expression: row, descending: false, .. }] = order.as_slice() else {
+            return Err("the table's key has several columns, or falls");
+        };
         let parts = if has_groups(one) { Parts::of_groups(one, row)? } else { Parts::of_rows(one, row)? };
         let limit = one.limit.clone().filter(|_| rules.has(Rule::Limit) && parts.first_are_enough);
         let merge_parameters = parts.merge_parameters;
