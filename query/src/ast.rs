@@ -4,14 +4,14 @@
 use crate::nesting;
 use common::Value;
 use common::names::quote_identifier;
+use turso_parser::ast::FrameBound;
 pub(crate) use turso_parser::ast::{
     AlterTableBody, As, Cmd, ColumnConstraint, CommonTableExpr, CompoundOperator, CreateTableBody,
     Distinctness, Expr, FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator, JoinType,
-    JoinedSelectTable, LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, QualifiedName,
+    JoinedSelectTable, LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, Over, QualifiedName,
     ResolveType, ResultColumn, Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt, UnaryOperator,
     Upsert, UpsertDo, Variable, Window, With,
 };
-use turso_parser::ast::{FrameBound, Over};
 
 /// Operators of pattern matching that are built in.
 pub(crate) const LIKE_OPERATORS: [LikeOperator; 2] = [LikeOperator::Like, LikeOperator::Glob];
@@ -118,11 +118,9 @@ fn pushable_children(expression: &mut Expr) -> Vec<&mut Expr> {
         | Expr::NotNull(expr)
         | Expr::Unary(_, expr) => vec![expr],
         Expr::FunctionCall { args, filter_over, .. } => {
-            args.iter_mut().chain(&mut filter_over.filter_clause).map(AsMut::as_mut).collect()
+            args.iter_mut().map(AsMut::as_mut).chain(tail_children(filter_over)).collect()
         }
-        Expr::FunctionCallStar { filter_over, .. } => {
-            filter_over.filter_clause.iter_mut().map(AsMut::as_mut).collect()
-        }
+        Expr::FunctionCallStar { filter_over, .. } => tail_children(filter_over),
         Expr::InList { lhs, rhs, .. } => {
             std::iter::once(lhs.as_mut()).chain(rhs.iter_mut().map(AsMut::as_mut)).collect()
         }
@@ -133,6 +131,24 @@ fn pushable_children(expression: &mut Expr) -> Vec<&mut Expr> {
         Expr::Parenthesized(items) => items.iter_mut().map(AsMut::as_mut).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The condition behind a call, and its window.
+fn tail_children(tail: &mut FunctionTail) -> Vec<&mut Expr> {
+    let mut found: Vec<&mut Expr> = tail.filter_clause.iter_mut().map(AsMut::as_mut).collect();
+    if let Some(Over::Window(window)) = tail.over_clause.as_deref_mut() {
+        found.extend(window.partition_by.iter_mut().map(AsMut::as_mut));
+        found.extend(window.order_by.iter_mut().map(|term| term.expr.as_mut()));
+        let frame = window.frame_clause.iter_mut();
+        let bounds = frame.flat_map(|frame| std::iter::once(&mut frame.start).chain(&mut frame.end));
+        found.extend(bounds.filter_map(|bound| match bound {
+            FrameBound::Following(expression) | FrameBound::Preceding(expression) => {
+                Some(expression.as_mut())
+            }
+            _ => None,
+        }));
+    }
+    found
 }
 
 /// Replaces leaves of an expression from the outside in.

@@ -672,3 +672,37 @@ fn a_view_may_promise_other_columns_than_its_query_has() {
         "SELECT * FROM t",
     ]);
 }
+
+#[test]
+fn distinct_constants_of_no_rows_are_none() {
+    alike(&[
+        "CREATE TABLE u (b, c)",
+        "SELECT count(DISTINCT 1.5), max(q1.b) FROM u q1",
+        "SELECT count(DISTINCT 1) FROM u",
+        "SELECT sum(DISTINCT 2), count(*) FROM u",
+        "INSERT INTO u VALUES (1, 'a'), (2, 'b')",
+        "SELECT count(DISTINCT 1.5), max(q1.b) FROM u q1",
+        "SELECT sum(DISTINCT 2), count(*) FROM u",
+        "SELECT c, count(DISTINCT 1) FROM u GROUP BY c",
+    ]);
+}
+
+#[test]
+fn windows_of_one_partition_each_mean_the_same() {
+    alike(&[
+        "CREATE TABLE t (a TEXT COLLATE NOCASE, b INT, c REAL, n INT, PRIMARY KEY (a, b))",
+        "INSERT INTO t VALUES ('x', 1, 0.1, 5), ('X', 2, 0.2, 5), ('y', 1, 0.3, 7), ('x', 3, 1e20, 1), ('Y', 4, -1e20, NULL), (NULL, 5, 1.0, 2), (NULL, 6, 2.0, 2)",
+        "SELECT a, b, rank() OVER (PARTITION BY a, b ORDER BY n) AS r FROM t ORDER BY b, r, a",
+        "SELECT b, sum(c) OVER (PARTITION BY a, b ORDER BY n ROWS 1 PRECEDING), count(*) OVER (PARTITION BY b, n, a) FROM t ORDER BY 1, 2, 3",
+        "SELECT b, row_number() OVER (PARTITION BY a) AS rn FROM t ORDER BY rn, b LIMIT 3 OFFSET 1",
+        "CREATE TABLE u (k TEXT COLLATE NOCASE PRIMARY KEY, v INT, w)",
+        "INSERT INTO u VALUES ('a', 1, 'p'), ('b', 2, 'q'), ('c', 3, 'p'), (NULL, 4, 'r'), (NULL, 5, 'r')",
+        "SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS n, sum(v) OVER (PARTITION BY k) FROM u ORDER BY v",
+        "SELECT x.v, max(x.v) OVER (PARTITION BY x.key) AS m FROM (SELECT k AS key, -v AS v FROM u) AS x ORDER BY x.v LIMIT 3",
+        "SELECT v, lag(w, 1, 'none') OVER (PARTITION BY k COLLATE BINARY ORDER BY v) FROM u ORDER BY v",
+        "SELECT v, nth_value(w, 0) OVER (PARTITION BY k) FROM u ORDER BY v",
+        "SELECT v, ntile(2) OVER (PARTITION BY k ORDER BY v DESC) + v FROM u ORDER BY 2 DESC, 1",
+        "SELECT DISTINCT count(*) OVER (PARTITION BY k) FROM u ORDER BY 1",
+        "SELECT k, count(*), sum(count(*)) OVER (PARTITION BY k) FROM u GROUP BY k ORDER BY 1",
+    ]);
+}

@@ -6,7 +6,7 @@ use common::value::Affinity;
 use super::{Why, answers};
 use crate::ast::{self, Expr, LIKE_OPERATORS, Literal, Operator, UnaryOperator};
 use crate::functions::{self, Aggregate};
-use crate::table::Table;
+use crate::table::{Key, Table};
 
 /// A call of an aggregate.
 #[derive(Clone, Debug)]
@@ -29,6 +29,9 @@ impl<'a> Call<'a> {
             Expr::FunctionCallStar { name, filter_over } => (name, [].as_slice(), false, filter_over),
             _ => return None,
         };
+        if tail.over_clause.is_some() {
+            return None;
+        }
         Some(Call {
             aggregate: Aggregate::of(name.as_str(), arguments.len())?,
             argument: arguments.first().map(AsRef::as_ref),
@@ -123,6 +126,24 @@ fn check_function(expression: &Expr, aggregates: bool) -> Result<bool, Why> {
             Ok(true)
         }
         _ => Err("a function is not known to mean the same everywhere"),
+    }
+}
+
+/// Whether rows that have all terms in common lie in one partition: the columns of the partition key are among the
+/// terms, compared as they are where they choose the partition.
+pub(super) fn contains_key<'e>(terms: impl Iterator<Item = &'e Expr> + Clone, table: &Table) -> bool {
+    let has = |wanted: Option<usize>| {
+        terms.clone().any(|term| {
+            let found = column(term, table);
+            found == Some(wanted)
+                || found.is_some() && found == table.rowid_alias.map(Some) && wanted.is_none()
+        })
+    };
+    match &table.key {
+        Key::Rowid => has(None),
+        Key::Columns(columns) => columns
+            .iter()
+            .all(|&position| table.columns[position].known_collation().is_some() && has(Some(position))),
     }
 }
 

@@ -12,6 +12,7 @@ mod fragment;
 mod one_table;
 mod ordered;
 mod partial;
+mod windows;
 
 use std::sync::Arc;
 

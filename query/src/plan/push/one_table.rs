@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Why;
 use super::expression::{check, is_constant};
 use super::fragment::row_order;
+use super::windows::{check_windows, without_windows};
 use crate::ast::{
     self, Distinctness, Expr, FromClause, Literal, NullsOrder, OneSelect, ResultColumn, Select, SelectTable,
     SortOrder, SortedColumn,
@@ -104,7 +105,8 @@ impl OneTable {
         for expression in self.condition.iter().chain(&self.groups) {
             check(expression, false)?;
         }
-        self.results().try_for_each(|expression| check(expression, true))
+        check_windows(self)?;
+        self.results().try_for_each(|expression| check(&without_windows(expression), true))
     }
 
     /// The expressions that are evaluated on groups where there are groups.

@@ -8,14 +8,15 @@ use common::hash::Collation;
 use common::protocol::{Params, Statement};
 
 use super::Why;
-use super::expression::{Call, calls, collation, column, is_ambiguous};
+use super::expression::{Call, calls, collation, contains_key, is_ambiguous};
 use super::fragment::{Fragment, row_order};
 use super::one_table::{Limit, OneTable, Term};
+use super::windows::has_windows;
 use crate::ast::{Expr, NullsOrder};
 use crate::functions::Aggregate;
 use crate::plan::rules::{Rule, Rules};
 use crate::route::{Operand, Route};
-use crate::table::{Key, Table};
+use crate::table::Table;
 
 /// A plan whose rows arrive sorted from each partition and leave sorted.
 #[derive(Clone, Debug)]
@@ -65,7 +66,14 @@ impl Ordered {
         }
         let ties = row_order(&one.table);
         let title = if one.order.is_empty() { "the rows in the order of their keys" } else { "sorted rows" };
-        Ordered::new(one, Fragment::of_rows(one), ties, rules, title)
+        let mut fragment = Fragment::of_rows(one);
+        if has_windows(one) {
+            if !rules.has(Rule::LocalGroups) {
+                return Err("the rule is turned off");
+            }
+            fragment.in_row_order = true;
+        }
+        Ordered::new(one, fragment, ties, rules, title)
     }
 
     /// Groups that no two partitions share.
@@ -76,7 +84,7 @@ impl Ordered {
         if one.distinct {
             return Err("groups are told apart once more");
         }
-        if !contains_key(one) {
+        if !contains_key(one.groups.iter(), &one.table) {
             return Err("GROUP BY lacks the partition key");
         }
         if one.table.joined.is_some() && depends_on_order(one) {
@@ -159,24 +167,6 @@ pub(super) fn integer(operand: &Operand, values: &[Value]) -> Option<i64> {
     match operand.value(values)? {
         Value::Integer(number) => Some(number),
         _ => None,
-    }
-}
-
-/// Whether rows of one group lie in one partition: the columns of the partition key are among the terms,
-/// compared as they are where they choose the partition.
-fn contains_key(one: &OneTable) -> bool {
-    let grouped = |wanted: Option<usize>| {
-        one.groups.iter().any(|group| {
-            let found = column(group, &one.table);
-            found == Some(wanted)
-                || found.is_some() && found == one.table.rowid_alias.map(Some) && wanted.is_none()
-        })
-    };
-    match &one.table.key {
-        Key::Rowid => grouped(None),
-        Key::Columns(columns) => columns.iter().all(|&position| {
-            one.table.columns[position].known_collation().is_some() && grouped(Some(position))
-        }),
     }
 }
 

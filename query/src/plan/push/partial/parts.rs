@@ -105,6 +105,9 @@ impl Parts {
             fragment.groups.push(group.clone());
         }
         if let Some(value) = told_apart {
+            if is_constant(value) && one.groups.is_empty() {
+                return Err("a partition without rows would answer the constant whose values are told apart");
+            }
             columns.row_value(value, table)?;
             if !is_constant(value) && !fragment.groups.contains(value) {
                 fragment.groups.push(value.clone());
