@@ -100,13 +100,15 @@ impl Generator {
 
     /// Some statements as one request.
     fn batch(&mut self) -> Statement {
-        let statements: Vec<String> = (0..2 + self.below(4))
+        let mut statements: Vec<String> = (0..2 + self.below(4))
             .map(|_| {
                 self.next_alias = 0;
                 self.with.clear();
                 if self.chance(75) { self.change().sql } else { self.query().sql }
             })
             .collect();
+        // A rowid that is deleted is not used again: what inserts comes before.
+        statements.sort_by_key(|sql| sql.contains("DELETE FROM"));
         Statement { sql: batch::text(&statements), order: Order::Any, is_change: true }
     }
 
