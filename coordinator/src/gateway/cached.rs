@@ -26,14 +26,15 @@ use std::sync::Arc;
 
 use common::catalog::Database;
 use common::lease::LEASE;
-use common::protocol::{PartitionTarget, ReadLevel, StorageReply, StorageRequest};
+use common::protocol::{PartitionTarget, ReadLevel, Statement, StorageReply, StorageRequest};
 use common::{Error, PartitionId, Result};
 use consensus_runtime::lease_clock;
 use futures_util::future::join_all;
+use query::Planner;
 use tokio::time::Instant;
 
 use super::partition_call::{From, Repeat};
-use super::{Bookmark, Gateway, RequestAccess, RequestOptions, Session, may_repeat};
+use super::{Bookmark, Gateway, RequestAccess, RequestOptions, Session, may_repeat, ready};
 use crate::result_cache::leases::Standing;
 use crate::result_cache::{CacheStats, Kept, Question, ResultCache, Weighed};
 
@@ -70,19 +71,120 @@ pub struct Found<T> {
     pub cache: CacheUse,
 }
 
+/// What may be a read whose answer can be kept.
+pub trait Asking: Sync {
+    /// Texts of SQL that have to be planned before the question is known.
+    fn texts(&self) -> &[Statement] {
+        &[]
+    }
+
+    /// What is asked. `None` if the answer may not be kept: because something is written, or because it may differ
+    /// each time.
+    fn question(&self, planner: &Planner) -> Option<Question>;
+
+    /// All tables that the answer depends on. Without names it is everything.
+    fn tables(&self, _planner: &Planner) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A question that is known whatever the schema says.
+pub struct OfTable<'a> {
+    /// What is asked, if the answer may be kept.
+    pub question: Option<Question>,
+    /// The table that the answer depends on, if it is one alone.
+    pub table: Option<&'a str>,
+}
+
+impl Asking for OfTable<'_> {
+    fn question(&self, _planner: &Planner) -> Option<Question> {
+        self.question.clone()
+    }
+
+    fn tables(&self, _planner: &Planner) -> Vec<String> {
+        self.table.map(str::to_owned).into_iter().collect()
+    }
+}
+
+/// What the leases say of an answer that is kept.
+#[derive(Default)]
+struct Standings {
+    /// Partitions that have stayed as they were, with a log index up to which that is so.
+    unchanged: Vec<(PartitionId, u64)>,
+    /// Leases that are to be asked for again: partitions with the log index that the answer is of.
+    to_renew: Vec<(PartitionId, u64)>,
+    /// Partitions of which the leases say too little, with the log index that the answer is of.
+    unknown: Vec<(PartitionId, u64)>,
+}
+
 impl Gateway {
-    /// As [`Gateway::run`], for what may be a read whose answer can be kept. `question` says what is asked, or
-    /// `None` if the answer may not be kept: because something is written, or because it may differ each time.
-    pub async fn read<T, Q, F>(
+    /// As [`Gateway::run`], for what may be a read whose answer can be kept.
+    pub async fn read<T, F>(
         &self,
         database: &str,
         options: &RequestOptions,
-        question: impl Fn(Arc<Session>) -> Q,
-        work: impl Fn(Arc<Session>) -> F,
+        asking: &impl Asking,
+        work: impl Fn(Arc<Session>) -> F + Send + Sync,
     ) -> Result<Found<T>>
     where
         T: Weighed + Send + Sync + 'static,
-        Q: Future<Output = Option<Question>> + Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        match self.recall(database, options, asking) {
+            Some(found) => Ok(found),
+            // On the heap: what a hit hands from one to the next is small then.
+            None => Box::pin(self.confirm_or_read(database, options, asking, work)).await,
+        }
+    }
+
+    /// The answer that is kept, if the leases alone say that it is true still.
+    fn recall<T: Send + Sync + 'static>(
+        &self,
+        database: &str,
+        options: &RequestOptions,
+        asking: &impl Asking,
+    ) -> Option<Found<T>> {
+        let cache = &self.shared.cache;
+        let catalog = self.shared.catalog.view();
+        if !may_use_cache(options) || catalog.version < options.bookmark.catalog || !cache.obey(catalog.cache)
+        {
+            return None;
+        }
+        let planner = self.shared.planners.at_hand(ready(&catalog, database)?)?;
+        if !asking.texts().iter().all(|statement| planner.knows(&statement.sql)) {
+            return None;
+        }
+        let kept = cache.get(&asking.question(&planner)?)?;
+        let standings = self.standings(&kept, planner.database())?;
+        let answer = kept.answer.clone().downcast().ok()?;
+        if !standings.unknown.is_empty() {
+            return None;
+        }
+        if !standings.to_renew.is_empty() {
+            let access = RequestAccess::new(self.clone(), planner.database().clone(), options);
+            standings
+                .to_renew
+                .into_iter()
+                .for_each(|(partition, since)| self.renew(&access, partition, since));
+        }
+        let mut bookmark = options.bookmark.clone();
+        bookmark.catalog = catalog.version;
+        standings.unchanged.into_iter().for_each(|(partition, index)| bookmark.see(partition, index));
+        cache.count_leased();
+        cache.count(database, true);
+        Some(Found { answer, bookmark, cache: CacheUse::Hit })
+    }
+
+    /// Gives the answer that is kept once the partitions' leaders have confirmed it, or reads.
+    async fn confirm_or_read<T, F>(
+        &self,
+        database: &str,
+        options: &RequestOptions,
+        asking: &impl Asking,
+        work: impl Fn(Arc<Session>) -> F + Send + Sync,
+    ) -> Result<Found<T>>
+    where
+        T: Weighed + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send,
     {
         if let Some(transaction) = &options.transaction {
@@ -90,12 +192,15 @@ impl Gateway {
             return Ok(Found { answer: Arc::new(answer), bookmark, cache: CacheUse::Bypass });
         }
         let cache = &self.shared.cache;
-        let may_use = options.cache
-            && options.level == ReadLevel::Linearizable
-            && cache.obey(self.shared.catalog.view().cache);
+        let may_use = may_use_cache(options) && cache.obey(self.shared.catalog.view().cache);
         loop {
             let session = self.begin(database, options).await?;
-            let question = if may_use { question(session.clone()).await } else { None };
+            let question = if may_use {
+                session.prepare(asking.texts()).await;
+                asking.question(&session.planner)
+            } else {
+                None
+            };
             let known = question.as_ref().and_then(|question| cache.get(question));
             if let Some(kept) = known {
                 if let Some(answer) = self.confirmed(&session.access, &kept).await {
@@ -118,7 +223,7 @@ impl Gateway {
                     cache.count(database, false);
                     if let Some(read) = session.access.states_read() {
                         let planned = session.planner.database().clone();
-                        let tables = question.tables();
+                        let tables = asking.tables(&session.planner);
                         cache.put(question, Kept::new(answer.clone(), planned, read, tables));
                     }
                     return Ok(Found { answer, bookmark, cache: CacheUse::Miss });
@@ -129,40 +234,49 @@ impl Gateway {
         }
     }
 
+    /// What the leases say of an answer, for a request to the database as it is now. `None` if it is not true any more.
+    fn standings(&self, kept: &Kept, database: &Arc<Database>) -> Option<Standings> {
+        if !is_same(&kept.database, database) {
+            return None;
+        }
+        let read = kept.read();
+        let mut found = Standings::default();
+        for (standing, (partition, since)) in
+            self.shared.leases.standings(&read, lease_clock).into_iter().zip(read)
+        {
+            match standing {
+                Standing::Unchanged { index, renew } => {
+                    found.unchanged.push((partition, index));
+                    if renew {
+                        found.to_renew.push((partition, since));
+                    }
+                }
+                // Of single tables the leader knows more than the lease.
+                Standing::Changed if kept.tables.is_empty() => return None,
+                Standing::Changed | Standing::Unknown => found.unknown.push((partition, since)),
+            }
+        }
+        Some(found)
+    }
+
     /// The answer that is kept, if it is still true.
     async fn confirmed<T: Send + Sync + 'static>(
         &self,
         access: &RequestAccess,
         kept: &Kept,
     ) -> Option<Arc<T>> {
-        if !is_same(&kept.database, &access.database()) {
-            return None;
-        }
+        let standings = self.standings(kept, &access.database())?;
         let answer = kept.answer.clone().downcast().ok()?;
-        let read = kept.read();
-        let standings = self.shared.leases.standings(&read, lease_clock);
-        // Of single tables the leader knows more than the lease.
-        if kept.tables.is_empty() && standings.contains(&Standing::Changed) {
-            return None;
-        }
-        let mut unknown = Vec::new();
-        for ((partition, since), standing) in read.into_iter().zip(standings) {
-            match standing {
-                Standing::Unchanged { index, renew } => {
-                    access.see(partition, index);
-                    if renew {
-                        self.renew(access, partition, since);
-                    }
-                }
-                Standing::Changed | Standing::Unknown => unknown.push((partition, since)),
-            }
-        }
-        if unknown.is_empty() {
+        standings.unchanged.into_iter().for_each(|(partition, index)| access.see(partition, index));
+        standings.to_renew.into_iter().for_each(|(partition, since)| self.renew(access, partition, since));
+        if standings.unknown.is_empty() {
             self.shared.cache.count_leased();
             return Some(answer);
         }
-        let confirmations =
-            unknown.into_iter().map(|(partition, since)| self.is_unchanged(access, kept, partition, since));
+        let confirmations = standings
+            .unknown
+            .into_iter()
+            .map(|(partition, since)| self.is_unchanged(access, kept, partition, since));
         join_all(confirmations).await.into_iter().all(|unchanged| unchanged).then_some(answer)
     }
 
@@ -176,7 +290,7 @@ impl Gateway {
         since: u64,
     ) -> bool {
         let Ok(target) = access.target_of(partition) else { return false };
-        match self.ask_for_lease(target, since, kept.tables.to_vec(), access.deadline).await {
+        match self.ask_for_lease(target, since, kept.tables.clone(), access.deadline).await {
             Some((unchanged, index)) => {
                 access.see(partition, index);
                 if unchanged {
@@ -248,6 +362,11 @@ impl RequestAccess {
         let missing = || Error::internal(format!("partition {partition} is of another database"));
         self.target(index.ok_or_else(missing)?)
     }
+}
+
+/// Whether a request may be answered from the cache.
+fn may_use_cache(options: &RequestOptions) -> bool {
+    options.cache && options.transaction.is_none() && options.level == ReadLevel::Linearizable
 }
 
 /// Whether a plan for one is a plan for the other.

@@ -40,7 +40,7 @@ use tokio::time::Instant;
 
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
-pub use cached::{CacheUse, Found};
+pub use cached::{Asking, CacheUse, Found, OfTable};
 pub use interactive::{Control, OpenTransaction, TransactionOptions, is_transaction_name};
 pub use once::Once;
 pub use replica_search::Leaders;

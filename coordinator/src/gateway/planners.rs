@@ -43,14 +43,19 @@ impl Planners {
         Planners { rules, kept: RwLock::default() }
     }
 
+    /// The planner for a database as it is now, if it is made already.
+    pub fn at_hand(&self, database: &Database) -> Option<Arc<Planner>> {
+        let kept = self.kept.read();
+        let (known, planner) = kept.get(&database.name)?;
+        (*known == Version::of(database)).then(|| planner.clone())
+    }
+
     /// The planner for a database as it is now.
     pub async fn of(&self, database: &Database) -> Result<Arc<Planner>> {
-        let version = Version::of(database);
-        if let Some((known, planner)) = self.kept.read().get(&database.name)
-            && *known == version
-        {
-            return Ok(planner.clone());
+        if let Some(planner) = self.at_hand(database) {
+            return Ok(planner);
         }
+        let version = Version::of(database);
         let database = Arc::new(database.clone());
         let name = database.name.clone();
         // Reading a schema of many objects takes SQLite milliseconds.

@@ -9,6 +9,7 @@ use common::row::{MalformedRow, RowBlock, ValueRef, read_value};
 use common::{Error, Result};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::failure::write_error_fields;
@@ -20,7 +21,7 @@ pub const X_BOOKMARK: HeaderName = HeaderName::from_static("x-bookmark");
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 /// How rows look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum RowShape {
     /// Arrays in the order of the columns.
     #[default]
@@ -46,15 +47,16 @@ pub fn success(mut fields: Json) -> Response {
 
 /// As [`success`], with a bookmark.
 pub fn success_seen(mut fields: Json, bookmark: &Bookmark) -> Response {
+    let bookmark = bookmark.text();
     if let Json::Object(map) = &mut fields {
-        map.insert("bookmark".to_owned(), Json::String(bookmark.text()));
+        map.insert("bookmark".to_owned(), Json::String(bookmark.clone()));
     }
-    with_bookmark(success(fields), bookmark)
+    with_bookmark(success(fields), &bookmark)
 }
 
-/// Adds the bookmark's header.
-pub fn with_bookmark(mut response: Response, bookmark: &Bookmark) -> Response {
-    let text = HeaderValue::try_from(bookmark.text()).expect("a bookmark is letters, digits and points");
+/// Adds the header of a bookmark, given as text.
+pub fn with_bookmark(mut response: Response, bookmark: &str) -> Response {
+    let text = HeaderValue::try_from(bookmark).expect("a bookmark is letters, digits and points");
     response.headers_mut().insert(X_BOOKMARK, text);
     response
 }

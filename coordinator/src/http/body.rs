@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use common::limits::{BODY_MAX, DOCUMENT_BODY_MAX};
 use common::{Error, ErrorCode, Result, strict_json};
+use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http_body::Body as _;
@@ -94,7 +95,7 @@ async fn read(request: Request, limit: usize) -> Result<Option<Bytes>> {
         && error.code == ErrorCode::BodyTooLarge
         && !is_patient(&parts.headers)
     {
-        discard(body).await;
+        Box::pin(discard(body)).await;
     }
     let bytes = read?;
     Ok((!bytes.is_empty()).then_some(bytes))
@@ -161,9 +162,13 @@ pub(super) async fn collect(body: &mut Body, limit: usize) -> Result<Bytes> {
 /// The next bytes of a body, `None` at its end.
 pub async fn next_piece(body: &mut Body) -> Result<Option<Bytes>> {
     loop {
-        let frame = tokio::time::timeout(PAUSE_MAX, body.frame())
-            .await
-            .map_err(|_| Error::bad_request("the body stopped arriving"))?;
+        let frame = match body.frame().now_or_never() {
+            // It came with the head, as small bodies do: no timer is needed.
+            Some(frame) => frame,
+            None => tokio::time::timeout(PAUSE_MAX, body.frame())
+                .await
+                .map_err(|_| Error::bad_request("the body stopped arriving"))?,
+        };
         match frame {
             None => return Ok(None),
             Some(Err(error)) => return Err(Error::bad_request(format!("the body broke off: {error}"))),

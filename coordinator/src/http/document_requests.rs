@@ -22,7 +22,7 @@ use super::explain::tree;
 use super::failure::{Answer, Failure, write_error_fields};
 use super::fields::Fields;
 use super::request::{Form, Query, Segments};
-use crate::gateway::{Bookmark, CacheUse, Found, RequestOptions, Session};
+use crate::gateway::{Bookmark, CacheUse, Found, OfTable, RequestOptions, Session};
 use crate::result_cache::Question;
 
 /// Documents that wait for a client that takes a stream.
@@ -82,20 +82,19 @@ macro_rules! on_collection {
 }
 pub(super) use on_collection;
 
-/// The same for a function that only reads, whose answer may be kept and given again.
+/// The same for a function that only reads, whose answer may be kept and given again. `$table` is the collection if the
+/// answer depends on no other.
 macro_rules! read_collection {
-    ($chosen:expr, $function:path $(, $more:expr)*) => {{
+    ($chosen:expr, $table:expr, $function:path $(, $more:expr)*) => {{
         let (collection, body) = ($chosen.collection.as_str(), &$chosen.body);
         let text = body.to_string();
         let asked = is_repeatable(&text).then_some((collection, &text));
-        let question = |_| {
-            let asked = asked.as_ref();
-            std::future::ready(asked.and_then(|asked| Question::new(stringify!($function), &$chosen.database, asked)))
-        };
+        let question = asked.and_then(|asked| Question::new(stringify!($function), &$chosen.database, &asked));
+        let asking = OfTable { question, table: $table };
         let work = |session: Arc<Session>| async move {
             $function(&session.planner, &session.access, collection, body $(, $more)*).await
         };
-        $chosen.app.gateway.read(&$chosen.database, &$chosen.options, question, work).await
+        $chosen.app.gateway.read(&$chosen.database, &$chosen.options, &asking, work).await
     }};
 }
 
@@ -109,7 +108,8 @@ pub async fn find(chosen: Chosen) -> Answer {
     if chosen.form == Form::NdJson {
         return streamed(chosen, What::Find).await;
     }
-    let Found { answer, bookmark, cache } = read_collection!(chosen, documents::find)?;
+    let Found { answer, bookmark, cache } =
+        read_collection!(chosen, Some(&chosen.collection), documents::find)?;
     Ok(with_cache_use(success_seen(json!({ "documents": *answer }), &bookmark), cache))
 }
 
@@ -123,7 +123,7 @@ pub async fn aggregate(chosen: Chosen) -> Answer {
         return streamed(chosen, What::Aggregate).await;
     }
     let moment = moment();
-    let Found { answer, bookmark, cache } = read_collection!(chosen, documents::aggregate, moment)?;
+    let Found { answer, bookmark, cache } = read_collection!(chosen, None, documents::aggregate, moment)?;
     Ok(with_cache_use(success_seen(json!({ "documents": *answer }), &bookmark), cache))
 }
 
@@ -133,7 +133,8 @@ pub async fn aggregate(chosen: Chosen) -> Answer {
     request_body(content = Object, description = "`filter`"),
     responses((status = 200, description = "`{\"count\":…}`")))]
 pub async fn count(chosen: Chosen) -> Answer {
-    let Found { answer, bookmark, cache } = read_collection!(chosen, documents::count)?;
+    let Found { answer, bookmark, cache } =
+        read_collection!(chosen, Some(&chosen.collection), documents::count)?;
     Ok(with_cache_use(success_seen(json!({ "count": *answer }), &bookmark), cache))
 }
 
@@ -143,7 +144,8 @@ pub async fn count(chosen: Chosen) -> Answer {
     request_body(content = Object, description = "`field`*, `filter`"),
     responses((status = 200, description = "`{\"values\":[…]}` in their order")))]
 pub async fn distinct(chosen: Chosen) -> Answer {
-    let Found { answer, bookmark, cache } = read_collection!(chosen, documents::distinct)?;
+    let Found { answer, bookmark, cache } =
+        read_collection!(chosen, Some(&chosen.collection), documents::distinct)?;
     Ok(with_cache_use(success_seen(json!({ "values": *answer }), &bookmark), cache))
 }
 
@@ -246,7 +248,7 @@ async fn streamed(mut chosen: Chosen, what: What) -> Answer {
     });
     let mut response = Response::new(Body::from_stream(lines));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    Ok(with_cache_use(with_bookmark(response, &bookmark), CacheUse::Bypass))
+    Ok(with_cache_use(with_bookmark(response, &bookmark.text()), CacheUse::Bypass))
 }
 
 /// Sends a line for each document, until they end or nobody takes them.

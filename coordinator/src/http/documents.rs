@@ -17,7 +17,7 @@ use super::body::{DocumentBody, OptionalFields};
 use super::failure::Answer;
 use super::fields::{Fields, wrong_type};
 use super::request::{Query, Segments};
-use crate::gateway::{Bookmark, Found, RequestOptions, Session, is_transaction_name};
+use crate::gateway::{Bookmark, Found, OfTable, RequestOptions, Session, is_transaction_name};
 use crate::result_cache::Question;
 
 /// Checks what every request to a collection has in common.
@@ -95,11 +95,9 @@ pub async fn get(
         documents::get(&session.planner, &session.access, collection, id).await
     };
     let asked = (collection, id);
-    let question = |_| {
-        let question = Question::new("document", &database, &asked);
-        std::future::ready(question.map(|question| question.about([collection.to_owned()])))
-    };
-    let Found { answer, bookmark, cache } = app.gateway.read(&database, &options, question, get).await?;
+    let question = Question::new("document", &database, &asked);
+    let asking = OfTable { question, table: Some(collection) };
+    let Found { answer, bookmark, cache } = app.gateway.read(&database, &options, &asking, get).await?;
     Ok(with_cache_use(shown(&answer, &bookmark), cache))
 }
 

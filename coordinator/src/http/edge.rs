@@ -5,7 +5,6 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -16,31 +15,43 @@ use http::header::{CONNECTION, HOST};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 use parking_lot::RwLock;
-use tower::ServiceExt as _;
 
 use super::failure::{self, Failure};
+use super::router::Routes;
 use crate::metrics::RequestMetrics;
 
 /// Names a request in answers and logs; a client's own is echoed.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What answers the requests that pass the edge.
+pub trait Answering: Clone {
+    /// Answers a request; a failure is among the response's extensions.
+    fn answer(&self, request: Request<Body>) -> impl Future<Output = Response> + Send;
+}
+
+impl Answering for Routes {
+    fn answer(&self, request: Request<Body>) -> impl Future<Output = Response> + Send {
+        self.answer(request)
+    }
+}
+
 /// The coordinator's HTTP interface without its socket.
-pub struct Face {
-    router: RwLock<Router>,
+pub struct Face<R = Routes> {
+    routes: RwLock<R>,
     hosts: HostRule,
     metrics: RequestMetrics,
 }
 
-impl Face {
-    /// The interface over a router.
+impl<R: Answering> Face<R> {
+    /// The interface over routes.
     #[must_use]
-    pub fn new(router: Router, hosts: HostRule, metrics: RequestMetrics) -> Face {
-        Face { router: RwLock::new(router), hosts, metrics }
+    pub fn new(routes: R, hosts: HostRule, metrics: RequestMetrics) -> Face<R> {
+        Face { routes: RwLock::new(routes), hosts, metrics }
     }
 
     /// Answers by other routes from the next request on.
-    pub(crate) fn switch_to(&self, router: Router) {
-        *self.router.write() = router;
+    pub(crate) fn switch_to(&self, routes: R) {
+        *self.routes.write() = routes;
     }
 
     /// Answers a request, whatever kind of body it comes with.
@@ -79,11 +90,9 @@ impl Face {
             return Failure::from(error).into_response();
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let router = self.router.read().clone();
-        let routed = AssertUnwindSafe(router.oneshot(request)).catch_unwind();
-        match routed.await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
+        let routes = self.routes.read().clone();
+        match AssertUnwindSafe(routes.answer(request)).catch_unwind().await {
+            Ok(response) => response,
             Err(panic) => Failure::from(after_panic(&panic, is_read)).into_response(),
         }
     }
@@ -123,14 +132,25 @@ fn request_id(request: &Request<Body>) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
     use axum::routing::{get, post};
     use serde_json::Value as Json;
+    use tower::ServiceExt as _;
+
+    impl Answering for Router {
+        async fn answer(&self, request: Request<Body>) -> Response {
+            match self.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    }
 
     async fn panics() -> &'static str {
         panic!("boom")
     }
 
-    fn face() -> Face {
+    fn face() -> Face<Router> {
         let router =
             Router::new().route("/panics", post(panics).get(panics)).route("/fine", get(|| async { "fine" }));
         Face::new(router, HostRule::new("localhost", None, &[]), RequestMetrics::new())

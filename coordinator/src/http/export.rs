@@ -50,5 +50,5 @@ pub async fn get(State(app): State<App>, Segments(database): Segments<String>, q
         (Format::NdJson, Target::Table(_)) => Encoder::ndjson(&rows, NdJson::Objects),
         (Format::NdJson, Target::Collection(_)) => Encoder::ndjson(&rows, NdJson::Documents),
     };
-    Ok(with_bookmark(respond(rows, encoder, session), &bookmark))
+    Ok(with_bookmark(respond(rows, encoder, session), &bookmark.text()))
 }

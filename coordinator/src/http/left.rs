@@ -1,8 +1,6 @@
 //! A coordinator that has left its cluster for good knows nothing that is true any more, and says so.
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::Request;
 use common::{Error, ErrorCode};
 
 use super::app::App;
@@ -11,12 +9,10 @@ use super::failure::Failure;
 /// What it answers all the same: that it lives, what it counts, and what it knew of the cluster.
 const ANSWERED: [&str; 4] = ["/health/live", "/metrics", "/version", "/cluster/status"];
 
-/// Refuses requests once the coordinator has left.
-pub async fn refuse(State(app): State<App>, request: Request, next: Next) -> Response {
-    if !app.catalog.has_left() || ANSWERED.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    Failure::from(error(&app)).into_response()
+/// What a request is refused with once the coordinator has left.
+pub(super) fn refusal(app: &App, request: &Request) -> Option<Failure> {
+    let refuses = app.catalog.has_left() && !ANSWERED.contains(&request.uri().path());
+    refuses.then(|| Failure::from(error(app)))
 }
 
 fn error(app: &App) -> Error {

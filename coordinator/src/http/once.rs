@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use common::idempotency::{IdempotencyKey, KEPT_ANSWER_MAX, KeyedRequest, request_digest};
@@ -24,6 +23,7 @@ use super::answer::{X_CACHE, json_text};
 use super::app::{App, moment};
 use super::body;
 use super::failure::Failure;
+use super::router::Routes;
 use crate::catalog::{Command, digest_text, recall};
 use crate::gateway::{Once, RequestOptions};
 
@@ -48,18 +48,23 @@ enum Home {
     Nowhere,
 }
 
+/// Whether a request names the write that it is.
+pub fn has_key(request: &Request) -> bool {
+    request.headers().contains_key(&IDEMPOTENCY_KEY)
+}
+
 /// Runs a request with a key once.
-pub async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(header) = request.headers().get(&IDEMPOTENCY_KEY) else { return next.run(request).await };
+pub(super) async fn answer(app: &App, routes: &Routes, request: Request) -> Response {
+    let Some(header) = request.headers().get(&IDEMPOTENCY_KEY) else { return routes.handle(request).await };
     let home = home_of(request.method(), request.uri().path());
     if home == Home::Nowhere {
-        return next.run(request).await;
+        return routes.handle(request).await;
     }
     let key = match IdempotencyKey::parse(header.as_bytes()) {
         Ok(key) => key,
         Err(error) => return Failure::from(error).into_response(),
     };
-    let attempts = match Attempts::read(app, key, request, next).await {
+    let attempts = match Attempts::read(app.clone(), key, request, routes.clone()).await {
         Ok(attempts) => attempts,
         Err(error) => return Failure::from(error).into_response(),
     };
@@ -103,16 +108,16 @@ struct Attempts {
     request: KeyedRequest,
     parts: Parts,
     body: Bytes,
-    next: Next,
+    routes: Routes,
 }
 
 impl Attempts {
-    async fn read(app: App, key: IdempotencyKey, request: Request, next: Next) -> Result<Attempts> {
+    async fn read(app: App, key: IdempotencyKey, request: Request, routes: Routes) -> Result<Attempts> {
         let (parts, mut body) = request.into_parts();
         let body = body::collect(&mut body, DOCUMENT_BODY_MAX).await?;
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let digest = request_digest([parts.method.as_str().as_bytes(), target.as_bytes(), &body]);
-        Ok(Attempts { app, request: KeyedRequest { key, digest }, parts, body, next })
+        Ok(Attempts { app, request: KeyedRequest { key, digest }, parts, body, routes })
     }
 
     /// Runs the handler.
@@ -122,7 +127,7 @@ impl Attempts {
             parts.extensions.insert(once);
         }
         let request = Request::from_parts(parts, Body::from(self.body.clone()));
-        let mut response = self.next.clone().run(request).await;
+        let mut response = self.routes.handle(request).await;
         match response.extensions_mut().remove::<Failure>() {
             Some(failure) => Err(failure),
             None => Ok(response),

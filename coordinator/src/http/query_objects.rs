@@ -17,7 +17,7 @@ use super::failure::Answer;
 use super::fields::{Fields, missing};
 use super::request::{Query, Segments};
 use super::sql;
-use crate::gateway::{CacheUse, RequestOptions, Session};
+use crate::gateway::{CacheUse, OfTable, RequestOptions, Session};
 use crate::result_cache::Question;
 
 /// The reference client gives up after 5 s, so it must have its answer before.
@@ -53,9 +53,9 @@ pub async fn post(
         query::objects::run(&session.planner, &session.access, object, moment).await
     };
     let text = is_read.then(|| object.to_string());
-    let question =
-        |_| std::future::ready(text.as_ref().and_then(|text| Question::new("object", &database, text)));
-    let found = app.gateway.read(&database, &options, question, run).await?;
+    let question = text.and_then(|text| Question::new("object", &database, &text));
+    let asking = OfTable { question, table: None };
+    let found = app.gateway.read(&database, &options, &asking, run).await?;
     let (answer, bookmark) = (found.answer, found.bookmark);
     let mut fields = Map::new();
     fields.insert("data".to_owned(), answer.data.clone().unwrap_or_default());

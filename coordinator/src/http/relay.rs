@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use common::limits::{DOCUMENT_BODY_MAX, STATEMENT_TIMEOUT_MS_MAX};
@@ -19,7 +18,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use polylite_client::peer::PeerError;
 use serde_json::Value as Json;
-use tower::ServiceExt as _;
 
 use super::app::App;
 use super::failure::Failure;
@@ -32,25 +30,27 @@ const PATIENCE: Duration = Duration::from_millis(STATEMENT_TIMEOUT_MS_MAX + 5_00
 /// How long other coordinators are waited for where what they say is only added.
 const LISTING_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Answers a request here, or has the coordinator answer it whose transaction it belongs to.
-pub async fn to_owner(State(app): State<App>, request: Request, next: Next) -> Response {
-    let here = app.catalog.replica();
+/// Whether a request may belong to a transaction that another coordinator has begun.
+pub(super) fn may_be_anothers(app: &App, request: &Request) -> bool {
     let is_alone = app.catalog.view().coordinators.len() < 2;
-    let is_here = request.extensions().get::<PassedOn>().is_some();
-    if is_alone || is_here || !may_belong(request.uri().path()) {
-        return next.run(request).await;
-    }
+    let is_passed_on = request.extensions().get::<PassedOn>().is_some();
+    !is_alone && !is_passed_on && may_belong(request.uri().path())
+}
+
+/// Answers a request here, or has the coordinator answer it whose transaction it belongs to.
+pub(super) async fn by_owner(app: &App, routes: &Routes, request: Request) -> Response {
+    let here = app.catalog.replica();
     let (parts, body) = request.into_parts();
     let (transaction, body) = match name(&parts, body).await {
         Ok(found) => found,
         Err(error) => return Failure::from(error).into_response(),
     };
     match transaction.as_deref().and_then(owner).filter(|owner| *owner != here) {
-        None => next.run(Request::from_parts(parts, body)).await,
-        Some(owner) => match relay(&app, owner, parts, body).await {
+        None => routes.answer_here(Request::from_parts(parts, body)).await,
+        Some(owner) => match relay(app, owner, parts, body).await {
             Ok(Relay::Answered(response)) => response,
             // What became of its commit can be learnt by anybody.
-            Ok(Relay::OwnerGone(request)) => next.run(request).await,
+            Ok(Relay::OwnerGone(request)) => routes.answer_here(request).await,
             Err(error) => Failure::from(error).into_response(),
         },
     }
@@ -189,10 +189,7 @@ pub(crate) async fn answer(routes: Routes, relaying: Relaying) -> Result<Relayed
     }
     let mut request = request.body(Body::from(relaying.body)).map_err(|_| malformed(()))?;
     request.extensions_mut().insert(PassedOn);
-    let mut response = match routes.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
+    let mut response = routes.answer(request).await;
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         return Err(failure.error);
     }

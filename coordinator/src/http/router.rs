@@ -1,10 +1,14 @@
 //! Which route is whose.
 
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::{Router, middleware};
 use common::{Error, ErrorCode};
+use futures_util::FutureExt as _;
 use http::{Method, Uri};
 use polylite_client::peer;
+use tower::ServiceExt as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -16,8 +20,48 @@ use super::{
     replacing, service, sql, tables, transactions,
 };
 
-/// Routes with all that they need to answer.
-pub(crate) type Routes = Router;
+/// Routes with all that they need to answer. Clones share it.
+///
+/// What only some requests need lies around the routes as functions rather than as layers, which every request would pay
+/// for.
+#[derive(Clone)]
+pub struct Routes {
+    app: App,
+    router: Router,
+}
+
+impl Routes {
+    /// Answers a request here, or has the coordinator answer it whose transaction it belongs to.
+    pub(crate) fn answer(&self, request: Request) -> impl Future<Output = Response> + Send + use<> {
+        if let Some(refusal) = left::refusal(&self.app, &request) {
+            return std::future::ready(refusal.into_response()).boxed().right_future();
+        }
+        if relay::may_be_anothers(&self.app, &request) {
+            let routes = self.clone();
+            return async move { relay::by_owner(&routes.app, &routes, request).await }
+                .boxed()
+                .right_future();
+        }
+        self.answer_here(request).left_future()
+    }
+
+    /// Answers a request here, once if it has a key.
+    pub(super) fn answer_here(&self, request: Request) -> impl Future<Output = Response> + Send + use<> {
+        if once::has_key(&request) {
+            let routes = self.clone();
+            return async move { once::answer(&routes.app, &routes, request).await }.boxed().right_future();
+        }
+        self.handle(request).left_future()
+    }
+
+    /// Has a request answered by its handler.
+    pub(super) fn handle(&self, request: Request) -> impl Future<Output = Response> + Send + use<> {
+        self.router.clone().oneshot(request).map(|answered| match answered {
+            Ok(response) => response,
+            Err(never) => match never {},
+        })
+    }
+}
 
 /// All routes. Those of [`routes!`] are described in `/openapi.json` by the same annotation that names them.
 pub fn router(app: App) -> Routes {
@@ -73,16 +117,14 @@ pub fn router(app: App) -> Routes {
         .routes(routes!(service::version))
         .routes(routes!(service::metrics))
         .split_for_parts();
-    described
+    let router = described
         .merge(later_routes::routes())
         .route(peer::PATH, get(service::peer))
         .merge(openapi::routes(api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(app.clone(), once::layer))
-        .layer(middleware::from_fn_with_state(app.clone(), relay::to_owner))
-        .layer(middleware::from_fn_with_state(app.clone(), left::refuse))
-        .with_state(app)
+        .with_state(app.clone());
+    Routes { app, router }
 }
 
 async fn unknown_route(uri: Uri) -> Answer {

@@ -44,7 +44,7 @@ pub async fn sql(
         _ => Encoder::ndjson(&rows, NdJson::Rows),
     };
     // A stream of any length is not kept.
-    Ok(with_cache_use(with_bookmark(respond(rows, encoder, session), &bookmark), CacheUse::Bypass))
+    Ok(with_cache_use(with_bookmark(respond(rows, encoder, session), &bookmark.text()), CacheUse::Bypass))
 }
 
 /// The response that carries a stream. `keep` lives as long as the stream does.

@@ -1,5 +1,6 @@
 //! `/databases/{db}/sql`.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use common::limits::{ROWS_DEFAULT, ROWS_MAX, SQL_MAX, STATEMENTS_MAX};
 use common::names::check_database_name;
 use common::protocol::{Params, Statement, StatementResult};
 use common::{Error, ErrorCode, Result};
+use query::Planner;
 use query::sql::{SqlAnswer, SqlRequest};
 use serde_json::Value as Json;
 
@@ -19,8 +21,8 @@ use super::failure::Answer;
 use super::fields::{Fields, missing, wrong_type};
 use super::request::{Form, Query, Segments};
 use super::{row_stream, transaction_control};
-use crate::gateway::{CacheUse, Found, RequestOptions, Session};
-use crate::result_cache::Question;
+use crate::gateway::{Asking, CacheUse, Found, RequestOptions, Session};
+use crate::result_cache::{OVERHEAD, Question, Weighed};
 
 /// Runs SQL statements.
 #[utoipa::path(post, path = "/databases/{db}/sql", tag = "Queries", params(("db" = String, Path)),
@@ -53,10 +55,12 @@ pub async fn post(
         && let Some(control) = transaction_control::parse(&only.sql)
     {
         let started = Instant::now();
-        let bookmark = app.gateway.control_transaction(transaction, &database, control, &options).await?;
-        let answer = Arc::new(SqlAnswer { results: vec![Ok(StatementResult::default())] });
+        let controlled = app.gateway.control_transaction(transaction, &database, control, &options);
+        let bookmark = Box::pin(controlled).await?;
+        let answer = SqlAnswer { results: vec![Ok(StatementResult::default())] };
+        let answer = Arc::new(Rendered::of(&answer, query.row_shape()?)?);
         let done = Found { answer, bookmark, cache: CacheUse::Bypass };
-        return Ok(respond(&done, query.row_shape()?, started.elapsed().as_secs_f64() * 1_000.0)?);
+        return Ok(respond(&done, started.elapsed().as_secs_f64() * 1_000.0));
     }
     answer(&app, &database, request, &options, query.row_shape()?, form).await
 }
@@ -90,13 +94,13 @@ async fn answer(
 ) -> Answer {
     check_database_name("database", database)?;
     if form != Form::Json {
-        return row_stream::sql(app, database, request, options, form).await;
+        return Box::pin(row_stream::sql(app, database, request, options, form)).await;
     }
     let started = Instant::now();
-    let found = run(app, database, request, options).await?;
+    let found = run(app, database, request, options, shape).await?;
     let told_ms = options.once.as_ref().and_then(|once| once.time_ms());
     let time_ms = told_ms.unwrap_or_else(|| started.elapsed().as_secs_f64() * 1_000.0);
-    Ok(respond(&found, shape, time_ms)?)
+    Ok(respond(&found, time_ms))
 }
 
 /// Runs the statements; those that are not atomic may fail one by one.
@@ -105,7 +109,8 @@ pub async fn run(
     database: &str,
     request: SqlRequest,
     options: &RequestOptions,
-) -> Result<Found<SqlAnswer>> {
+    shape: RowShape,
+) -> Result<Found<Rendered>> {
     // Planned a second time only if the schema has changed meanwhile; the statements are shared until then.
     let request = &Arc::new(request);
     if let Some(once) = &options.once {
@@ -118,43 +123,78 @@ pub async fn run(
         // Until the text is planned.
         once.set_by_text(true);
     }
-    let question = |session: Arc<Session>| {
-        let request = request.clone();
-        async move {
-            session.prepare(&request.statements).await;
-            let is_repeatable = |statement: &Statement| session.planner.is_repeatable(&statement.sql);
-            let SqlRequest { statements, atomic, max_rows, read_only: _ } = &*request;
-            if !statements.iter().all(is_repeatable) {
-                return None;
-            }
-            let question = Question::new("sql", database, &(statements, atomic, max_rows))?;
-            let tables: Vec<_> = statements.iter().map(|one| session.planner.tables_of(&one.sql)).collect();
-            let all_named = tables.iter().all(|tables| !tables.is_empty());
-            Some(if all_named { question.about(tables.concat()) } else { question })
-        }
-    };
     let work = |session: Arc<Session>| {
         let request = request.clone();
         async move {
             session.prepare(&request.statements).await;
             let by_text = query::sql::is_by_text(&session.planner, &request);
             session.access.choose_way(by_text).await?;
-            query::sql::run(&session.planner, &session.access, (*request).clone()).await
+            let answer = query::sql::run(&session.planner, &session.access, (*request).clone()).await?;
+            Rendered::of(&answer, shape)
         }
     };
-    app.gateway.read(database, options, question, work).await
+    app.gateway.read(database, options, &Asked { database, request, shape }, work).await
 }
 
-fn respond(found: &Found<SqlAnswer>, shape: RowShape, time_ms: f64) -> Result<axum::response::Response> {
+/// Statements as a question whose answer may be kept.
+struct Asked<'a> {
+    database: &'a str,
+    request: &'a SqlRequest,
+    shape: RowShape,
+}
+
+impl Asking for Asked<'_> {
+    fn texts(&self) -> &[Statement] {
+        &self.request.statements
+    }
+
+    fn question(&self, planner: &Planner) -> Option<Question> {
+        let SqlRequest { statements, atomic, max_rows, read_only: _ } = self.request;
+        let all_repeatable = statements.iter().all(|statement| planner.is_repeatable(&statement.sql));
+        all_repeatable
+            .then(|| Question::new("sql", self.database, &(statements, atomic, max_rows, self.shape)))?
+    }
+
+    fn tables(&self, planner: &Planner) -> Vec<String> {
+        let tables: Vec<_> =
+            self.request.statements.iter().map(|statement| planner.tables_of(&statement.sql)).collect();
+        let all_named = tables.iter().all(|tables| !tables.is_empty());
+        if all_named { tables.concat() } else { Vec::new() }
+    }
+}
+
+/// What statements answered, as the text that clients get: it is kept, and written once for all who ask the same.
+pub struct Rendered {
+    results: Vec<u8>,
+    /// Whether nothing but reads were run, and all of them well.
+    is_read: bool,
+}
+
+impl Rendered {
+    fn of(answer: &SqlAnswer, shape: RowShape) -> Result<Rendered> {
+        let mut results = Vec::with_capacity(256);
+        write_results(&mut results, &answer.results, shape)?;
+        let is_read = answer.results.iter().all(|result| result.as_ref().is_ok_and(|result| result.is_read));
+        Ok(Rendered { results, is_read })
+    }
+}
+
+impl Weighed for Rendered {
+    fn bytes(&self) -> usize {
+        OVERHEAD + self.results.capacity()
+    }
+}
+
+fn respond(found: &Found<Rendered>, time_ms: f64) -> axum::response::Response {
     let Found { answer, bookmark, cache } = found;
-    let mut out = Vec::with_capacity(256);
+    let bookmark = bookmark.text();
+    let mut out = Vec::with_capacity(answer.results.len() + bookmark.len() + 64);
     out.extend_from_slice(b"{\"success\":true,");
-    write_results(&mut out, &answer.results, shape)?;
-    let tail = format!(",\"time_ms\":{time_ms:.3},\"bookmark\":\"{}\"}}", bookmark.text());
-    out.extend_from_slice(tail.as_bytes());
-    let response = with_bookmark(json_text(out), bookmark);
-    let reads = answer.results.iter().all(|result| result.as_ref().is_ok_and(|result| result.is_read));
-    Ok(if reads { with_cache_use(response, *cache) } else { response })
+    out.extend_from_slice(&answer.results);
+    // Writing to memory cannot fail.
+    let _ = write!(out, ",\"time_ms\":{time_ms:.3},\"bookmark\":\"{bookmark}\"}}");
+    let response = with_bookmark(json_text(out), &bookmark);
+    if answer.is_read { with_cache_use(response, *cache) } else { response }
 }
 
 /// The statements of a body: `statements`, or `sql` with `params`.

@@ -13,7 +13,6 @@ pub mod leases;
 mod weight;
 
 use std::any::Any;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +24,7 @@ use moka::sync::Cache;
 use parking_lot::RwLock;
 
 pub use counters::{CacheCounts, CacheStats};
-pub use weight::Weighed;
+pub use weight::{OVERHEAD, Weighed};
 
 use counters::Counters;
 use weight::Scale;
@@ -34,25 +33,9 @@ use weight::Scale;
 const QUESTION_BYTES_MAX: usize = 64 << 10;
 
 /// What was asked, in full: equal questions about equal data have equal answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     asked: Arc<[u8]>,
-    /// They follow from what is asked.
-    tables: Arc<[String]>,
-}
-
-impl PartialEq for Question {
-    fn eq(&self, other: &Question) -> bool {
-        self.asked == other.asked
-    }
-}
-
-impl Eq for Question {}
-
-impl Hash for Question {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.asked.hash(state);
-    }
 }
 
 impl Question {
@@ -61,20 +44,7 @@ impl Question {
     #[must_use]
     pub fn new(kind: &str, database: &str, asked: &impl serde::Serialize) -> Option<Question> {
         let bytes = common::protocol::encode(&(kind, database, asked));
-        let question = || Question { asked: Arc::from(&bytes[..]), tables: Arc::default() };
-        (bytes.len() <= QUESTION_BYTES_MAX).then(question)
-    }
-
-    /// Names all tables that the answer depends on. Without names it is everything.
-    #[must_use]
-    pub fn about(self, tables: impl IntoIterator<Item = String>) -> Question {
-        Question { tables: tables.into_iter().collect(), ..self }
-    }
-
-    /// The tables that the answer depends on; none stands for everything.
-    #[must_use]
-    pub fn tables(&self) -> Arc<[String]> {
-        self.tables.clone()
+        (bytes.len() <= QUESTION_BYTES_MAX).then(|| Question { asked: Arc::from(&bytes[..]) })
     }
 }
 
@@ -85,7 +55,7 @@ pub struct Kept {
     /// The database as the question was planned on.
     pub database: Arc<Database>,
     /// The tables that the answer depends on; none stands for everything.
-    pub tables: Arc<[String]>,
+    pub tables: Vec<String>,
     /// The partitions that were read, each with a log index at which its tables were as in the oldest state that was
     /// seen.
     read: Vec<(PartitionId, AtomicU64)>,
@@ -99,7 +69,7 @@ impl Kept {
         answer: Arc<T>,
         database: Arc<Database>,
         read: Vec<(PartitionId, u64)>,
-        tables: Arc<[String]>,
+        tables: Vec<String>,
     ) -> Kept {
         let bytes = answer.bytes() + size_of_val(read.as_slice());
         let read = read.into_iter().map(|(partition, index)| (partition, index.into())).collect();
@@ -175,7 +145,7 @@ impl ResultCache {
     /// The answer that is kept for a question.
     #[must_use]
     pub fn get(&self, question: &Question) -> Option<Arc<Kept>> {
-        self.entries()?.get(question)
+        self.state.read().as_ref()?.entries.as_ref()?.get(question)
     }
 
     /// Keeps an answer.

@@ -32,7 +32,7 @@ fn question(number: u64) -> Question {
 }
 
 fn kept(answer: u64) -> Kept {
-    Kept::new(Arc::new(answer), database(), Vec::new(), Arc::default())
+    Kept::new(Arc::new(answer), database(), Vec::new(), Vec::new())
 }
 
 fn answer(cache: &ResultCache, number: u64) -> Option<u64> {

@@ -1,16 +1,14 @@
 //! What an answer weighs, so that one limit stands for two: of entries and of bytes.
 
 use common::catalog::CacheLimits;
-use common::protocol::StatementResult;
 use query::documents::Document;
 use query::objects::ObjectAnswer;
-use query::sql::SqlAnswer;
 use serde_json::Value as Json;
 
 /// Heaviest weight that the least entry is given: fine enough for bytes to be told apart.
 const LEAST_MAX: u64 = 1 << 20;
-/// What an answer takes beside its rows.
-const OVERHEAD: usize = 256;
+/// What an answer takes beside its rows, in bytes.
+pub const OVERHEAD: usize = 256;
 
 /// The unit of weight. Every entry weighs at least as much as the limit of entries allows it, and at least its
 /// share of the bytes; so neither limit is ever passed.
@@ -48,17 +46,6 @@ impl Scale {
 pub trait Weighed {
     /// Bytes.
     fn bytes(&self) -> usize;
-}
-
-impl Weighed for SqlAnswer {
-    fn bytes(&self) -> usize {
-        let of_result = |result: &StatementResult| {
-            let names =
-                result.columns.iter().chain(&result.types).map(|text| text.len() + size_of::<String>());
-            result.rows.data.len() + names.sum::<usize>() + OVERHEAD
-        };
-        self.results.iter().flatten().map(of_result).sum()
-    }
 }
 
 impl Weighed for ObjectAnswer {
