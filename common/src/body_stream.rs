@@ -29,6 +29,15 @@ pub enum BodyHead {
     },
     /// A body of another kind; no effects follow.
     Whole(EntryBody),
+    /// Effects that are landed with the decision. See [`EntryBody::Commit`].
+    Commit {
+        /// The transaction.
+        transaction: TransactionId,
+        /// Who carries it out.
+        participants: Vec<PartitionId>,
+        /// The tables named by [`Effect::table`].
+        tables: Vec<String>,
+    },
 }
 
 /// A body as the bytes that chunks are cut from.
@@ -42,6 +51,10 @@ pub fn encode_body(body: EntryBody) -> Vec<u8> {
         EntryBody::Prepare { transaction, decider, participants, effects } => {
             let tables = effects.tables;
             (BodyHead::Prepare { transaction, decider, participants, tables }, effects.rows)
+        }
+        EntryBody::Commit { transaction, participants, effects } => {
+            let tables = effects.tables;
+            (BodyHead::Commit { transaction, participants, tables }, effects.rows)
         }
         other => (BodyHead::Whole(other), Vec::new()),
     };

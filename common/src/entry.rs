@@ -90,14 +90,14 @@ pub enum EntryBody {
         /// What the partition owns from here on.
         range: BucketRange,
     },
-    /// In the decider's log: the transaction commits, unless another decision came first, and the answer to its
-    /// request is kept.
-    KeyedDecision {
+    /// In the decider's log: the transaction commits, unless another decision came first, and rows change with it:
+    /// the decider's own part, if that was not prepared, or the answer that is kept.
+    Commit {
         /// The transaction.
         transaction: TransactionId,
         /// Who carries it out; the decider need not have prepared anything.
         participants: Vec<PartitionId>,
-        /// The kept answer, as rows.
+        /// The rows.
         effects: Effects,
     },
     /// The leader's digest of everything that is replicated. Whoever has another one at this index has diverged,

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::NodeStatus;
 use crate::entry::Effects;
 use crate::idempotency::Keyed;
+pub use crate::joint::{JointPurpose, JointReply, JointRequest, RequestWork};
 pub use crate::lease::{Lease, LeaseHolder};
 use crate::partition_map::BucketRange;
+pub use crate::pin::{PinId, PinRequest, Pinned};
 pub use crate::relay::{Relayed, Relaying};
 use crate::replacing::{ReplacingReply, ReplacingRequest};
 use crate::schema::{DatabaseKind, PartitionType};
@@ -120,37 +122,6 @@ pub struct ReadRequest {
     pub max_rows: Option<u32>,
     /// The pinned snapshot to read; freshness was its matter then.
     pub pin: Option<PinId>,
-}
-
-/// Names a pinned snapshot: random, chosen by whoever pins it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PinId(pub u128);
-
-/// Keeps a snapshot of a partition readable, as no acknowledged write is missed in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PinRequest {
-    /// Where.
-    pub target: PartitionTarget,
-    /// Its name in the reads that follow.
-    pub pin: PinId,
-    /// The moment to show: everything committed until then, and nothing later. Without one it is the newest.
-    pub at: Option<Hlc>,
-    /// The state must be at least this log index (a bookmark); 0 for none.
-    pub at_least: u64,
-    /// How many reads of it there may be at once.
-    pub readers: u32,
-}
-
-/// Of what moments a snapshot shows the partition's state. First and only message of a stream that keeps one pinned
-/// until it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pinned {
-    /// Log index of the snapshot.
-    pub index: u64,
-    /// When its last transaction committed.
-    pub since: Hlc,
-    /// Nothing else commits on the partition at or before this moment, whoever leads it.
-    pub until: Hlc,
 }
 
 /// First message of a stream of rows; [`crate::row::RowBlock`]s follow, each a message of its own.
@@ -303,6 +274,20 @@ pub enum StorageRequest {
     ReadBriefly(ReadRequest),
     /// A step of replacing buckets by others. → [`StorageReply::Replacing`]
     Replacing(ReplacingRequest),
+    /// Prepare a part of a transaction that several requests share, or commit it. → [`StorageReply::Joint`]
+    Joint(JointRequest),
+    /// A transaction has committed. → [`StorageReply::Decided`] as soon as the partition's leader knows, and no read
+    /// misses it any more; its log may have to hear of it once more.
+    CarryOut {
+        /// The participant.
+        partition: PartitionId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// When it committed.
+        at: Hlc,
+        /// How long the sender waits.
+        timeout_ms: u64,
+    },
 }
 
 /// Replies of a storage node; an error in place of one is [`Error`].
@@ -352,6 +337,8 @@ pub enum StorageReply {
     },
     /// What became of the step.
     Replacing(ReplacingReply),
+    /// The part is prepared, or committed, or a request in it is refused.
+    Joint(JointReply),
 }
 
 /// Requests to a storage node that are answered by a stream.

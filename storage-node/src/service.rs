@@ -161,6 +161,15 @@ impl Service {
                 let target = request.write.target.clone();
                 self.run(&target, Job::Try(request), caller).await
             }
+            StorageRequest::CarryOut { partition, transaction, at, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                self.submit(partition, Job::CarryOut { transaction, at }, timeout, Caller::local()).await
+            }
+            StorageRequest::Joint(joint) => {
+                self.disk.check()?;
+                let target = joint.target.clone();
+                self.run(&target, Job::Joint(joint), caller).await
+            }
             StorageRequest::Unlock { partition, transaction } => {
                 let unlock = Job::Unlock { transaction };
                 self.submit(partition, unlock, CONTROL_TIMEOUT, Caller::local()).await
@@ -212,6 +221,7 @@ impl Service {
     ) -> Result<StorageReply> {
         match self.registry.get(partition)?.submit(job, timeout, caller).await? {
             machine::Reply::Written(reply) => Ok(StorageReply::Write(reply)),
+            machine::Reply::Joint(reply) => Ok(StorageReply::Joint(reply)),
             machine::Reply::Decided(verdict) => Ok(StorageReply::Decided(verdict)),
             machine::Reply::Tried(tried) => Ok(StorageReply::Tried(*tried)),
             machine::Reply::Done => Ok(StorageReply::Done),

@@ -15,6 +15,8 @@ mod bookmark;
 mod cached;
 mod contention;
 mod interactive;
+mod joining;
+mod joint;
 mod moment;
 mod once;
 mod partition_call;
@@ -51,6 +53,7 @@ use crate::operations::Operations;
 use crate::result_cache::ResultCache;
 use crate::result_cache::leases::HeldLeases;
 use interactive::{Transactions, Within};
+use joining::Joining;
 use planners::Planners;
 use rowids::RowidQueues;
 
@@ -152,6 +155,7 @@ struct Shared {
     planners: Planners,
     rowids: RowidQueues,
     interactive: Transactions,
+    joining: Joining,
     workspace: Workspace,
     cache: ResultCache,
     leases: Arc<HeldLeases>,
@@ -178,6 +182,7 @@ impl Gateway {
             planners: Planners::new(rules),
             rowids: RowidQueues::default(),
             interactive: Transactions::default(),
+            joining: Joining::default(),
             workspace,
             cache: ResultCache::default(),
             leases,

@@ -228,10 +228,13 @@ fn set_time_left(request: &mut StorageRequest, left: Duration) {
         StorageRequest::Write(write) | StorageRequest::Prepare { write, .. } => {
             write.target.timeout_ms = left
         }
+        StorageRequest::Joint(joint) => joint.target.timeout_ms = left,
         StorageRequest::Try(attempt) => attempt.write.target.timeout_ms = left,
         StorageRequest::Read(read) | StorageRequest::ReadBriefly(read) => read.target.timeout_ms = left,
         StorageRequest::Unchanged { target, .. } => target.timeout_ms = left,
-        StorageRequest::Decide { timeout_ms, .. } | StorageRequest::DecideKeyed { timeout_ms, .. } => {
+        StorageRequest::Decide { timeout_ms, .. }
+        | StorageRequest::DecideKeyed { timeout_ms, .. }
+        | StorageRequest::CarryOut { timeout_ms, .. } => {
             *timeout_ms = left;
         }
         // The others have no deadline of their own.

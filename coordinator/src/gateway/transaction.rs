@@ -1,12 +1,15 @@
 //! Writes over several partitions: two-phase commit with the decision in a participant's log.
 //!
-//! 1. The parts are prepared in ascending order of their partitions, one after the other. Everybody locks in
-//!    the same order, so no two transactions wait for each other.
-//! 2. The first participant's group is the decider. Once all are prepared, the commit is proposed to its
-//!    log; the first decision there counts. Until that proposal nothing can commit, so every failure before
-//!    it is truthfully `not_applied`.
+//! 1. The parts are prepared in ascending order of their partitions, one after the other. Everybody who waits for
+//!    partitions does so in this order, so no two transactions wait for each other.
+//! 2. Once all are prepared, the commit is proposed to the decider's log; the first decision there counts. Until that
+//!    proposal nothing can commit, so every failure before it is truthfully `not_applied`.
 //! 3. The decision is carried out on the others side by side, and the client is answered when all have
 //!    confirmed.
+//!
+//! Here are the steps of requests that are prepared before they know whether they will commit: those with an
+//! idempotency key, and the commits of transactions over several requests. [`super::joint`] takes all others
+//! through them, in fewer rounds.
 //!
 //! A coordinator that dies in between leaves participants in doubt; they ask the decider themselves.
 
@@ -30,40 +33,50 @@ const CLOCK_SLACK: Duration = Duration::from_secs(10);
 /// How long an abort is told to participants; afterwards they find out by themselves.
 const ABORT_TIME: Duration = Duration::from_secs(10);
 /// A decision that was sent deserves an answer, even if the client's time is up.
-const DECISION_TIME_MIN: Duration = Duration::from_secs(2);
+pub(super) const DECISION_TIME_MIN: Duration = Duration::from_secs(2);
 
 /// A transaction under way.
 #[derive(Clone, Debug)]
 pub(super) struct Transaction {
-    id: TransactionId,
+    pub(super) id: TransactionId,
     /// In ascending order.
-    participants: Vec<PartitionId>,
-    /// Usually the first participant.
-    decider: PartitionId,
+    pub(super) participants: Vec<PartitionId>,
+    pub(super) decider: PartitionId,
     /// The greatest clock of its prepares; once it has committed, when it did.
-    at: Hlc,
-    phases: Phases,
+    pub(super) at: Hlc,
+    pub(super) phases: Phases,
 }
 
 impl Transaction {
+    /// One that begins now, under a name that nobody has used before.
+    pub(super) fn new(
+        name: u128,
+        participants: Vec<PartitionId>,
+        decider: PartitionId,
+        deadline: Instant,
+    ) -> Transaction {
+        let id = new_id(name, deadline);
+        Transaction { id, participants, decider, at: Hlc::default(), phases: Phases::default() }
+    }
+
     /// Everybody who is told what was decided.
-    fn others(&self) -> impl Iterator<Item = PartitionId> {
+    pub(super) fn others(&self) -> impl Iterator<Item = PartitionId> {
         self.participants.iter().copied().filter(|partition| *partition != self.decider)
     }
 }
 
 /// Where a part stands in the request's work.
 #[derive(Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     /// Number of the part.
-    position: usize,
+    pub(super) position: usize,
     /// Items of the parts before it.
-    items_before: usize,
+    pub(super) items_before: usize,
 }
 
 impl Place {
     /// The partition has named the item within its part; the request counts through all parts.
-    fn name_item(self, mut error: Error) -> Error {
+    pub(super) fn name_item(self, mut error: Error) -> Error {
         let offset = u32::try_from(self.items_before).ok();
         error.statement = error.statement.and_then(|item| item.checked_add(offset?));
         error
@@ -71,34 +84,6 @@ impl Place {
 }
 
 impl RequestAccess {
-    /// Writes to several buckets, all or nothing.
-    pub(super) async fn write_many(
-        &self,
-        work: Vec<(usize, Vec<WorkItem>)>,
-        max_rows: u32,
-    ) -> Result<Vec<Vec<StatementResult>>> {
-        self.write_many_as(self.name_for_partitions(), work, max_rows).await
-    }
-
-    /// The same under a name by which partitions may know the transaction.
-    pub(super) async fn write_many_as(
-        &self,
-        name: u128,
-        work: Vec<(usize, Vec<WorkItem>)>,
-        max_rows: u32,
-    ) -> Result<Vec<Vec<StatementResult>>> {
-        let (mut transaction, results) = self.prepare_as(name, work, max_rows, None).await?;
-        let ended = match self.decide(&mut transaction).await {
-            Ok(()) => {
-                self.note_written();
-                self.gateway.carry_out(&mut transaction, self.deadline).await
-            }
-            Err(error) => Err(error),
-        };
-        self.gateway.ended(&transaction, &ended);
-        ended.map(|()| results)
-    }
-
     /// Prepares writes to some buckets. Nothing is decided; without a decider the first participant is the one.
     pub(super) async fn prepare_all(
         &self,
@@ -130,8 +115,7 @@ impl RequestAccess {
         let decider = decider
             .or_else(|| participants.first().copied())
             .ok_or_else(|| Error::internal("a transaction without participants"))?;
-        let (id, phases) = (new_id(name, self.deadline), Phases::default());
-        let mut transaction = Transaction { id, participants, decider, at: Hlc::default(), phases };
+        let mut transaction = Transaction::new(name, participants, decider, self.deadline);
         let mut results = vec![Vec::new(); parts.len()];
         for (sent, (place, write)) in parts.into_iter().enumerate() {
             match self.prepare(&transaction, write).await {
@@ -180,40 +164,6 @@ impl RequestAccess {
             }
             Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")),
             Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
-        }
-    }
-
-    /// Proposes the commit to the decider. It may be sent again: the first decision counts, and later ones
-    /// are answered with it.
-    async fn decide(&self, transaction: &mut Transaction) -> Result<()> {
-        let deadline = self.deadline.max(Instant::now() + DECISION_TIME_MIN);
-        let commit = Verdict { commit: true, at: transaction.at };
-        let decided = self.gateway.decision(transaction, transaction.decider, commit, true, deadline).await;
-        transaction.phases.end_of(Wait::Decision, &self.gateway.shared.transactions);
-        match decided {
-            Ok(verdict) if verdict.commit => {
-                transaction.at = verdict.at;
-                Ok(())
-            }
-            Ok(_) => {
-                self.gateway.shared.transactions.conflict(Conflict::Decision);
-                let others = transaction.others().collect();
-                self.gateway.abort_in_background(transaction.clone(), others);
-                Err(Error::new(
-                    ErrorCode::SerializationFailure,
-                    "the transaction was aborted by a participant",
-                )
-                .with_hint("send the request again"))
-            }
-            Err(error) if error.outcome == Outcome::NotApplied => {
-                // The proposal never reached anybody who could have put it in a log.
-                self.gateway.abort_in_background(transaction.clone(), transaction.participants.clone());
-                Err(error)
-            }
-            Err(error) => {
-                self.note_written();
-                Err(error.with_outcome(Outcome::Unknown))
-            }
         }
     }
 }
@@ -265,8 +215,7 @@ impl Gateway {
         let deadline = deadline.max(Instant::now() + DECISION_TIME_MIN);
         let told = {
             let transaction = &*transaction;
-            let verdict = Verdict { commit: true, at: transaction.at };
-            let tell = |partition| self.decision(transaction, partition, verdict, false, deadline);
+            let tell = |partition| self.tell_commit(transaction, partition, deadline);
             join_all(transaction.others().map(tell)).await
         };
         transaction.phases.end_of(Wait::CarryOut, &self.shared.transactions);
@@ -293,7 +242,7 @@ impl Gateway {
     }
 
     /// Tells a participant the decision, or proposes it to the decider; answers what the log says.
-    async fn decision(
+    pub(super) async fn decision(
         &self,
         transaction: &Transaction,
         partition: PartitionId,
@@ -304,18 +253,27 @@ impl Gateway {
         let id = transaction.id;
         let mut request =
             StorageRequest::Decide { partition, transaction: id, verdict, decides, timeout_ms: 0 };
-        match self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await {
-            Ok(StorageReply::Decided(verdict)) => Ok(verdict),
-            Ok(_) => {
-                Err(Error::internal("a storage node sent a reply of another kind")
-                    .with_outcome(Outcome::Unknown))
-            }
-            Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
-        }
+        verdict_of(self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await)
+    }
+
+    /// Tells a participant that the transaction has committed. Its leader answers once no read misses it.
+    async fn tell_commit(
+        &self,
+        transaction: &Transaction,
+        partition: PartitionId,
+        deadline: Instant,
+    ) -> Result<Verdict> {
+        let (id, at) = (transaction.id, transaction.at);
+        let mut request = StorageRequest::CarryOut { partition, transaction: id, at, timeout_ms: 0 };
+        verdict_of(self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await)
     }
 
     /// Frees participants that may hold a prepare. The client need not wait for it.
-    fn abort_in_background(&self, transaction: Transaction, reached: Vec<PartitionId>) {
+    pub(super) fn abort_in_background(
+        &self,
+        transaction: Transaction,
+        reached: Vec<PartitionId>,
+    ) -> tokio::task::JoinHandle<()> {
         let gateway = self.clone();
         tokio::spawn(async move {
             let deadline = Instant::now() + ABORT_TIME;
@@ -326,12 +284,23 @@ impl Gateway {
             for error in join_all(told).await.into_iter().filter_map(Result::err) {
                 tracing::debug!(transaction = %transaction.id, %error, "a participant did not hear of an abort");
             }
-        });
+        })
+    }
+}
+
+/// What the log says, or why it is not known.
+fn verdict_of(answer: Result<StorageReply, Unanswered>) -> Result<Verdict> {
+    match answer {
+        Ok(StorageReply::Decided(verdict)) => Ok(verdict),
+        Ok(_) => {
+            Err(Error::internal("a storage node sent a reply of another kind").with_outcome(Outcome::Unknown))
+        }
+        Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
     }
 }
 
 /// An error of a prepare. No commit was proposed and none will be, whatever became of the prepares.
-fn not_applied(error: Error) -> Error {
+pub(super) fn not_applied(error: Error) -> Error {
     if error.outcome == Outcome::NotApplied {
         return error;
     }

@@ -25,6 +25,7 @@ mod batch;
 mod chunks;
 mod flight;
 mod job;
+mod joint;
 mod locks;
 mod row_changes;
 mod store;
@@ -37,7 +38,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use common::limits::ENTRY_CHUNK_MAX;
-use common::{ErrorCode, Outcome, PartitionId, ReplicaId, RequestId};
+use common::{ErrorCode, Outcome, PartitionId, ReplicaId, RequestId, TransactionId};
 use consensus_runtime::{AppliedConfiguration, Proposed, Role, RoleChange};
 use sqlite::{Digest, Location, Prepared, SystemState, TableSums};
 
@@ -80,6 +81,10 @@ pub enum PlantedBug {
     TruncatedBeforeSynced,
     /// What a request did before it was refused stays.
     RefusedRequestStaysInPart,
+    /// Reads do not wait for a commit that was told.
+    CommitReadTooEarly,
+    /// A part that several requests share is committed without those that it refuses.
+    RefusedRequestLeftOut,
 }
 
 /// What the driver should do next. Nothing in it may be lost or reordered.
@@ -127,6 +132,10 @@ pub struct Machine {
     gathering: Gathering,
     /// The transaction that is prepared here; it keeps other writers out.
     prepared: Option<Prepared>,
+    /// A transaction whose coordinator was told that its commit is known here.
+    told: Option<TransactionId>,
+    /// Index of the first entry of the term that this replica leads in, once it was received.
+    led_from: Option<u64>,
     /// The lock that a transaction holds while this replica leads.
     lock: Option<Lock>,
     /// Rows and digests of the tables.
@@ -172,6 +181,8 @@ impl Machine {
             configuration,
             gathering: Gathering::default(),
             prepared,
+            told: None,
+            led_from: None,
             lock: None,
             sums,
             leading: None,
@@ -252,6 +263,20 @@ impl Machine {
         self.prepared.as_ref()
     }
 
+    /// Whether what is prepared here may have been told to be committed. A leader says so before its log does, so this
+    /// counts for what a leader before this one left prepared as well: reads wait for the decision.
+    #[must_use]
+    pub fn owes_commit(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if self.has_bug(PlantedBug::CommitReadTooEarly) {
+            return false;
+        }
+        self.prepared.as_ref().is_some_and(|prepared| {
+            let is_inherited = self.led_from.is_none_or(|first| prepared.index < first);
+            is_inherited || self.told == Some(prepared.transaction)
+        })
+    }
+
     /// Whether writes are taken now: this replica leads and has applied an entry of its own term, so that it
     /// knows everything that was committed before.
     #[must_use]
@@ -329,6 +354,7 @@ impl Machine {
                 self.lose_leadership()?;
             }
             self.leading = leading;
+            self.led_from = None;
         }
         Ok(())
     }

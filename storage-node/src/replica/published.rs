@@ -37,6 +37,7 @@ pub struct Published {
     in_doubt: AtomicU32,
     /// Log index of the prepare of a transaction that is not decided; the greatest number there is without one.
     prepared_at: AtomicU64,
+    owes_commit: AtomicBool,
     writable: AtomicBool,
     settled: AtomicBool,
     generation: AtomicU64,
@@ -66,6 +67,7 @@ impl Published {
             table_changes: Mutex::default(),
             in_doubt: AtomicU32::new(0),
             prepared_at: AtomicU64::new(u64::MAX),
+            owes_commit: AtomicBool::new(false),
             writable: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -144,6 +146,7 @@ impl Published {
         self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
         let prepared_at = machine.prepared().map_or(u64::MAX, |prepared| prepared.index);
         self.prepared_at.store(prepared_at, Ordering::Release);
+        self.owes_commit.store(machine.owes_commit(), Ordering::Release);
         self.writable.store(machine.is_writable(), Ordering::Release);
         self.settled.store(machine.is_settled(), Ordering::Release);
         self.promises.update(machine);
@@ -197,6 +200,15 @@ impl Published {
             return;
         }
         let _ = self.received.subscribe().wait_for(|received| is_seen(*received)).await;
+    }
+
+    /// Waits until no commit has been told that is not in the state. On a leader only, once it has received what a
+    /// majority has.
+    pub async fn wait_for_told(&self) {
+        let is_paid = || !self.owes_commit.load(Ordering::Acquire);
+        if !is_paid() {
+            let _ = self.received.subscribe().wait_for(|_| is_paid()).await;
+        }
     }
 
     /// Applied index.

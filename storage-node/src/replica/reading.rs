@@ -207,6 +207,9 @@ impl Replica {
         let index = self.fresh_index(level, deadline).await?;
         let fresh = async {
             self.published().wait_for(index).await;
+            if matches!(level, ReadLevel::Linearizable | ReadLevel::Leader) {
+                self.published().wait_for_told().await;
+            }
             self.published().wait_for_seen(at_least).await;
             // A partition that takes another one's place has all of its rows from then on.
             self.published().wait_for_epoch(target.epoch).await;

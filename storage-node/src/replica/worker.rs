@@ -242,10 +242,7 @@ impl Worker {
         };
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        let prepares = match &job {
-            Job::Prepare { transaction, .. } => Some((*transaction, caller)),
-            _ => None,
-        };
+        let prepares = job.prepares().map(|transaction| (transaction, caller));
         self.waiting.insert(ticket, Waiting { answer, prepares });
         machine.submit(Pending { ticket, deadline_ms, job });
     }

@@ -1,12 +1,15 @@
 //! Several partitions in one thread, from one seed: production state machines, promises and agreement about moments,
-//! under transactions over two partitions, writers of one, and readers of all. Whoever executes, commits, lands or
-//! leads next is drawn, and so is when coordinators give up.
+//! under transactions over two partitions, transactions that several requests share, writers of one, and readers of
+//! one and of all. Whoever executes, commits, lands or leads next is drawn, and so is when coordinators give up.
 //!
 //! What must hold: every read of all partitions sees the same total (money is only moved), no two reads see two
-//! partitions' writers in different orders (a long fork), and none misses a write that was acknowledged before it
-//! began. The log is replicated by decree; how it comes to be is the matter of [`crate::simulated_cluster`].
+//! partitions' writers in different orders (a long fork), none misses a write that was acknowledged before it
+//! began, and nothing is written twice. The log is replicated by decree; how it comes to be is the matter of
+//! [`crate::simulated_cluster`].
 
 mod clock;
+mod glance;
+mod joint;
 mod partition;
 mod reader;
 mod writers;
@@ -20,6 +23,8 @@ use rand::{Rng as _, SeedableRng as _};
 use storage_node::replica::machine::{PlantedBug, Reply, Ticket};
 
 use clock::Clocks;
+use glance::Glance;
+use joint::Joint;
 use partition::Partition;
 use reader::{Reader, Seen};
 use writers::{Counter, Transfer};
@@ -49,12 +54,18 @@ pub struct Settings {
 pub struct Report {
     /// Reads of all partitions.
     pub reads: usize,
+    /// Reads of one.
+    pub glances: usize,
     /// Rounds of agreement beyond each read's first.
     pub rounds: usize,
     /// Transfers that committed.
     pub transfers: usize,
     /// Transfers that did not.
     pub aborts: usize,
+    /// Requests that committed together with others.
+    pub joint: usize,
+    /// Requests that kept others from committing with them.
+    pub refused: usize,
     /// Increments acknowledged.
     pub increments: i64,
     /// Changes of a leader.
@@ -73,6 +84,8 @@ struct World {
     tickets: u64,
     /// Increments that were acknowledged, by partition.
     acknowledged: Vec<i64>,
+    /// Increments of which it is not known whether they were applied, by partition.
+    uncertain: Vec<i64>,
     report: Report,
 }
 
@@ -101,6 +114,7 @@ pub fn run(settings: Settings) -> Result<Report, String> {
         random,
         tickets: 1_000,
         acknowledged: vec![0; settings.partitions],
+        uncertain: vec![0; settings.partitions],
         report: Report::default(),
     };
     let mut clients = Clients::new(settings.partitions);
@@ -123,6 +137,7 @@ pub fn run(settings: Settings) -> Result<Report, String> {
         }
     };
     seen.check()?;
+    check_once(&seen, &world.uncertain)?;
     clients.seen.push(seen);
     check_order(&clients.seen)?;
     world.report.increments = world.acknowledged.iter().sum();
@@ -150,9 +165,23 @@ impl World {
     }
 }
 
+/// In the end nothing is there that nobody can have written.
+fn check_once(last: &Seen, uncertain: &[i64]) -> Result<(), String> {
+    let (counters, acknowledged) = (&last.counters, &last.acknowledged);
+    let most = acknowledged.iter().zip(uncertain).map(|(acknowledged, uncertain)| acknowledged + uncertain);
+    if counters.iter().zip(most).any(|(counter, most)| *counter > most) {
+        return Err(format!(
+            "increments doubled: {counters:?}, acknowledged {acknowledged:?}, open {uncertain:?}"
+        ));
+    }
+    Ok(())
+}
+
 /// Everybody who asks something.
 struct Clients {
     transfers: Vec<Transfer>,
+    joint: Vec<Joint>,
+    glances: Vec<Glance>,
     counters: Vec<Counter>,
     readers: Vec<Reader>,
     seen: Vec<Seen>,
@@ -162,6 +191,8 @@ impl Clients {
     fn new(partitions: usize) -> Clients {
         Clients {
             transfers: (0..3).map(|_| Transfer::default()).collect(),
+            joint: (0..2).map(|_| Joint::default()).collect(),
+            glances: (0..2).map(|_| Glance::default()).collect(),
             counters: (0..partitions).map(Counter::new).collect(),
             readers: (0..3).map(|_| Reader::default()).collect(),
             seen: Vec::new(),
@@ -170,8 +201,11 @@ impl Clients {
 
     /// Lets each of them go on, in an order that is drawn; with `more`, those that are done begin again.
     fn act(&mut self, world: &mut World, more: bool) -> Result<(), String> {
-        let mut order: Vec<usize> =
-            (0..self.transfers.len() + self.counters.len() + self.readers.len()).collect();
+        for glance in &mut self.glances {
+            glance.act(world, more)?;
+        }
+        let clients = self.transfers.len() + self.joint.len() + self.counters.len() + self.readers.len();
+        let mut order: Vec<usize> = (0..clients).collect();
         order.shuffle(&mut world.random);
         for mut client in order {
             if client < self.transfers.len() {
@@ -179,6 +213,11 @@ impl Clients {
                 continue;
             }
             client -= self.transfers.len();
+            if client < self.joint.len() {
+                self.joint[client].act(world, more);
+                continue;
+            }
+            client -= self.joint.len();
             if client < self.counters.len() {
                 self.counters[client].act(world, more);
                 continue;
@@ -195,6 +234,8 @@ impl Clients {
 
     fn are_idle(&self) -> bool {
         self.transfers.iter().all(Transfer::is_idle)
+            && self.joint.iter().all(Joint::is_idle)
+            && self.glances.iter().all(Glance::is_idle)
             && self.counters.iter().all(Counter::is_idle)
             && self.readers.iter().all(Reader::is_idle)
     }

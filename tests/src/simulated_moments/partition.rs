@@ -228,6 +228,11 @@ impl Partition {
         self.replicas[node].machine.received()
     }
 
+    /// Whether reads of a leader wait for a commit that may have been told.
+    pub fn owes_commit(&self, node: usize) -> bool {
+        self.replicas[node].machine.owes_commit()
+    }
+
     pub fn promises(&self, node: usize) -> &Promises {
         &self.replicas[node].promises
     }

@@ -48,7 +48,7 @@ enum Stage {
 pub struct Seen {
     balances: Vec<i64>,
     pub counters: Vec<i64>,
-    acknowledged: Vec<i64>,
+    pub acknowledged: Vec<i64>,
     intervals: Vec<(Hlc, Hlc)>,
 }
 
@@ -138,7 +138,9 @@ impl Snapshot {
                 partition.meet_majority(&mut world.clocks, &mut world.random);
                 self.stage = Stage::Confirmed { node, promised, index };
             }
-            Stage::Confirmed { node, promised, index } if partition.landed(node) >= index => {
+            Stage::Confirmed { node, promised, index }
+                if partition.landed(node) >= index && !partition.owes_commit(node) =>
+            {
                 // One that does not lead any more is given up for the one that does.
                 self.stage = match self.open(partition, node, promised)? {
                     Some(open) => open,

@@ -38,6 +38,8 @@ impl Counter {
             Some(ticket) => {
                 if let Some(answer) = world.answers.remove(&ticket) {
                     world.acknowledged[self.partition] += i64::from(answer.is_ok());
+                    let is_open = answer.is_err_and(|error| error.outcome != Outcome::NotApplied);
+                    world.uncertain[self.partition] += i64::from(is_open);
                     self.waits = None;
                 }
             }

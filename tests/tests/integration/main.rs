@@ -17,6 +17,7 @@ mod faults_coordinators;
 mod faults_exactly_once;
 mod faults_isolation;
 mod faults_joining_nodes;
+mod faults_joint_writes;
 mod faults_lost_nodes;
 mod faults_only_coordinator;
 mod faults_paused_leader;

@@ -24,11 +24,15 @@ fn reads_of_all_partitions_see_one_moment() {
         total.rounds += report.rounds;
         total.transfers += report.transfers;
         total.aborts += report.aborts;
+        total.glances += report.glances;
+        total.joint += report.joint;
+        total.refused += report.refused;
         total.increments += report.increments;
         total.elections += report.elections;
     }
     println!("seeds from {first}: {total:?}");
     assert!(total.reads > 0 && total.rounds > 0 && total.transfers > 0 && total.aborts > 0, "{total:?}");
+    assert!(total.joint > 0 && total.refused > 0 && total.glances > 0, "{total:?}");
     assert!(total.increments > 0 && total.elections > 0, "{total:?}");
 }
 
@@ -53,6 +57,18 @@ fn reads_that_are_not_guarded_are_found_by_a_wrong_total() {
 fn a_late_commit_that_wins_is_found_by_a_wrong_total() {
     let violation = find(PlantedBug::LateCommitWins);
     assert!(violation.contains("half of a transfer"), "{violation}");
+}
+
+#[test]
+fn a_part_that_commits_without_the_request_that_it_refuses_is_found_by_a_wrong_total() {
+    let violation = find(PlantedBug::RefusedRequestLeftOut);
+    assert!(violation.contains("half of a transfer"), "{violation}");
+}
+
+#[test]
+fn a_read_that_does_not_wait_for_a_commit_that_was_told_is_found() {
+    let violation = find(PlantedBug::CommitReadTooEarly);
+    assert!(violation.contains("missed an acknowledged write"), "{violation}");
 }
 
 fn find(bug: PlantedBug) -> String {

@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 use common::body_stream::{BodyHead, BodyReader, encode_body, encode_head};
-#[cfg(feature = "planted-bugs")]
-use common::entry::Effects;
-use common::entry::{Entry, EntryBody, EntryHeader};
-use common::protocol::Verdict;
+use common::entry::{Effects, Entry, EntryBody, EntryHeader};
 use common::{Error, Hlc, RequestId};
 use consensus_runtime::{Committed, CommittedKind, CommittedLog};
 use sqlite::system::Ownership;
@@ -66,6 +63,9 @@ impl Machine {
         }
         self.received = entry.index;
         self.received_term = entry.term;
+        if self.leading == Some(entry.term) {
+            self.led_from.get_or_insert(entry.index);
+        }
         match &entry.kind {
             CommittedKind::Empty => self.advance(entry),
             CommittedKind::Configuration(configuration) => {
@@ -206,10 +206,7 @@ impl Machine {
             EntryBody::Effects(effects) => {
                 #[cfg(feature = "planted-bugs")]
                 let effects = self.lose_a_row(index, effects);
-                let changed = self.store.applier()?.apply(&effects)?;
-                self.add_sums(&changed);
-                self.changes.note(&effects.tables, index);
-                self.note_rows(&effects, index);
+                self.land_rows(index, &effects)?;
                 self.note_small_commit(header.hlc);
                 Ok(None)
             }
@@ -221,12 +218,11 @@ impl Machine {
                 let mut body = Some(Bytes::from(encode_body(EntryBody::Effects(effects))));
                 self.prepare(index, header, (transaction, decider, participants), || Ok(body.take()))
             }
-            EntryBody::Decision { transaction, verdict } => {
-                self.decide(index, header, transaction, verdict, None)
-            }
-            EntryBody::KeyedDecision { transaction, participants, effects } => {
-                let verdict = Verdict { commit: true, at: header.hlc };
-                self.decide(index, header, transaction, verdict, Some((participants, effects)))
+            EntryBody::Decision { transaction, verdict } => self.decide(index, header, transaction, verdict),
+            EntryBody::Commit { transaction, participants, effects } => {
+                self.commit(index, header, (transaction, participants), |machine| {
+                    machine.land_rows(index, &effects)
+                })
             }
             EntryBody::Forget { transactions } => {
                 for transaction in transactions {
@@ -253,6 +249,14 @@ impl Machine {
         }
     }
 
+    fn land_rows(&mut self, index: u64, effects: &Effects) -> Result<(), Fault> {
+        let changed = self.store.applier()?.apply(effects)?;
+        self.add_sums(&changed);
+        self.changes.note(&effects.tables, index);
+        self.note_rows(effects, index);
+        Ok(())
+    }
+
     #[cfg(feature = "planted-bugs")]
     fn lose_a_row(&self, index: u64, mut effects: Effects) -> Effects {
         if self.has_bug(super::PlantedBug::RowNotLanded) && index.is_multiple_of(16) {
@@ -271,9 +275,13 @@ impl Machine {
         match set.head()? {
             BodyHead::Effects { tables } => {
                 self.land_effects(index, &tables, &mut set)?;
-                self.changes.note(&tables, index);
                 self.note_small_commit(header.hlc);
                 Ok(None)
+            }
+            BodyHead::Commit { transaction, participants, tables } => {
+                self.commit(index, header, (transaction, participants), |machine| {
+                    machine.land_effects(index, &tables, &mut set)
+                })
             }
             BodyHead::Prepare { transaction, decider, participants, tables } => {
                 let mut head = Some(encode_head(&BodyHead::Effects { tables }));
@@ -301,6 +309,7 @@ impl Machine {
         });
         let changed = self.store.applier()?.apply_each(tables, &mut rows)?;
         self.add_sums(&changed);
+        self.changes.note(tables, index);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use common::entry::{EntryBody, EntryHeader};
 use common::limits::EFFECTS_MAX;
-use common::protocol::{WriteReply, WriteRequest};
+use common::protocol::{StatementResult, WorkItem, WriteReply, WriteRequest};
 use common::{Error, ErrorCode, Hlc, RequestId};
 use sqlite::Budget;
 
@@ -35,8 +35,8 @@ pub struct Turn<'a> {
     pub is_awaited: &'a dyn Fn(Ticket) -> bool,
 }
 
-enum Ran {
-    Answered(Result<Reply, Error>),
+pub(super) enum Ran {
+    Answered(Result<Vec<StatementResult>, Error>),
     /// It took too long for a shared batch and is to run alone.
     Overran,
 }
@@ -80,6 +80,7 @@ impl Machine {
             Job::Prepare { transaction, decider, participants, write } => {
                 self.run_prepare(next, (transaction, decider, participants), &write, turn)?;
             }
+            Job::Joint(joint) => self.run_joint(next, &joint, turn)?,
             Job::Try(request) => self.run_try(next, &request, turn)?,
             Job::Unlock { transaction } => {
                 self.release_lock(transaction);
@@ -89,6 +90,7 @@ impl Machine {
             Job::Decide { transaction, verdict, decides } => {
                 self.run_decision(next, transaction, verdict, decides, turn)?;
             }
+            Job::CarryOut { transaction, at } => self.run_carry_out(next, transaction, at, turn)?,
             Job::DecideKeyed { transaction, participants, keyed, prepared_at } => {
                 self.run_keyed_decision(next, transaction, participants, (keyed, prepared_at), turn)?;
             }
@@ -118,7 +120,8 @@ impl Machine {
         while let Some(queued) = self.queue.get(position) {
             let (ticket, job) = (queued.pending.ticket, &queued.pending.job);
             let abandoned = || (!(turn.is_awaited)(ticket)).then(nobody_waits);
-            if let Some(error) = self.refusal(job).or_else(|| self.deadlock(job)).or_else(abandoned) {
+            let refusal = self.refusal(job).or_else(|| self.deadlock(job)).or_else(|| self.impatience(job));
+            if let Some(error) = refusal.or_else(abandoned) {
                 self.outbox.answers.push(Answer { ticket, result: Err(error) });
                 self.queue.remove(position);
             } else if self.must_wait(job) {
@@ -142,17 +145,29 @@ impl Machine {
 
     /// A job waits for a prepared transaction's decision, and for the schema and the map it was planned on.
     fn must_wait(&self, job: &Job) -> bool {
-        let gated = self.prepared.as_ref().is_some_and(|prepared| match job {
-            Job::Prepare { transaction, .. } => *transaction != prepared.transaction,
-            job => job.waits_for_gate(),
-        });
         let early = job.target().is_some_and(|target| {
             target.epoch > self.epoch() || target.schema_version > self.state.schema_version
         });
         // What is prepared here is decided before others take the partition's place.
         let closes =
             matches!(job, Job::Assign { range, .. } if range.is_nothing()) && self.prepared.is_some();
-        gated || early || closes || self.is_locked_out(job)
+        self.is_kept_by_others(job) || early || closes
+    }
+
+    /// Whether another transaction is prepared here, or has locked the partition.
+    fn is_kept_by_others(&self, job: &Job) -> bool {
+        let gated = self.prepared.as_ref().is_some_and(|prepared| match job.is_part_of() {
+            Some(transaction) => transaction != prepared.transaction,
+            None => job.waits_for_gate(),
+        });
+        gated || self.is_locked_out(job)
+    }
+
+    /// Some would rather not be than wait for others.
+    fn impatience(&self, job: &Job) -> Option<Error> {
+        let refused = job.never_waits() && self.is_kept_by_others(job);
+        refused
+            .then(|| Error::new(ErrorCode::SerializationFailure, "another transaction keeps the partition"))
     }
 
     fn run_writes(&mut self, first: Queued, turn: &Turn<'_>) -> Result<(), Fault> {
@@ -163,13 +178,11 @@ impl Machine {
         let mut next = Some(first);
         while let Some(mut queued) = next.take() {
             let Job::Write(write) = &queued.pending.job else { unreachable!("only writes share a batch") };
-            match self.run_request(write, queued.alone, queued.pending.deadline_ms, turn)? {
+            let deadline_ms = queued.pending.deadline_ms;
+            match self.run_request(&write.work, write.max_rows, queued.alone, deadline_ms, turn)? {
                 Ran::Answered(result) => {
-                    held.push(Held {
-                        ticket: queued.pending.ticket,
-                        deadline_ms: queued.pending.deadline_ms,
-                        result,
-                    });
+                    let result = self.as_reply(result);
+                    held.push(Held { ticket: queued.pending.ticket, deadline_ms, result });
                     ran.push(queued);
                 }
                 Ran::Overran => {
@@ -246,9 +259,10 @@ impl Machine {
     }
 
     /// Runs one request in the open transaction.
-    fn run_request(
+    pub(super) fn run_request(
         &mut self,
-        write: &WriteRequest,
+        work: &[WorkItem],
+        max_rows: u32,
         alone: bool,
         deadline_ms: u64,
         turn: &Turn<'_>,
@@ -261,15 +275,16 @@ impl Machine {
         };
         let interrupted = || (turn.clock_us)() >= limit_us;
         let budget =
-            Budget { interrupted: Some(&interrupted), rows: u64::from(write.max_rows), ..Budget::default() };
-        Ok(match self.store.run(&write.work, &budget)? {
-            Ok(results) => {
-                let reply = WriteReply { results, index: self.received, hlc: Hlc::default() };
-                Ran::Answered(Ok(Reply::Written(reply)))
-            }
+            Budget { interrupted: Some(&interrupted), rows: u64::from(max_rows), ..Budget::default() };
+        Ok(match self.store.run(work, &budget)? {
             Err(error) if error.code == ErrorCode::StatementTimeout && limit_us < deadline_us => Ran::Overran,
-            Err(error) => Ran::Answered(Err(error)),
+            result => Ran::Answered(result),
         })
+    }
+
+    fn as_reply(&self, result: Result<Vec<StatementResult>, Error>) -> Result<Reply, Error> {
+        let index = self.received;
+        result.map(|results| Reply::Written(WriteReply { results, index, hlc: Hlc::default() }))
     }
 
     /// Runs a request whose effects are not to stay: they are captured and rolled back.
@@ -280,11 +295,11 @@ impl Machine {
         turn: &Turn<'_>,
     ) -> Result<(Result<Reply, Error>, common::entry::Effects), Fault> {
         self.store.begin(&self.state, turn.hlc)?;
-        let ran = self.run_request(write, true, deadline_ms, turn)?;
+        let ran = self.run_request(&write.work, write.max_rows, true, deadline_ms, turn)?;
         let effects = self.store.take_effects();
         self.store.rollback()?;
         match ran {
-            Ran::Answered(result) => Ok((result, effects)),
+            Ran::Answered(result) => Ok((self.as_reply(result), effects)),
             Ran::Overran => unreachable!("a request that runs alone has its own deadline only"),
         }
     }

@@ -36,7 +36,9 @@ pub(super) fn split(header: EntryHeader, base: u64, body: EntryBody, entry_max: 
 /// Whether it is worth a try: a million of effects is encoded once, not twice.
 fn may_fit(body: &EntryBody, entry_max: usize) -> bool {
     match body {
-        EntryBody::Effects(effects) | EntryBody::Prepare { effects, .. } => effects.rows.len() <= entry_max,
+        EntryBody::Effects(effects)
+        | EntryBody::Prepare { effects, .. }
+        | EntryBody::Commit { effects, .. } => effects.rows.len() <= entry_max,
         _ => true,
     }
 }

@@ -138,6 +138,10 @@ impl Machine {
                     reply.index = *index;
                     Answer { ticket: held.ticket, result: Ok(Reply::Written(reply)) }
                 }
+                (Fate::Applied(index), Ok(Reply::Joint(mut reply))) => {
+                    reply.index = *index;
+                    Answer { ticket: held.ticket, result: Ok(Reply::Joint(reply)) }
+                }
                 (Fate::Applied(_), result) => Answer { ticket: held.ticket, result },
                 (Fate::Answered(result), _) => Answer { ticket: held.ticket, result: result.clone() },
                 (Fate::Superseded, _) => {

@@ -2,7 +2,9 @@
 
 use common::idempotency::Keyed;
 use common::partition_map::BucketRange;
-use common::protocol::{PartitionTarget, Verdict, WriteReply, WriteRequest};
+use common::protocol::{
+    JointPurpose, JointReply, JointRequest, PartitionTarget, Verdict, WriteReply, WriteRequest,
+};
 use common::tries::{Tried, TryRequest};
 use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, ReplicaId, TransactionId};
 
@@ -46,6 +48,14 @@ pub enum Job {
         /// Whether this partition decides; else it carries out what the decider said.
         decides: bool,
     },
+    /// A transaction has committed. Answered before the log has it; whoever wants to know that it has, asks by
+    /// [`Job::Decide`].
+    CarryOut {
+        /// The transaction.
+        transaction: TransactionId,
+        /// When it committed.
+        at: Hlc,
+    },
     /// The commit of a transaction whose request has an idempotency key, at the decider.
     DecideKeyed {
         /// The transaction.
@@ -57,6 +67,8 @@ pub enum Job {
         /// The greatest clock of the prepares.
         prepared_at: Hlc,
     },
+    /// A part of a transaction that several requests share.
+    Joint(JointRequest),
     /// A part of a transaction that has not ended.
     Try(TryRequest),
     /// A transaction gives its lock back.
@@ -94,13 +106,38 @@ impl Job {
             Job::Write(write) | Job::Prepare { write, .. } | Job::Try(TryRequest { write, .. }) => {
                 Some(&write.target)
             }
+            Job::Joint(joint) => Some(&joint.target),
             _ => None,
         }
     }
 
+    /// The transaction that the job is a part of, where it changes rows.
+    pub(super) fn is_part_of(&self) -> Option<TransactionId> {
+        match self {
+            Job::Prepare { transaction, .. } => Some(*transaction),
+            Job::Joint(joint) => Some(joint.transaction),
+            _ => None,
+        }
+    }
+
+    /// The transaction that the job would leave prepared.
+    #[must_use]
+    pub fn prepares(&self) -> Option<TransactionId> {
+        match self {
+            Job::Joint(JointRequest { purpose: JointPurpose::Commit { .. }, .. }) => None,
+            job => job.is_part_of(),
+        }
+    }
+
+    /// Whether it is refused at once where it would wait for others.
+    pub(super) fn never_waits(&self) -> bool {
+        let Job::Joint(joint) = self else { return false };
+        matches!(joint.purpose, JointPurpose::Prepare { waits: false, .. })
+    }
+
     /// Whether it must wait while another transaction is prepared here.
     pub(super) fn waits_for_gate(&self) -> bool {
-        matches!(self, Job::Write(_) | Job::Prepare { .. } | Job::Try(_) | Job::Schema { .. })
+        matches!(self, Job::Write(_) | Job::Prepare { .. } | Job::Joint(_) | Job::Try(_) | Job::Schema { .. })
     }
 }
 
@@ -109,6 +146,8 @@ impl Job {
 pub enum Reply {
     /// The work is in the partition's state, or prepared.
     Written(WriteReply),
+    /// The part is prepared or committed, or a request in it is refused.
+    Joint(JointReply),
     /// What the log says of the transaction.
     Decided(Verdict),
     /// What the work would do.

@@ -34,12 +34,12 @@ impl Machine {
 
     /// Whether another transaction's lock keeps the job waiting.
     pub(super) fn is_locked_out(&self, job: &Job) -> bool {
-        self.lock.is_some_and(|lock| match job {
-            Job::Prepare { transaction, .. } => transaction.unique != lock.claim.transaction,
-            Job::Try(request) => {
+        self.lock.is_some_and(|lock| match (job, job.is_part_of()) {
+            (_, Some(transaction)) => transaction.unique != lock.claim.transaction,
+            (Job::Try(request), None) => {
                 request.lock.is_some_and(|claim| claim.transaction != lock.claim.transaction)
             }
-            job => job.waits_for_gate(),
+            (job, None) => job.waits_for_gate(),
         })
     }
 

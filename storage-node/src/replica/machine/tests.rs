@@ -2,6 +2,7 @@
 
 mod comparing;
 mod group;
+mod joint;
 mod keys;
 #[cfg(feature = "planted-bugs")]
 mod planted_bugs;

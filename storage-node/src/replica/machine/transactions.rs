@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use common::body_stream::{BodyHead, BodyReader, BodySource};
-use common::entry::{Effect, Effects, EntryBody, EntryHeader};
+use common::entry::{Effect, EntryBody, EntryHeader};
 use common::idempotency::Keyed;
 use common::protocol::{Verdict, WorkItem, WriteRequest};
 use common::tries::{Tried, TryRequest};
@@ -16,6 +16,7 @@ use sqlite::system::Decision;
 use sqlite::{Applier, Budget, Prepared, System, TableSums};
 
 use super::batch::Turn;
+use super::flight::Held;
 use super::job::Reply;
 use super::{Fault, Machine, Queued};
 
@@ -95,7 +96,11 @@ impl Machine {
         Ok(())
     }
 
-    fn prepare_refusal(&self, transaction: TransactionId, now: Hlc) -> Result<Option<Error>, Fault> {
+    pub(super) fn prepare_refusal(
+        &self,
+        transaction: TransactionId,
+        now: Hlc,
+    ) -> Result<Option<Error>, Fault> {
         let refuse = |text: &str| Ok(Some(Error::new(ErrorCode::SerializationFailure, text)));
         if now > transaction.deadline {
             return refuse("the transaction's time is up");
@@ -166,6 +171,26 @@ impl Machine {
         Ok(())
     }
 
+    /// On a participant's leader: says at once that the commit is known, and proposes it. The decider's log has it, and
+    /// from here on no read misses it, whoever leads.
+    pub(super) fn run_carry_out(
+        &mut self,
+        queued: Queued,
+        transaction: TransactionId,
+        at: Hlc,
+        turn: &Turn<'_>,
+    ) -> Result<(), Fault> {
+        let verdict = Verdict { commit: true, at };
+        if self.prepared.as_ref().is_none_or(|prepared| prepared.transaction != transaction) {
+            return self.run_decision(queued, transaction, verdict, false, turn);
+        }
+        self.told = Some(transaction);
+        let held = queued.held(Ok(Reply::Decided(verdict)));
+        self.outbox.answers.extend(held.into_iter().map(Held::into_answer));
+        self.propose(EntryBody::Decision { transaction, verdict }, Vec::new(), turn);
+        Ok(())
+    }
+
     /// On the decider's leader: proposes to commit and to keep the answer, or to abort if an answer is kept.
     pub(super) fn run_keyed_decision(
         &mut self,
@@ -199,7 +224,7 @@ impl Machine {
                 let turn = &Turn { hlc: turn.hlc.max(Hlc(prepared_at.0.saturating_add(1))), ..*turn };
                 let verdict = Verdict { commit: true, at: self.header(turn).hlc };
                 let held = queued.held(Ok(Reply::Decided(verdict)));
-                self.propose(EntryBody::KeyedDecision { transaction, participants, effects }, held, turn);
+                self.propose(EntryBody::Commit { transaction, participants, effects }, held, turn);
             }
         }
         Ok(())
@@ -210,67 +235,92 @@ impl Machine {
         self.propose(EntryBody::Decision { transaction, verdict: Verdict::ABORT }, held, turn);
     }
 
-    /// Lands a decision. The first one stays. One with an answer to keep brings along who carries it out, and the
-    /// answer: its decider need not be prepared.
+    /// Lands a decision. The first one stays.
     pub(super) fn decide(
         &mut self,
         index: u64,
         header: EntryHeader,
         transaction: TransactionId,
         verdict: Verdict,
-        keyed: Option<(Vec<PartitionId>, Effects)>,
     ) -> Result<Option<Result<Reply, Error>>, Fault> {
-        let decided = |decision: &Decision| Ok(Some(Ok(Reply::Decided(verdict_of(decision)))));
         if let Some(decision) = self.store.decision(transaction)? {
-            return decided(&decision);
+            return Ok(decided(&decision));
         }
         let mut decision =
             Decision { transaction, commit: false, participants: Vec::new(), index, at: verdict.at };
-        if let Some(prepared) = self.prepared.take_if(|prepared| prepared.transaction == transaction) {
-            let decides = prepared.decider == self.partition;
-            decision.commit = verdict.commit && !(decides && header.hlc > transaction.deadline);
-            if decides {
-                decision.at = header.hlc;
-            }
-            if decides && decision.commit {
-                decision.participants = prepared.participants.clone();
-            }
-            let applier = self.store.applier()?;
-            let noted = &mut self.row_changes;
-            let mut note = |tables: &[String], effect: &Effect| {
-                noted.iter_mut().for_each(|changes| changes.note_effect(tables, effect, index));
-            };
-            let (changed, tables) = if decision.commit {
-                land_prepared(applier, transaction, &mut note)?
-            } else {
-                Default::default()
-            };
-            applier.system().remove_prepared(transaction)?;
-            self.add_sums(&changed);
-            self.changes.note(&tables, index);
-            if decision.commit {
-                self.note_commit(decision.at);
-            }
+        self.carry_out(header, verdict.commit, &mut decision)?;
+        self.remember(header, &decision)?;
+        Ok(decided(&decision))
+    }
+
+    /// Lands a commit that brings along who carries it out, and rows: its decider need not be prepared. Another decision
+    /// that came first stays.
+    pub(super) fn commit(
+        &mut self,
+        index: u64,
+        header: EntryHeader,
+        (transaction, participants): (TransactionId, Vec<PartitionId>),
+        land: impl FnOnce(&mut Machine) -> Result<(), Fault>,
+    ) -> Result<Option<Result<Reply, Error>>, Fault> {
+        if let Some(decision) = self.store.decision(transaction)? {
+            return Ok(decided(&decision));
         }
-        if let Some((participants, effects)) = keyed {
-            decision.commit = header.hlc <= transaction.deadline;
-            if decision.commit {
-                (decision.participants, decision.at) = (participants, header.hlc);
-                let changed = self.store.applier()?.apply(&effects)?;
-                self.add_sums(&changed);
-                self.changes.note(&effects.tables, index);
-                self.note_rows(&effects, index);
-                self.note_commit(header.hlc);
-            }
+        let commit = header.hlc <= transaction.deadline;
+        let mut decision = Decision { transaction, commit, participants: Vec::new(), index, at: header.hlc };
+        self.carry_out(header, commit, &mut decision)?;
+        decision.commit = commit;
+        if commit {
+            (decision.participants, decision.at) = (participants, header.hlc);
+            land(self)?;
+            self.note_commit(header.hlc);
         }
+        self.remember(header, &decision)?;
+        Ok(if commit { None } else { decided(&decision) })
+    }
+
+    /// Lands what is prepared, or drops it.
+    fn carry_out(&mut self, header: EntryHeader, commit: bool, decision: &mut Decision) -> Result<(), Fault> {
+        let (transaction, index) = (decision.transaction, decision.index);
+        let Some(prepared) = self.prepared.take_if(|prepared| prepared.transaction == transaction) else {
+            return Ok(());
+        };
+        let decides = prepared.decider == self.partition;
+        decision.commit = commit && !(decides && header.hlc > transaction.deadline);
+        if decides {
+            decision.at = header.hlc;
+        }
+        if decides && decision.commit {
+            decision.participants = prepared.participants;
+        }
+        let applier = self.store.applier()?;
+        let noted = &mut self.row_changes;
+        let mut note = |tables: &[String], effect: &Effect| {
+            noted.iter_mut().for_each(|changes| changes.note_effect(tables, effect, index));
+        };
+        let (changed, tables) = if decision.commit {
+            land_prepared(applier, transaction, &mut note)?
+        } else {
+            Default::default()
+        };
+        applier.system().remove_prepared(transaction)?;
+        self.add_sums(&changed);
+        self.changes.note(&tables, index);
+        if decision.commit {
+            self.note_commit(decision.at);
+        }
+        Ok(())
+    }
+
+    /// Keeps a decision for those who will ask.
+    fn remember(&mut self, header: EntryHeader, decision: &Decision) -> Result<(), Fault> {
+        let transaction = decision.transaction;
         self.release_lock(transaction.unique);
         self.forget_before(header.hlc)?;
-        let commit = decision.commit;
         // Past its deadline a transaction can no longer be prepared, so an abort needs no tombstone.
-        if commit || header.hlc <= transaction.deadline {
-            self.store.applier()?.system().put_decision(&decision)?;
+        if decision.commit || header.hlc <= transaction.deadline {
+            self.store.applier()?.system().put_decision(decision)?;
         }
-        decided(&decision)
+        Ok(())
     }
 
     /// Forgets what nobody asks for any more: aborts past their deadline, and commits that were decided by
@@ -285,6 +335,11 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// What the log says, as an answer.
+fn decided(decision: &Decision) -> Option<Result<Reply, Error>> {
+    Some(Ok(Reply::Decided(verdict_of(decision))))
 }
 
 fn verdict_of(decision: &Decision) -> Verdict {

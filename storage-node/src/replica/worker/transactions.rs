@@ -90,16 +90,23 @@ impl Worker {
     }
 
     fn ask_decider(&mut self) {
-        let Some(prepared) = self.machine.as_ref().and_then(|machine| machine.prepared()) else {
+        let machine = self.machine.as_ref();
+        let Some((machine, prepared)) = machine.and_then(|machine| Some((machine, machine.prepared()?)))
+        else {
             self.in_doubt.seen = None;
             return;
         };
         let (transaction, decider) = (prepared.transaction, prepared.decider);
+        // Reads wait for what may have committed.
+        let patience = match machine.owes_commit() {
+            true => IN_DOUBT_AFTER,
+            false => self.in_doubt.patience(transaction),
+        };
         let (since, asking) = match self.in_doubt.seen {
             Some((seen, since, asking)) if seen == transaction => (since, asking),
             _ => (Instant::now(), false),
         };
-        let due = since.elapsed() >= self.in_doubt.patience(transaction) && !asking;
+        let due = since.elapsed() >= patience && !asking;
         self.in_doubt.seen = Some((transaction, since, asking || due));
         if !due {
             return;

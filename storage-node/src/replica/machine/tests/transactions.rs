@@ -29,6 +29,10 @@ fn decide(unique: u128, commit: bool, decides: bool) -> Job {
     Job::Decide { transaction: transaction(unique), verdict, decides }
 }
 
+fn carry_out(unique: u128) -> Job {
+    Job::CarryOut { transaction: transaction(unique), at: Hlc::from_millis(1_000) }
+}
+
 #[test]
 fn prepared_rows_appear_with_the_decision_on_every_replica() {
     let mut group = TestGroup::new(3);
@@ -98,6 +102,55 @@ fn other_writers_wait_for_the_decision_even_under_a_new_leader() {
     assert!(answers[2].result.is_ok());
     assert_eq!(group.replicas[0].prepared().unwrap().transaction, transaction(2));
     group.assert_equal();
+}
+
+#[test]
+fn a_participant_says_that_it_knows_of_a_commit_at_once_and_has_reads_wait_for_it() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    assert!(!group.replicas[0].owes_commit(), "nobody can have been told that it has committed");
+    group.submit(0, carry_out(1));
+    let outbox = group.execute(0);
+    assert!(committed(&outbox.answers[0]) && !outbox.proposals.is_empty());
+    assert!(group.replicas[0].owes_commit());
+    group.accept(0, &outbox);
+    group.tell_all();
+    assert!(!group.replicas[0].owes_commit());
+    assert_eq!(group.count(1), 1);
+    group.assert_equal();
+}
+
+#[test]
+fn reads_of_a_new_leader_wait_for_what_the_last_one_may_have_told() {
+    let mut group = TestGroup::new(2);
+    group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES (1, 1)"));
+    group.run(0);
+    group.submit(0, carry_out(1));
+    assert!(committed(&group.execute(0).answers[0]), "it is told, and its entry is lost");
+    group.elect(1);
+    assert!(group.replicas[1].owes_commit());
+    group.submit(1, decide(1, true, false));
+    group.run(1);
+    assert!(!group.replicas[1].owes_commit());
+    assert_eq!([0, 1].map(|number| group.count(number)), [1; 2]);
+    group.assert_equal();
+}
+
+#[test]
+fn what_is_decided_or_confirmed_for_the_decider_is_told_when_the_log_has_it() {
+    let mut group = TestGroup::new(2);
+    for (unique, decider, commit) in [(1, OTHER, false), (2, PARTITION, true), (3, OTHER, true)] {
+        let insert = format!("INSERT INTO t VALUES ({unique}, {unique})");
+        group.submit(0, prepare(unique, decider, &insert));
+        group.run(0);
+        group.submit(0, decide(unique, commit, decider == PARTITION));
+        let outbox = group.execute(0);
+        assert!(outbox.answers.is_empty() && !group.replicas[0].owes_commit());
+        group.accept(0, &outbox);
+        group.tell_all();
+        assert_eq!(committed(&group.replicas[0].drain().answers[0]), commit);
+    }
 }
 
 #[test]
