@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::figures::Measured;
 use super::http_load::{self, Exchange, Load};
-use super::workload::{DATABASE, SQL_PATH, Subject, scattered};
+use super::workload::{DATABASE, PAST_CACHE_PATH, SQL_PATH, Subject, scattered};
 use super::ycsb::{Mix, Operation};
 use crate::failure::Failure;
 use crate::transfer::{self, Format};
@@ -20,6 +20,8 @@ const RECORDS: u64 = 10_000;
 const FIELDS: u64 = 10;
 
 const FIND: &str = "/databases/polylite_bench/collections/usertable_documents/find";
+/// The same without the cache.
+const FIND_PAST_CACHE: &str = "/databases/polylite_bench/collections/usertable_documents/find?cache=bypass";
 const INSERT: &str = "/databases/polylite_bench/collections/usertable_documents/documents";
 const UPDATE: &str = "/databases/polylite_bench/collections/usertable_documents/update";
 
@@ -28,18 +30,29 @@ const UPDATE: &str = "/databases/polylite_bench/collections/usertable_documents/
 pub enum Kind {
     Mix(Mix),
     /// One record by a value that is indexed.
-    Indexed,
+    Indexed(Cache),
 }
 
+/// Whether answers may come out of the coordinator's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    Used,
+    Bypassed,
+}
+
+/// Records found by an index alone.
+pub const FINDS: [Kind; 2] = [Kind::Indexed(Cache::Used), Kind::Indexed(Cache::Bypassed)];
+
 /// Everything that is measured.
-pub const KINDS: [Kind; 7] = [
+pub const KINDS: [Kind; 8] = [
     Kind::Mix(Mix::A),
     Kind::Mix(Mix::B),
     Kind::Mix(Mix::C),
     Kind::Mix(Mix::D),
     Kind::Mix(Mix::E),
     Kind::Mix(Mix::F),
-    Kind::Indexed,
+    Kind::Indexed(Cache::Used),
+    Kind::Indexed(Cache::Bypassed),
 ];
 
 impl Kind {
@@ -52,7 +65,8 @@ impl Kind {
             Kind::Mix(Mix::D) => "YCSB D, documents",
             Kind::Mix(Mix::E) => "YCSB E, documents",
             Kind::Mix(Mix::F) => "YCSB F, documents",
-            Kind::Indexed => "indexed find",
+            Kind::Indexed(Cache::Used) => "indexed find",
+            Kind::Indexed(Cache::Bypassed) => "indexed find, past the cache",
         }
     }
 }
@@ -116,7 +130,7 @@ impl Records {
         http_load::run(&self.url, load, move || {
             let number = number.fetch_add(1, Ordering::Relaxed);
             match kind {
-                Kind::Indexed => vec![by_index(way, scattered(number) % RECORDS)],
+                Kind::Indexed(cache) => vec![by_index(way, cache, scattered(number) % RECORDS)],
                 Kind::Mix(mix) => {
                     let operation = mix.operation(number, records.load(Ordering::Relaxed));
                     exchanges(way, operation, number, || records.fetch_add(1, Ordering::Relaxed))
@@ -206,15 +220,26 @@ fn scan(way: Way, key: u64, length: u64) -> Exchange {
     }
 }
 
-fn by_index(way: Way, key: u64) -> Exchange {
+fn by_index(way: Way, cache: Cache, key: u64) -> Exchange {
     match way {
-        Way::Documents => exchange(FIND, format!("{{\"filter\":{{\"number\":{key}}}}}"), "\"documents\":[{"),
-        Way::Sql => sql("SELECT * FROM usertable WHERE number = ?", &key.to_string(), "\"rows\":[["),
+        Way::Documents => {
+            let path = if cache == Cache::Used { FIND } else { FIND_PAST_CACHE };
+            exchange(path, format!("{{\"filter\":{{\"number\":{key}}}}}"), "\"documents\":[{")
+        }
+        Way::Sql => {
+            let path = if cache == Cache::Used { SQL_PATH } else { PAST_CACHE_PATH };
+            let sql = "SELECT * FROM usertable WHERE number = ?";
+            exchange(path, sql_body(sql, &key.to_string()), "\"rows\":[[")
+        }
     }
 }
 
 fn sql(text: &str, params: &str, expected: &str) -> Exchange {
-    exchange(SQL_PATH, format!("{{\"sql\":\"{text}\",\"params\":[{params}]}}"), expected)
+    exchange(SQL_PATH, sql_body(text, params), expected)
+}
+
+fn sql_body(text: &str, params: &str) -> String {
+    format!("{{\"sql\":\"{text}\",\"params\":[{params}]}}")
 }
 
 fn exchange(path: &'static str, body: String, expected: &str) -> Exchange {

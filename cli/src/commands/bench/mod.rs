@@ -72,6 +72,8 @@ enum Workload {
     Import,
     /// YCSB's mixes A to F over documents, beside the same work by SQL, and documents found by an index.
     Docs,
+    /// Documents found by an index alone, with the cache and past it.
+    Find,
     /// Transactions over two partitions beside one, rows of all partitions beside one, and tables divided by columns.
     Transactions,
     /// What a cluster without requests uses; only of a cluster started for the run.
@@ -160,7 +162,10 @@ impl Bench<'_> {
             lines.push(self.imports().await?);
         }
         if self.includes(Workload::Docs) {
-            lines.extend(self.documents().await?);
+            lines.extend(self.documents(&documents::KINDS).await?);
+        }
+        if self.arguments.workload == Workload::Find {
+            lines.extend(self.documents(&documents::FINDS).await?);
         }
         if self.includes(Workload::Transactions) {
             lines.extend(self.transactions().await?);
@@ -240,17 +245,15 @@ impl Bench<'_> {
         Ok([rows, sums])
     }
 
-    async fn documents(&self) -> Result<Vec<Line>, Failure> {
+    async fn documents(&self, kinds: &[documents::Kind]) -> Result<Vec<Line>, Failure> {
         let records = documents::Records::prepare(self.subject).await?;
-        let mut lines: Vec<Line> = documents::KINDS
-            .iter()
-            .map(|kind| Line::new(kind.title(), "operations/s", "the same by SQL"))
-            .collect();
+        let line = |kind: &documents::Kind| Line::new(kind.title(), "operations/s", "the same by SQL");
+        let mut lines: Vec<Line> = kinds.iter().map(line).collect();
         for _ in self.runs("documents") {
-            for (kind, line) in documents::KINDS.into_iter().zip(&mut lines) {
-                let by_sql = records.measure(self.load(), kind, documents::Way::Sql).await?;
+            for (kind, line) in kinds.iter().zip(&mut lines) {
+                let by_sql = records.measure(self.load(), *kind, documents::Way::Sql).await?;
                 line.add(
-                    &records.measure(self.load(), kind, documents::Way::Documents).await?,
+                    &records.measure(self.load(), *kind, documents::Way::Documents).await?,
                     by_sql.per_second(),
                 );
             }
