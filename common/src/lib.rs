@@ -5,6 +5,7 @@
 //! that the caller hands in, so that whatever is built from these types can run in a simulation.
 
 pub mod body_stream;
+pub mod brief;
 pub mod catalog;
 pub mod digest;
 pub mod entry;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use crate::brief::{BriefAnswer, BriefRead, BriefTarget};
 use crate::catalog::NodeStatus;
 use crate::entry::Effects;
 use crate::idempotency::Keyed;
@@ -270,8 +271,8 @@ pub enum StorageRequest {
         /// The transaction.
         transaction: u128,
     },
-    /// Read rows from the newest state, linearizably, if that takes a moment only. → [`StorageReply::Brief`]
-    ReadBriefly(ReadRequest),
+    /// Reads of one request or of several. → [`StorageReply::Brief`]
+    ReadBriefly(Vec<BriefRead>),
     /// A step of replacing buckets by others. → [`StorageReply::Replacing`]
     Replacing(ReplacingRequest),
     /// Prepare a part of a transaction that several requests share, or commit it. → [`StorageReply::Joint`]
@@ -328,13 +329,8 @@ pub enum StorageReply {
     },
     /// What the work would do.
     Tried(Tried),
-    /// Rows of a brief read.
-    Brief {
-        /// All rows; `None` if they are more than was asked for, or take long to find.
-        result: Option<StatementResult>,
-        /// Of what moments the snapshot that was read shows the state.
-        shows: Pinned,
-    },
+    /// What each partition answers to each read, in the order of the reads and of their partitions.
+    Brief(Vec<Reply<BriefAnswer>>),
     /// What became of the step.
     Replacing(ReplacingReply),
     /// The part is prepared, or committed, or a request in it is refused.

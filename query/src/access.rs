@@ -49,13 +49,13 @@ pub trait PartitionAccess: Send + Sync {
     }
 
     /// Asks partitions for the same, as they are at one moment, if each can answer at once with few rows. `None` if
-    /// one cannot, or if it did not come out as one moment's: then the read has to be done the other way. Reads that
-    /// follow are of moments of their own.
+    /// one cannot, or if they find no common moment: then the read has to be done the other way. Reads that follow are
+    /// of moments of their own.
     fn read_briefly(
         &self,
         _partitions: &[usize],
         _statement: &Statement,
-    ) -> impl Future<Output = Result<Option<Vec<StatementResult>>>> + Send {
+    ) -> impl Future<Output = Result<Option<Vec<RowBlock>>>> + Send {
         std::future::ready(Ok(None))
     }
 

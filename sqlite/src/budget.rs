@@ -13,8 +13,8 @@ const OPERATIONS_PER_QUESTION: u32 = 1_000;
 pub struct Budget<'a> {
     /// Asked every 1,000 instructions; once it says `true` the statement ends with `statement_timeout`.
     pub interrupted: Option<&'a dyn Fn() -> bool>,
-    /// Most instructions of SQLite's virtual machine, counted in thousands: a deadline that is the same on
-    /// every machine.
+    /// Most instructions of SQLite's virtual machine, to within a thousand: a deadline that is the same on every
+    /// machine.
     pub instructions: Option<u64>,
     /// Most rows answered by a statement; more are left out and the answer says `truncated`.
     pub rows: u64,

@@ -39,13 +39,12 @@ pub(crate) fn answer(
     let mut rows = RowBlockBuilder::new(0);
     let is_read = visit(connection, statement, access, budget, &mut |event| {
         match event {
-            Event::Columns { names, types } => {
-                rows = RowBlockBuilder::new(names.len());
-                (result.columns, result.types) = (names, types);
+            Event::Prepared(prepared) => {
+                (result.columns, result.types) = columns(prepared);
+                rows = RowBlockBuilder::new(result.columns.len());
             }
             Event::Row(row) => {
-                let full = u64::from(rows.rows()) >= budget.rows || rows.len() >= budget.bytes;
-                if full {
+                if is_full(&rows, budget) {
                     result.truncated = true;
                     return Ok(Flow::Stop);
                 }
@@ -59,6 +58,34 @@ pub(crate) fn answer(
     Ok(result)
 }
 
+/// The rows of a reading statement; `None` if they are more than the budget.
+pub(crate) fn rows(
+    connection: &Connection,
+    statement: &Statement,
+    budget: &Budget<'_>,
+) -> Result<Option<RowBlock>> {
+    let (mut rows, mut width, mut is_all) = (RowBlockBuilder::new(0), 0, true);
+    visit(connection, statement, Access::Read, budget, &mut |event| {
+        match event {
+            Event::Prepared(prepared) => {
+                width = prepared.column_count();
+                rows = RowBlockBuilder::new(width);
+            }
+            Event::Row(_) if is_full(&rows, budget) => {
+                is_all = false;
+                return Ok(Flow::Stop);
+            }
+            Event::Row(row) => push_row(&mut rows, row, width)?,
+        }
+        Ok(Flow::Continue)
+    })?;
+    Ok(is_all.then(|| rows.finish()))
+}
+
+fn is_full(rows: &RowBlockBuilder, budget: &Budget<'_>) -> bool {
+    u64::from(rows.rows()) >= budget.rows || rows.len() >= budget.bytes
+}
+
 /// Runs a reading statement and hands its rows on in blocks of about 64 KiB.
 pub(crate) fn stream(
     connection: &Connection,
@@ -68,18 +95,19 @@ pub(crate) fn stream(
     block: &mut dyn FnMut(RowBlock) -> Flow,
 ) -> Result<()> {
     let mut rows = RowBlockBuilder::new(0);
-    let (mut columns, mut left, mut stopped) = (0, budget.rows, false);
+    let (mut width, mut left, mut stopped) = (0, budget.rows, false);
     visit(connection, statement, Access::Read, budget, &mut |event| {
         let flow = match event {
-            Event::Columns { names, types } => {
-                columns = names.len();
-                rows = RowBlockBuilder::new(columns);
+            Event::Prepared(prepared) => {
+                let (names, types) = columns(prepared);
+                width = names.len();
+                rows = RowBlockBuilder::new(width);
                 header(names, types)
             }
             Event::Row(_) if left == 0 => return Ok(Flow::Stop),
             Event::Row(row) => {
                 left -= 1;
-                push_row(&mut rows, row, columns)?;
+                push_row(&mut rows, row, width)?;
                 if rows.len() < ROW_BLOCK { Flow::Continue } else { block(rows.finish()) }
             }
         };
@@ -94,7 +122,7 @@ pub(crate) fn stream(
 
 /// What running a statement meets.
 enum Event<'r, 's> {
-    Columns { names: Vec<String>, types: Vec<String> },
+    Prepared(&'r rusqlite::Statement<'s>),
     Row(&'r rusqlite::Row<'s>),
 }
 
@@ -116,8 +144,7 @@ fn visit(
             return Err(Error::new(ErrorCode::SqlForbidden, "this route only reads").into());
         }
         bind_params(prepared, &statement.params)?;
-        let (names, types) = columns(prepared);
-        let mut wanted = visitor(Event::Columns { names, types })?;
+        let mut wanted = visitor(Event::Prepared(prepared))?;
         let mut rows = prepared.raw_query();
         while wanted == Flow::Continue || !is_read {
             let Some(row) = rows.next()? else { break };

@@ -78,6 +78,14 @@ impl Snapshot<'_> {
         query::answer(self.connection, statement, Access::Read, budget)
     }
 
+    /// The rows of a reading statement; `None` if they are more than the budget.
+    ///
+    /// # Errors
+    /// `sql_forbidden` if the statement writes.
+    pub fn rows(&self, statement: &Statement, budget: &Budget<'_>) -> Result<Option<RowBlock>> {
+        query::rows(self.connection, statement, budget)
+    }
+
     /// Runs a reading statement and hands on its columns' names and declared types, then its rows in
     /// blocks of about 64 KiB, until somebody says [`Flow::Stop`]. Memory is bounded by a block and a row.
     pub fn stream(

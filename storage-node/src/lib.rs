@@ -4,6 +4,7 @@
 //! coordinators, [`registry`] runs what they assign, and a [`replica`] is one copy of one partition, whose
 //! deterministic core is [`replica::machine`]. `DESIGN.md` has the reasons.
 
+mod brief_reads;
 pub mod clock;
 pub mod config;
 pub mod disk;

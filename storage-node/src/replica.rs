@@ -6,6 +6,7 @@
 //! lets coordinators rely on the state for a while;
 //! [`published`] is what the worker tells everybody; [`snapshots`] moves files between nodes.
 
+pub mod brief;
 mod event_queue;
 mod freshness;
 mod inbox;

@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use polylite_client::peer::{Caller, PeerClock, PeerIdentity, PeerService, StreamSink};
 
+use crate::brief_reads;
 use crate::clock::Clock;
 use crate::disk::DiskReserve;
 use crate::registry::Registry;
@@ -110,10 +111,8 @@ impl Service {
                 let job = Job::Decide { transaction, verdict: Verdict::ABORT, decides: true };
                 self.submit(partition, job, CONTROL_TIMEOUT, Caller::local()).await
             }
-            StorageRequest::ReadBriefly(read) => {
-                let replica = self.registry.get(read.target.partition)?;
-                let (result, shows) = replica.read_briefly(read).await?;
-                Ok(StorageReply::Brief { result, shows })
+            StorageRequest::ReadBriefly(reads) => {
+                brief_reads::answer(&self.registry, reads).await.map(StorageReply::Brief)
             }
             StorageRequest::Read(read) => {
                 let replica = self.registry.get(read.target.partition)?;
@@ -188,7 +187,8 @@ impl Service {
         }
     }
 
-    /// Notes what clients ask of which partition, so that one that is asked often can be found.
+    /// Notes what clients ask of which partition, so that one that is asked often can be found. Brief reads are noted
+    /// where they are told apart.
     fn count(&self, request: &StorageRequest) {
         let target = match request {
             StorageRequest::Write(WriteRequest { work, .. })
@@ -199,7 +199,6 @@ impl Service {
             StorageRequest::Write(WriteRequest { target, .. })
             | StorageRequest::Prepare { write: WriteRequest { target, .. }, .. }
             | StorageRequest::Try(TryRequest { write: WriteRequest { target, .. }, .. }) => target,
-            StorageRequest::ReadBriefly(read) => &read.target,
             StorageRequest::Read(read) => &read.target,
             _ => return,
         };

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::entry::Effects;
 use common::protocol::{
-    Assignments, MembershipChange, PinId, PinRequest, Pinned, ReadRequest, ReplicaReport, RowsHeader,
-    StatementResult, StorageReply, StorageRequest, StorageStream, Verdict, WriteReply, WriteRequest, decode,
-    encode,
+    Assignments, BriefAnswer, BriefRead, MembershipChange, PinId, PinRequest, Pinned, ReadRequest,
+    ReplicaReport, Reply, RowsHeader, StatementResult, StorageReply, StorageRequest, StorageStream, Verdict,
+    WriteReply, WriteRequest, decode, encode,
 };
 use common::replacing::{ImagesHeader, ReplacingReply, ReplacingRequest};
 use common::row::RowBlock;
@@ -118,15 +118,16 @@ impl StorageClient {
         }
     }
 
-    /// Reads the newest state, if that takes a moment only. Answers the rows, and of what moments they are.
+    /// Reads the newest states of partitions, where that takes a moment only. Answers what each partition does, in the
+    /// order of the reads and of their partitions.
     pub async fn read_briefly(
         &self,
         address: &str,
-        read: ReadRequest,
-    ) -> Result<(Option<StatementResult>, Pinned)> {
-        let timeout = Duration::from_millis(read.target.timeout_ms) + GRACE;
-        match self.request(address, StorageRequest::ReadBriefly(read), timeout).await? {
-            StorageReply::Brief { result, shows } => Ok((result, shows)),
+        reads: Vec<BriefRead>,
+        timeout: Duration,
+    ) -> Result<Vec<Reply<BriefAnswer>>> {
+        match self.request(address, StorageRequest::ReadBriefly(reads), timeout + GRACE).await? {
+            StorageReply::Brief(answers) => Ok(answers),
             _ => Err(mismatched(Effect::Reads)),
         }
     }

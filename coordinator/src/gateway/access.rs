@@ -10,6 +10,7 @@ use common::protocol::{
     PartitionTarget, ReadLevel, ReadRequest, RowsHeader, Statement, StatementResult, StorageReply,
     StorageRequest, WorkItem, WriteRequest,
 };
+use common::row::RowBlock;
 use common::schema::{Schema, TableKind, TableSpec};
 use common::{Error, ErrorCode, Outcome, PartitionId, Result};
 use futures_util::StreamExt as _;
@@ -350,7 +351,7 @@ impl PartitionAccess for RequestAccess {
         &self,
         partitions: &[usize],
         statement: &Statement,
-    ) -> Result<Option<Vec<StatementResult>>> {
+    ) -> Result<Option<Vec<RowBlock>>> {
         let has_moment = self.moment.lock().is_some();
         if self.within.is_some() || self.level != ReadLevel::Linearizable || has_moment {
             return Ok(None);

@@ -12,6 +12,7 @@
 
 mod access;
 mod bookmark;
+mod brief;
 mod cached;
 mod contention;
 mod interactive;
@@ -52,6 +53,7 @@ use crate::metrics::{TransactionMetrics, Wait};
 use crate::operations::Operations;
 use crate::result_cache::ResultCache;
 use crate::result_cache::leases::HeldLeases;
+use brief::BriefReads;
 use interactive::{Transactions, Within};
 use joining::Joining;
 use planners::Planners;
@@ -152,6 +154,7 @@ struct Shared {
     operations: Operations,
     peers: PeerPool,
     leaders: Arc<Leaders>,
+    brief_reads: BriefReads,
     planners: Planners,
     rowids: RowidQueues,
     interactive: Transactions,
@@ -179,6 +182,7 @@ impl Gateway {
             operations,
             peers,
             leaders,
+            brief_reads: BriefReads::default(),
             planners: Planners::new(rules),
             rowids: RowidQueues::default(),
             interactive: Transactions::default(),
@@ -298,6 +302,7 @@ impl Gateway {
     pub fn tidy(&self) {
         let catalog = self.shared.catalog.view();
         self.shared.leaders.retain(&catalog);
+        self.shared.brief_reads.tidy();
         self.shared.planners.retain(&catalog);
         self.shared.cache.retain(&catalog);
         self.shared.leases.retain(|partition| catalog.partitions.contains_key(&partition));

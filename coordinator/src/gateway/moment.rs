@@ -8,7 +8,8 @@
 //! its clock leap to it, and holds the next commit until the snapshot is open.
 //!
 //! Where each partition answers at once, nothing is pinned: each reads its newest state, and tells with its rows of
-//! which moments they are. Only if no moment is common to all is the read done again, of pinned snapshots.
+//! which moments they are. Those that were read before the moment that is common to the others read again, as it was
+//! then. Only if that does not end soon is the read done of pinned snapshots.
 //!
 //! That every acknowledged write is seen follows from each snapshot by itself.
 
@@ -20,19 +21,20 @@ use common::protocol::{
     PinId, PinRequest, Pinned, ReadRequest, Reply, RowsHeader, Statement, StatementResult, StorageReply,
     StorageRequest, StorageStream, decode, encode,
 };
-use common::{Error, ErrorCode, Hlc, PartitionId, Result};
+use common::row::RowBlock;
+use common::{Error, ErrorCode, Hlc, Result};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use polylite_client::peer::{PeerError, PeerStream};
 use query::access::RowStream;
 use tokio::time::Instant;
 
-use super::access::{RequestAccess, nothing_written};
-use super::partition_call::{From, GRACE, Repeat, millis};
+use super::access::RequestAccess;
+use super::partition_call::{From, GRACE, millis};
 use super::partition_stream::{Opened, blocks_within, first_message};
 
-/// Most rows that a partition answers at once.
-const BRIEF_ROWS: u32 = 1_000;
+/// How often partitions that answer at once are asked for a common moment before snapshots are pinned.
+const BRIEF_ROUNDS: u32 = 6;
 
 /// Snapshots of some partitions at one moment, kept until dropped.
 pub(super) struct Moment {
@@ -72,43 +74,32 @@ impl RequestAccess {
         Ok(Moment { pins: partitions.iter().copied().zip(pins).collect() })
     }
 
-    /// Reads partitions that answer at once. `None` if one does not, or if what they answered is not of one moment.
+    /// Reads partitions that answer at once. `None` if one does not, or if they do not come to a common moment.
     pub(super) async fn read_at_once(
         &self,
         partitions: &[usize],
         statement: &Statement,
-    ) -> Result<Option<Vec<StatementResult>>> {
-        let asked = partitions.iter().map(|&index| self.read_one_at_once(index, statement.clone()));
-        let answers = try_join_all(asked).await?;
-        let shows: Vec<Pinned> = answers.iter().map(|(_, _, shows)| *shows).collect();
-        if matches!(agree(&shows, 0), Agreement::Again { .. }) {
-            return Ok(None);
+    ) -> Result<Option<Vec<RowBlock>>> {
+        let mut answers = self.ask_briefly(partitions, statement, None).await?;
+        for round in 0.. {
+            if answers.iter().any(|(_, answer)| answer.rows.is_none()) {
+                return Ok(None);
+            }
+            let shows: Vec<Pinned> = answers.iter().map(|(_, answer)| answer.shows).collect();
+            let Agreement::Again { at, snapshots } = agree(&shows, round) else { break };
+            if round == BRIEF_ROUNDS {
+                return Ok(None);
+            }
+            let early: Vec<usize> = snapshots.iter().map(|&place| partitions[place]).collect();
+            let again = self.ask_briefly(&early, statement, Some(at)).await?;
+            for (place, answer) in snapshots.into_iter().zip(again) {
+                answers[place] = answer;
+            }
         }
-        let mut results = Vec::with_capacity(answers.len());
-        for (partition, result, shows) in answers {
-            let Some(result) = result else { return Ok(None) };
-            results.push((partition, result, shows));
+        for (partition, answer) in &answers {
+            self.see(*partition, answer.shows.index);
         }
-        for (partition, _, shows) in &results {
-            self.see(*partition, shows.index);
-        }
-        Ok(Some(results.into_iter().map(|(_, result, _)| result).collect()))
-    }
-
-    async fn read_one_at_once(
-        &self,
-        index: usize,
-        statement: Statement,
-    ) -> Result<(PartitionId, Option<StatementResult>, Pinned)> {
-        let request = self.read_request(index, statement, Some(BRIEF_ROWS))?;
-        let partition = request.target.partition;
-        let mut request = StorageRequest::ReadBriefly(request);
-        let asked =
-            self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
-        match asked.map_err(nothing_written)? {
-            StorageReply::Brief { result, shows } => Ok((partition, result, shows)),
-            _ => Err(Error::internal("a storage node sent a reply of another kind")),
-        }
+        Ok(answers.into_iter().map(|(_, answer)| answer.rows).collect())
     }
 
     async fn pin(&self, index: usize, at: Option<Hlc>, readers: u32) -> Result<Pin> {

@@ -230,7 +230,11 @@ fn set_time_left(request: &mut StorageRequest, left: Duration) {
         }
         StorageRequest::Joint(joint) => joint.target.timeout_ms = left,
         StorageRequest::Try(attempt) => attempt.write.target.timeout_ms = left,
-        StorageRequest::Read(read) | StorageRequest::ReadBriefly(read) => read.target.timeout_ms = left,
+        StorageRequest::Read(read) => read.target.timeout_ms = left,
+        StorageRequest::ReadBriefly(reads) => {
+            let targets = reads.iter_mut().flat_map(|read| &mut read.partitions);
+            targets.for_each(|asked| asked.target.timeout_ms = left);
+        }
         StorageRequest::Unchanged { target, .. } => target.timeout_ms = left,
         StorageRequest::Decide { timeout_ms, .. }
         | StorageRequest::DecideKeyed { timeout_ms, .. }

@@ -30,7 +30,7 @@ pub(super) async fn stream(
     let partitions = pushed.partitions(planner.database(), read.group, values);
     let answered = unless_sqlite_fails(access.read_briefly(&partitions, &run.statement).await)?;
     let Some(answers) = answered.flatten() else { return Ok(None) };
-    let blocks = answers.into_iter().map(|answer| blocks_of(vec![answer.rows])).collect();
+    let blocks = answers.into_iter().map(|rows| blocks_of(vec![rows])).collect();
     let (columns, types) = planned.names();
     let header = RowsHeader { columns, types, index: 0 };
     Ok(Some(ordered::merged(blocks, run, plan.keys.clone(), plan.hidden, header)))
@@ -55,7 +55,6 @@ pub(super) async fn run(
     let Some(run) = plan.bind(values).filter(|run| run.hashed.is_none()) else { return Ok(None) };
     let partitions = pushed.partitions(planner.database(), read.group, values);
     let answered = unless_sqlite_fails(access.read_briefly(&partitions, &run.fragment).await)?;
-    let Some(answers) = answered.flatten() else { return Ok(None) };
-    let parts = answers.into_iter().map(|answer| answer.rows).collect();
+    let Some(parts) = answered.flatten() else { return Ok(None) };
     unless_sqlite_fails(partial::merged(access, plan, parts, run.merge, max_rows).await)
 }

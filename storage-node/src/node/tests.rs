@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use common::partition_map::BucketRange;
 use common::protocol::{
-    Assignment, Assignments, MembershipChange, Params, PartitionTarget, PeerAddress, ReadLevel, ReadRequest,
-    ReplicaReport, Statement, Verdict, WorkItem, WriteReply, WriteRequest,
+    Assignment, Assignments, BriefAnswer, BriefRead, BriefTarget, MembershipChange, Params, PartitionTarget,
+    PeerAddress, ReadLevel, ReadRequest, ReplicaReport, Statement, Verdict, WorkItem, WriteReply,
+    WriteRequest,
 };
 use common::schema::{DatabaseKind, PartitionType};
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, TransactionId, Value};
@@ -441,26 +442,45 @@ async fn large_reads_stream_and_followers_name_the_leader() {
 async fn brief_reads_tell_of_which_moments_they_are_and_long_ones_are_left_to_others() {
     let mut cluster = Cluster::start(3).await;
     cluster.found(&[0, 1, 2]).await;
-    let brief = async |sql: &str| {
+    let brief = async |sql: &str, at: Option<common::Hlc>| {
         let read = |client: StorageClient, address: String| async move {
-            client.read_briefly(&address, read(sql, ReadLevel::Linearizable)).await
+            let ReadRequest { target, statement, .. } = read(sql, ReadLevel::Linearizable);
+            let partitions = vec![BriefTarget { target, at_least: 0, at }];
+            let read = BriefRead { statement, max_rows: 1_000, partitions };
+            client.read_briefly(&address, vec![read], Duration::from_secs(30)).await?.remove(0)
         };
-        cluster.at_leader(read).await.unwrap()
+        let BriefAnswer { rows, shows } = cluster.at_leader(read).await.unwrap();
+        (rows, shows)
     };
     let mut until = common::Hlc::default();
     for id in 1..=20 {
         cluster.write(&format!("INSERT INTO t VALUES ({id}, 'n')")).await.unwrap();
-        let (result, shows) = brief("SELECT max(id) FROM t").await;
-        assert_eq!(rows(&result.expect("a short answer").rows), [[Value::from(id)]]);
+        let (found, shows) = brief("SELECT max(id) FROM t", None).await;
+        assert_eq!(rows(&found.expect("a short answer")), [[Value::from(id)]]);
         assert!(until < shows.since, "what was promised not to happen has happened");
         assert!(shows.since <= shows.until);
         until = shows.until;
+    }
+    let later = common::Hlc::from_millis(until.millis() + 5);
+    let (found, shows) = brief("SELECT max(id) FROM t", Some(later)).await;
+    assert_eq!(rows(&found.expect("a short answer")), [[Value::from(20)]]);
+    assert!(shows.since <= later && later <= shows.until, "the moment that is named is shown");
+    // A statement that is kept prepared has only what it does now counted.
+    let all_brief = |client: StorageClient, address: String| async move {
+        let ReadRequest { target, statement, .. } =
+            read("SELECT * FROM t ORDER BY id", ReadLevel::Linearizable);
+        let partitions = vec![BriefTarget { target, at_least: 0, at: None }; 50];
+        let reads = vec![BriefRead { statement, max_rows: 1_000, partitions }];
+        client.read_briefly(&address, reads, Duration::from_secs(30)).await
+    };
+    for answer in cluster.at_leader(all_brief).await.unwrap() {
+        assert_eq!(answer.unwrap().rows.expect("20 rows are found in a moment").rows, 20);
     }
     for long in [
         "SELECT value FROM generate_series(1, 1001)",
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000) SELECT count(*) FROM c",
     ] {
-        assert_eq!(brief(long).await.0, None, "{long}");
+        assert_eq!(brief(long, None).await.0, None, "{long}");
     }
     cluster.stop().await;
 }

@@ -184,12 +184,7 @@ fn open_alike(
     deadline: Deadline,
 ) -> Result<Hlc> {
     for _ in 0..ATTEMPTS_MAX {
-        let opening = promises.open(at, promised, deadline.instant.into_std()).map_err(|why| match why {
-            Unpromised::NotLeader => not_leader(None),
-            Unpromised::TimedOut => {
-                Error::new(ErrorCode::Timeout, "a transaction kept the read waiting for too long")
-            }
-        })?;
+        let opening = promises.open(at, promised, deadline.instant.into_std()).map_err(unpromised)?;
         let mut indexes = Vec::with_capacity(readers.len());
         for reader in readers.iter_mut() {
             reader.open()?;
@@ -200,6 +195,16 @@ fn open_alike(
         }
     }
     Err(Error::new(ErrorCode::Unavailable, "the partition kept changing while it was read"))
+}
+
+/// The error of a read for which nothing is promised.
+pub(super) fn unpromised(why: Unpromised) -> Error {
+    match why {
+        Unpromised::NotLeader => not_leader(None),
+        Unpromised::TimedOut => {
+            Error::new(ErrorCode::Timeout, "a transaction kept the read waiting for too long")
+        }
+    }
 }
 
 /// Waits until so many more connections may be pinned.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::limits::RESULT_MAX;
 use common::protocol::{
-    Lease, LeaseHolder, PartitionTarget, Pinned, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode,
+    Lease, LeaseHolder, PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode,
 };
 use common::{Error, ErrorCode, Result};
 use consensus_runtime::{Role, lease_clock};
@@ -24,10 +24,10 @@ use crate::clock::monotonic_us;
 const BLOCKS_WAITING: usize = 4;
 /// How long a read that may be stale waits for its replica to catch up before another one is asked.
 const CATCH_UP: Duration = Duration::from_millis(300);
-/// A read of no more instructions of SQLite's virtual machine than this (in thousands; some tenths of a
-/// millisecond) is answered where its request was received. One that turns out longer begins again on a thread
-/// of its own: to hand every read over would cost more than most reads themselves.
-const BRIEF_INSTRUCTIONS: u64 = 10;
+/// A read of no more instructions of SQLite's virtual machine than this (some tenths of a millisecond) is answered where
+/// its request was received. One that turns out longer begins again on a thread of its own: to hand every read over would
+/// cost more than most reads themselves.
+pub(super) const BRIEF_INSTRUCTIONS: u64 = 10_000;
 
 /// Where a read finds its snapshot.
 enum Source {
@@ -63,36 +63,8 @@ impl Replica {
         answered.unwrap_or_else(|panic| Err(Error::internal(panic.to_string())))
     }
 
-    /// Answers a read of the newest state if that takes a moment only, and tells of what moments it is the answer:
-    /// who reads several partitions finds out whether they were all read at one.
-    pub async fn read_briefly(&self, request: ReadRequest) -> Result<(Option<StatementResult>, Pinned)> {
-        let deadline = Deadline::after(request.target.timeout_ms);
-        // Before the round of messages that confirms leadership: it spreads the promise.
-        let promised = self.clock.now();
-        self.reach(&request.target, ReadLevel::Linearizable, request.at_least, deadline).await?;
-        let mut reader = self.reader(deadline).await?;
-        let opening = self.published.promises().open(None, promised, deadline.instant.into_std());
-        let opening = opening.map_err(|_| not_leader(self.group.status().leader))?;
-        let snapshot = reader.snapshot()?;
-        let position = snapshot.system().position()?;
-        let shows = Pinned { index: position.index, since: position.committed, until: opening.until() };
-        drop(opening);
-        // Promised after others had taken the partition's place, it would not bind them.
-        let epoch = self.published().epoch();
-        if epoch > request.target.epoch {
-            return Err(stale_partition_map(epoch));
-        }
-        let index = check_snapshot(&snapshot, &request.target)?;
-        let answered = answer(&snapshot, index, &request, Some(BRIEF_INSTRUCTIONS), || deadline.is_over());
-        match answered {
-            Ok((result, _)) => Ok(((!result.truncated).then_some(result), shows)),
-            Err(error) if error.code == ErrorCode::StatementTimeout => Ok((None, shows)),
-            Err(error) => Err(error),
-        }
-    }
-
     /// A connection to read the newest state by.
-    async fn reader(&self, deadline: Deadline) -> Result<PooledReader> {
+    pub(super) async fn reader(&self, deadline: Deadline) -> Result<PooledReader> {
         let readers = self.readers()?;
         if let Some(reader) = readers.acquire_idle() {
             return Ok(reader);
@@ -102,7 +74,7 @@ impl Replica {
         Ok(opened.map_err(|panic| Error::internal(panic.to_string()))??)
     }
 
-    fn readers(&self) -> Result<Arc<ReaderPool>> {
+    pub(super) fn readers(&self) -> Result<Arc<ReaderPool>> {
         let readers = self.published().readers();
         readers.ok_or_else(|| Error::new(ErrorCode::Unavailable, "the replica is waiting for a snapshot"))
     }
@@ -343,7 +315,7 @@ impl Deadline {
         u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
-    fn is_over(self) -> bool {
+    pub(super) fn is_over(self) -> bool {
         monotonic_us() >= self.us
     }
 }

@@ -14,6 +14,7 @@ use common::entry::{Change, Effects};
 use common::partition_division::first_homes;
 use common::partition_map::{Bucket, BucketRange, PartitionMethod, hash_ranges, key_ranges};
 use common::protocol::{Params, RowsHeader, Statement, StatementResult, WorkItem};
+use common::row::RowBlock;
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, ErrorCode, Outcome, PartitionId, Result, Value};
 pub use differential::layout::{LAYOUTS, Layout, MIXED, VERTICAL};
@@ -384,7 +385,7 @@ impl PartitionAccess for Session<'_> {
         &self,
         partitions: &[usize],
         statement: &Statement,
-    ) -> Result<Option<Vec<StatementResult>>> {
+    ) -> Result<Option<Vec<RowBlock>>> {
         self.cluster.give_way().await;
         let answer = |&partition: &usize| self.read_now(partition, statement, BRIEF_ROWS);
         let answers: Vec<StatementResult> = partitions.iter().map(answer).collect::<Result<_>>()?;
@@ -393,7 +394,7 @@ impl PartitionAccess for Session<'_> {
         }
         let rows: u64 = answers.iter().map(|answer| u64::from(answer.rows.rows)).sum();
         *self.cluster.rows_streamed.lock().unwrap() += rows;
-        Ok(Some(answers))
+        Ok(Some(answers.into_iter().map(|answer| answer.rows).collect()))
     }
 
     async fn write(
@@ -538,7 +539,7 @@ impl PartitionAccess for Cluster {
         &self,
         partitions: &[usize],
         statement: &Statement,
-    ) -> Result<Option<Vec<StatementResult>>> {
+    ) -> Result<Option<Vec<RowBlock>>> {
         self.current().read_briefly(partitions, statement).await
     }
 
