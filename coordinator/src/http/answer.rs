@@ -54,6 +54,13 @@ pub fn success_seen(mut fields: Json, bookmark: &Bookmark) -> Response {
     with_bookmark(success(fields), &bookmark)
 }
 
+/// As [`success_seen`], of one field whose value is JSON text already.
+pub fn success_with_text(field: &str, value: &str, bookmark: &Bookmark) -> Response {
+    let bookmark = bookmark.text();
+    let body = format!("{{\"{field}\":{value},\"bookmark\":\"{bookmark}\",\"success\":true}}");
+    with_bookmark(json_text(body.into_bytes()), &bookmark)
+}
+
 /// Adds the header of a bookmark, given as text.
 pub fn with_bookmark(mut response: Response, bookmark: &str) -> Response {
     let text = HeaderValue::try_from(bookmark).expect("a bookmark is letters, digits and points");

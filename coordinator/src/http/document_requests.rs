@@ -14,7 +14,7 @@ use query::documents::{self, DocumentStream};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{success_seen, with_bookmark, with_cache_use};
+use super::answer::{success_seen, success_with_text, with_bookmark, with_cache_use};
 use super::app::{App, moment};
 use super::body::DocumentBody;
 use super::documents::check;
@@ -110,7 +110,7 @@ pub async fn find(chosen: Chosen) -> Answer {
     }
     let Found { answer, bookmark, cache } =
         read_collection!(chosen, Some(&chosen.collection), documents::find)?;
-    Ok(with_cache_use(success_seen(json!({ "documents": *answer }), &bookmark), cache))
+    Ok(with_cache_use(success_with_text("documents", answer.text(), &bookmark), cache))
 }
 
 /// What a pipeline makes of the documents.
@@ -124,7 +124,7 @@ pub async fn aggregate(chosen: Chosen) -> Answer {
     }
     let moment = moment();
     let Found { answer, bookmark, cache } = read_collection!(chosen, None, documents::aggregate, moment)?;
-    Ok(with_cache_use(success_seen(json!({ "documents": *answer }), &bookmark), cache))
+    Ok(with_cache_use(success_with_text("documents", answer.text(), &bookmark), cache))
 }
 
 /// How many documents a filter matches.

@@ -1,7 +1,7 @@
 //! What an answer weighs, so that one limit stands for two: of entries and of bytes.
 
 use common::catalog::CacheLimits;
-use query::documents::Document;
+use query::documents::{Document, DocumentList};
 use query::objects::ObjectAnswer;
 use serde_json::Value as Json;
 
@@ -63,6 +63,12 @@ impl Weighed for Document {
 impl Weighed for Vec<Json> {
     fn bytes(&self) -> usize {
         OVERHEAD + self.iter().map(json_bytes).sum::<usize>()
+    }
+}
+
+impl Weighed for DocumentList {
+    fn bytes(&self) -> usize {
+        OVERHEAD + self.text().len()
     }
 }
 

@@ -44,7 +44,7 @@ use crate::sql::run_one;
 
 pub use aggregate::{aggregate, aggregate_stream};
 pub use bulk::bulk;
-pub use find::{DocumentStream, count, distinct, find, find_stream};
+pub use find::{DocumentList, DocumentStream, count, distinct, find, find_stream};
 pub use indexes::{create_index, drop_index, explain, list_indexes};
 pub(crate) use keys::has_derived_columns;
 pub use many::{Updated, delete_many, update};

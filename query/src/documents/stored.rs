@@ -82,6 +82,30 @@ impl Stored {
     }
 }
 
+/// The text of a document that a row of [`Attributes::columns`] with all metadata holds, as [`Stored::of`] would have it, put
+/// together without being read.
+pub(super) fn text_of_row(row: Vec<Value>) -> Result<String> {
+    let damaged = || Error::internal("a row of a collection is not a document");
+    let [
+        id,
+        Value::Text(own),
+        Value::Integer(version),
+        Value::Integer(created_at),
+        Value::Integer(updated_at),
+    ] = row.as_slice()
+    else {
+        return Err(damaged());
+    };
+    let own = own.strip_prefix('{').and_then(|own| own.strip_suffix('}')).ok_or_else(damaged)?;
+    let separator = if own.is_empty() { "" } else { "," };
+    let (created_at, updated_at) = (rfc3339(*created_at), rfc3339(*updated_at));
+    let id = common::json::to_json(id);
+    Ok(format!(
+        "{{\"_id\":{id}{separator}{own},\"_version\":{version},\
+         \"_created_at\":\"{created_at}\",\"_updated_at\":\"{updated_at}\"}}"
+    ))
+}
+
 /// A document's text without the fields that belong to the store.
 pub(super) fn text_of(document: &Fields) -> Result<String> {
     let text = if RESERVED.iter().any(|name| document.contains_key(*name)) {

@@ -1,6 +1,6 @@
 //! Documents: by id, by filter, with versions.
 
-use crate::support::{Cluster, moment};
+use crate::support::{Cluster, listed, moment};
 use common::{ErrorCode, Value};
 use query::documents::{self, Precondition};
 use serde_json::{Value as Json, json};
@@ -12,7 +12,7 @@ async fn insert(cluster: &Cluster, documents: Vec<Json>) -> Vec<Json> {
 }
 
 async fn find(cluster: &Cluster, request: Json) -> Vec<Json> {
-    documents::find(&cluster.planner(), cluster, "people", &request).await.unwrap()
+    listed(&documents::find(&cluster.planner(), cluster, "people", &request).await.unwrap())
 }
 
 async fn people(buckets: u32) -> Cluster {
@@ -324,7 +324,7 @@ async fn variables_must_be_defined_where_they_are_named() {
     ]});
     let made =
         documents::aggregate(&cluster.planner(), &cluster, "people", &known, moment(NOW)).await.unwrap();
-    assert_eq!(made, [json!({"_id": 1, "a": 11, "b": [{"_id": 11, "name": "n11"}]})]);
+    assert_eq!(listed(&made), [json!({"_id": 1, "a": 11, "b": [{"_id": 11, "name": "n11"}]})]);
 }
 
 #[tokio::test]
@@ -412,7 +412,7 @@ async fn groups_are_made_by_the_partitions_where_they_can_tell() {
                 let plan = documents::explain(&cluster.planner(), cluster, "people", &explain).await.unwrap();
                 let planner = cluster.planner();
                 let made = documents::aggregate(&planner, cluster, "people", &request, moment(NOW)).await;
-                (Json::Array(made.unwrap()), plan.lines().join("\n"))
+                (Json::Array(listed(&made.unwrap())), plan.lines().join("\n"))
             }
         };
         let (made, plan) = ask(json!([

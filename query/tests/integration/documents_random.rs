@@ -6,7 +6,7 @@
 
 use crate::document_reference::updates::{distinct, updated};
 use crate::document_reference::{Fields, Model, filters, pipelines};
-use crate::support::{Cluster, MIXED, VERTICAL, moment};
+use crate::support::{Cluster, MIXED, VERTICAL, listed, moment};
 use query::documents::{self, Precondition};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -295,7 +295,7 @@ fn as_json(documents: Vec<Fields>) -> Vec<Json> {
 
 async fn found(cluster: &Cluster, request: &Json) -> Vec<Json> {
     let found = documents::find(&cluster.planner(), cluster, "c", request).await;
-    owned(found.unwrap_or_else(|error| panic!("{request}: {error:?}")))
+    owned(listed(&found.unwrap_or_else(|error| panic!("{request}: {error:?}"))))
 }
 
 /// RFC 7396.
@@ -453,7 +453,8 @@ async fn ask(cluster: &Cluster, model: &Model, generator: &mut Generator) {
             let request = json!({"pipeline": pipeline});
             let made = documents::aggregate(&planner, cluster, "c", &request, moment(0)).await;
             let made = made.unwrap_or_else(|error| panic!("{request}: {error:?}"));
-            assert_eq!(owned(made), as_json(pipelines::run(model.documents.clone(), &pipeline)), "{request}");
+            let made = owned(listed(&made));
+            assert_eq!(made, as_json(pipelines::run(model.documents.clone(), &pipeline)), "{request}");
         }
     }
 }

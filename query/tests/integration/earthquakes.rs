@@ -1,7 +1,7 @@
 //! Real documents: nested, with arrays, nulls and numbers of all kinds. The answers were computed with a few lines of
 //! Python over the same file.
 
-use crate::support::{Cluster, MIXED, moment};
+use crate::support::{Cluster, MIXED, listed, moment};
 use query::documents;
 use serde_json::{Value as Json, json};
 
@@ -23,9 +23,9 @@ async fn count(cluster: &Cluster, filter: Json) -> u64 {
 
 async fn aggregate(cluster: &Cluster, pipeline: Json) -> Json {
     let request = json!({ "pipeline": pipeline });
-    Json::Array(
-        documents::aggregate(&cluster.planner(), cluster, "quakes", &request, moment(0)).await.unwrap(),
-    )
+    Json::Array(listed(
+        &documents::aggregate(&cluster.planner(), cluster, "quakes", &request, moment(0)).await.unwrap(),
+    ))
 }
 
 /// Filters with the number of earthquakes that they find.
@@ -65,6 +65,7 @@ async fn questions_about_earthquakes_have_known_answers() {
     }
     let find = json!({"sort": {"properties.mag": -1}, "limit": 5, "projection": {"id": 1, "_id": 0}});
     let strongest = documents::find(&cluster.planner(), &cluster, "quakes", &find).await.unwrap();
+    let strongest = listed(&strongest);
     let ids: Vec<&str> = strongest.iter().map(|quake| quake["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["us1000chhc", "us1000cfn6", "us2000crmu", "us1000ce9r", "us1000cdn0"]);
     let distinct = json!({"field": "properties.alert"});

@@ -23,7 +23,7 @@ use self::pushed::Input;
 use self::running::{Context, Running};
 use self::stage::Stage;
 use super::find::source::Source;
-use super::find::{self, DocumentStream, fields, known};
+use super::find::{self, DocumentList, DocumentStream, fields, known};
 use super::place::Place;
 use super::value::Fields;
 use crate::access::PartitionAccess;
@@ -44,9 +44,8 @@ pub async fn aggregate(
     collection: &str,
     request: &Json,
     moment: Moment,
-) -> Result<Vec<Json>> {
-    let mut found = aggregate_stream(planner, access, collection, request, moment).await?;
-    find::collect(&mut found).await
+) -> Result<DocumentList> {
+    find::collect(aggregate_stream(planner, access, collection, request, moment).await?).await
 }
 
 /// The same as a stream, of any number of documents.
@@ -70,7 +69,7 @@ pub async fn aggregate_stream<'a>(
     let flow = Flow::open(context, collection, stages).await?;
     let documents = stream::try_unfold(flow, |mut flow| async move {
         let next = flow.next().await?;
-        Ok(next.map(|document| (Json::Object(document), flow)))
+        Ok(next.map(|document| (Json::Object(document).to_string(), flow)))
     });
     Ok(documents.boxed())
 }

@@ -8,18 +8,19 @@ pub(crate) mod source;
 pub(crate) mod pushed_order;
 pub(crate) mod top;
 
-use common::json::kind_of;
 use std::collections::BTreeSet;
+use std::pin::Pin;
 
+use common::json::kind_of;
 use common::limits::DOCUMENT_BODY_MAX;
 use common::protocol::Statement;
 use common::{Error, ErrorCode, Result};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::Value as Json;
 
 use self::projection::{Of, Projection};
 use self::sort::Order;
-use self::source::{Source, number_in};
+use self::source::{Row, Source, number_in};
 use self::top::Top;
 use super::attributes::Touched;
 use super::budget::Budget;
@@ -27,7 +28,7 @@ use super::expression::Scope;
 use super::filter::path::{FieldPath, Leaf};
 use super::filter::{Filter, parse};
 use super::place::Place;
-use super::stored::{Stored, existing, statement};
+use super::stored::{Stored, existing, statement, text_of_row};
 use super::value::Fields;
 use super::value::order::Key;
 use crate::access::PartitionAccess;
@@ -108,8 +109,22 @@ impl Find {
     }
 }
 
-/// Documents on their way to a client.
-pub type DocumentStream<'a> = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Json>> + Send + 'a>>;
+/// Documents on their way to a client, each as JSON text.
+pub type DocumentStream<'a> = Pin<Box<dyn Stream<Item = Result<String>> + Send + 'a>>;
+
+/// The documents of an answer as text: a JSON array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentList {
+    text: String,
+}
+
+impl DocumentList {
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
 
 /// `POST find`: the body has `filter`, `projection`, `sort`, `skip`, `limit`.
 pub async fn find(
@@ -117,24 +132,26 @@ pub async fn find(
     access: &impl PartitionAccess,
     collection: &str,
     request: &Json,
-) -> Result<Vec<Json>> {
-    let mut found = find_stream(planner, access, collection, request).await?;
-    collect(&mut found).await
+) -> Result<DocumentList> {
+    collect(find_stream(planner, access, collection, request).await?).await
 }
 
 /// The documents of a stream, as far as they fit in one answer.
-pub(crate) async fn collect(stream: &mut DocumentStream<'_>) -> Result<Vec<Json>> {
-    let (mut documents, mut bytes) = (Vec::new(), 0);
+pub(crate) async fn collect(mut stream: DocumentStream<'_>) -> Result<DocumentList> {
+    let mut text = "[".to_owned();
     while let Some(document) = stream.next().await {
         let document = document?;
-        bytes += super::value::size(&document);
-        if bytes > 2 * DOCUMENT_BODY_MAX {
+        if text.len() + document.len() > 2 * DOCUMENT_BODY_MAX {
             return Err(Error::new(ErrorCode::ResultTooBig, "the documents are larger than one answer may be")
                 .with_hint("use a narrower filter, a projection or limit, or take a stream (Accept: application/x-ndjson)"));
         }
-        documents.push(document);
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&document);
     }
-    Ok(documents)
+    text.push(']');
+    Ok(DocumentList { text })
 }
 
 /// The same as a stream, of any number of documents.
@@ -149,7 +166,10 @@ pub async fn find_stream<'a>(
     let source = Source::new(planner, &table, find.filter.clone()).reading(find.touched());
     let Find { projection, skip, limit, filter, .. } = &find;
     let (projection, filter) = (projection.clone(), filter.clone());
-    let answered = move |stored: Stored| answer(stored.fields, projection.as_ref(), &filter);
+    let is_whole = projection.is_none();
+    let answered = move |stored: Stored| {
+        answer(stored.fields, projection.as_ref(), &filter).map(|document| document.to_string())
+    };
     if divided::is_of_few(&table, &find) {
         let found = divided::first(planner, access, &table, &find).await?;
         return Ok(stream::iter(found).map(answered).boxed());
@@ -162,16 +182,21 @@ pub async fn find_stream<'a>(
                 if left == Some(0) {
                     return Ok(None);
                 }
-                let Some(stored) = documents.next().await? else { return Ok(None) };
+                let Some(found) = documents.next_row().await? else { return Ok(None) };
                 if skip > 0 {
                     skip -= 1;
                     continue;
                 }
                 left = left.map(|left| left - 1);
-                return Ok(Some((stored, (documents, skip, left))));
+                return Ok(Some((found, (documents, skip, left))));
             }
         });
-        return Ok(found.map(move |stored: Result<Stored>| stored.and_then(&answered)).boxed());
+        let shown = move |row: Result<Row>| match row? {
+            Row::Stored(stored) => answered(stored),
+            Row::Undecoded(row) if is_whole => text_of_row(row),
+            Row::Undecoded(row) => answered(Stored::of(row)?),
+        };
+        return Ok(found.map(shown).boxed());
     }
     let sorted = match pushed_order::first(planner, access, &source, &find).await? {
         Some(found) => found,

@@ -213,19 +213,35 @@ pub(crate) struct Documents {
     filter: Option<Arc<Filter>>,
 }
 
+/// A document that matches.
+pub(crate) enum Row {
+    Stored(Stored),
+    /// As its row, which need not be looked into to know that it matches.
+    Undecoded(Vec<Value>),
+}
+
 impl Documents {
     /// The next document.
     pub(crate) async fn next(&mut self) -> Result<Option<Stored>> {
+        match self.next_row().await? {
+            None => Ok(None),
+            Some(Row::Stored(stored)) => Ok(Some(stored)),
+            Some(Row::Undecoded(row)) => Stored::of(row).map(Some),
+        }
+    }
+
+    /// The same, only as far decoded as it had to be.
+    pub(crate) async fn next_row(&mut self) -> Result<Option<Row>> {
         while let Some(rows) = &mut self.rows {
             rows.advance().await?;
             let Some(row) = rows.next.take() else {
                 self.rows = None;
                 break;
             };
+            let Some(filter) = &self.filter else { return Ok(Some(Row::Undecoded(row))) };
             let stored = Stored::of(row)?;
-            match &self.filter {
-                Some(filter) if !filter.matches(&stored.fields)? => {}
-                _ => return Ok(Some(stored)),
+            if filter.matches(&stored.fields)? {
+                return Ok(Some(Row::Stored(stored)));
             }
         }
         Ok(None)

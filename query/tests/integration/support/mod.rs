@@ -525,6 +525,11 @@ impl PartitionAccess for Session<'_> {
     }
 }
 
+/// The documents of an answer.
+pub fn listed(list: &query::documents::DocumentList) -> Vec<serde_json::Value> {
+    serde_json::from_str(list.text()).unwrap()
+}
+
 /// Requests planned on the schema as it is.
 impl PartitionAccess for Cluster {
     async fn read(&self, bucket: usize, statement: Statement, max_rows: u32) -> Result<StatementResult> {
