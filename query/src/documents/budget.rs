@@ -36,6 +36,11 @@ impl Budget {
         ))
     }
 
+    /// Lets go of a value.
+    pub(crate) fn release(&mut self, value: &Json) {
+        self.release_bytes(size(value));
+    }
+
     /// Lets go of so many bytes.
     pub(crate) fn release_bytes(&mut self, bytes: usize) {
         self.held = self.held.saturating_sub(bytes);

@@ -41,6 +41,7 @@ pub async fn create_index(
     request: &Json,
 ) -> Result<String> {
     let request = fields(request)?;
+    refuse_options(request)?;
     known(request, &["name", "fields", "unique"])?;
     let place = Place::root("fields");
     let paths = paths(request.get("fields"), &place)?;
@@ -70,6 +71,26 @@ pub async fn create_index(
     );
     stored::change_schema(newer.as_ref().unwrap_or(planner), access, &sql).await?;
     Ok(name)
+}
+
+/// Refuses kinds of indexes that MongoDB has.
+fn refuse_options(request: &super::value::Fields) -> Result<()> {
+    const OPTIONS: [(&str, &str); 5] = [
+        (
+            "expireAfterSeconds",
+            "delete what is old now and then: POST delete with {\"at\": {\"$lt\": {\"$date\": …}}}",
+        ),
+        ("sparse", "an index counts a missing field as null"),
+        ("partialFilterExpression", "an index is over all documents"),
+        ("collation", "strings compare by their bytes"),
+        ("weights", "$regex searches texts"),
+    ];
+    match OPTIONS.iter().find(|(name, _)| request.contains_key(*name)) {
+        Some((name, hint)) => {
+            Err(Place::root(name).unsupported(format!("the option '{name}' of an index"), hint))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Makes the column of a unique index, fills it and makes SQL's own index over it, which holds over all partitions.

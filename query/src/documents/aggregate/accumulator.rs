@@ -1,13 +1,13 @@
 //! What is made of the documents of a group.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use common::{Error, Result};
 use serde_json::{Map, Value as Json};
 
 use crate::documents::budget::Budget;
-use crate::documents::expression::{Total, average};
+use crate::documents::expression::{Spread, Total, average};
 use crate::documents::value::as_object;
 use crate::documents::value::order::{Key, compare};
 
@@ -23,6 +23,14 @@ pub(super) enum Kind {
     Push,
     AddToSet,
     MergeObjects,
+    DeviationOfPopulation,
+    DeviationOfSample,
+    /// The first so many.
+    Firsts(usize),
+    /// The last so many.
+    Lasts(usize),
+    /// So many on this side of all others.
+    Extremes(Ordering, usize),
 }
 
 impl Kind {
@@ -38,6 +46,19 @@ impl Kind {
             "$push" => Kind::Push,
             "$addToSet" => Kind::AddToSet,
             "$mergeObjects" => Kind::MergeObjects,
+            "$stdDevPop" => Kind::DeviationOfPopulation,
+            "$stdDevSamp" => Kind::DeviationOfSample,
+            _ => return None,
+        })
+    }
+
+    /// The kind of an operator that keeps so many values.
+    pub(super) fn of_many(operator: &str, count: usize) -> Option<Kind> {
+        Some(match operator {
+            "$firstN" => Kind::Firsts(count),
+            "$lastN" => Kind::Lasts(count),
+            "$minN" => Kind::Extremes(Ordering::Less, count),
+            "$maxN" => Kind::Extremes(Ordering::Greater, count),
             _ => return None,
         })
     }
@@ -55,6 +76,12 @@ pub(super) enum Accumulator {
     Push(Vec<Json>),
     AddToSet(BTreeSet<Key>),
     MergeObjects(Map<String, Json>),
+    DeviationOfPopulation(Spread),
+    DeviationOfSample(Spread),
+    Firsts(usize, Vec<Json>),
+    Lasts(usize, VecDeque<Json>),
+    /// Sorted, with what is on this side of the others in front.
+    Extremes(Ordering, usize, Vec<Json>),
 }
 
 impl Accumulator {
@@ -70,6 +97,11 @@ impl Accumulator {
             Kind::Push => Accumulator::Push(Vec::new()),
             Kind::AddToSet => Accumulator::AddToSet(BTreeSet::new()),
             Kind::MergeObjects => Accumulator::MergeObjects(Map::new()),
+            Kind::DeviationOfPopulation => Accumulator::DeviationOfPopulation(Spread::default()),
+            Kind::DeviationOfSample => Accumulator::DeviationOfSample(Spread::default()),
+            Kind::Firsts(count) => Accumulator::Firsts(count, Vec::new()),
+            Kind::Lasts(count) => Accumulator::Lasts(count, VecDeque::new()),
+            Kind::Extremes(side, count) => Accumulator::Extremes(side, count, Vec::new()),
         }
     }
 
@@ -106,6 +138,34 @@ impl Accumulator {
                 budget.hold(&value)?;
                 merged.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
+            (
+                Accumulator::DeviationOfPopulation(spread) | Accumulator::DeviationOfSample(spread),
+                Some(value),
+            ) => spread.add(&value)?,
+            (Accumulator::Firsts(count, values), value) if values.len() < *count => {
+                let value = value.unwrap_or_default();
+                budget.hold(&value)?;
+                values.push(value);
+            }
+            (Accumulator::Lasts(count, values), value) => {
+                let value = value.unwrap_or_default();
+                budget.hold(&value)?;
+                values.push_back(value);
+                if values.len() > *count {
+                    values.pop_front().iter().for_each(|first| budget.release(first));
+                }
+            }
+            (Accumulator::Extremes(side, count, values), Some(value)) if !value.is_null() => {
+                let is_in_front = |held: &Json| compare(&value, held) != *side;
+                let position = values.partition_point(is_in_front);
+                if position < *count {
+                    budget.hold(&value)?;
+                    values.insert(position, value);
+                    if values.len() > *count {
+                        values.pop().iter().for_each(|last| budget.release(last));
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -122,6 +182,10 @@ impl Accumulator {
             Accumulator::Push(values) => Json::Array(values),
             Accumulator::AddToSet(values) => Json::Array(values.into_iter().map(|key| key.0).collect()),
             Accumulator::MergeObjects(fields) => Json::Object(fields),
+            Accumulator::DeviationOfPopulation(spread) => spread.of_population()?,
+            Accumulator::DeviationOfSample(spread) => spread.of_sample()?,
+            Accumulator::Firsts(_, values) | Accumulator::Extremes(_, _, values) => Json::Array(values),
+            Accumulator::Lasts(_, values) => Json::Array(values.into()),
         })
     }
 }

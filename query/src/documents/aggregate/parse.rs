@@ -224,14 +224,34 @@ fn accumulators<'j>(
         if operator == "$count" {
             return Ok((name.clone(), Kind::Sum, Expression::Literal(json!(1))));
         }
-        match Kind::of(operator) {
-            Some(kind) => Ok((name.clone(), kind, Expression::parse(operand, &place)?)),
-            None => Err(place
-                .wrong(format!("unknown accumulator '{operator}'"))
-                .with_hint("$sum $avg $min $max $first $last $push $addToSet $mergeObjects $count")),
-        }
+        let (kind, expression) = match Kind::of(operator) {
+            Some(kind) => (kind, Expression::parse(operand, &place)?),
+            None => of_many(operator, operand, &place)?,
+        };
+        Ok((name.clone(), kind, expression))
     });
     parsed.collect()
+}
+
+/// An accumulator that keeps `n` values of `input`.
+fn of_many(operator: &str, operand: &Json, place: &Place<'_>) -> Result<(Kind, Expression)> {
+    const NOT_OFFERED: [&str; 7] =
+        ["$top", "$topN", "$bottom", "$bottomN", "$median", "$percentile", "$accumulator"];
+    const KNOWN: &str = "$sum $avg $min $max $first $last $push $addToSet $mergeObjects $count $stdDevPop \
+        $stdDevSamp $firstN $lastN $minN $maxN";
+    if NOT_OFFERED.contains(&operator) {
+        return Err(place.unsupported(format!("the accumulator '{operator}'"), KNOWN));
+    }
+    let unknown = || place.wrong(format!("unknown accumulator '{operator}'")).with_hint(KNOWN);
+    Kind::of_many(operator, 1).ok_or_else(unknown)?;
+    let fields = of_names(operand, &["input", "n"], place)?;
+    let input = fields.get("input").ok_or_else(|| place.wrong("the field 'input' is missing"))?;
+    let count = fields.get("n").and_then(Json::as_u64).and_then(|count| usize::try_from(count).ok());
+    let count = count
+        .filter(|count| *count > 0)
+        .ok_or_else(|| place.field("n").wrong("'n' is an integer of at least 1"))?;
+    let kind = Kind::of_many(operator, count).ok_or_else(unknown)?;
+    Ok((kind, Expression::parse(input, &place.field("input"))?))
 }
 
 fn group(fields: &Fields, place: &Place<'_>) -> Result<Group> {

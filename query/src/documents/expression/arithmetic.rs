@@ -19,7 +19,7 @@ pub(super) fn number(value: Option<&Json>) -> Result<Option<Numeric>> {
     }
 }
 
-fn decimals() -> Error {
+pub(super) fn decimals() -> Error {
     Error::not_supported(
         "nothing is computed with $numberDecimal",
         "decimals are kept, compared and sorted exactly; convert them with $toDouble to compute",
@@ -234,7 +234,7 @@ pub(super) fn power(values: Values<'_>) -> Answer {
 }
 
 /// A number into another, integers exactly where that is possible.
-fn mapped(values: Values<'_>, exact: fn(i64) -> Option<i64>, rounded: fn(f64) -> f64) -> Answer {
+pub(super) fn mapped(values: Values<'_>, exact: fn(i64) -> Option<i64>, rounded: fn(f64) -> f64) -> Answer {
     match number(values.first().and_then(Option::as_ref))? {
         None => Ok(Some(Json::Null)),
         Some(Numeric::Integer(number)) if exact(number).is_some() => Ok(exact(number).map(Json::from)),

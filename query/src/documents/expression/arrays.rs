@@ -21,7 +21,7 @@ fn value<'a>(values: Values<'a>, index: usize) -> Option<&'a Json> {
 }
 
 /// An array; `None` for null and for nothing.
-fn array<'a>(values: Values<'a>, index: usize) -> Result<Option<&'a [Json]>> {
+pub(super) fn array<'a>(values: Values<'a>, index: usize) -> Result<Option<&'a [Json]>> {
     match value(values, index) {
         None => Ok(None),
         Some(Json::Array(items)) => Ok(Some(items)),
@@ -261,6 +261,11 @@ pub(super) fn set_field(values: Values<'_>) -> Answer {
         None => fields.shift_remove(name),
     };
     Ok(Some(Json::Object(fields)))
+}
+
+pub(super) fn unset_field(values: Values<'_>) -> Answer {
+    let [name, input] = values else { return Ok(None) };
+    set_field(&[name.clone(), input.clone(), None])
 }
 
 const _: () = assert!(RANGE_MAX * 64 <= VALUE_MAX, "a range stays within what an expression may make");

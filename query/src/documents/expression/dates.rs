@@ -9,7 +9,7 @@ use crate::documents::value::Typed;
 use crate::documents::value::timestamp::{self, Civil, DAY};
 
 /// A moment; `None` for null and for nothing.
-fn moment(value: Option<&Json>) -> Result<Option<i64>> {
+pub(super) fn moment(value: Option<&Json>) -> Result<Option<i64>> {
     match value.map(Typed::of) {
         None | Some(Typed::Null) => Ok(None),
         Some(Typed::Date(milliseconds)) => Ok(Some(milliseconds)),
@@ -20,7 +20,7 @@ fn moment(value: Option<&Json>) -> Result<Option<i64>> {
 }
 
 /// Milliseconds east of UTC.
-fn offset(value: Option<&Json>) -> Result<i64> {
+pub(super) fn offset(value: Option<&Json>) -> Result<i64> {
     let text = match value {
         None | Some(Json::Null) => return Ok(0),
         Some(Json::String(text)) => text,
@@ -50,7 +50,7 @@ fn part(values: Values<'_>, part: fn(&Civil) -> i64) -> Answer {
     Ok(Some(civil(values)?.map_or(Json::Null, |civil| part(&civil).into())))
 }
 
-fn days(civil: &Civil) -> i64 {
+pub(super) fn days(civil: &Civil) -> i64 {
     civil.milliseconds().div_euclid(DAY)
 }
 
@@ -59,7 +59,7 @@ fn weekday(civil: &Civil) -> i64 {
     (days(civil) + 4).rem_euclid(7) + 1
 }
 
-fn yearday(civil: &Civil) -> i64 {
+pub(super) fn yearday(civil: &Civil) -> i64 {
     days(civil) - days(&Civil { month: 1, day: 1, ..*civil }) + 1
 }
 
@@ -96,8 +96,12 @@ pub(super) fn day_of_week(values: Values<'_>) -> Answer {
 }
 
 /// 1 on Mondays.
+pub(super) fn iso_weekday(civil: &Civil) -> i64 {
+    (weekday(civil) + 5) % 7 + 1
+}
+
 pub(super) fn iso_day_of_week(values: Values<'_>) -> Answer {
-    part(values, |civil| (weekday(civil) + 5) % 7 + 1)
+    part(values, iso_weekday)
 }
 
 pub(super) fn day_of_year(values: Values<'_>) -> Answer {
@@ -137,7 +141,7 @@ pub(super) fn to_string(values: Values<'_>) -> Answer {
             Some('L') => format!("{:03}", civil.millisecond),
             Some('j') => format!("{:03}", yearday(&civil)),
             Some('w') => weekday(&civil).to_string(),
-            Some('u') => ((weekday(&civil) + 5) % 7 + 1).to_string(),
+            Some('u') => iso_weekday(&civil).to_string(),
             Some('U') => format!("{:02}", (yearday(&civil) + 7 - weekday(&civil)) / 7),
             Some('z') => {
                 let minutes = zone.abs() / 60_000;

@@ -55,6 +55,10 @@ fn numbers() -> Vec<(Json, Json)> {
         (json!({"$round": [28.73, 1]}), json!(28.7)),
         (json!({"$round": [-45.39, -1]}), json!(-50)),
         (json!({"$sqrt": 25}), json!(5)),
+        (json!({"$stdDevPop": [85, 90, 71]}), json!(8.041_558_721_209_88)),
+        (json!({"$stdDevPop": "$missing"}), json!(null)),
+        (json!({"$stdDevSamp": [2, "no number", 4]}), json!(2.0_f64.sqrt())),
+        (json!({"$stdDevSamp": [[5]]}), json!(null)),
         (json!({"$subtract": ["$price", 1]}), json!(9)),
         (json!({"$subtract": ["$at", date("2014-01-01T08:15:38Z")]}), json!(1736)),
         (json!({"$subtract": ["$at", 736]}), date("2014-01-01T08:15:39Z")),
@@ -62,6 +66,20 @@ fn numbers() -> Vec<(Json, Json)> {
         (json!({"$sum": "$missing"}), json!(0)),
         (json!({"$trunc": 7.8}), json!(7)),
         (json!({"$trunc": [-2.39, 1]}), json!(-2.3)),
+    ]
+}
+
+fn angles() -> Vec<(Json, Json)> {
+    vec![
+        (json!({"$acos": 1}), json!(0)),
+        (json!({"$asin": 0}), json!(0)),
+        (json!({"$atan": 0}), json!(0)),
+        (json!({"$atan2": [0, 1]}), json!(0)),
+        (json!({"$cos": 0}), json!(1)),
+        (json!({"$degreesToRadians": 180}), json!(std::f64::consts::PI)),
+        (json!({"$radiansToDegrees": std::f64::consts::PI}), json!(180)),
+        (json!({"$sin": 0}), json!(0)),
+        (json!({"$tan": "$nothing"}), json!(null)),
     ]
 }
 
@@ -87,11 +105,25 @@ fn strings() -> Vec<(Json, Json)> {
     vec![
         (json!({"$concat": ["abc", " - ", "def"]}), json!("abc - def")),
         (json!({"$concat": ["abc", null]}), json!(null)),
+        (json!({"$indexOfBytes": ["cafeteria", "e"]}), json!(3)),
+        (json!({"$indexOfBytes": ["cafétéria", "t"]}), json!(5)),
+        (json!({"$indexOfBytes": ["vanilla", "nilla", 3]}), json!(-1)),
+        (json!({"$indexOfBytes": ["vanilla", "ll", 12]}), json!(-1)),
         (json!({"$indexOfCP": ["cafétéria", "é"]}), json!(3)),
         (json!({"$indexOfCP": ["foo.bar.fi", ".", 5]}), json!(7)),
         (json!({"$indexOfCP": ["vanilla", "ll", 0, 2]}), json!(-1)),
         (json!({"$ltrim": {"input": "  \n good  bye \t  "}}), json!("good  bye \t  ")),
         (json!({"$ltrim": {"input": " ggggoodbyeeeee", "chars": " gd"}}), json!("oodbyeeeee")),
+        (
+            json!({"$regexFind": {"input": "Café Resume", "regex": "(e)(s)(u)?(x)?"}}),
+            json!({"match": "esu", "idx": 6, "captures": ["e", "s", "u", null]}),
+        ),
+        (json!({"$regexFind": {"input": "First lines", "regex": "LINE"}}), json!(null)),
+        (
+            json!({"$regexFindAll": {"input": "cafétéria", "regex": "É", "options": "i"}}),
+            json!([{"match": "é", "idx": 3, "captures": []}, {"match": "é", "idx": 5, "captures": []}]),
+        ),
+        (json!({"$regexFindAll": {"input": "$nothing", "regex": "a"}}), json!([])),
         (json!({"$regexMatch": {"input": "Single LINE description.", "regex": "line"}}), json!(false)),
         (
             json!({"$regexMatch": {"input": "Single LINE description.", "regex": "line", "options": "i"}}),
@@ -155,11 +187,36 @@ fn dates() -> Vec<(Json, Json)> {
         (between("2021-01-31T00:00:00Z", "2021-03-01T00:00:00Z", "month"), json!(2)),
         (between("2021-02-01T00:00:00Z", "2021-01-31T23:00:00Z", "day"), json!(-1)),
         (
+            json!({"$dateFromParts": {"year": 2017, "month": 2, "day": 8, "hour": 12}}),
+            date("2017-02-08T12:00:00Z"),
+        ),
+        (
+            json!({"$dateFromParts": {"isoWeekYear": 2017, "isoWeek": 6, "isoDayOfWeek": 3, "hour": 12}}),
+            date("2017-02-08T12:00:00Z"),
+        ),
+        (
+            json!({"$dateFromParts": {"year": 2016, "month": 12, "day": 31, "hour": 23, "minute": 46, "second": 12,
+                "timezone": "-05:00"}}),
+            date("2017-01-01T04:46:12Z"),
+        ),
+        (json!({"$dateFromParts": {"year": 2017, "month": 14, "day": 1}}), date("2018-02-01T00:00:00Z")),
+        (json!({"$dateFromParts": {"year": 2017, "month": 0, "day": 1}}), date("2016-12-01T00:00:00Z")),
+        (json!({"$dateFromParts": {"year": "$nothing"}}), json!(null)),
+        (
             json!({"$dateFromString": {"dateString": "2017-02-08T12:10:40.787"}}),
             date("2017-02-08T12:10:40.787Z"),
         ),
         (json!({"$dateFromString": {"dateString": "x", "onError": "none"}}), json!("none")),
         (json!({"$dateSubtract": start("2020-12-31T12:10:05Z", "month", 1)}), date("2020-11-30T12:10:05Z")),
+        (
+            json!({"$dateToParts": {"date": date("2017-01-01T01:29:09.123Z")}}),
+            json!({"year": 2017, "month": 1, "day": 1, "hour": 1, "minute": 29, "second": 9, "millisecond": 123}),
+        ),
+        (
+            json!({"$dateToParts": {"date": date("2017-01-01T01:29:09.123Z"), "iso8601": true}}),
+            json!({"isoWeekYear": 2016, "isoWeek": 52, "isoDayOfWeek": 7, "hour": 1, "minute": 29, "second": 9,
+                "millisecond": 123}),
+        ),
         (json!({"$dateToString": {"date": "$at", "format": "%Y-%m-%d"}}), json!("2014-01-01")),
         (
             json!({"$dateToString": {"date": "$at", "format": "%H:%M:%S:%L%z", "timezone": "+01:00"}}),
@@ -180,6 +237,10 @@ fn dates() -> Vec<(Json, Json)> {
         (json!({"$hour": "$at"}), json!(8)),
         (json!({"$hour": {"date": "$at", "timezone": "-05:00"}}), json!(3)),
         (json!({"$isoDayOfWeek": "$at"}), json!(3)),
+        (json!({"$isoWeek": date("2009-01-04T01:00:00Z")}), json!(1)),
+        (json!({"$isoWeek": {"date": date("2009-12-31T00:00:00Z")}}), json!(53)),
+        (json!({"$isoWeekYear": date("2015-05-26T00:00:00Z")}), json!(2015)),
+        (json!({"$isoWeekYear": date("2010-01-02T00:00:00Z")}), json!(2009)),
         (json!({"$millisecond": "$at"}), json!(736)),
         (json!({"$minute": "$at"}), json!(15)),
         (json!({"$month": "$at"}), json!(1)),
@@ -202,6 +263,8 @@ fn arrays_and_objects() -> Vec<(Json, Json)> {
         (json!({"$concatArrays": [["hello", " "], ["world"]]}), json!(["hello", " ", "world"])),
         (json!({"$concatArrays": [["hello"], "$nothing"]}), json!(null)),
         (json!({"$first": [[1, 2, 3]]}), json!(1)),
+        (json!({"$firstN": {"n": 3, "input": [10, 20, 30, 40]}}), json!([10, 20, 30])),
+        (json!({"$firstN": {"n": 9, "input": [null, 20]}}), json!([null, 20])),
         (json!({"$getField": {"field": "a.b", "input": {"$literal": {"a.b": 7}}}}), json!(7)),
         (json!({"$in": ["abc", ["xyz", "abc"]]}), json!(true)),
         (json!({"$indexOfArray": [["a", "abc", ["de"]], ["de"]]}), json!(2)),
@@ -210,6 +273,9 @@ fn arrays_and_objects() -> Vec<(Json, Json)> {
         (json!({"$isArray": ["hello"]}), json!(false)),
         (json!({"$isArray": [["hello"]]}), json!(true)),
         (json!({"$last": [[1, 2, 3]]}), json!(3)),
+        (json!({"$lastN": {"n": 3, "input": [10, 20, 30, 40]}}), json!([20, 30, 40])),
+        (json!({"$maxN": {"n": 2, "input": [10, null, 20, 30, 40]}}), json!([40, 30])),
+        (json!({"$minN": {"n": 2, "input": [10, null, 20, 30, 40]}}), json!([10, 20])),
         (json!({"$mergeObjects": [{"a": 1, "b": 1}, null, {"b": 2}]}), json!({"a": 1, "b": 2})),
         (
             json!({"$objectToArray": {"item": "foo", "qty": 25}}),
@@ -230,6 +296,14 @@ fn arrays_and_objects() -> Vec<(Json, Json)> {
             json!({"$sortArray": {"input": [{"a": 1}, {"a": 2}], "sortBy": {"a": -1}}}),
             json!([{"a": 2}, {"a": 1}]),
         ),
+        (json!({"$unsetField": {"field": "b", "input": {"a": 1, "b": 5}}}), json!({"a": 1})),
+        (json!({"$zip": {"inputs": [["a"], ["b"], ["c"]]}}), json!([["a", "b", "c"]])),
+        (json!({"$zip": {"inputs": [[1, 2, 3], ["a"]]}}), json!([[1, "a"]])),
+        (
+            json!({"$zip": {"inputs": [[1], [2, 3]], "useLongestLength": true, "defaults": ["a", "b"]}}),
+            json!([[1, 2], ["a", 3]]),
+        ),
+        (json!({"$zip": {"inputs": [[1], "$nothing"]}}), json!(null)),
         (json!({"$allElementsTrue": [[true, 1, "some"]]}), json!(true)),
         (json!({"$allElementsTrue": [[null, 1]]}), json!(false)),
         (json!({"$allElementsTrue": [[]]}), json!(true)),
@@ -280,7 +354,8 @@ fn forms() -> Vec<(Json, Json)> {
 }
 
 fn examples() -> Vec<(Json, Json)> {
-    [numbers(), comparisons(), strings(), conversions(), dates(), arrays_and_objects(), forms()].concat()
+    [numbers(), angles(), comparisons(), strings(), conversions(), dates(), arrays_and_objects(), forms()]
+        .concat()
 }
 
 #[test]
@@ -333,6 +408,16 @@ fn what_an_operator_cannot_do_is_refused() {
         json!({"$switch": {"branches": [{"case": false, "then": 1}]}}),
         json!({"$allElementsTrue": [1]}),
         json!({"$year": "a"}),
+        json!({"$acos": 2}),
+        json!({"$dateFromParts": {"month": 2}}),
+        json!({"$dateFromParts": {"year": 2017, "isoWeek": 2}}),
+        json!({"$dateFromParts": {"year": 0}}),
+        json!({"$dateFromParts": {"year": 2017, "day": 40_000}}),
+        json!({"$firstN": {"n": 0, "input": [1]}}),
+        json!({"$maxN": {"n": 1, "input": 5}}),
+        json!({"$regexFind": {"input": "a", "regex": "("}}),
+        json!({"$zip": {"inputs": [[1], [2]], "defaults": [1, 2]}}),
+        json!({"$zip": {"inputs": [1]}}),
         json!({"$subtract": [1]}),
         json!({"$cond": [true, 1]}),
         json!({"$noSuch": 1}),

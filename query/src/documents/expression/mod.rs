@@ -8,13 +8,17 @@ mod arithmetic;
 mod arrays;
 mod comparison;
 mod conversion;
+mod date_parts;
 mod dates;
 #[cfg(test)]
 mod examples;
 mod operators;
 pub(crate) mod parse;
+mod selections;
 mod sets;
+mod spread;
 mod strings;
+mod trigonometry;
 
 use common::{Error, Result};
 use serde_json::{Map, Value as Json};
@@ -22,6 +26,7 @@ use serde_json::{Map, Value as Json};
 pub(crate) use self::arithmetic::{Total, average, combined};
 pub(crate) use self::arrays::{ElementOrder, sliced};
 use self::operators::Operator;
+pub(crate) use self::spread::Spread;
 use super::value::{Fields, as_object, date, is_truthy, size};
 
 /// Most memory of a value that an expression makes, in bytes.

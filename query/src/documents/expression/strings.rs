@@ -5,9 +5,10 @@ use serde_json::{Value as Json, json};
 
 use super::arithmetic::number;
 use super::operators::{Answer, Values};
-use crate::documents::filter::pattern::Pattern;
+use super::{VALUE_MAX, too_large};
+use crate::documents::filter::pattern::{FittingPlace, Pattern};
 use crate::documents::place::Place;
-use crate::documents::value::Typed;
+use crate::documents::value::{Typed, size};
 
 fn value<'a>(values: Values<'a>, index: usize) -> Option<&'a Json> {
     values.get(index).and_then(Option::as_ref).filter(|value| !value.is_null())
@@ -96,16 +97,29 @@ pub(super) fn substring_of_bytes(values: Values<'_>) -> Answer {
     part.map(|part| Some(part.into())).ok_or_else(|| Error::bad_request("a position lies within a character"))
 }
 
+pub(super) fn index_of_bytes(values: Values<'_>) -> Answer {
+    let Some(text) = text(values, 0)? else { return Ok(Some(Json::Null)) };
+    let wanted = required(values, 1)?.as_bytes();
+    let (from, end) = bounds(values, text.len())?;
+    let found = (from..=end).find(|&start| text.as_bytes()[start..end].starts_with(wanted));
+    Ok(Some(found.map_or(json!(-1), Json::from)))
+}
+
+/// Where a search in so much text begins and ends.
+fn bounds(values: Values<'_>, length: usize) -> Result<(usize, usize)> {
+    let bound = |index, absent: usize| -> Result<usize> {
+        let given = position(values, index, i64::try_from(absent).unwrap_or(i64::MAX))?;
+        usize::try_from(given).map_err(|_| Error::bad_request("positions are not negative"))
+    };
+    Ok((bound(2, 0)?, bound(3, length)?.min(length)))
+}
+
 pub(super) fn index_of(values: Values<'_>) -> Answer {
     let Some(text) = text(values, 0)? else { return Ok(Some(Json::Null)) };
     let wanted = required(values, 1)?;
     let characters: Vec<char> = text.chars().collect();
     let wanted: Vec<char> = wanted.chars().collect();
-    let bound = |index, absent: usize| -> Result<usize> {
-        let given = position(values, index, i64::try_from(absent).unwrap_or(i64::MAX))?;
-        usize::try_from(given).map_err(|_| Error::bad_request("positions are not negative"))
-    };
-    let (from, end) = (bound(2, 0)?, bound(3, characters.len())?.min(characters.len()));
+    let (from, end) = bounds(values, characters.len())?;
     let found = (from..=end)
         .find(|&start| start + wanted.len() <= end && characters[start..start + wanted.len()] == wanted[..]);
     Ok(Some(found.map_or(json!(-1), Json::from)))
@@ -160,9 +174,37 @@ pub(super) fn replace_all(values: Values<'_>) -> Answer {
     replaced(values, |text, find, replacement| text.replace(find, replacement))
 }
 
-pub(super) fn regex_match(values: Values<'_>) -> Answer {
-    let Some(input) = text(values, 0)? else { return Ok(Some(false.into())) };
-    let Some(regex) = text(values, 1)? else { return Ok(Some(false.into())) };
+/// The text to be searched, if it is there, and what for: `input`, `regex`, `options`.
+fn search<'v>(values: Values<'v>) -> Result<Option<(&'v str, Pattern)>> {
+    let (input, Some(regex)) = (text(values, 0)?, text(values, 1)?) else { return Ok(None) };
     let pattern = Pattern::new(regex, text(values, 2)?.unwrap_or(""), &Place::root("regex"))?;
-    Ok(Some(pattern.fits(input).into()))
+    Ok(input.map(|input| (input, pattern)))
+}
+
+pub(super) fn regex_match(values: Values<'_>) -> Answer {
+    Ok(Some(search(values)?.is_some_and(|(input, pattern)| pattern.fits(input)).into()))
+}
+
+/// The first place that fits: `match`, `idx` in characters, and what the groups hold, or null.
+pub(super) fn regex_find(values: Values<'_>) -> Answer {
+    let found = search(values)?.and_then(|(input, pattern)| pattern.places(input).next());
+    Ok(Some(found.map_or(Json::Null, shown_place)))
+}
+
+pub(super) fn regex_find_all(values: Values<'_>) -> Answer {
+    let Some((input, pattern)) = search(values)? else { return Ok(Some(json!([]))) };
+    let (mut found, mut held) = (Vec::new(), 0);
+    for place in pattern.places(input) {
+        let place = shown_place(place);
+        held += size(&place);
+        if held > VALUE_MAX {
+            return Err(too_large());
+        }
+        found.push(place);
+    }
+    Ok(Some(Json::Array(found)))
+}
+
+fn shown_place(place: FittingPlace<'_>) -> Json {
+    json!({ "match": place.text, "idx": place.start, "captures": place.groups })
 }

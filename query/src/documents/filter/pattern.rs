@@ -19,6 +19,15 @@ pub(crate) struct Pattern {
     prefix: String,
 }
 
+/// A place of a text that fits a pattern.
+pub(crate) struct FittingPlace<'t> {
+    pub(crate) text: &'t str,
+    /// Characters in front of it.
+    pub(crate) start: usize,
+    /// What the pattern's groups hold there.
+    pub(crate) groups: Vec<Option<&'t str>>,
+}
+
 impl Pattern {
     /// Compiles a pattern; `options` are some of `i`, `m`, `s`, `x`, `u`.
     pub(crate) fn new(pattern: &str, options: &str, place: &Place<'_>) -> Result<Pattern> {
@@ -51,6 +60,18 @@ impl Pattern {
     /// Whether it is found in a text.
     pub(crate) fn fits(&self, text: &str) -> bool {
         self.regex.is_match(text)
+    }
+
+    /// The places of a text that fit, one after another.
+    pub(crate) fn places<'t>(&self, text: &'t str) -> impl Iterator<Item = FittingPlace<'t>> {
+        let (mut characters, mut bytes) = (0, 0);
+        self.regex.captures_iter(text).filter_map(move |found| {
+            let whole = found.get(0)?;
+            characters += text[bytes..whole.start()].chars().count();
+            bytes = whole.start();
+            let groups = found.iter().skip(1).map(|group| group.map(|group| group.as_str())).collect();
+            Some(FittingPlace { text: whole.as_str(), start: characters, groups })
+        })
     }
 
     /// What every text that fits begins with.
