@@ -10,6 +10,7 @@ pub mod histories;
 pub mod http_engine;
 pub mod isolation_clients;
 pub mod linearizability;
+pub mod metrics;
 pub mod process_cluster;
 pub mod raw_http;
 pub mod recorded_writers;

@@ -1,29 +1,11 @@
 //! What is told about transactions: numbers for Prometheus, and a log of the slow ones; and many rows at once.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
 use polylite_client::{Client, CreateDatabase, ErrorCode, Outcome};
+use tests::metrics::{metrics_of, number};
 use tests::process_cluster::ServerProcess;
 
 /// Rows of a large write.
 const ROWS: i64 = 10_000;
-
-/// The number behind a name, with its labels, in Prometheus' text.
-fn number(metrics: &str, name: &str) -> f64 {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{name} is not in\n{metrics}")).parse().expect("a number")
-}
-
-fn metrics_of(server: &ServerProcess) -> String {
-    let address = server.url().strip_prefix("http://").expect("a URL");
-    let mut socket = TcpStream::connect(address).expect("the server listens");
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).expect("a request is sent");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("an answer comes");
-    answer
-}
 
 fn insert(ids: impl Iterator<Item = i64>) -> String {
     let rows: Vec<String> = ids.map(|id| format!("({id},'n{id}')")).collect();
@@ -53,7 +35,7 @@ fn large_writes_are_all_or_nothing_and_slow_transactions_are_told() {
         let count = database.sql("SELECT count(*) FROM t").query().await.expect("a count");
         assert_eq!(count.scalar::<i64>().expect("a number"), ROWS);
     });
-    let metrics = metrics_of(&server);
+    let metrics = metrics_of(server.url());
     assert!(number(&metrics, "polylite_transactions_total{outcome=\"committed\"}") >= 1.0);
     assert!(number(&metrics, "polylite_transactions_total{outcome=\"aborted\"}") >= 1.0);
     assert!(number(&metrics, "polylite_wait_seconds_count{cause=\"prepare\"}") >= 2.0);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use polylite_client::{Client, Database, ReadLevel, Result};
+use tests::metrics::{metrics_of, number};
 use tests::process_cluster::{PATIENCE, ProcessCluster};
 use tokio::runtime::Runtime;
 
@@ -70,4 +71,25 @@ fn without_a_majority_only_what_was_confirmed_lately_enough_is_answered() {
     assert_eq!(shop.read(ReadLevel::StaleWithin(HOUR_MS)).expect("it was confirmed within the hour"), 7);
     assert_eq!(shop.read(ReadLevel::Stale).expect("any state will do"), 7);
     shop.read(ReadLevel::StaleWithin(0)).expect_err("nobody can tell what is true now");
+}
+
+/// Requests of clients that each node's replica of the partition was sent.
+fn requests(shop: &Shop) -> Vec<f64> {
+    let replica = |metrics: String| {
+        let named = metrics.lines().find(|line| line.starts_with("polylite_replica_requests_total{"));
+        let name = named.and_then(|line| line.split(' ').next()).expect("a replica is there").to_owned();
+        number(&metrics, &name)
+    };
+    (0..3).map(|node| replica(metrics_of(&shop.cluster.node_url(node)))).collect()
+}
+
+#[test]
+fn stale_reads_are_spread_over_the_replicas() {
+    let shop = Shop::open(3);
+    let before = requests(&shop);
+    for _ in 0..12 {
+        shop.read(ReadLevel::Stale).expect("any state will do");
+    }
+    let after = requests(&shop);
+    assert!(before.iter().zip(&after).all(|(before, after)| after > before), "{before:?} {after:?}");
 }
