@@ -471,10 +471,11 @@ async fn brief_reads_tell_of_which_moments_they_are_and_long_ones_are_left_to_ot
             read("SELECT * FROM t ORDER BY id", ReadLevel::Linearizable);
         let partitions = vec![BriefTarget { target, at_least: 0, at: None }; 50];
         let reads = vec![BriefRead { statement, max_rows: 1_000, partitions }];
-        client.read_briefly(&address, reads, Duration::from_secs(30)).await
+        let answers = client.read_briefly(&address, reads, Duration::from_secs(30)).await?;
+        answers.into_iter().collect::<Result<Vec<BriefAnswer>>>()
     };
     for answer in cluster.at_leader(all_brief).await.unwrap() {
-        assert_eq!(answer.unwrap().rows.expect("20 rows are found in a moment").rows, 20);
+        assert_eq!(answer.rows.expect("20 rows are found in a moment").rows, 20);
     }
     for long in [
         "SELECT value FROM generate_series(1, 1001)",
