@@ -1,12 +1,13 @@
 //! `polylite cache`.
 
 use clap::{Args, ValueEnum};
+use common::Value;
 use serde_json::{Value as Json, json};
 
 use crate::arguments::ClientArguments;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::output::{OutputFormat, RowSet, shown_value, sorted_pretty};
+use crate::output::{print_properties, properties, shown_value};
 
 /// Flags of `cache`.
 #[derive(Debug, Args)]
@@ -34,19 +35,19 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let mut stats = connection.get("/cache/stats").await?["stats"].take();
     stats["hit_ratio"] = hit_ratio(&stats);
-    if arguments.client.rows_form() == OutputFormat::Json {
-        println!("{}", sorted_pretty(&stats));
-        return Ok(());
-    }
-    let mut set = RowSet::with_columns(&["property", "value"]);
-    for (property, value) in stats.as_object().into_iter().flatten().filter(|(_, value)| !value.is_object()) {
-        set.rows.push(vec![property.as_str().into(), shown_value(value)]);
-    }
+    let form = arguments.client.rows_form();
+    Ok(print_properties(&stats, form, told)?)
+}
+
+/// All but the databases as they are, and of each of these how often the cache was of use.
+fn told(stats: &Json) -> Vec<(String, Value)> {
+    let mut told = properties(stats, shown_value);
+    told.retain(|(property, _)| !stats[property].is_object());
     for (database, counts) in stats["databases"].as_object().into_iter().flatten() {
         let text = format!("{} hits, {} misses", counts["hits"], counts["misses"]);
-        set.rows.push(vec![format!("of {database}").into(), text.into()]);
+        told.push((format!("of {database}"), text.into()));
     }
-    Ok(set.print(arguments.client.rows_form())?)
+    told
 }
 
 /// The share of reads that were answered from the cache, to three digits; null before the first read.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::arguments::ClientArguments;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::output::{OutputFormat, RowSet, shown_value, sorted_pretty};
+use crate::output::{print_properties, properties, shown_value};
 
 /// Flags of `partitioning`.
 #[derive(Debug, Args)]
@@ -59,13 +59,6 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         connection.post("/cluster/partitioning", &limits).await?
     };
     let shown = answer["partitioning"].take();
-    if arguments.client.rows_form() == OutputFormat::Json {
-        println!("{}", sorted_pretty(&shown));
-        return Ok(());
-    }
-    let mut set = RowSet::with_columns(&["property", "value"]);
-    for (property, value) in shown.as_object().into_iter().flatten() {
-        set.rows.push(vec![property.as_str().into(), shown_value(value)]);
-    }
-    Ok(set.print(arguments.client.rows_form())?)
+    let form = arguments.client.rows_form();
+    Ok(print_properties(&shown, form, |shown| properties(shown, shown_value))?)
 }

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use crate::arguments::ClientArguments;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::output::{OutputFormat, RowSet, shown_value, sorted_pretty};
+use crate::output::{print_properties, properties, shown_value};
 
 /// Flags of `status`.
 #[derive(Debug, Args)]
@@ -22,15 +22,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(object) = answer.as_object_mut() {
         object.remove("success");
     }
-    if arguments.client.rows_form() == OutputFormat::Json {
-        println!("{}", sorted_pretty(&answer));
-        return Ok(());
-    }
-    let mut set = RowSet::with_columns(&["property", "value"]);
-    for (property, value) in answer.as_object().into_iter().flatten() {
-        set.rows.push(vec![property.as_str().into(), shown_property(value)]);
-    }
-    Ok(set.print(arguments.client.rows_form())?)
+    let form = arguments.client.rows_form();
+    Ok(print_properties(&answer, form, |answer| properties(answer, shown_property))?)
 }
 
 /// Lists of objects, and objects by id, are told by their ids or addresses, and their status; other members by their

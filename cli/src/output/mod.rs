@@ -109,6 +109,26 @@ pub fn print_done(format: Option<OutputFormat>, message: &str, fields: &[(&str, 
     Ok(())
 }
 
+/// Prints an object: in JSON as it is, else a property a line, as pairs that `shown` makes of it.
+pub fn print_properties(
+    object: &Json,
+    format: OutputFormat,
+    shown: impl FnOnce(&Json) -> Vec<(String, Value)>,
+) -> io::Result<()> {
+    if format == OutputFormat::Json {
+        println!("{}", sorted_pretty(object));
+        return Ok(());
+    }
+    let mut set = RowSet::with_columns(&["property", "value"]);
+    set.rows.extend(shown(object).into_iter().map(|(property, value)| vec![property.into(), value]));
+    set.print(format)
+}
+
+/// The members of an object, each with its value as a value of a cell.
+pub fn properties(object: &Json, shown: fn(&Json) -> Value) -> Vec<(String, Value)> {
+    object.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), shown(value))).collect()
+}
+
 /// A JSON value of an answer as a value of a cell: lists of plain values are separated by commas, what is
 /// more deeply nested stays JSON.
 pub fn shown_value(json: &Json) -> Value {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Gateway;
-use super::joint::{Attempted, JointWrite, Order, Part, Written};
+use super::joint::{Attempted, JointWrite, Order, Part, Written, first_of};
 
 /// Most writes of a transaction.
 const WRITES_MAX: usize = 128;
@@ -203,9 +203,7 @@ impl Gateway {
                         .for_each(|(member, written)| member.end(Ok(written)));
                 }
                 Attempted::Refused(errors) if is_single => {
-                    let error = errors.into_values().next();
-                    let error =
-                        error.unwrap_or_else(|| Error::internal("a request is refused without a reason"));
+                    let error = first_of(errors);
                     return members.into_iter().for_each(|member| member.end(Err(error.clone())));
                 }
                 Attempted::Refused(errors) => {

@@ -104,9 +104,7 @@ impl RequestAccess {
         let write = self.joint_write(work, max_rows)?;
         let written = match self.gateway.attempt_jointly(name, &[&write], Order::InLine).await {
             Attempted::Committed(mut written) => Ok(written.remove(0)),
-            Attempted::Refused(mut errors) => {
-                Err(errors.pop_first().map_or_else(no_reason, |(_, error)| error))
-            }
+            Attempted::Refused(errors) => Err(first_of(errors)),
             Attempted::Failed(error) | Attempted::Kept(error) | Attempted::Lost(error) => Err(error),
         };
         self.end_of_write(written)
@@ -133,6 +131,11 @@ impl RequestAccess {
         seen.into_iter().for_each(|(partition, index)| self.see(partition, index));
         Ok(results)
     }
+}
+
+/// Why the first of the writes that are refused is.
+pub(super) fn first_of(refused: BTreeMap<usize, Error>) -> Error {
+    refused.into_values().next().unwrap_or_else(no_reason)
 }
 
 fn no_reason() -> Error {

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use common::{Error, ErrorCode};
+use common::protocol::ReplicaReport;
+use common::{Error, ErrorCode, PartitionId};
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -42,76 +43,57 @@ pub async fn version() -> Answer {
     success(json!({ "name": "polylite", "version": env!("CARGO_PKG_VERSION") }))
 }
 
+/// A number about a replica: the metric's type, its name, what it means, and its value.
+type OfReplica = (&'static str, &'static str, &'static str, fn(&ReplicaReport) -> u64);
+
+/// What is told of each replica.
+const OF_REPLICAS: [OfReplica; 10] = [
+    ("gauge", "polylite_replica_rows", "Rows of the client's tables.", |report| report.rows),
+    ("gauge", "polylite_replica_bytes", "Bytes of the file and its log.", |report| report.bytes),
+    ("gauge", "polylite_replica_used_bytes", "Size of the pages in use.", |report| report.used_bytes),
+    (
+        "counter",
+        "polylite_replica_requests_total",
+        "Requests of clients, since the replica was started.",
+        |report| report.requests,
+    ),
+    ("gauge", "polylite_replica_applied_index", "Applied log index.", |report| report.applied),
+    ("gauge", "polylite_replica_committed_index", "Greatest log index known committed.", |report| {
+        report.committed
+    }),
+    (
+        "gauge",
+        "polylite_replica_term",
+        "Term of the replica's group: leadership moves only to a later one.",
+        |report| report.term,
+    ),
+    ("gauge", "polylite_replica_writable", "1 if the replica takes writes.", |report| {
+        u64::from(report.writable)
+    }),
+    (
+        "gauge",
+        "polylite_replica_quarantined",
+        "1 if the replica is damaged or has diverged; it is rebuilt from another one.",
+        |report| u64::from(report.quarantined.is_some()),
+    ),
+    ("gauge", "polylite_in_doubt_transactions", "Transactions prepared and not decided.", |report| {
+        u64::from(report.in_doubt)
+    }),
+];
+
 /// The node's numbers in the Prometheus text format.
 pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     let mut text = String::new();
     let reports = state.service.registry().reports(&[]);
     gauge(&mut text, "polylite_replicas", "Replicas on this node.", &[(String::new(), reports.len() as u64)]);
-    let of_each = |value: fn(&common::protocol::ReplicaReport) -> u64| -> Vec<(String, u64)> {
-        reports
-            .iter()
-            .map(|report| (format!("{{partition=\"{}\"}}", report.partition), value(report)))
-            .collect()
-    };
-    gauge(&mut text, "polylite_replica_rows", "Rows of the client's tables.", &of_each(|report| report.rows));
-    gauge(
-        &mut text,
-        "polylite_replica_bytes",
-        "Bytes of the file and its log.",
-        &of_each(|report| report.bytes),
-    );
-    gauge(
-        &mut text,
-        "polylite_replica_used_bytes",
-        "Size of the pages in use.",
-        &of_each(|report| report.used_bytes),
-    );
-    gauge(
-        &mut text,
-        "polylite_replica_requests_total",
-        "Requests of clients, since the replica was started.",
-        &of_each(|report| report.requests),
-    );
-    gauge(
-        &mut text,
-        "polylite_replica_applied_index",
-        "Applied log index.",
-        &of_each(|report| report.applied),
-    );
-    gauge(
-        &mut text,
-        "polylite_replica_committed_index",
-        "Greatest log index known committed.",
-        &of_each(|report| report.committed),
-    );
-    gauge(
-        &mut text,
-        "polylite_replica_term",
-        "Term of the replica's group: leadership moves only to a later one.",
-        &of_each(|report| report.term),
-    );
-    gauge(
-        &mut text,
-        "polylite_replica_writable",
-        "1 if the replica takes writes.",
-        &of_each(|report| u64::from(report.writable)),
-    );
-    gauge(
-        &mut text,
-        "polylite_replica_quarantined",
-        "1 if the replica is damaged or has diverged; it is rebuilt from another one.",
-        &of_each(|report| u64::from(report.quarantined.is_some())),
-    );
-    gauge(
-        &mut text,
-        "polylite_in_doubt_transactions",
-        "Transactions prepared and not decided.",
-        &of_each(|report| u64::from(report.in_doubt)),
-    );
+    for (kind, name, help, value) in OF_REPLICAS {
+        let labelled = |report: &ReplicaReport| (of_partition(report.partition), value(report));
+        metric(&mut text, kind, name, help, &reports.iter().map(labelled).collect::<Vec<_>>());
+    }
     let replicas = state.service.registry().all();
     let of_statements = |value: fn(&StatementCounts) -> u64| -> Vec<(String, u64)> {
         let counted = replicas.iter().map(|replica| (replica.partition(), value(replica.statements())));
-        counted.map(|(partition, value)| (format!("{{partition=\"{partition}\"}}"), value)).collect()
+        counted.map(|(partition, value)| (of_partition(partition), value)).collect()
     };
     gauge(
         &mut text,
@@ -134,6 +116,11 @@ fn gauge(text: &mut String, name: &str, help: &str, values: &[(String, u64)]) {
 
 fn counter(text: &mut String, name: &str, help: &str, values: &[(String, u64)]) {
     metric(text, "counter", name, help, values);
+}
+
+/// The label that names a partition.
+fn of_partition(partition: PartitionId) -> String {
+    format!("{{partition=\"{partition}\"}}")
 }
 
 fn metric(text: &mut String, kind: &str, name: &str, help: &str, values: &[(String, u64)]) {

@@ -1,5 +1,7 @@
 //! Some elements of arrays: the first, the last, the least, the greatest; and elements of several arrays side by side.
 
+use std::cmp::Ordering;
+
 use common::{Error, Result};
 use serde_json::Value as Json;
 
@@ -26,18 +28,18 @@ pub(super) fn last(values: Values<'_>) -> Answer {
 
 /// Without nulls, the least in front.
 pub(super) fn least(values: Values<'_>) -> Answer {
-    let (count, items) = operands(values)?;
-    let mut sorted: Vec<Json> = items.iter().filter(|item| !item.is_null()).cloned().collect();
-    sorted.sort_by(compare);
-    sorted.truncate(count);
-    Ok(Some(Json::Array(sorted)))
+    foremost(values, compare)
 }
 
 /// Without nulls, the greatest in front.
 pub(super) fn greatest(values: Values<'_>) -> Answer {
+    foremost(values, |left, right| compare(right, left))
+}
+
+fn foremost(values: Values<'_>, order: impl Fn(&Json, &Json) -> Ordering) -> Answer {
     let (count, items) = operands(values)?;
     let mut sorted: Vec<Json> = items.iter().filter(|item| !item.is_null()).cloned().collect();
-    sorted.sort_by(|left, right| compare(right, left));
+    sorted.sort_by(order);
     sorted.truncate(count);
     Ok(Some(Json::Array(sorted)))
 }
