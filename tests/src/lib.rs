@@ -18,4 +18,5 @@ pub mod replica_files;
 pub mod simulated_cluster;
 pub mod simulated_leases;
 pub mod simulated_moments;
+pub mod simulated_power_cuts;
 pub mod terminal;

@@ -43,6 +43,18 @@ pub(super) struct State {
     /// Milliseconds since the Unix epoch, as SQLite is told.
     pub(super) wall_ms: u64,
     faults: Faults,
+    /// How many more changes there is power for.
+    power_left: Option<u64>,
+    /// What there was when the power went.
+    at_power_loss: Option<Box<Remains>>,
+}
+
+/// Files and names as they were at a moment.
+struct Remains {
+    files: BTreeMap<FileId, Contents>,
+    names: BTreeMap<PathBuf, FileId>,
+    durable_names: BTreeMap<PathBuf, FileId>,
+    pending: Vec<NameChange>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +64,7 @@ enum NameChange {
     Rename(PathBuf, PathBuf),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Contents {
     current: Vec<u8>,
     durable: Vec<u8>,
@@ -76,6 +88,8 @@ impl SimulatedDisk {
             shared_memory: BTreeMap::new(),
             wall_ms: 1_700_000_000_000,
             faults: Faults::default(),
+            power_left: None,
+            at_power_loss: None,
         };
         SimulatedDisk(Arc::new_cyclic(|inner| {
             let weak = inner.clone();
@@ -104,6 +118,34 @@ impl SimulatedDisk {
         self.state().faults.syncs_to_fail = count;
     }
 
+    /// Lets the next reads fail.
+    pub fn fail_reads(&self, count: u32) {
+        self.state().faults.reads_to_fail = count;
+    }
+
+    /// Lets the next writes fail.
+    pub fn fail_writes(&self, count: u32) {
+        self.state().faults.writes_to_fail = count;
+    }
+
+    /// The power goes after so many more writes, syncs and changes of names. Those that follow seem to be done, and are
+    /// not: [`SimulatedDisk::crash`] goes back to the moment at which the power went. What a program says from then on,
+    /// nobody hears.
+    pub fn lose_power_after(&self, operations: u64) {
+        self.state().power_left = Some(operations);
+    }
+
+    /// The power goes now, if it has not gone yet.
+    pub fn lose_power(&self) {
+        self.state().lose_power();
+    }
+
+    /// Whether the power has gone.
+    #[must_use]
+    pub fn has_lost_power(&self) -> bool {
+        !self.state().has_power()
+    }
+
     /// Bounds what all files hold together; writes past it fail. `None` lifts the bound.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().faults.capacity = bytes;
@@ -118,6 +160,13 @@ impl SimulatedDisk {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.state().faults.counters
+    }
+
+    /// How often a program has met a fault: a full disk, or a sync, read or write that failed.
+    #[must_use]
+    pub fn faults_met(&self) -> u64 {
+        let counters = self.state().faults.counters;
+        counters.refused_writes + counters.failed_syncs + counters.failed_accesses
     }
 
     /// What SQLite's clock shows from now on, in milliseconds since the Unix epoch.
@@ -150,8 +199,9 @@ impl SimulatedDisk {
 
     /// Reads at most as much as the buffer holds; 0 at the end.
     pub fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let state = self.state();
-        Ok(state.read(state.find(path)?, offset, buffer))
+        let mut state = self.state();
+        let file = state.find(path)?;
+        state.read(file, offset, buffer)
     }
 
     /// Writes; a gap before `offset` reads as zeros.
@@ -234,19 +284,25 @@ impl State {
         self.files[&file].current.len() as u64
     }
 
-    pub(super) fn read(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> usize {
+    pub(super) fn read(&mut self, file: FileId, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        if self.has_power() {
+            self.faults.read()?;
+        }
         let contents = &self.files[&file].current;
         let start = position(offset).min(contents.len());
         let count = buffer.len().min(contents.len() - start);
         buffer[..count].copy_from_slice(&contents[start..start + count]);
-        count
+        Ok(count)
     }
 
     pub(super) fn write(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<()> {
-        let growth = (position(offset) + bytes.len()).saturating_sub(self.files[&file].current.len());
-        let State { faults, files, .. } = self;
-        let held = || files.values().map(|contents| contents.current.len() as u64).sum::<u64>();
-        faults.write(growth > 0, || held() + growth as u64)?;
+        self.use_power();
+        if self.has_power() {
+            let growth = (position(offset) + bytes.len()).saturating_sub(self.files[&file].current.len());
+            let State { faults, files, .. } = self;
+            let held = || files.values().map(|contents| contents.current.len() as u64).sum::<u64>();
+            faults.write(growth > 0, || held() + growth as u64)?;
+        }
         let contents = self.contents(file);
         let (start, end) = (position(offset), position(offset) + bytes.len());
         let first = start.min(contents.current.len());
@@ -259,6 +315,7 @@ impl State {
     }
 
     pub(super) fn truncate(&mut self, file: FileId, size: u64) {
+        self.use_power();
         let contents = self.contents(file);
         let (old, new) = (contents.current.len(), position(size));
         contents.current.resize(new, 0);
@@ -266,7 +323,10 @@ impl State {
     }
 
     pub(super) fn sync(&mut self, file: FileId) -> Result<()> {
-        self.faults.sync()?;
+        self.use_power();
+        if self.has_power() {
+            self.faults.sync()?;
+        }
         if self.faults.lying {
             return Ok(());
         }
@@ -280,7 +340,32 @@ impl State {
         self.files.get_mut(&file).expect("an open file is there")
     }
 
+    fn use_power(&mut self) {
+        match &mut self.power_left {
+            Some(0) => self.lose_power(),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+    }
+
+    /// Whether faults count: without power everything seems to be done.
+    fn has_power(&self) -> bool {
+        self.at_power_loss.is_none()
+    }
+
+    fn lose_power(&mut self) {
+        if self.has_power() {
+            self.at_power_loss = Some(Box::new(Remains {
+                files: self.files.clone(),
+                names: self.names.clone(),
+                durable_names: self.durable_names.clone(),
+                pending: self.pending.clone(),
+            }));
+        }
+    }
+
     fn change_names(&mut self, change: NameChange) {
+        self.use_power();
         change.apply(&mut self.names);
         self.pending.push(change);
     }
@@ -288,6 +373,12 @@ impl State {
     fn crash(&mut self) {
         self.incarnation += 1;
         self.faults.counters.power_cuts += 1;
+        self.power_left = None;
+        if let Some(remains) = self.at_power_loss.take() {
+            let Remains { files, names, durable_names, pending } = *remains;
+            (self.files, self.names, self.durable_names, self.pending) =
+                (files, names, durable_names, pending);
+        }
         self.locks.clear();
         self.shared_memory.clear();
         let kept = self.random.below(self.pending.len() + 1);
@@ -298,9 +389,11 @@ impl State {
         // A deleted file lives on while a handle is open, but no handle survives this.
         let used: BTreeSet<FileId> = self.names.values().copied().collect();
         self.files.retain(|id, _| used.contains(id));
+        let mut torn = false;
         for contents in self.files.values_mut() {
-            contents.crash(&mut self.random);
+            torn |= contents.crash(&mut self.random);
         }
+        self.faults.counters.torn_cuts += u64::from(torn);
     }
 }
 
@@ -343,25 +436,32 @@ impl Contents {
         }
     }
 
-    fn crash(&mut self, random: &mut Random) {
+    /// Forgets some of what was not synced; says whether it kept some and forgot some.
+    fn crash(&mut self, random: &mut Random) -> bool {
         let dirty = std::mem::take(&mut self.dirty);
         // The size changes as a whole: before, or after.
         if self.durable.len() != self.current.len() && random.coin() {
             self.durable.resize(self.current.len(), 0);
         }
         // Often all or nothing survives; the mixtures in between are rarer in the world, and worse.
+        let (all, mut kept) = (dirty.len(), 0);
         match random.below(4) {
             0 => {}
-            1 => dirty.into_iter().for_each(|sector| self.copy_sector(sector)),
+            1 => {
+                kept = all;
+                dirty.into_iter().for_each(|sector| self.copy_sector(sector));
+            }
             _ => {
                 for sector in dirty {
                     if random.coin() {
+                        kept += 1;
                         self.copy_sector(sector);
                     }
                 }
             }
         }
         self.current.clone_from(&self.durable);
+        (1..all).contains(&kept)
     }
 }
 

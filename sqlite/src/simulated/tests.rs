@@ -134,3 +134,32 @@ fn commits_that_are_not_synced_lose_a_suffix_and_nothing_else() {
     }
     assert!(lost > 0, "the disk never forgot anything");
 }
+
+#[test]
+fn nothing_that_is_done_after_the_power_went_survives() {
+    for seed in 0..100 {
+        let disk = disk(seed);
+        disk.write_at(Path::new(FILE), 0, &[1; 600]).unwrap();
+        disk.sync(Path::new(FILE)).unwrap();
+        disk.lose_power_after(0);
+        disk.write_at(Path::new(FILE), 0, &[2; 600]).unwrap();
+        disk.sync(Path::new(FILE)).unwrap();
+        disk.delete(Path::new(FILE)).unwrap();
+        assert!(disk.has_lost_power());
+        disk.crash();
+        assert!(!disk.has_lost_power());
+        assert_eq!(contents(&disk), Some(vec![1; 600]), "seed {seed}");
+    }
+}
+
+#[test]
+fn reads_and_writes_fail_as_often_as_they_are_told_to() {
+    let disk = disk(1);
+    disk.fail_writes(1);
+    disk.fail_reads(1);
+    disk.write_at(Path::new(FILE), 0, &[1]).unwrap_err();
+    disk.write_at(Path::new(FILE), 0, &[1]).unwrap();
+    disk.read_at(Path::new(FILE), 0, &mut [0]).unwrap_err();
+    assert_eq!(contents(&disk), Some(vec![1]));
+    assert_eq!(disk.faults_met(), 2);
+}

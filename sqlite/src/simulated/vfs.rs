@@ -1,6 +1,7 @@
 //! The simulated disk as a VFS of SQLite (<https://sqlite.org/vfs.html>).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -228,7 +229,9 @@ unsafe extern "C" fn read(
     if handle.is_dead() {
         return ffi::SQLITE_IOERR_READ;
     }
-    let read = handle.disk.state().read(handle.file, offset.cast_unsigned(), buffer);
+    let Ok(read) = handle.disk.state().read(handle.file, offset.cast_unsigned(), buffer) else {
+        return ffi::SQLITE_IOERR_READ;
+    };
     // SQLite counts on zeros behind the end.
     buffer[read..].fill(0);
     if read == buffer.len() { ffi::SQLITE_OK } else { ffi::SQLITE_IOERR_SHORT_READ }
@@ -248,7 +251,8 @@ unsafe extern "C" fn write(
     }
     match handle.disk.state().write(handle.file, offset.cast_unsigned(), bytes) {
         Ok(()) => ffi::SQLITE_OK,
-        Err(_) => ffi::SQLITE_FULL,
+        Err(error) if error.kind() == ErrorKind::StorageFull => ffi::SQLITE_FULL,
+        Err(_) => ffi::SQLITE_IOERR_WRITE,
     }
 }
 

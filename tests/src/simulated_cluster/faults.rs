@@ -16,6 +16,7 @@ impl Simulation {
         self.plan(self.settings.crash_every_us, || Event::Crash);
         self.plan(self.settings.cut_every_us, || Event::Cut);
         self.plan(self.settings.pause_every_us, || Event::Pause);
+        self.plan(self.settings.disk_fault_every_us, || Event::DiskFault);
     }
 
     fn plan(&mut self, every_us: u64, event: impl Fn() -> Event) {
@@ -55,12 +56,42 @@ impl Simulation {
         self.report.crashes += 1;
         self.witness.note(&("crash", index));
         let place = &mut self.places[index];
-        // The disk forgets first: what the dying process would still do in its destructors is lost with it.
-        place.disk.crash();
+        // The power goes first: what the dying process would still do in its destructors is lost with it.
+        place.disk.lose_power();
         place.node = None;
+        place.disk.crash();
         place.paused = None;
         let down = self.random.random_range(down_us.min(4_000) / 4..down_us);
         self.schedule.after(down, Event::Restart { place: index });
+    }
+
+    /// A disk is full for a while, or fails to sync, read or write.
+    pub(super) fn harm_disk(&mut self) {
+        if self.healing {
+            return;
+        }
+        self.report.disk_faults += 1;
+        let index = self.random.random_range(0..self.places.len());
+        let kind = self.random.random_range(0..5);
+        let disk = &self.places[index].disk;
+        match kind {
+            0 | 1 => disk.set_capacity(Some(0)),
+            2 => disk.fail_syncs(1),
+            3 => disk.fail_writes(1),
+            _ => disk.fail_reads(1),
+        }
+        self.witness.note(&("disk", index, kind));
+        let time = self.random.random_range(5_000..400_000);
+        self.schedule.after(time, Event::MendDisk { place: index });
+        self.plan(self.settings.disk_fault_every_us, || Event::DiskFault);
+    }
+
+    pub(super) fn mend_disk(&mut self, index: usize) {
+        let disk = &self.places[index].disk;
+        disk.set_capacity(None);
+        disk.fail_syncs(0);
+        disk.fail_writes(0);
+        disk.fail_reads(0);
     }
 
     /// Cuts one-way links: all from, all to, or both around a few nodes.
@@ -132,6 +163,7 @@ impl Simulation {
         self.healing = true;
         self.cut.iter_mut().flatten().for_each(|cut| *cut = 0);
         for index in 0..self.places.len() {
+            self.mend_disk(index);
             self.resume(index)?;
             self.start(index)?;
         }

@@ -3,6 +3,8 @@
 //! The log engine lists its folder through the operating system but reads and writes through this seam. So
 //! each file has an empty stand-in of its name in a real folder, and its contents on the disk.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -21,16 +23,19 @@ impl LogFiles {
     /// The files as the disk has them after a start: stand-ins that it does not know are removed, missing
     /// ones made.
     pub fn open(disk: SimulatedDisk, names: &Path, directory: &str) -> Result<LogFiles> {
-        if names.exists() {
-            fs::remove_dir_all(names)?;
-        }
         fs::create_dir_all(names)?;
+        let mut surplus = fs::read_dir(names)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<BTreeSet<OsString>>>()?;
         let prefix = format!("{directory}/");
         for path in disk.list() {
-            if let Some(name) = path.to_str().and_then(|path| path.strip_prefix(&prefix)) {
+            if let Some(name) = path.to_str().and_then(|path| path.strip_prefix(&prefix))
+                && !surplus.remove(OsStr::new(name))
+            {
                 fs::File::create(names.join(name))?;
             }
         }
+        surplus.iter().try_for_each(|name| fs::remove_file(names.join(name)))?;
         Ok(LogFiles { disk, directory: directory.to_owned() })
     }
 

@@ -5,10 +5,10 @@
 //! Safety is asserted all along: one leader a term, no committed entry is ever another. Then everything is
 //! healed; the replicas must come to the same state, and what clients saw must be linearizable.
 
-mod clients;
+pub(crate) mod clients;
 mod faults;
 mod log_files;
-mod node;
+pub(crate) mod node;
 mod schedule;
 mod settings;
 mod witness;
@@ -16,7 +16,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 
 use common::ReplicaId;
@@ -82,6 +82,10 @@ pub struct Report {
     pub cuts: u64,
     /// Nodes paused.
     pub pauses: u64,
+    /// Disks that were full for a while, or failed to sync, read or write.
+    pub disk_faults: u64,
+    /// Nodes that ended because of that.
+    pub ended_by_disks: u64,
     /// Messages lost, and doubled.
     pub messages_harmed: u64,
     /// Snapshots offered.
@@ -96,12 +100,18 @@ pub fn run(settings: &Settings) -> Result<Report, Violation> {
         .prefix("polylite-simulation-")
         .tempdir()
         .expect("a temporary folder can be made");
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    panics_are_violations(|| {
         let mut simulation = Simulation::new(settings.clone(), names.path().to_path_buf());
         simulation.run()?;
         Ok(simulation.report)
-    }));
-    outcome.unwrap_or_else(|panic| {
+    })
+}
+
+/// Runs a history. A panic of the program under test is a violation, so that its seed is told.
+pub(crate) fn panics_are_violations<T>(
+    history: impl FnOnce() -> Result<T, Violation>,
+) -> Result<T, Violation> {
+    catch_unwind(AssertUnwindSafe(history)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(Violation(format!("a panic: {}", text.unwrap_or("without a text"))))
@@ -127,6 +137,8 @@ enum Event {
     Mend { links: Vec<(usize, usize)> },
     Pause,
     Resume { place: usize },
+    DiskFault,
+    MendDisk { place: usize },
 }
 
 /// An answer on its way to a client.
@@ -141,6 +153,8 @@ struct Place {
     disk: SimulatedDisk,
     incarnation: u64,
     node: Option<Node>,
+    /// Faults that its disk had when the node was started.
+    faults_before: u64,
     /// What arrived while it was paused.
     paused: Option<Vec<Waiting>>,
 }
@@ -191,6 +205,7 @@ impl Simulation {
                 disk: SimulatedDisk::new(random.random()),
                 incarnation: 0,
                 node: None,
+                faults_before: 0,
                 paused: None,
             })
             .collect();
@@ -260,9 +275,7 @@ impl Simulation {
                     waiting.push(Waiting::Synced);
                     return Ok(());
                 }
-                let Some(node) = &mut self.places[place].node else { return Ok(()) };
-                let wishes = node.synced(now)?;
-                self.fulfil(place, wishes)
+                self.work(place, |node| node.synced(now))
             }
             // Of a node that has crashed since.
             Event::Tick { .. } | Event::Maintain { .. } | Event::Synced { .. } => Ok(()),
@@ -305,6 +318,14 @@ impl Simulation {
                 Ok(())
             }
             Event::Resume { place } => self.resume(place),
+            Event::DiskFault => {
+                self.harm_disk();
+                Ok(())
+            }
+            Event::MendDisk { place } => {
+                self.mend_disk(place);
+                Ok(())
+            }
         }
     }
 
@@ -326,7 +347,12 @@ impl Simulation {
         }
         place.incarnation += 1;
         let incarnation = place.incarnation;
-        place.node = Some(Node::start(&place.setup, &place.disk, incarnation)?);
+        place.faults_before = place.disk.faults_met();
+        let (setup, disk) = (place.setup.clone(), place.disk.clone());
+        let Some(node) = self.attempt(index, |_| Node::start(&setup, &disk, incarnation))? else {
+            return Ok(());
+        };
+        self.places[index].node = Some(node);
         self.witness.note(&("start", index, incarnation));
         let first_tick = self.random.random_range(0..self.settings.tick_us);
         self.schedule.after(first_tick, Event::Tick { place: index, incarnation });
@@ -338,7 +364,9 @@ impl Simulation {
     fn input(&mut self, index: usize, input: Input) -> Result<(), Violation> {
         let now = self.schedule.now();
         let place = &mut self.places[index];
-        let Some(node) = &mut place.node else { return Ok(()) };
+        if place.node.is_none() {
+            return Ok(());
+        }
         if let Some(waiting) = &mut place.paused {
             // A paused process misses its ticks; what the network brings waits in its sockets.
             match input {
@@ -347,8 +375,41 @@ impl Simulation {
             }
             return Ok(());
         }
-        let wishes = node.input(now, input)?;
-        self.fulfil(index, wishes)
+        self.work(index, |node| node.input(now, input))
+    }
+
+    /// Lets a node do something, and does what it wishes then.
+    fn work(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Node) -> Result<Vec<Wish>, Broken>,
+    ) -> Result<(), Violation> {
+        if self.places[index].node.is_none() {
+            return Ok(());
+        }
+        let acted = self.attempt(index, |node| act(node.as_mut().expect("it runs")))?;
+        acted.map_or(Ok(()), |wishes| self.fulfil(index, wishes))
+    }
+
+    /// Has a node's program do something. Where its disk has failed, it may end; anywhere else it must not.
+    fn attempt<T>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Option<Node>) -> Result<T, Broken>,
+    ) -> Result<Option<T>, Violation> {
+        let place = &mut self.places[index];
+        let acted = catch_unwind(AssertUnwindSafe(|| act(&mut place.node)));
+        let harmed = place.disk.faults_met() > place.faults_before;
+        match acted {
+            Ok(Ok(done)) => Ok(Some(done)),
+            _ if harmed => {
+                self.report.ended_by_disks += 1;
+                self.crash_one(index, self.settings.down_us);
+                Ok(None)
+            }
+            Ok(Err(broken)) => Err(broken.into()),
+            Err(panic) => resume_unwind(panic),
+        }
     }
 
     fn fulfil(&mut self, place: usize, wishes: Vec<Wish>) -> Result<(), Violation> {

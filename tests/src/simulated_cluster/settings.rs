@@ -47,6 +47,8 @@ pub struct Settings {
     pub stray: u32,
     /// Mean time between pauses of a node; 0 for none.
     pub pause_every_us: u64,
+    /// Mean time between disks that are full for a while or fail to sync; 0 for none.
+    pub disk_fault_every_us: u64,
     /// The log is truncated when it holds this many entries below the state on disk.
     pub log_entries: u64,
     /// Proposals larger than this travel as sets of chunks.
@@ -93,8 +95,13 @@ impl Settings {
             // Small enough, a batch of any kind is a set of chunks.
             entry_bytes: if random.random_bool(0.4) { random.random_range(60..200) } else { 1 << 20 },
             bug: None,
+            disk_fault_every_us: 0,
         };
-        match random.random_range(0..10) {
+        let kind = random.random_range(0..10);
+        let often = random.random_range(100_000..2_000_000);
+        let settings =
+            Settings { disk_fault_every_us: if random.random_bool(0.3) { often } else { 0 }, ..settings };
+        match kind {
             0 => settings.contested(),
             1 => settings.lonely(),
             _ => settings,

@@ -39,6 +39,7 @@ mod rolling_restart;
 mod shell;
 mod simulated_leases;
 mod simulated_moments;
+mod simulated_power_cuts;
 mod simulation;
 mod slow_transactions;
 mod stale_reads;

@@ -63,6 +63,8 @@ fn fresh_seeds_find_nothing_and_reach_every_kind_of_fault() {
         ("crashes", total.crashes),
         ("cuts", total.cuts),
         ("pauses", total.pauses),
+        ("faults of disks", total.disk_faults),
+        ("ends by faults of disks", total.ended_by_disks),
         ("messages lost or doubled", total.messages_harmed),
         ("snapshots", total.snapshots),
         ("sets of chunks", total.chunks),
@@ -154,6 +156,8 @@ fn add(total: &mut Report, report: &Report) {
     total.crashes += report.crashes;
     total.cuts += report.cuts;
     total.pauses += report.pauses;
+    total.disk_faults += report.disk_faults;
+    total.ended_by_disks += report.ended_by_disks;
     total.messages_harmed += report.messages_harmed;
     total.snapshots += report.snapshots;
     total.chunks += report.chunks;
