@@ -148,7 +148,7 @@ async fn repair(operations: &Operations, catalog: &Catalog) {
         now_ms: now_ms(),
         repair_after_ms: u64::try_from(operations.repair_after.as_millis()).unwrap_or(u64::MAX),
     };
-    for command in repairs(catalog, patience) {
+    for command in repairs(catalog, &operations.health.measured().await, patience) {
         if let Err(error) = operations.catalog.propose(command).await {
             tracing::debug!(%error, "a repair was not begun");
         }

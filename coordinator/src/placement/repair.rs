@@ -36,17 +36,18 @@ impl Patience {
 
 /// Commands that begin the next repairs: lost replicas leave their groups; where a partition has fewer replicas than
 /// its factor, those on nodes that are given up not counted, and a node is free, one is made there, in the place of
-/// one that is given up. Partitions with the fewest voters come first, and one change per partition at a time.
+/// one that is given up. Partitions with the fewest voters come first, each on the free node that carries the least by
+/// what was measured, and one change per partition at a time.
 #[must_use]
-pub fn repairs(catalog: &Catalog, patience: Patience) -> Vec<Command> {
+pub fn repairs(catalog: &Catalog, measured: &Measured, patience: Patience) -> Vec<Command> {
     let busy: BTreeSet<PartitionId> = catalog
         .operations
         .values()
         .filter(|operation| is_open(operation))
         .filter_map(changed_partition)
         .collect();
-    let nothing = Measured::new();
-    let mut loads = loads(catalog, &Weights::new(&nothing));
+    let weights = Weights::new(measured);
+    let mut loads = loads(catalog, &weights);
     let mut commands = Vec::new();
     let stays = |replica: &Replica| {
         let node = catalog.nodes.get(&replica.node);
@@ -67,8 +68,8 @@ pub fn repairs(catalog: &Catalog, patience: Patience) -> Vec<Command> {
         } else if staying(partition) < wanted(catalog, partition) {
             let holders: BTreeSet<&NodeId> = partition.replicas.iter().map(|replica| &replica.node).collect();
             let free = loads.iter_mut().filter(|(node, _)| !holders.contains(node));
-            if let Some((node, load)) = free.min_by_key(|(_, load)| load.replicas) {
-                load.replicas += 1;
+            if let Some((node, load)) = free.min_by_key(|(_, load)| load.weight) {
+                load.weight += weights.of(partition.id);
                 let replaces = partition.replicas.iter().find(|replica| !stays(replica)).map(|left| left.id);
                 let (partition, node) = (partition.id, node.clone());
                 commands.push(Command::AddReplica { partition, node, replaces });
@@ -148,7 +149,7 @@ pub fn under_replicated(catalog: &Catalog) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::fixture;
+    use crate::placement::{PartitionLoad, fixture};
 
     /// Nobody has been away for long.
     const SOON: Patience = Patience { now_ms: 0, repair_after_ms: 60_000 };
@@ -157,7 +158,7 @@ mod tests {
     fn repair_all(catalog: &mut Catalog) -> usize {
         let mut count = 0;
         loop {
-            let commands = repairs(catalog, SOON);
+            let commands = repairs(catalog, &Measured::new(), SOON);
             assert!(commands.len() <= REPAIRS_MAX);
             if commands.is_empty() {
                 return count;
@@ -179,10 +180,10 @@ mod tests {
     fn replicas_are_made_when_nodes_join() {
         let mut catalog = fixture::cluster(1);
         fixture::create(&mut catalog, "d", 6, 3);
-        assert_eq!((repairs(&catalog, SOON), under_replicated(&catalog)), (vec![], 6));
+        assert_eq!((repairs(&catalog, &Measured::new(), SOON), under_replicated(&catalog)), (vec![], 6));
         fixture::add_node(&mut catalog, "n2");
         fixture::add_node(&mut catalog, "n3");
-        assert_eq!(repairs(&catalog, SOON).len(), REPAIRS_MAX);
+        assert_eq!(repairs(&catalog, &Measured::new(), SOON).len(), REPAIRS_MAX);
         assert_eq!(repair_all(&mut catalog), 12);
         assert_eq!((replica_counts(&catalog), under_replicated(&catalog)), (vec![3; 6], 0));
     }
@@ -193,9 +194,9 @@ mod tests {
         fixture::create(&mut catalog, "d", 1, 3);
         fixture::add_node(&mut catalog, "n2");
         fixture::add_node(&mut catalog, "n3");
-        let [command] = repairs(&catalog, SOON).try_into().unwrap();
+        let [command] = repairs(&catalog, &Measured::new(), SOON).try_into().unwrap();
         fixture::run(&mut catalog, &command);
-        assert_eq!(repairs(&catalog, SOON), []);
+        assert_eq!(repairs(&catalog, &Measured::new(), SOON), []);
     }
 
     #[test]
@@ -230,16 +231,16 @@ mod tests {
         let mut catalog = fixture::cluster(2);
         fixture::create(&mut catalog, "d", 1, 3);
         fixture::add_node(&mut catalog, "n3");
-        assert_eq!(repairs(&catalog, SOON).len(), 1);
+        assert_eq!(repairs(&catalog, &Measured::new(), SOON).len(), 1);
         catalog.nodes.get_mut(&NodeId::from("n1")).unwrap().status = NodeStatus::Inactive;
-        assert_eq!(repairs(&catalog, SOON), []);
+        assert_eq!(repairs(&catalog, &Measured::new(), SOON), []);
     }
 
     /// Begins and finishes repairs until nothing is left to do.
     fn repair_with(catalog: &mut Catalog, patience: Patience) -> usize {
         let mut count = 0;
         loop {
-            let commands = repairs(catalog, patience);
+            let commands = repairs(catalog, &Measured::new(), patience);
             if commands.is_empty() {
                 return count;
             }
@@ -271,7 +272,7 @@ mod tests {
         let held = on(&catalog, "n2");
         assert!(held > 0);
         let early = Patience { now_ms: since + 59_999, repair_after_ms: 60_000 };
-        assert_eq!(repairs(&catalog, early), []);
+        assert_eq!(repairs(&catalog, &Measured::new(), early), []);
         let late = Patience { now_ms: since + 60_000, ..early };
         assert_eq!(repair_with(&mut catalog, late), held);
         assert_eq!((on(&catalog, "n2"), under_replicated(&catalog)), (0, 0));
@@ -284,7 +285,7 @@ mod tests {
         fixture::create(&mut catalog, "d", 2, 3);
         let since = silence(&mut catalog, "n3");
         let late = Patience { now_ms: since + 60_000, repair_after_ms: 60_000 };
-        assert_eq!(repairs(&catalog, late), []);
+        assert_eq!(repairs(&catalog, &Measured::new(), late), []);
         assert_eq!((on(&catalog, "n3"), under_replicated(&catalog)), (2, 2));
     }
 
@@ -301,6 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_is_made_where_the_least_is_held_though_there_may_be_more_replicas() {
+        let mut catalog = fixture::cluster(3);
+        fixture::create(&mut catalog, "lost", 1, 3);
+        let lost = *catalog.partitions.keys().next().unwrap();
+        let since = silence(&mut catalog, "n3");
+        fixture::add_node(&mut catalog, "n4");
+        fixture::create(&mut catalog, "large", 1, 1);
+        fixture::create(&mut catalog, "small", 6, 1);
+        // One large partition is on n4 alone, all small ones are on n5 alone.
+        fixture::add_node(&mut catalog, "n5");
+        let mut measured = Measured::new();
+        for partition in catalog.partitions.values_mut().filter(|partition| partition.id != lost) {
+            let (node, bytes) = if partition.database == "large" { ("n4", 8 << 30) } else { ("n5", 1 << 20) };
+            partition.replicas[0].node = node.into();
+            measured.insert(partition.id, PartitionLoad { bytes, requests: 0 });
+        }
+        let late = Patience { now_ms: since + 60_000, repair_after_ms: 60_000 };
+        let chosen = |measured: &Measured| match repairs(&catalog, measured, late).as_slice() {
+            [Command::AddReplica { partition, node, .. }] if *partition == lost => node.to_string(),
+            others => panic!("{others:?}"),
+        };
+        assert_eq!(chosen(&measured), "n5");
+        assert_eq!(chosen(&Measured::new()), "n4");
+    }
+
+    #[test]
     fn the_partition_with_the_fewest_replicas_is_repaired_first() {
         let mut catalog = fixture::cluster(2);
         fixture::create(&mut catalog, "a", 1, 2);
@@ -310,7 +337,7 @@ mod tests {
         catalog.databases.get_mut("a").unwrap().replication_factor = 3;
         fixture::add_node(&mut catalog, "n3");
         assert!(
-            matches!(&repairs(&catalog, SOON)[0], Command::AddReplica { partition, .. } if *partition == weak)
+            matches!(&repairs(&catalog, &Measured::new(), SOON)[0], Command::AddReplica { partition, .. } if *partition == weak)
         );
     }
 }
