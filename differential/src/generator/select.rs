@@ -15,10 +15,44 @@ impl Generator {
     /// A SELECT on its own.
     pub(super) fn query(&mut self) -> Statement {
         let with = if self.chance(20) { self.with_clause() } else { String::new() };
-        let select =
-            if self.chance(15) { self.compound() } else { self.core(&Scope::of(Vec::new(), 2), None) };
+        let select = match self.below(20) {
+            0..=2 => self.compound(),
+            3 => self.over_answers(),
+            _ => self.core(&Scope::of(Vec::new(), 2), None),
+        };
         let (tail, order) = self.order_and_limit(select.classes.len());
         Statement { sql: format!("{with}{}{tail}", select.sql), order, is_change: false }
+    }
+
+    /// Expressions over one or two queries, of which each answers few rows of what it reads.
+    fn over_answers(&mut self) -> Select {
+        let (mut items, mut relations) = (Vec::new(), Vec::new());
+        for _ in 0..1 + self.below(2) {
+            let scope = Scope::of(Vec::new(), 1);
+            let inner = match self.below(4) {
+                0 => self.aggregated(&scope, Some(2)),
+                1 => {
+                    let select = self.plain_select(&scope, 2);
+                    Select { sql: select.sql.replacen("SELECT", "SELECT DISTINCT", 1), ..select }
+                }
+                2 => {
+                    let select = self.plain_select(&scope, 2);
+                    Select { sql: format!("{} ORDER BY 1, 2 LIMIT {}", select.sql, self.below(6)), ..select }
+                }
+                _ => self.grouped(&scope, Some(2)),
+            };
+            let (column, alias) = (self.alias("c"), self.alias("q"));
+            items.push(format!("(WITH {column} (y0, y1) AS ({}) SELECT * FROM {column}) {alias}", inner.sql));
+            let columns = (0..2).map(|index| (format!("y{index}"), Class::Any)).collect();
+            relations.push(Relation { name: alias, columns, has_rowid: false });
+        }
+        let scope = Scope { relations, ..Scope::of(Vec::new(), 1) };
+        let (term, class) = self.expression(&scope, 1);
+        let filter = self.where_clause(&scope);
+        Select {
+            sql: format!("SELECT {term} FROM {}{filter}", items.join(" CROSS JOIN ")),
+            classes: vec![class],
+        }
     }
 
     /// What a view is made of.

@@ -9,7 +9,7 @@ use common::{Result, Value};
 use super::join::{self, LocalJoin, Objects, Reference, Sending, Step};
 use super::push::{self, Pushed};
 use super::{Narrowed, PlanNode, Planned, Rule, Rules, Source, describe, groups};
-use crate::ast::{OneSelect, ResultColumn, Select};
+use crate::ast::Select;
 use crate::filter::Filter;
 use crate::route::Route;
 use crate::shadow::{Checked, Usage};
@@ -93,8 +93,11 @@ impl Read {
         }
     }
 
-    /// The same without what partitions could answer by themselves.
+    /// The same without what partitions could answer by themselves. Queries within it have their own column groups.
     pub(crate) fn gathered(self) -> Read {
+        if matches!(self.pushed, Ok(Pushed::Composed(_))) {
+            return Read { routes: Vec::new(), ..self };
+        }
         Read {
             routes: Vec::new(),
             pushed: Err("the columns lie in several groups"),
@@ -116,14 +119,18 @@ impl Read {
     }
 
     fn describe_sent(&self, sent: &Sent, database: &Database, params: &[Value]) -> PlanNode {
+        let own = |answer: &push::Answer| answer.planned.parameters.len().min(params.len());
         let (what, how) = match sent {
+            Sent::Answer(answer) if answer.stays => {
+                let how = answer.planned.describe(database, &params[..own(answer)]);
+                return PlanNode::new("ANSWER", answer.planned.text.clone()).over([how]);
+            }
             Sent::Table(source) => {
                 let source = &self.sources[*source];
                 (source.table.name.as_str(), PlanNode::fragment(source, database, params))
             }
             Sent::Answer(answer) => {
-                let own = &params[..answer.planned.parameters.len().min(params.len())];
-                ("a subquery's answer", answer.planned.describe(database, own))
+                ("a subquery's answer", answer.planned.describe(database, &params[..own(answer)]))
             }
         };
         PlanNode::new("SEND", format!("{what} to the partitions")).over([how])
@@ -184,10 +191,10 @@ pub(crate) fn plan_read<'a>(
     let mut sent = Vec::new();
     let flattened =
         select.filter(|_| rules.has(Rule::Flattening)).and_then(|select| push::flattened(select, objects));
-    let pushed = match flattened.as_ref().or(select) {
+    let mut pushed = match flattened.as_ref().or(select) {
         Some(select) => {
             // Keys that are sent the other way may leave few rows to be gathered, but do not make groups of them.
-            let may_send = |rule| rules.has(rule) && (steps.is_empty() || makes_groups(select));
+            let may_send = |rule| rules.has(rule) && (steps.is_empty() || push::makes_groups(select));
             let answered = match may_send(Rule::Subqueries) {
                 true => push::answered_first(select, parameters, prepare),
                 false => None,
@@ -208,17 +215,13 @@ pub(crate) fn plan_read<'a>(
         }
         None => Err("only SQLite understands the whole statement"),
     };
+    if let (Err(_), Some(select)) = (&pushed, select.filter(|_| rules.has(Rule::Composition)))
+        && let Some((composed, answers)) = push::composed(select, parameters, objects, prepare)
+    {
+        sent = answers.into_iter().map(Sent::Answer).collect();
+        pushed = Ok(Pushed::Composed(Box::new(composed)));
+    }
     Read { sources, routes, group: 0, steps, pushed, sent, parameters }
-}
-
-/// Whether a SELECT answers groups of rows, of which there may be much fewer.
-fn makes_groups(select: &Select) -> bool {
-    let OneSelect::Select { columns, group_by, distinctness, .. } = &select.body.select else { return false };
-    let is_aggregate = |column: &ResultColumn| match column {
-        ResultColumn::Expr(expression, _) => push::is_aggregate(expression),
-        ResultColumn::Star | ResultColumn::TableStar(_) => false,
-    };
-    group_by.is_some() || distinctness.is_some() || columns.iter().any(is_aggregate)
 }
 
 /// What partitions can do of a SELECT over a join whose rows each lie in one partition, and the sources that are

@@ -29,6 +29,8 @@ pub enum Rule {
     CoLocatedJoins,
     /// Subqueries that mean the same wherever they stand are answered first, and the answers sent.
     Subqueries,
+    /// Queries within a statement are answered by themselves, and it is evaluated over their answers.
+    Composition,
     /// The rows of a small table are sent to where they are joined.
     Broadcast,
     /// The values that one side of a join asks for are sent to the other side's partitions.
@@ -39,7 +41,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 13] = [
+    pub const ALL: [Rule; 14] = [
         Rule::Scatter,
         Rule::Limit,
         Rule::TopK,
@@ -50,6 +52,7 @@ impl Rule {
         Rule::Flattening,
         Rule::CoLocatedJoins,
         Rule::Subqueries,
+        Rule::Composition,
         Rule::Broadcast,
         Rule::KeyShipping,
         Rule::Filters,
@@ -69,6 +72,7 @@ impl Rule {
             Rule::Flattening => "flattening",
             Rule::CoLocatedJoins => "co-located-joins",
             Rule::Subqueries => "subqueries",
+            Rule::Composition => "composition",
             Rule::Broadcast => "broadcast",
             Rule::KeyShipping => "key-shipping",
             Rule::Filters => "filters",

@@ -34,19 +34,17 @@ pub(super) async fn run(
     try_on_rows(planner, access, &[sql], limits).await?;
     let released = drop_rows(planner, access, &[sql], limits).await?;
     let newer = carry_out(planner, access, definition).await.map_err(|error| told(error, released))?;
-    let mut result = StatementResult::default();
     if let Some(sql) = fill {
         let insert = Statement { sql, params: Params::None };
         // The boxed future breaks the cycle of a statement that runs a statement.
         let filled = Box::pin(run_one(&newer, access, &insert, limits.max_rows)).await;
-        result.affected_rows = filled
-            .map_err(|mut error| {
-                error.hint = Some("the table was made and is empty; fill it with INSERT … SELECT".to_owned());
-                error.with_outcome(Outcome::Partial)
-            })?
-            .affected_rows;
+        filled.map_err(|mut error| {
+            error.hint = Some("the table was made and is empty; fill it with INSERT … SELECT".to_owned());
+            error.with_outcome(Outcome::Partial)
+        })?;
     }
-    Ok((result, Some(newer)))
+    // SQLite counts no rows as changed by a statement that makes a table.
+    Ok((StatementResult::default(), Some(newer)))
 }
 
 /// Runs several as one change.

@@ -1,9 +1,9 @@
 //! Reads by what partitions can do themselves.
 
-use common::protocol::{RowsHeader, StatementResult};
+use common::protocol::{Params, RowsHeader, Statement, StatementResult};
 use common::{ErrorCode, Result, Value};
 
-use super::gather::{blocks_of, bytes_max};
+use super::gather::{blocks_of, bytes_max, evaluate};
 use super::{ordered, partial, ship};
 use crate::Planner;
 use crate::access::{PartitionAccess, RowStream};
@@ -31,7 +31,7 @@ pub(super) async fn stream(
                 ordered::stream(access, &partitions, run, plan.keys.clone(), plan.hidden, header).await;
             unless_sqlite_fails(rows)
         }
-        Pushed::Partial(_) => {
+        Pushed::Partial(_) | Pushed::Composed(_) => {
             // That parts cannot be merged may show late, so nothing is sent before the answer is complete.
             let answer = run(planner, access, planned, read, values, u32::MAX).await?;
             let complete = answer.filter(|answer| !answer.truncated);
@@ -54,6 +54,11 @@ pub(super) async fn run(
         let Some(run) = plan.bind(values) else { return Ok(None) };
         let partitions = pushed.partitions(planner.database(), read.group, values);
         return unless_sqlite_fails(partial::run(access, &partitions, plan, run, max_rows).await);
+    }
+    if let Ok(Pushed::Composed(composed)) = &read.pushed {
+        let Some(values) = ship::with_sent(planner, access, read, values).await? else { return Ok(None) };
+        let statement = Statement { sql: composed.text.clone(), params: Params::Positional(values) };
+        return unless_sqlite_fails(evaluate(access, statement, max_rows).await);
     }
     // The boxed future breaks the cycle of two ways to ask for the same rows.
     let rows = Box::pin(stream(planner, access, planned, read, values)).await?;

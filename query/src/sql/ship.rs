@@ -30,6 +30,10 @@ const SENT_MAX: usize = 2 << 20;
 /// Most rows of a subquery's answer that are sent.
 const ROWS_SENT_MAX: u32 = 100_000;
 
+/// Most rows of a query's answer over which the statement around it is evaluated, and their bytes.
+const ROWS_KEPT_MAX: u32 = 500_000;
+const KEPT_MAX: usize = 8 << 20;
+
 /// A table of so many rows is sent whatever it is joined with.
 const ROWS_SMALL: u64 = 1_000;
 
@@ -117,10 +121,11 @@ async fn answer_first(
     let values = &values[..planned.parameters.len().min(values.len())];
     let params = if values.is_empty() { Params::None } else { Params::Positional(values.to_vec()) };
     let statement = Statement { sql: planned.text.clone(), params };
-    let max_rows = if answer.one_row { 1 } else { ROWS_SENT_MAX };
+    let (rows, bytes) = if answer.stays { (ROWS_KEPT_MAX, KEPT_MAX) } else { (ROWS_SENT_MAX, SENT_MAX) };
+    let max_rows = if answer.one_row { 1 } else { rows };
     let limits = Limits { max_rows, read_only: true, writer: Writer::Client };
     match super::read(planner, access, planned, values, &statement, limits).await {
-        Ok(found) if answer.one_row || !found.truncated && found.rows.data.len() <= SENT_MAX => {
+        Ok(found) if answer.one_row || !found.truncated && found.rows.data.len() <= bytes => {
             Ok(Some(found.rows))
         }
         Ok(_) => Ok(None),

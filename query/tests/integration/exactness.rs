@@ -706,3 +706,56 @@ fn windows_of_one_partition_each_mean_the_same() {
         "SELECT k, count(*), sum(count(*)) OVER (PARTITION BY k) FROM u GROUP BY k ORDER BY 1",
     ]);
 }
+
+#[test]
+fn a_statement_over_answers_of_queries_within_is_what_it_is_in_one_file() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b TEXT, c, d REAL, e INT)",
+        "INSERT INTO t VALUES (1, 'x', '1', 1, 1, 1), (2, 'X', '01', '1', 2, 1), (3, 'y', '2', 1.0, 2.5, 2), (4, NULL, NULL, NULL, NULL, NULL), (5, 'x', '10', x'31', 3, 10)",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, t TEXT, n INT)",
+        "INSERT INTO u VALUES (1, '1', 1), (2, '2', 2), (3, '10', 10), (4, '1.0', 4)",
+        "CREATE VIEW v (k, many) AS SELECT b, count(*) FROM t GROUP BY b",
+        "CREATE VIEW w AS SELECT e, count(*), sum(d) AS s FROM t GROUP BY e",
+        // What is compared with a column is converted, what is computed is not.
+        "SELECT b, typeof(b), b = 1, n = '1', n = 1 FROM (SELECT b, count(*) AS n FROM t GROUP BY b) ORDER BY b",
+        "SELECT x.b, y.n FROM (SELECT b FROM t GROUP BY b) x JOIN (SELECT n FROM u GROUP BY n) y ON x.b = y.n ORDER BY 1, 2",
+        "SELECT x.m, y.n FROM (SELECT max(b) AS m FROM t GROUP BY e) x JOIN (SELECT n FROM u GROUP BY n) y ON x.m = y.n ORDER BY 1, 2",
+        "SELECT x.m, y.n FROM (SELECT e + 0 AS m FROM t GROUP BY e) x JOIN (SELECT t AS n FROM u GROUP BY t) y ON x.m = y.n ORDER BY 1, 2",
+        "SELECT x.c, y.c FROM (SELECT DISTINCT c FROM t) x JOIN (SELECT DISTINCT c FROM t) y ON x.c = y.c ORDER BY 1, 2",
+        "SELECT a, count(*) FROM (SELECT a, b FROM t GROUP BY a, b) GROUP BY a ORDER BY 1",
+        "SELECT * FROM (SELECT DISTINCT a FROM t) WHERE a = 'X'",
+        "SELECT a FROM t GROUP BY a UNION SELECT t FROM u GROUP BY t ORDER BY 1",
+        "SELECT max(a) FROM t UNION SELECT 'X' ORDER BY 1",
+        "SELECT 'X' AS k UNION SELECT a FROM t GROUP BY a ORDER BY k",
+        "SELECT b, 7 FROM t GROUP BY b UNION ALL SELECT t, count(*) FROM u GROUP BY t ORDER BY 1, 2 LIMIT 4",
+        "SELECT k, typeof(k), k = 1 FROM (SELECT b AS k FROM t GROUP BY b UNION ALL SELECT n FROM u GROUP BY n) ORDER BY 1, 2",
+        "SELECT k, k = '1' FROM (SELECT e + 1 AS k FROM t GROUP BY e UNION ALL SELECT n FROM u GROUP BY n) ORDER BY 1, 2",
+        "SELECT count(*), min(k) FROM (SELECT count(*) AS k FROM t UNION ALL SELECT count(*) FROM u)",
+        "SELECT k, many + 1 FROM v WHERE many > 1",
+        "SELECT * FROM v ORDER BY k LIMIT 2",
+        "SELECT \"count(*)\", s FROM w ORDER BY e",
+        "SELECT \"count(*)\", \"sum( d )\" FROM (SELECT count(*), sum( d ) FROM t)",
+        "SELECT * FROM (SELECT a, a FROM t ORDER BY id LIMIT 2)",
+        "SELECT v.k, w.s FROM v LEFT JOIN w ON v.k = w.e ORDER BY 1, 2",
+        "WITH t AS (SELECT n AS b FROM u GROUP BY n) SELECT * FROM (SELECT count(*) AS many FROM t), (SELECT max(b) FROM t)",
+        "WITH x AS (SELECT e, sum(d) AS s FROM t GROUP BY e), y AS (SELECT max(s) AS s FROM x) SELECT e FROM x JOIN y USING (s)",
+        "WITH RECURSIVE c (i) AS (SELECT min(e) FROM t UNION ALL SELECT i + 1 FROM c WHERE i < 3) SELECT i, (SELECT count(*) FROM u) FROM c",
+        "SELECT (SELECT count(*) FROM t), (SELECT a FROM t ORDER BY id LIMIT 1) = 'X', 2 IN (SELECT b FROM t), EXISTS (SELECT 1 FROM u WHERE n > 99)",
+        "SELECT *, (SELECT x.e + count(*) FROM u) FROM (SELECT e FROM t GROUP BY e) x ORDER BY 1",
+        "SELECT id FROM (SELECT id, d FROM t ORDER BY d DESC LIMIT 3) WHERE d > 2 ORDER BY id",
+        "SELECT group_concat(n) FROM (SELECT e, count(*) AS n FROM t GROUP BY e)",
+        "SELECT abs(m) FROM (SELECT -9223372036854775807 - count(*) AS m FROM t GROUP BY e)",
+        "SELECT e, sum(n) OVER (ORDER BY e) FROM (SELECT e, count(*) AS n FROM t GROUP BY e) ORDER BY e",
+        "SELECT id FROM t ORDER BY rank() OVER (PARTITION BY id ORDER BY a), id DESC LIMIT 2",
+    ]);
+}
+
+#[test]
+fn a_table_that_is_made_of_a_query_changes_no_rows() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a)",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+        "CREATE TABLE u AS SELECT a, count(*) AS n FROM t GROUP BY a",
+        "SELECT * FROM u ORDER BY a",
+    ]);
+}

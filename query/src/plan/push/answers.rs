@@ -25,6 +25,8 @@ pub(crate) struct Answer {
     pub(crate) planned: Arc<Planned>,
     /// Whether its first row is enough.
     pub(crate) one_row: bool,
+    /// Whether it stays at the coordinator, and may be larger than what is sent to partitions.
+    pub(crate) stays: bool,
 }
 
 /// A SELECT with the subqueries of its expressions replaced whose answers the parameters behind `parameters` hold,
@@ -110,7 +112,7 @@ impl Finder<'_> {
         let parameter = self.parameters + self.answers.len() + 1;
         let query = ast::parse(&format!("SELECT {value} FROM {SHIPPED_ROWS}(?{parameter})"))?;
         let Cmd::Stmt(Stmt::Select(query)) = query else { return None };
-        self.answers.push(Answer { planned, one_row });
+        self.answers.push(Answer { planned, one_row, stays: false });
         Some(query)
     }
 }

@@ -147,9 +147,13 @@ pub(super) fn contains_key<'e>(terms: impl Iterator<Item = &'e Expr> + Clone, ta
     }
 }
 
-/// Whether it names no column.
+/// Whether it names no column, and is over no window.
 pub(super) fn is_constant(expression: &Expr) -> bool {
-    !ast::any(expression, &|part| matches!(part, Expr::Id(_) | Expr::FunctionCallStar { .. }))
+    !ast::any(expression, &|part| match part {
+        Expr::Id(_) | Expr::FunctionCallStar { .. } => true,
+        Expr::FunctionCall { filter_over, .. } => filter_over.over_clause.is_some(),
+        _ => false,
+    })
 }
 
 /// The greatest number of a parameter in it; 0 if it has none.

@@ -3,9 +3,11 @@
 //! Queries in FROM, views and WITH that only pick rows are put together with the query around them ([`mod@flattened`]).
 //! [`one_table`] resolves the names; then the rules are tried in the order of what they save: rows that need
 //! nothing but their own partition ([`ordered`]), groups and sets of which each partition computes a part
-//! ([`partial`]). Where none applies the statement is gathered.
+//! ([`partial`]). Where none applies, queries within the statement may still be answered so and the rest evaluated over
+//! the answers ([`mod@composed`]); else the statement is gathered.
 
 mod answers;
+mod composed;
 mod expression;
 mod flattened;
 mod fragment;
@@ -20,6 +22,7 @@ use common::Value;
 use common::catalog::Database;
 
 pub(crate) use answers::{Answer, answered_first};
+pub(crate) use composed::{Composed, composed, makes_groups};
 pub(crate) use expression::{affinity, parameters};
 pub(crate) use flattened::flattened;
 pub(crate) use ordered::{Ordered, OrderedRun, SortKey};
@@ -41,6 +44,8 @@ pub(crate) enum Pushed {
     Ordered(Box<Ordered>),
     /// Parts of groups are merged.
     Partial(Box<Partial>),
+    /// The statement is evaluated over the answers of queries within it.
+    Composed(Box<Composed>),
 }
 
 impl Pushed {
@@ -54,6 +59,7 @@ impl Pushed {
                 let run = partial.bind(params)?;
                 (PlanNode::new("MERGE", run.merge.sql), run.hashed.unwrap_or(run.fragment))
             }
+            Pushed::Composed(composed) => return Some(PlanNode::new("EVALUATE", composed.text.clone())),
         };
         let asked = Partitions::of_group(database, group, &self.buckets(database, params));
         let fragment = PlanNode::new("FRAGMENT", statement.sql.clone()).on(asked);
@@ -70,6 +76,8 @@ impl Pushed {
         let (route, table) = match self {
             Pushed::Ordered(ordered) => (&ordered.route, &ordered.table),
             Pushed::Partial(partial) => (&partial.route, &partial.table),
+            // The queries within find theirs.
+            Pushed::Composed(_) => return Vec::new(),
         };
         route.buckets(database, table, params)
     }
