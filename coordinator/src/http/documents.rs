@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use query::documents::{self, Document, Precondition};
 use serde_json::{Map, Value as Json, json};
 
-use super::answer::{success_seen, with_cache_use};
+use super::answer::{success_seen, success_with_text, with_cache_use};
 use super::app::{App, moment};
 use super::body::{DocumentBody, OptionalFields};
 use super::failure::Answer;
@@ -178,7 +178,7 @@ pub async fn delete(
 
 /// A document with its version as `ETag`.
 fn shown(document: &Document, bookmark: &Bookmark) -> Response {
-    let mut response = success_seen(json!({ "document": document.json }), bookmark);
+    let mut response = success_with_text("document", &document.text, bookmark);
     let tag = HeaderValue::try_from(format!("\"{}\"", document.version)).expect("a quoted number");
     response.headers_mut().insert(ETAG, tag);
     response

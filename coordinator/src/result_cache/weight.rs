@@ -56,7 +56,7 @@ impl Weighed for ObjectAnswer {
 
 impl Weighed for Document {
     fn bytes(&self) -> usize {
-        OVERHEAD + json_bytes(&self.json)
+        OVERHEAD + self.text.capacity()
     }
 }
 

@@ -33,7 +33,8 @@ use serde_json::Value as Json;
 
 use self::place::Place;
 use self::stored::{
-    Stored, by_id, existing, insertion, milliseconds, replacement, run_write, statement, text_of,
+    by_id, document_of_row, existing, insertion, milliseconds, replacement, row_by_id, run_write, statement,
+    text_of,
 };
 use self::update::{Circumstances, Update, is_same};
 use self::value::{Fields, extended};
@@ -53,10 +54,10 @@ pub use many::{Updated, delete_many, update};
 const CONTENDED_ATTEMPTS: usize = 100;
 
 /// A document as answered, with `_id`, `_version`, `_created_at` and `_updated_at`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// The document with its metadata.
-    pub json: Json,
+    /// The document with its metadata, as JSON text.
+    pub text: String,
     /// Its version, the `ETag`.
     pub version: i64,
 }
@@ -125,8 +126,7 @@ pub async fn get(
 ) -> Result<Document> {
     let id = id::of_path(path_id)?;
     let quoted = quoted(planner, collection)?;
-    let found = by_id(planner, access, &quoted, &id).await?;
-    found.map(Stored::into_document).ok_or_else(|| not_found(path_id))
+    one(&row_by_id(planner, access, &quoted, &id).await?)?.ok_or_else(|| not_found(path_id))
 }
 
 /// Replaces a document, or creates it; the flag says that it was created.
@@ -252,7 +252,8 @@ fn quoted(planner: &Planner, collection: &str) -> Result<String> {
 }
 
 fn one(result: &common::protocol::StatementResult) -> Result<Option<Document>> {
-    Ok(Stored::all(result)?.into_iter().next().map(Stored::into_document))
+    let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+    rows.into_iter().next().map(document_of_row).transpose()
 }
 
 fn not_found(path_id: &str) -> Error {

@@ -78,13 +78,13 @@ impl Stored {
 
     /// With all its metadata.
     pub(super) fn into_document(self) -> Document {
-        Document { json: Json::Object(self.fields), version: self.version }
+        Document { text: Json::Object(self.fields).to_string(), version: self.version }
     }
 }
 
-/// The text of a document that a row of [`Attributes::columns`] with all metadata holds, as [`Stored::of`] would have it, put
-/// together without being read.
-pub(super) fn text_of_row(row: Vec<Value>) -> Result<String> {
+/// The document of a row of [`Attributes::columns`] with all metadata, as [`Stored::of`] would have it, put together
+/// without being read.
+pub(super) fn document_of_row(row: Vec<Value>) -> Result<Document> {
     let damaged = || Error::internal("a row of a collection is not a document");
     let [
         id,
@@ -100,10 +100,11 @@ pub(super) fn text_of_row(row: Vec<Value>) -> Result<String> {
     let separator = if own.is_empty() { "" } else { "," };
     let (created_at, updated_at) = (rfc3339(*created_at), rfc3339(*updated_at));
     let id = common::json::to_json(id);
-    Ok(format!(
+    let text = format!(
         "{{\"_id\":{id}{separator}{own},\"_version\":{version},\
          \"_created_at\":\"{created_at}\",\"_updated_at\":\"{updated_at}\"}}"
-    ))
+    );
+    Ok(Document { text, version: *version })
 }
 
 /// A document's text without the fields that belong to the store.
@@ -339,10 +340,19 @@ pub(super) async fn by_id(
     quoted: &str,
     id: &Value,
 ) -> Result<Option<Stored>> {
+    Ok(Stored::all(&row_by_id(planner, access, quoted, id).await?)?.into_iter().next())
+}
+
+/// The row of an id: [`columns_of_whole`].
+pub(super) async fn row_by_id(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    quoted: &str,
+    id: &Value,
+) -> Result<StatementResult> {
     let columns = columns_of_whole();
     let read = statement(format!("SELECT {columns} FROM {quoted} WHERE \"_id\" = ?"), vec![id.clone()]);
-    let result = run_one(planner, access, &read, u32::MAX).await?;
-    Ok(Stored::all(&result)?.into_iter().next())
+    run_one(planner, access, &read, u32::MAX).await
 }
 
 /// The columns of a whole document's row as read.

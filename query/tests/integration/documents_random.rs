@@ -6,7 +6,7 @@
 
 use crate::document_reference::updates::{distinct, updated};
 use crate::document_reference::{Fields, Model, filters, pipelines};
-use crate::support::{Cluster, MIXED, VERTICAL, listed, moment};
+use crate::support::{Cluster, MIXED, VERTICAL, listed, moment, parsed};
 use query::documents::{self, Precondition};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -336,7 +336,7 @@ async fn change_one(cluster: &Cluster, model: &mut Model, generator: &mut Genera
             let put = documents::put(&planner, cluster, "c", &path, document, Precondition::None, now);
             let (put, created) = put.await.unwrap();
             fields.shift_insert(0, "_id".into(), id.clone());
-            assert_eq!(own(put.json), Json::Object(fields.clone()));
+            assert_eq!(own(parsed(&put)), Json::Object(fields.clone()));
             assert_eq!(created, model.of_id(&id).is_none());
             match model.of_id(&id) {
                 Some(known) => *known = fields,
@@ -350,7 +350,7 @@ async fn change_one(cluster: &Cluster, model: &mut Model, generator: &mut Genera
             match model.of_id(&id) {
                 Some(known) => {
                     merge(known, &fields);
-                    assert_eq!(own(patched.unwrap().json), Json::Object(known.clone()));
+                    assert_eq!(own(parsed(&patched.unwrap())), Json::Object(known.clone()));
                 }
                 None => assert!(patched.is_err()),
             }

@@ -28,7 +28,7 @@ use super::expression::Scope;
 use super::filter::path::{FieldPath, Leaf};
 use super::filter::{Filter, parse};
 use super::place::Place;
-use super::stored::{Stored, existing, statement, text_of_row};
+use super::stored::{Stored, document_of_row, existing, statement};
 use super::value::Fields;
 use super::value::order::Key;
 use crate::access::PartitionAccess;
@@ -193,7 +193,7 @@ pub async fn find_stream<'a>(
         });
         let shown = move |row: Result<Row>| match row? {
             Row::Stored(stored) => answered(stored),
-            Row::Undecoded(row) if is_whole => text_of_row(row),
+            Row::Undecoded(row) if is_whole => document_of_row(row).map(|document| document.text),
             Row::Undecoded(row) => answered(Stored::of(row)?),
         };
         return Ok(found.map(shown).boxed());

@@ -525,6 +525,11 @@ impl PartitionAccess for Session<'_> {
     }
 }
 
+/// A document as answered.
+pub fn parsed(document: &query::documents::Document) -> serde_json::Value {
+    serde_json::from_str(&document.text).unwrap()
+}
+
 /// The documents of an answer.
 pub fn listed(list: &query::documents::DocumentList) -> Vec<serde_json::Value> {
     serde_json::from_str(list.text()).unwrap()
