@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Value;
+use crate::row::ValueRef;
 use crate::value::exact_integer;
 
 /// Slots of a hash-partitioned database; a bucket owns a run of them.
@@ -14,26 +15,33 @@ pub const SLOTS: u32 = 16_384;
 /// collation ([`Collation::fold`]). Values that SQLite calls equal (1 and 1.0) share a slot.
 #[must_use]
 pub fn slot(key: &[Value]) -> u32 {
+    // The upper bits of XXH3 are as well mixed as the lower ones.
+    #[allow(clippy::cast_possible_truncation)]
+    let upper = (key_hash(key.iter().map(ValueRef::from)) >> 32) as u32;
+    upper % SLOTS
+}
+
+/// The hash of a key's values, as [`slot`] takes them.
+#[must_use]
+pub fn key_hash<'v>(key: impl IntoIterator<Item = ValueRef<'v>>) -> u64 {
     let mut hasher = Xxh3::new();
     for value in key {
         match value {
-            Value::Null => hasher.update(&[0]),
-            Value::Integer(number) => hash_integer(&mut hasher, *number),
-            Value::Real(number) => match exact_integer(*number) {
+            ValueRef::Null => hasher.update(&[0]),
+            ValueRef::Integer(number) => hash_integer(&mut hasher, number),
+            ValueRef::Real(number) => match exact_integer(number) {
                 Some(integer) => hash_integer(&mut hasher, integer),
                 None => {
                     hasher.update(&[2]);
                     hasher.update(&number.to_bits().to_le_bytes());
                 }
             },
-            Value::Text(text) => hash_bytes(&mut hasher, 3, text.as_bytes()),
-            Value::Blob(bytes) => hash_bytes(&mut hasher, 4, bytes),
+            ValueRef::Text(text) => hash_bytes(&mut hasher, 3, text.as_bytes()),
+            ValueRef::RawText(bytes) => hash_bytes(&mut hasher, 3, bytes),
+            ValueRef::Blob(bytes) => hash_bytes(&mut hasher, 4, bytes),
         }
     }
-    // The upper bits of XXH3 are as well mixed as the lower ones.
-    #[allow(clippy::cast_possible_truncation)]
-    let slot = (hasher.digest() >> 32) as u32 % SLOTS;
-    slot
+    hasher.digest()
 }
 
 fn hash_integer(hasher: &mut Xxh3, number: i64) {

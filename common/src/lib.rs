@@ -7,6 +7,7 @@
 pub mod body_stream;
 pub mod brief;
 pub mod catalog;
+pub mod dependency;
 pub mod digest;
 pub mod entry;
 pub mod error;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::brief::{BriefAnswer, BriefRead, BriefTarget};
 use crate::catalog::NodeStatus;
+use crate::dependency::Dependency;
 use crate::entry::Effects;
 use crate::idempotency::Keyed;
 pub use crate::joint::{JointPurpose, JointReply, JointRequest, RequestWork};
@@ -250,15 +251,15 @@ pub enum StorageRequest {
         /// How long the sender waits.
         timeout_ms: u64,
     },
-    /// Have some tables of a partition stayed as they were at a log index? Confirmed as a linearizable read is, by its
+    /// Has what an answer depends on stayed in a partition as it was at a log index? Confirmed as a linearizable read is, by its
     /// leader. → [`StorageReply::Unchanged`]
     Unchanged {
         /// The partition.
         target: PartitionTarget,
         /// The log index.
         since: u64,
-        /// The tables; none stands for the whole state.
-        tables: Vec<String>,
+        /// What the answer depends on; nothing stands for the whole state.
+        dependencies: Vec<Dependency>,
         /// Who would like a lease on the partition.
         holder: LeaseHolder,
     },

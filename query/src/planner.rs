@@ -1,7 +1,7 @@
 //! What planning knows of one version of a database.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use common::catalog::Database;
 use common::names::quote_identifier;
@@ -162,12 +162,6 @@ impl Planner {
         })
     }
 
-    /// All tables that the answer of a text depends on which only reads; none where they cannot be named.
-    #[must_use]
-    pub fn tables_of(&self, sql: &str) -> Vec<String> {
-        self.plan(sql).map(|planned| planned.tables.clone()).unwrap_or_default()
-    }
-
     /// Checks and plans a text.
     pub(crate) fn plan(&self, sql: &str) -> Result<Arc<Planned>> {
         if let Some(found) = self.plans.get(sql) {
@@ -213,7 +207,17 @@ impl Planner {
             is_deterministic,
             tables,
             action,
+            sources_in_one_bucket: OnceLock::new(),
         })
+    }
+
+    /// The rows that a read may touch, by table, as if there were several buckets.
+    pub(crate) fn sources_over_partitions(&self, sql: &str) -> Vec<Source> {
+        let Ok(checked) = self.shadow.check(sql) else { return Vec::new() };
+        match self.action_over_partitions(sql, ast::parse(sql).as_ref(), &checked) {
+            Ok(Action::Read(read)) => read.sources,
+            _ => Vec::new(),
+        }
     }
 
     /// What a text touches if it is computed at the coordinator, although a partition might run it alone; `None` if it

@@ -141,14 +141,29 @@ impl Route {
         all()
     }
 
+    /// The keys, as stored, that a row must have one of to pass; `None` if they are not known.
+    pub(crate) fn keys(&self, table: &Table, params: &[Value]) -> Option<Vec<Vec<Value>>> {
+        if self.nowhere {
+            return Some(Vec::new());
+        }
+        if self.alternatives.is_empty() {
+            return self.equal(table, width(table), params);
+        }
+        let led = self.alternatives.iter().map(|route| route.keys(table, params));
+        Some(led.collect::<Option<Vec<_>>>()?.concat())
+    }
+
     /// By equality on every column of the key.
     fn exact(&self, database: &Database, table: &Table, params: &[Value]) -> Option<Vec<usize>> {
-        let width = match &table.key {
-            Key::Rowid => 1,
-            Key::Columns(columns) => columns.len(),
-        };
         // Range partitioning looks at the first value alone.
-        let width = if database.method == PartitionMethod::Range { 1 } else { width };
+        let width = if database.method == PartitionMethod::Range { 1 } else { width(table) };
+        let keys = self.equal(table, width, params)?;
+        let buckets: BTreeSet<usize> = keys.iter().map(|key| bucket_of(database, key)).collect();
+        Some(buckets.into_iter().collect())
+    }
+
+    /// The values that the first columns of the key must have one combination of.
+    fn equal(&self, table: &Table, width: usize, params: &[Value]) -> Option<Vec<Vec<Value>>> {
         let mut keys: Vec<Vec<Value>> = vec![Vec::new()];
         for position in 0..width {
             let values = self.tests.iter().find_map(|(at, test)| match test {
@@ -172,8 +187,7 @@ impl Route {
                 })
                 .collect();
         }
-        let buckets: BTreeSet<usize> = keys.iter().map(|key| bucket_of(database, key)).collect();
-        Some(buckets.into_iter().collect())
+        Some(keys)
     }
 
     /// By bounds on the first column of the key.
@@ -196,6 +210,14 @@ impl Route {
         let found = buckets_of_key_range(&database.buckets, low.as_ref(), high.as_ref());
         // An empty range still needs somebody to say that there are no rows.
         if found.is_empty() { vec![0] } else { found }
+    }
+}
+
+/// How many values the table's key has.
+fn width(table: &Table) -> usize {
+    match &table.key {
+        Key::Rowid => 1,
+        Key::Columns(columns) => columns.len(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The connection that lands committed entries: rows as values, checked DDL, and the system tables.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use common::entry::{Effect, Effects};
+use common::entry::{Change, Effect, Effects};
 use common::names::quote_identifier;
+use common::row::ValueRef;
 use common::{Error, ErrorCode};
 use rusqlite::ffi;
 
@@ -15,6 +17,7 @@ use crate::recipe::{self, Location};
 use crate::row_images::{layout_at, layouts_of};
 use crate::system::{System, SystemState};
 use crate::table_sums::{self, Before, ChangeSums, Digest, TableSums};
+use crate::touched_keys::{KeyWatch, TouchedKeys, WatchList, rowid_of};
 
 /// What a database file is, before it is opened for applying.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,8 @@ pub enum FileContents {
 pub struct Applier {
     connection: Connection,
     layouts: Arc<Layouts>,
+    /// Told of rows while what they come from reads through the connection.
+    watch: RefCell<KeyWatch>,
     open: bool,
 }
 
@@ -86,7 +91,7 @@ impl Applier {
 
     fn over(connection: Connection) -> Result<Applier> {
         let layouts = Arc::new(Layouts::read(connection.raw())?);
-        Ok(Applier { connection, layouts, open: false })
+        Ok(Applier { connection, layouts, watch: RefCell::default(), open: false })
     }
 
     /// Opens a transaction.
@@ -125,10 +130,24 @@ impl Applier {
 
     fn land(&self, tables: &[&Layout], effect: &Effect, sums: &mut ChangeSums) -> Result<()> {
         let (raw, layout) = (self.connection.raw(), layout_at(tables, effect.table)?);
-        let old = sums.old(raw, layout, &effect.change)?;
+        let old = sums.old(raw, layout, &effect.change, &mut self.watch.borrow_mut())?;
         land_surely(raw, layout, effect)?;
         sums.count(layout, effect, old);
+        if let Change::Insert { key, row } | Change::Update { key, row, .. } = &effect.change {
+            let column = |at| row.get(at).map_or(ValueRef::Null, ValueRef::from);
+            self.watch.borrow_mut().touch(layout, rowid_of(key), column);
+        }
         Ok(())
+    }
+
+    /// Notes which keys of some columns are touched, from now on.
+    pub fn watch(&mut self, list: &WatchList) {
+        self.watch.get_mut().watch(list, &self.layouts);
+    }
+
+    /// The keys that were touched since this was last asked.
+    pub fn take_touched(&mut self) -> TouchedKeys {
+        self.watch.get_mut().take()
     }
 
     /// Lands rows as they come. An error of the source ends it.
@@ -224,6 +243,7 @@ impl Applier {
     fn follow_schema(&mut self) -> Result<()> {
         if schema_cookie(self.connection.raw())? != self.layouts.schema_cookie {
             self.layouts = Arc::new(Layouts::read(self.connection.raw())?);
+            self.watch.get_mut().resolve(&self.layouts);
         }
         Ok(())
     }

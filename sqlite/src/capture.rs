@@ -17,6 +17,7 @@ use crate::error::{Failure, Result};
 use crate::layout::{Key, Layout, Layouts};
 use crate::system;
 use crate::table_sums::{ChangeSums, RowHasher, TableSums};
+use crate::touched_keys::{KeyWatch, TouchedKeys, WatchList};
 
 /// A place in the effects to cut back to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,7 @@ struct State {
     /// For each of them the hash of the row that it removes or replaces.
     old_hashes: Vec<u128>,
     hasher: RowHasher,
+    watch: KeyWatch,
     /// From a table's position among the layouts to its position among the effects' tables.
     numbers: HashMap<usize, u16>,
     /// The table of the last change: the next one is most often of the same.
@@ -91,6 +93,7 @@ impl Capture {
     /// The tables as they are from now on.
     pub(crate) fn set_layouts(&mut self, layouts: Arc<Layouts>) {
         let state = self.state_mut();
+        state.watch.resolve(&layouts);
         state.layouts = layouts;
         state.forget();
     }
@@ -149,6 +152,17 @@ impl Capture {
         let effects = self.take();
         let sums = sums.of(&effects.tables);
         (effects, sums)
+    }
+
+    /// Notes which keys of some columns are touched, from now on.
+    pub(crate) fn watch(&mut self, list: &WatchList) {
+        let state = self.state_mut();
+        state.watch.watch(list, &state.layouts);
+    }
+
+    /// The keys that were touched since this was last asked; also by what was cut.
+    pub(crate) fn take_touched(&mut self) -> TouchedKeys {
+        self.state_mut().watch.take()
     }
 
     /// Appends a change that the hook cannot see.
@@ -261,8 +275,11 @@ impl State {
                     self.problem = Some(Problem::TooLarge);
                     return;
                 }
-                match hook.old_hash(layout, &mut self.hasher) {
+                match hook.old_hash(layout, &mut self.hasher, &mut self.watch) {
                     Ok(old) => {
+                        if let Change::Insert { row, .. } | Change::Update { row, .. } = &change {
+                            self.watch.touch(layout, hook.new_rowid, |at| ValueRef::from(&row[at]));
+                        }
                         self.effects.rows.push(Effect { table: number, change });
                         self.old_hashes.push(old);
                         if hook.met_malformed_text.get() {
@@ -341,23 +358,29 @@ impl Hook<'_> {
         Ok((key, None))
     }
 
-    /// The hash of the row that the change removes or replaces; 0 if there is none.
-    fn old_hash(&self, layout: &Layout, hasher: &mut RowHasher) -> std::result::Result<u128, Problem> {
+    /// The hash of the row that the change removes or replaces, which is told to `watch`; 0 if there is none.
+    fn old_hash(
+        &self,
+        layout: &Layout,
+        hasher: &mut RowHasher,
+        watch: &mut KeyWatch,
+    ) -> std::result::Result<u128, Problem> {
         if self.operation == ffi::SQLITE_INSERT {
             return Ok(0);
         }
-        let mut problem = None;
-        let columns = layout.stored.iter().map(|column| match self.raw_value(Side::Old, *column) {
+        let problem = Cell::new(None);
+        let column = |at: usize| match self.raw_value(Side::Old, layout.stored[at]) {
             // SAFETY: SQLite keeps the value until the hook returns, and each is read before the next is asked for.
             Ok(value) => unsafe { borrowed_value_of(value) },
             Err(found) => {
-                problem = Some(found);
+                problem.set(Some(found));
                 ValueRef::Null
             }
-        });
+        };
         let hidden = layout.hides_key().then_some(ValueRef::Integer(self.old_rowid));
-        let hash = hasher.row(hidden, columns);
-        problem.map_or(Ok(hash), Err)
+        let hash = hasher.row(hidden, (0..layout.stored.len()).map(column));
+        watch.touch(layout, self.old_rowid, column);
+        problem.get().map_or(Ok(hash), Err)
     }
 
     fn row(

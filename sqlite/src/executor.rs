@@ -28,6 +28,7 @@ use crate::recipe::{self, Location};
 use crate::row_images::{Landing, land, layout_at, layouts_of};
 use crate::system::System;
 use crate::table_sums::TableSums;
+use crate::touched_keys::{TouchedKeys, WatchList};
 
 /// The executing connection of a partition's leader.
 ///
@@ -107,6 +108,7 @@ impl Executor {
         self.connection.run(ours!("BEGIN IMMEDIATE"))?;
         self.open = true;
         self.capture.take();
+        self.capture.take_touched();
         let prepared = self.follow_schema();
         if prepared.is_err() {
             self.rollback();
@@ -182,6 +184,16 @@ impl Executor {
     /// The same, and what it does to the tables' sums.
     pub fn take_changes(&mut self) -> (Effects, TableSums) {
         self.capture.take_with_sums()
+    }
+
+    /// Notes which keys of some columns the batches touch, from the next one on.
+    pub fn watch(&mut self, list: &WatchList) {
+        self.capture.watch(list);
+    }
+
+    /// The keys that the batch has touched, leaving none. Those are among them that were undone.
+    pub fn take_touched(&mut self) -> TouchedKeys {
+        self.capture.take_touched()
     }
 
     /// Commits the batch together with what `record` writes into the system tables. On an error the batch

@@ -53,6 +53,7 @@ mod spill;
 pub mod stream_table;
 pub mod system;
 pub mod table_sums;
+mod touched_keys;
 pub mod trial;
 pub mod workspace;
 
@@ -70,5 +71,6 @@ pub use shadow::{Consequences, Description, Shadow, TableAccess};
 pub use stream_table::{RowSource, was_read_twice};
 pub use system::{Position, Prepared, System, SystemState};
 pub use table_sums::{Digest, TableSum, TableSums};
+pub use touched_keys::{KeyColumns, Touched, TouchedKeys, WatchList};
 pub use trial::{ForeignKeys, Trial, TrialDatabase};
 pub use workspace::{Workspace, WorkspaceLimits, WorkspaceUse};

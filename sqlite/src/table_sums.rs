@@ -18,6 +18,7 @@ use crate::connection::{first_word, ours};
 use crate::error::{Failure, Result};
 use crate::layout::{Layout, Layouts, SEQUENCES};
 use crate::system;
+use crate::touched_keys::{KeyWatch, rowid_of};
 
 /// A digest of rows or of a schema that does not depend on the order in which they were added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,8 +170,15 @@ impl ChangeSums {
         }
     }
 
-    /// The hash of the row that a change is about to remove or replace, as the file has it; 0 for an insert.
-    pub(crate) fn old(&mut self, raw: &Connection, layout: &Layout, change: &Change) -> Result<u128> {
+    /// The hash of the row that a change is about to remove or replace, as the file has it, which is told to `watch`; 0
+    /// for an insert.
+    pub(crate) fn old(
+        &mut self,
+        raw: &Connection,
+        layout: &Layout,
+        change: &Change,
+        watch: &mut KeyWatch,
+    ) -> Result<u128> {
         let (Change::Update { old_key: key, .. } | Change::Delete { key, .. }) = change else { return Ok(0) };
         if layout.name == SEQUENCES {
             return Ok(0);
@@ -180,10 +188,12 @@ impl ChangeSums {
         let mut rows = statement.raw_query();
         // That there is none is noticed when the change lands.
         let Some(row) = rows.next()? else { return Ok(0) };
-        let columns: Vec<SqliteRef<'_>> =
-            (0..layout.stored.len()).map(|index| row.get_ref(index)).collect::<rusqlite::Result<_>>()?;
+        let columns: Vec<ValueRef<'_>> = (0..layout.stored.len())
+            .map(|index| row.get_ref(index).map(as_bytes))
+            .collect::<rusqlite::Result<_>>()?;
+        watch.touch(layout, rowid_of(key), |at| columns[at]);
         let hidden = if layout.hides_key() { key.first().map(ValueRef::from) } else { None };
-        Ok(self.hasher.row(hidden, columns.into_iter().map(as_bytes)))
+        Ok(self.hasher.row(hidden, columns.into_iter()))
     }
 
     /// The sums of the tables, given the names that the effects refer to.

@@ -126,9 +126,10 @@ impl Service {
                     }
                 }
             }
-            StorageRequest::Unchanged { target, since, tables, holder } => {
+            StorageRequest::Unchanged { target, since, dependencies, holder } => {
                 let replica = self.registry.get(target.partition)?;
-                let (unchanged, index, lease) = replica.is_unchanged(target, since, &tables, &holder).await?;
+                let (unchanged, index, lease) =
+                    replica.is_unchanged(target, since, &dependencies, &holder).await?;
                 Ok(StorageReply::Unchanged { unchanged, index, lease })
             }
             StorageRequest::ChangeSchema { partition, version, statements } => {

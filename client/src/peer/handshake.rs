@@ -11,7 +11,7 @@ use super::PeerClock;
 use super::frame::{self, CHUNK, HEADER, Header, Kind, violation};
 
 /// Version of the frames; two sides with different versions do not talk.
-const PROTOCOL_VERSION: u32 = 2;
+const PROTOCOL_VERSION: u32 = 3;
 /// A read buffer's first size: a chunk with its header.
 pub(super) const READ_BUFFER: usize = CHUNK + HEADER;
 

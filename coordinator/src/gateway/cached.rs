@@ -2,8 +2,8 @@
 //!
 //! An answer is kept with the partitions that were read for it and the log index of the oldest state that was
 //! seen of each, which is what bookmarks are made of. Before it is given again, each of these partitions has to
-//! have stayed as it was since then, or at least the tables that were read, where the question names them. That is
-//! known in one of two ways:
+//! have stayed as it was since then, or at least the tables that were read, or the rows, where the question names them
+//! by a key. That is known in one of two ways:
 //!
 //! - This coordinator holds a lease on the partition ([`common::lease`]): its state changes for nobody to see
 //!   before the lease is given back or is over. Nobody is asked.
@@ -25,6 +25,7 @@
 use std::sync::Arc;
 
 use common::catalog::Database;
+use common::dependency::Dependency;
 use common::lease::LEASE;
 use common::protocol::{PartitionTarget, ReadLevel, Statement, StorageReply, StorageRequest};
 use common::{Error, PartitionId, Result};
@@ -82,27 +83,27 @@ pub trait Asking: Sync {
     /// each time.
     fn question(&self, planner: &Planner) -> Option<Question>;
 
-    /// All tables that the answer depends on. Without names it is everything.
-    fn tables(&self, _planner: &Planner) -> Vec<String> {
+    /// What the answer depends on. Without names it is everything.
+    fn dependencies(&self, _planner: &Planner) -> Vec<Dependency> {
         Vec::new()
     }
 }
 
 /// A question that is known whatever the schema says.
-pub struct OfTable<'a> {
+pub struct Known<D> {
     /// What is asked, if the answer may be kept.
     pub question: Option<Question>,
-    /// The table that the answer depends on, if it is one alone.
-    pub table: Option<&'a str>,
+    /// Says what the answer depends on.
+    pub dependencies: D,
 }
 
-impl Asking for OfTable<'_> {
+impl<D: Fn(&Planner) -> Vec<Dependency> + Sync> Asking for Known<D> {
     fn question(&self, _planner: &Planner) -> Option<Question> {
         self.question.clone()
     }
 
-    fn tables(&self, _planner: &Planner) -> Vec<String> {
-        self.table.map(str::to_owned).into_iter().collect()
+    fn dependencies(&self, planner: &Planner) -> Vec<Dependency> {
+        (self.dependencies)(planner)
     }
 }
 
@@ -223,8 +224,8 @@ impl Gateway {
                     cache.count(database, false);
                     if let Some(read) = session.access.states_read() {
                         let planned = session.planner.database().clone();
-                        let tables = asking.tables(&session.planner);
-                        cache.put(question, Kept::new(answer.clone(), planned, read, tables));
+                        let dependencies = asking.dependencies(&session.planner);
+                        cache.put(question, Kept::new(answer.clone(), planned, read, dependencies));
                     }
                     return Ok(Found { answer, bookmark, cache: CacheUse::Miss });
                 }
@@ -251,8 +252,8 @@ impl Gateway {
                         found.to_renew.push((partition, since));
                     }
                 }
-                // Of single tables the leader knows more than the lease.
-                Standing::Changed if kept.tables.is_empty() => return None,
+                // Of single tables and rows the leader knows more than the lease.
+                Standing::Changed if kept.dependencies.is_empty() => return None,
                 Standing::Changed | Standing::Unknown => found.unknown.push((partition, since)),
             }
         }
@@ -290,7 +291,7 @@ impl Gateway {
         since: u64,
     ) -> bool {
         let Ok(target) = access.target_of(partition) else { return false };
-        match self.ask_for_lease(target, since, kept.tables.clone(), access.deadline).await {
+        match self.ask_for_lease(target, since, kept.dependencies.clone(), access.deadline).await {
             Some((unchanged, index)) => {
                 access.see(partition, index);
                 if unchanged {
@@ -316,12 +317,12 @@ impl Gateway {
         &self,
         target: PartitionTarget,
         since: u64,
-        tables: Vec<String>,
+        dependencies: Vec<Dependency>,
         deadline: Instant,
     ) -> Option<(bool, u64)> {
         let (partition, leases) = (target.partition, &self.shared.leases);
         let mut request =
-            StorageRequest::Unchanged { target, since, tables, holder: leases.holder().clone() };
+            StorageRequest::Unchanged { target, since, dependencies, holder: leases.holder().clone() };
         // Before it is sent for the first time.
         let asked_for = leases.ask(partition, lease_clock());
         let asked = self.ask(partition, From::Leader, Repeat::Freely, deadline, &mut request).await;

@@ -43,7 +43,7 @@ use tokio::time::Instant;
 
 pub use access::RequestAccess;
 pub use bookmark::Bookmark;
-pub use cached::{Asking, CacheUse, Found, OfTable};
+pub use cached::{Asking, CacheUse, Found, Known};
 pub use interactive::{Control, OpenTransaction, TransactionOptions, is_transaction_name};
 pub use once::Once;
 pub use replica_search::Leaders;

@@ -6,10 +6,12 @@ use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::Response;
 use bytes::Bytes;
+use common::dependency::Dependency;
 use common::{Error, Result};
 use futures_util::StreamExt as _;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use query::Planner;
 use query::documents::{self, DocumentStream};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +24,7 @@ use super::explain::tree;
 use super::failure::{Answer, Failure, write_error_fields};
 use super::fields::Fields;
 use super::request::{Form, Query, Segments};
-use crate::gateway::{Bookmark, CacheUse, Found, OfTable, RequestOptions, Session};
+use crate::gateway::{Bookmark, CacheUse, Found, Known, RequestOptions, Session};
 use crate::result_cache::Question;
 
 /// Documents that wait for a client that takes a stream.
@@ -70,6 +72,11 @@ fn is_repeatable(body: &str) -> bool {
     !["$$NOW", "$sample"].iter().any(|word| body.contains(word))
 }
 
+/// Of a pipeline: it may look into other collections.
+fn anything(_: &Planner, _: &str, _: &Json) -> Vec<Dependency> {
+    Vec::new()
+}
+
 /// Runs a function of [`query::documents`] on the collection of a request, with the request's body.
 macro_rules! on_collection {
     ($chosen:expr, $function:path $(, $more:expr)*) => {{
@@ -82,15 +89,16 @@ macro_rules! on_collection {
 }
 pub(super) use on_collection;
 
-/// The same for a function that only reads, whose answer may be kept and given again. `$table` is the collection if the
-/// answer depends on no other.
+/// The same for a function that only reads, whose answer may be kept and given again. `$dependencies` says of a
+/// planner, the collection and the body what the answer depends on.
 macro_rules! read_collection {
-    ($chosen:expr, $table:expr, $function:path $(, $more:expr)*) => {{
+    ($chosen:expr, $dependencies:expr, $function:path $(, $more:expr)*) => {{
         let (collection, body) = ($chosen.collection.as_str(), &$chosen.body);
         let text = body.to_string();
         let asked = is_repeatable(&text).then_some((collection, &text));
         let question = asked.and_then(|asked| Question::new(stringify!($function), &$chosen.database, &asked));
-        let asking = OfTable { question, table: $table };
+        let dependencies = |planner: &Planner| $dependencies(planner, collection, body);
+        let asking = Known { question, dependencies };
         let work = |session: Arc<Session>| async move {
             $function(&session.planner, &session.access, collection, body $(, $more)*).await
         };
@@ -109,7 +117,7 @@ pub async fn find(chosen: Chosen) -> Answer {
         return streamed(chosen, What::Find).await;
     }
     let Found { answer, bookmark, cache } =
-        read_collection!(chosen, Some(&chosen.collection), documents::find)?;
+        read_collection!(chosen, Planner::dependencies_of_filter, documents::find)?;
     Ok(with_cache_use(success_with_text("documents", answer.text(), &bookmark), cache))
 }
 
@@ -123,7 +131,7 @@ pub async fn aggregate(chosen: Chosen) -> Answer {
         return streamed(chosen, What::Aggregate).await;
     }
     let moment = moment();
-    let Found { answer, bookmark, cache } = read_collection!(chosen, None, documents::aggregate, moment)?;
+    let Found { answer, bookmark, cache } = read_collection!(chosen, anything, documents::aggregate, moment)?;
     Ok(with_cache_use(success_with_text("documents", answer.text(), &bookmark), cache))
 }
 
@@ -134,7 +142,7 @@ pub async fn aggregate(chosen: Chosen) -> Answer {
     responses((status = 200, description = "`{\"count\":…}`")))]
 pub async fn count(chosen: Chosen) -> Answer {
     let Found { answer, bookmark, cache } =
-        read_collection!(chosen, Some(&chosen.collection), documents::count)?;
+        read_collection!(chosen, Planner::dependencies_of_filter, documents::count)?;
     Ok(with_cache_use(success_seen(json!({ "count": *answer }), &bookmark), cache))
 }
 
@@ -145,7 +153,7 @@ pub async fn count(chosen: Chosen) -> Answer {
     responses((status = 200, description = "`{\"values\":[…]}` in their order")))]
 pub async fn distinct(chosen: Chosen) -> Answer {
     let Found { answer, bookmark, cache } =
-        read_collection!(chosen, Some(&chosen.collection), documents::distinct)?;
+        read_collection!(chosen, Planner::dependencies_of_filter, documents::distinct)?;
     Ok(with_cache_use(success_seen(json!({ "values": *answer }), &bookmark), cache))
 }
 

@@ -8,6 +8,7 @@ use common::names::check_database_name;
 use common::{Error, ErrorCode, Result};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue};
+use query::Planner;
 use query::documents::{self, Document, Precondition};
 use serde_json::{Map, Value as Json, json};
 
@@ -17,7 +18,7 @@ use super::body::{DocumentBody, OptionalFields};
 use super::failure::Answer;
 use super::fields::{Fields, wrong_type};
 use super::request::{Query, Segments};
-use crate::gateway::{Bookmark, Found, OfTable, RequestOptions, Session, is_transaction_name};
+use crate::gateway::{Bookmark, Found, Known, RequestOptions, Session, is_transaction_name};
 use crate::result_cache::Question;
 
 /// Checks what every request to a collection has in common.
@@ -96,7 +97,8 @@ pub async fn get(
     };
     let asked = (collection, id);
     let question = Question::new("document", &database, &asked);
-    let asking = OfTable { question, table: Some(collection) };
+    let dependencies = |planner: &Planner| planner.dependencies_of_document(collection, id);
+    let asking = Known { question, dependencies };
     let Found { answer, bookmark, cache } = app.gateway.read(&database, &options, &asking, get).await?;
     Ok(with_cache_use(shown(&answer, &bookmark), cache))
 }

@@ -8,6 +8,7 @@ use common::limits::RESULT_MAX;
 use common::names::check_database_name;
 use common::query_object::QueryObject;
 use common::{Error, ErrorCode, Outcome};
+use query::Planner;
 use serde_json::{Map, Value as Json};
 
 use super::answer::{success_seen, with_cache_use};
@@ -17,7 +18,7 @@ use super::failure::Answer;
 use super::fields::{Fields, missing};
 use super::request::{Query, Segments};
 use super::sql;
-use crate::gateway::{CacheUse, OfTable, RequestOptions, Session};
+use crate::gateway::{CacheUse, Known, RequestOptions, Session};
 use crate::result_cache::Question;
 
 /// The reference client gives up after 5 s, so it must have its answer before.
@@ -54,7 +55,8 @@ pub async fn post(
     };
     let text = is_read.then(|| object.to_string());
     let question = text.and_then(|text| Question::new("object", &database, &text));
-    let asking = OfTable { question, table: None };
+    let dependencies = |planner: &Planner| planner.dependencies_of_object(object);
+    let asking = Known { question, dependencies };
     let found = app.gateway.read(&database, &options, &asking, run).await?;
     let (answer, bookmark) = (found.answer, found.bookmark);
     let mut fields = Map::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
+use common::dependency::Dependency;
 use common::json::from_json;
 use common::limits::{ROWS_DEFAULT, ROWS_MAX, SQL_MAX, STATEMENTS_MAX};
 use common::names::check_database_name;
@@ -155,11 +156,11 @@ impl Asking for Asked<'_> {
             .then(|| Question::new("sql", self.database, &(statements, atomic, max_rows, self.shape)))?
     }
 
-    fn tables(&self, planner: &Planner) -> Vec<String> {
-        let tables: Vec<_> =
-            self.request.statements.iter().map(|statement| planner.tables_of(&statement.sql)).collect();
-        let all_named = tables.iter().all(|tables| !tables.is_empty());
-        if all_named { tables.concat() } else { Vec::new() }
+    fn dependencies(&self, planner: &Planner) -> Vec<Dependency> {
+        let statements = &self.request.statements;
+        let each: Vec<_> = statements.iter().map(|statement| planner.dependencies_of(statement)).collect();
+        let all_named = each.iter().all(|dependencies| !dependencies.is_empty());
+        if all_named { each.concat() } else { Vec::new() }
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use common::PartitionId;
 use common::catalog::{CacheLimits, Catalog, Database};
+use common::dependency::Dependency;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use parking_lot::RwLock;
@@ -54,10 +55,10 @@ pub struct Kept {
     pub answer: Arc<dyn Any + Send + Sync>,
     /// The database as the question was planned on.
     pub database: Arc<Database>,
-    /// The tables that the answer depends on; none stands for everything.
-    pub tables: Vec<String>,
-    /// The partitions that were read, each with a log index at which its tables were as in the oldest state that was
-    /// seen.
+    /// What the answer depends on; nothing stands for everything.
+    pub dependencies: Vec<Dependency>,
+    /// The partitions that were read, each with a log index at which what the answer depends on was as in the oldest
+    /// state that was seen.
     read: Vec<(PartitionId, AtomicU64)>,
     bytes: usize,
 }
@@ -69,21 +70,23 @@ impl Kept {
         answer: Arc<T>,
         database: Arc<Database>,
         read: Vec<(PartitionId, u64)>,
-        tables: Vec<String>,
+        dependencies: Vec<Dependency>,
     ) -> Kept {
-        let bytes = answer.bytes() + size_of_val(read.as_slice());
+        let of_dependencies =
+            size_of_val(dependencies.as_slice()) + dependencies.iter().map(Dependency::bytes).sum::<usize>();
+        let bytes = answer.bytes() + size_of_val(read.as_slice()) + of_dependencies;
         let read = read.into_iter().map(|(partition, index)| (partition, index.into())).collect();
-        Kept { answer, database, tables, read, bytes }
+        Kept { answer, database, dependencies, read, bytes }
     }
 
-    /// The partitions that were read, each with the newest log index at which its tables are known to have been as they
-    /// were read.
+    /// The partitions that were read, each with the newest log index at which what the answer depends on is known to have
+    /// been as it was read.
     #[must_use]
     pub fn read(&self) -> Vec<(PartitionId, u64)> {
         self.read.iter().map(|(partition, index)| (*partition, index.load(Ordering::Relaxed))).collect()
     }
 
-    /// The tables are the same at a later log index of a partition.
+    /// What it depends on is the same at a later log index of a partition.
     pub fn confirm(&self, partition: PartitionId, index: u64) {
         for (_, since) in self.read.iter().filter(|(read, _)| *read == partition) {
             since.fetch_max(index, Ordering::Relaxed);

@@ -16,7 +16,7 @@ mod push;
 mod read;
 mod rules;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use common::catalog::Database;
 use common::protocol::Params;
@@ -60,6 +60,9 @@ pub(crate) struct Planned {
     /// What it touches if it could be left to the only bucket, and is computed together with statements that
     /// cannot.
     pub(crate) footprint_beside_others: Option<Footprint>,
+    /// The rows that it may touch, by table, if it only reads and is left to the only bucket. Found out when somebody
+    /// asks.
+    pub(crate) sources_in_one_bucket: OnceLock<Vec<Source>>,
 }
 
 /// What is to be done.

@@ -128,6 +128,7 @@ mod tests {
             is_deterministic: true,
             tables: Vec::new(),
             action: Action::Evaluate,
+            sources_in_one_bucket: std::sync::OnceLock::new(),
         }
     }
 

@@ -26,6 +26,7 @@ mod chunks;
 mod flight;
 mod job;
 mod joint;
+mod key_changes;
 mod locks;
 mod row_changes;
 mod store;
@@ -35,6 +36,7 @@ mod tests;
 mod transactions;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use common::limits::ENTRY_CHUNK_MAX;
@@ -47,6 +49,7 @@ use chunks::Gathering;
 use flight::{Fate, Flight, Held};
 pub use job::{Answer, Job, Pending, Reply, Ticket, not_leader, stale_partition_map, stale_schema};
 use job::{leadership_lost, no_quorum};
+pub use key_changes::KeyChanges;
 use locks::Lock;
 use row_changes::RowChanges;
 use store::Store;
@@ -141,6 +144,9 @@ pub struct Machine {
     /// Rows and digests of the tables.
     sums: TableSums,
     changes: TableChanges,
+    key_changes: Arc<KeyChanges>,
+    /// Of how many keys in it the changes are noted.
+    watched: usize,
     /// Rows that have changed, while somebody copies them.
     row_changes: Option<RowChanges>,
     /// The term that this replica leads in.
@@ -173,6 +179,8 @@ impl Machine {
         Ok(Machine {
             partition,
             changes: TableChanges::since(state.position.base),
+            key_changes: Arc::default(),
+            watched: 0,
             row_changes: None,
             received: state.position.index,
             received_term: state.position.term,
@@ -196,6 +204,13 @@ impl Machine {
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         })
+    }
+
+    /// Notes from now on in `changes` which keys change.
+    pub fn note_keys_in(&mut self, changes: Arc<KeyChanges>) {
+        changes.stop();
+        self.key_changes = changes;
+        self.watched = 0;
     }
 
     /// Lets smaller proposals than usual travel as sets of chunks: for simulations.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use common::dependency::Dependency;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use sqlite::{Location, ReaderPool, TableSums};
 use tokio::sync::watch;
 
 use super::leases::Grants;
-use super::machine::{Machine, TableChanges};
+use super::machine::{KeyChanges, Machine, TableChanges};
 use super::pins::pinning_readers;
 use super::promises::Promises;
 use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
@@ -34,6 +35,7 @@ pub struct Published {
     used_bytes: AtomicU64,
     table_sums: Mutex<TableSums>,
     table_changes: Mutex<TableChanges>,
+    key_changes: Arc<KeyChanges>,
     in_doubt: AtomicU32,
     /// Log index of the prepare of a transaction that is not decided; the greatest number there is without one.
     prepared_at: AtomicU64,
@@ -65,6 +67,7 @@ impl Published {
             used_bytes: AtomicU64::new(0),
             table_sums: Mutex::default(),
             table_changes: Mutex::default(),
+            key_changes: Arc::default(),
             in_doubt: AtomicU32::new(0),
             prepared_at: AtomicU64::new(u64::MAX),
             owes_commit: AtomicBool::new(false),
@@ -223,10 +226,22 @@ impl Published {
         self.base.load(Ordering::Acquire)
     }
 
-    /// Log index of the last entry that changed any of these tables; without names, the whole state.
+    /// Log index of the last entry that changed anything of this; without names, the whole state.
     #[must_use]
-    pub fn last_change(&self, tables: &[String]) -> u64 {
-        self.table_changes.lock().last_of(tables, self.base())
+    pub fn last_change(&self, dependencies: &[Dependency]) -> u64 {
+        let tables = self.table_changes.lock();
+        let last = |dependency: &Dependency| {
+            let keys = dependency.keys.as_ref();
+            let of_rows = keys.and_then(|keys| self.key_changes.last_of(&dependency.table, keys));
+            of_rows.map_or_else(|| tables.last_of(&dependency.table), |rows| rows.max(tables.last_of_all()))
+        };
+        dependencies.iter().map(last).max().unwrap_or_else(|| self.base())
+    }
+
+    /// Where the replica's machine notes which keys change.
+    #[must_use]
+    pub fn key_changes(&self) -> Arc<KeyChanges> {
+        self.key_changes.clone()
     }
 
     /// Version of the partition's place in the map.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::dependency::Dependency;
 use common::limits::RESULT_MAX;
 use common::protocol::{
     Lease, LeaseHolder, PartitionTarget, ReadLevel, ReadRequest, RowsHeader, StatementResult, encode,
@@ -132,14 +133,14 @@ impl Replica {
         }
     }
 
-    /// Whether nothing has changed some tables since a log index, as a linearizable read would find it; the log
+    /// Whether nothing has changed what an answer depends on since a log index, as a linearizable read would find it; the log
     /// index up to which that holds; and a lease, if there can be one. A prepared transaction may be decided already
     /// where it began, so that nothing is certain while there is one.
     pub async fn is_unchanged(
         &self,
         target: PartitionTarget,
         since: u64,
-        tables: &[String],
+        dependencies: &[Dependency],
         holder: &LeaseHolder,
     ) -> Result<(bool, u64, Option<Lease>)> {
         let deadline = Deadline::after(target.timeout_ms);
@@ -154,7 +155,7 @@ impl Replica {
         }
         let index = published.applied();
         let base = published.base();
-        let unchanged = published.last_change(tables) <= since && published.in_doubt() == 0;
+        let unchanged = published.last_change(dependencies) <= since && published.in_doubt() == 0;
         // While it stands no batch has begun, so that the state is what it was when it was granted.
         let stands = granted.is_some_and(|number| published.leases().stands(holder.process, number));
         Ok((unchanged, index, stands.then_some(Lease { base, index })))

@@ -101,7 +101,10 @@ struct Waiting {
 }
 
 impl Worker {
-    pub(super) fn new(parts: Parts) -> Worker {
+    pub(super) fn new(mut parts: Parts) -> Worker {
+        if let Some(machine) = &mut parts.machine {
+            machine.note_keys_in(parts.published.key_changes());
+        }
         Worker {
             assignment: parts.assignment,
             dir: parts.dir,
@@ -418,6 +421,7 @@ impl Worker {
         if let Err(fault) = machine.role_changed(self.role) {
             return self.quarantine(&fault.to_string());
         }
+        machine.note_keys_in(self.published.key_changes());
         self.repair.end();
         self.published.set_quarantined(None);
         self.published.serve(self.generation, &self.location());

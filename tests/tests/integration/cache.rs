@@ -332,6 +332,100 @@ fn an_answer_outlives_changes_of_tables_that_it_does_not_depend_on() {
 }
 
 #[test]
+fn an_answer_about_named_keys_outlives_changes_of_other_rows() {
+    let shop = Shop::open(2, 1);
+    // Every partition has rows that are not asked for.
+    let many: Vec<String> = (101..=200).map(|id| format!("({id}, 0)")).collect();
+    shop.sql(0, &format!("INSERT INTO t VALUES {}", many.join(", ")));
+    let people: Vec<Json> = (0..100).map(|number| json!({ "_id": format!("p{number}"), "x": 0 })).collect();
+    let collection = format!("/databases/{DATABASE}/collections/people");
+    shop.send(0, http_post(&format!("{collection}/documents"), &json!({ "documents": people })));
+    let questions = [
+        Question::sql("SELECT x FROM t WHERE id = 3"),
+        Question::sql_with("SELECT count(*), sum(x) FROM t WHERE id IN (?, ?) AND x >= 0", json!([3, 1_003])),
+        Question::object(json!({"operation": "query", "table": "t", "where": {"id": 3}})),
+        Question::object(json!({"operation": "get", "collection": "people", "id": "ann"})),
+        Question::documents("GET", "/documents/ann", Json::Null, "/document"),
+        Question::documents(
+            "POST",
+            "/find",
+            json!({"filter": {"_id": "ann", "x": {"$gte": 0}}}),
+            "/documents",
+        ),
+    ];
+    let others = || {
+        shop.sql(1, "UPDATE t SET x = x + 1 WHERE id > 100");
+        let update = json!({"filter": {"_id": {"$ne": "ann"}}, "update": {"$inc": {"x": 1}}});
+        shop.send(1, http_post(&format!("{collection}/update"), &update));
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        questions.iter().for_each(|question| drop(shop.warm(0, question)));
+        others();
+        // Unless a leader has just changed, which may happen at any time.
+        if questions.iter().all(|question| question.ask(&shop.url(0)).0 == "hit") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "every change makes an answer be computed anew");
+    }
+    let ann = |change: Json| {
+        let update = json!({"filter": {"_id": "ann"}, "update": change});
+        http_post(&format!("{collection}/update"), &update)
+    };
+    let sql = |text: &str| http_post(&format!("/databases/{DATABASE}/sql"), &json!({ "sql": text }));
+    let delete = http_post(&format!("{collection}/delete"), &json!({"filter": {"_id": "ann"}}));
+    for (change, changed) in [
+        (sql("UPDATE t SET x = 50 WHERE id = 3"), &questions[..3]),
+        (sql("UPDATE t SET x = x + 1"), &questions[..3]),
+        (sql("UPDATE t SET id = 1003 WHERE id = 101"), &questions[1..2]),
+        (sql("DELETE FROM t WHERE id IN (3, 4)"), &questions[..3]),
+        (sql("INSERT OR REPLACE INTO t VALUES (3, 9), (1003, 9), (5, 9)"), &questions[..3]),
+        (ann(json!({"$inc": {"x": 1}})), &questions[3..]),
+        (delete, &questions[5..]),
+    ] {
+        let before: Vec<Json> = changed.iter().map(|question| shop.warm(0, question)).collect();
+        let described = format!("{change:?}");
+        shop.send(1, change);
+        for (question, before) in changed.iter().zip(before) {
+            let (cache, after) = question.ask(&shop.url(0));
+            assert_eq!(cache, "miss", "{question:?} after {described}");
+            assert_ne!(after, before, "{question:?} after {described}");
+        }
+    }
+    let gone = send(&shop.url(0), "GET", &questions[4].path, &Json::Null).body;
+    assert_eq!(gone["code"], "document_not_found");
+}
+
+#[test]
+fn keys_are_told_apart_in_a_database_of_one_partition_too() {
+    let shop = Shop::open(1, 1);
+    shop.cluster.run(&["create-database", "--name", "small", "--partitions", "1"]).succeeded();
+    let question = |text: &str| {
+        let path = "/databases/small/sql".to_owned();
+        Question { path, ..Question::sql(text) }
+    };
+    let run = |text: &str| shop.send(0, http_post("/databases/small/sql", &json!({ "sql": text })));
+    run("CREATE TABLE t (name TEXT PRIMARY KEY, x INTEGER)");
+    run("INSERT INTO t VALUES ('a', 1), ('b', 2)");
+    let of_a = question("SELECT x FROM t WHERE name = 'a'");
+    let beside = question("SELECT x, (SELECT count(*) FROM t) FROM t WHERE name = 'a'");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        shop.warm(0, &of_a);
+        run("UPDATE t SET x = x + 1 WHERE name = 'b'");
+        if of_a.ask(&shop.url(0)).0 == "hit" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "every change makes the answer be computed anew");
+    }
+    assert_eq!(shop.warm(0, &beside), json!([[1, 2]]));
+    run("INSERT INTO t VALUES ('c', 3)");
+    assert_eq!(beside.ask(&shop.url(0)), ("miss".to_owned(), json!([[1, 3]])));
+    run("UPDATE t SET name = 'a2' WHERE name = 'a'");
+    assert_eq!(of_a.ask(&shop.url(0)), ("miss".to_owned(), json!([])));
+}
+
+#[test]
 fn answers_stay_true_when_their_leader_dies() {
     let mut shop = Shop::open(1, 3);
     let question = Question::sql("SELECT id, x FROM t ORDER BY id");

@@ -6,7 +6,7 @@ use common::entry::{Effects, Entry, EntryBody, EntryHeader};
 use common::{Error, Hlc, RequestId};
 use consensus_runtime::{Committed, CommittedKind, CommittedLog};
 use sqlite::system::Ownership;
-use sqlite::{Failure, TableSums};
+use sqlite::{Failure, TableSums, TouchedKeys};
 
 use super::chunks::{Gathered, SetInLog};
 use super::flight::Fate;
@@ -161,9 +161,10 @@ impl Machine {
     fn commit_executed(&mut self, index: u64) -> Result<(), Fault> {
         if let Some(flight) = &mut self.flight {
             self.sums.add(&flight.sums);
-            self.changes.note(&flight.tables, index);
             self.store.sums_changed(&flight.sums);
+            let (tables, touched) = (std::mem::take(&mut flight.tables), std::mem::take(&mut flight.touched));
             let keys = std::mem::take(&mut flight.keys);
+            self.note_changes(&tables, &touched, index);
             self.note_keys(keys, index);
         }
         self.store.commit(&self.state, &self.sums)?;
@@ -212,6 +213,7 @@ impl Machine {
             }
             EntryBody::Schema { version, statements } => {
                 self.changes.note_all(index);
+                self.key_changes.note_all(index);
                 self.change_schema(version, &statements, header.hlc)
             }
             EntryBody::Prepare { transaction, decider, participants, effects } => {
@@ -250,9 +252,10 @@ impl Machine {
     }
 
     fn land_rows(&mut self, index: u64, effects: &Effects) -> Result<(), Fault> {
-        let changed = self.store.applier()?.apply(effects)?;
+        let applier = self.store.applier()?;
+        let (changed, touched) = (applier.apply(effects)?, applier.take_touched());
         self.add_sums(&changed);
-        self.changes.note(&effects.tables, index);
+        self.note_changes(&effects.tables, &touched, index);
         self.note_rows(effects, index);
         Ok(())
     }
@@ -307,10 +310,18 @@ impl Machine {
                 changes.note_effect(tables, effect, index);
             }
         });
-        let changed = self.store.applier()?.apply_each(tables, &mut rows)?;
+        let applier = self.store.applier()?;
+        let changed = applier.apply_each(tables, &mut rows)?;
+        let touched = applier.take_touched();
         self.add_sums(&changed);
-        self.changes.note(tables, index);
+        self.note_changes(tables, &touched, index);
         Ok(())
+    }
+
+    /// Some tables have changed, and rows of theirs with some keys.
+    pub(super) fn note_changes(&mut self, tables: &[String], touched: &TouchedKeys, index: u64) {
+        self.changes.note(tables, index);
+        self.key_changes.note(touched, index);
     }
 
     pub(super) fn add_sums(&mut self, changed: &TableSums) {

@@ -48,8 +48,17 @@ impl Machine {
             return Ok(false);
         }
         let Some(next) = self.next_job(turn, |_| true) else { return Ok(false) };
+        self.watch_keys();
         self.run_job(next, turn)?;
         Ok(true)
+    }
+
+    /// Notes the changes of all keys that somebody has asked for. No batch is on its way, so that none is missed.
+    fn watch_keys(&mut self) {
+        if let Some(list) = self.key_changes.begin(self.watched, self.state.position.base) {
+            self.watched = list.len();
+            self.store.watch(&list);
+        }
     }
 
     /// Whether the next batch is a job that is only tried, which leaves nothing of it.
@@ -207,7 +216,7 @@ impl Machine {
 
     /// Proposes what the batch changed, or asks for confirmation if it changed nothing.
     fn finish_writes(&mut self, ran: Vec<Queued>, held: Vec<Held>, turn: &Turn<'_>) -> Result<(), Fault> {
-        let (effects, sums) = self.store.take_changes();
+        let (effects, sums, touched) = self.store.take_changes();
         if effects.rows.is_empty() {
             self.store.rollback()?;
             self.confirm(held);
@@ -226,7 +235,8 @@ impl Machine {
         self.launch(pieces, held, turn);
         if let Some(flight) = &mut self.flight {
             flight.executed = true;
-            (flight.sums, flight.tables, flight.keys) = (sums, tables, keys);
+            (flight.sums, flight.tables) = (sums, tables);
+            (flight.touched, flight.keys) = (touched, keys);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use common::{Error, Outcome, RequestId};
-use sqlite::TableSums;
+use sqlite::{TableSums, TouchedKeys};
 
 use super::chunks::Pieces;
 use super::job::{Answer, Reply, Ticket, leadership_lost};
@@ -58,6 +58,8 @@ pub(super) struct Flight {
     pub(super) sums: TableSums,
     /// The tables that it changes; only of use while `executed`.
     pub(super) tables: Vec<String>,
+    /// The keys that it touches, of those that are watched; only of use while `executed`.
+    pub(super) touched: TouchedKeys,
     /// The rows that it changes, if these are noted; only of use while `executed`.
     pub(super) keys: ChangedKeys,
     /// Who waits.
@@ -76,6 +78,7 @@ impl Flight {
             executed: false,
             sums: TableSums::default(),
             tables: Vec::new(),
+            touched: TouchedKeys::default(),
             keys: ChangedKeys::new(),
             held,
             unsent: pieces,

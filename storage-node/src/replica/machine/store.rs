@@ -13,7 +13,7 @@ use sqlite::applier::FileContents;
 use sqlite::system::{Decision, Identity};
 use sqlite::{
     Applier, BatchPlace, Budget, Digest, Executor, Failure, Location, Maintenance, Prepared, System,
-    SystemState, TableSums,
+    SystemState, TableSums, TouchedKeys, WatchList,
 };
 
 #[cfg(feature = "planted-bugs")]
@@ -189,8 +189,16 @@ impl Store {
         self.executor.take_effects()
     }
 
-    pub(super) fn take_changes(&mut self) -> (Effects, TableSums) {
-        self.executor.take_changes()
+    /// What the batch has changed, what that does to the tables' sums, and the keys that it has touched.
+    pub(super) fn take_changes(&mut self) -> (Effects, TableSums, TouchedKeys) {
+        let (effects, sums) = self.executor.take_changes();
+        (effects, sums, self.executor.take_touched())
+    }
+
+    /// Notes which keys of some columns are touched, from now on.
+    pub(super) fn watch(&mut self, list: &WatchList) {
+        self.executor.watch(list);
+        self.applier.watch(list);
     }
 
     pub(super) fn effect_count(&self) -> usize {

@@ -36,14 +36,16 @@ impl TableChanges {
         *self = TableChanges::since(index);
     }
 
-    /// The last change of any of these tables; of any table at all if there are none.
+    /// The last change of a table.
     #[must_use]
-    pub fn last_of(&self, tables: &[String], base: u64) -> u64 {
-        if tables.is_empty() {
-            return base;
-        }
-        let known = tables.iter().filter_map(|table| self.tables.get(&table.to_ascii_lowercase()));
-        known.copied().max().unwrap_or_default().max(self.all)
+    pub fn last_of(&self, table: &str) -> u64 {
+        self.tables.get(&table.to_ascii_lowercase()).copied().unwrap_or_default().max(self.all)
+    }
+
+    /// The last change that may have been one of every table.
+    #[must_use]
+    pub fn last_of_all(&self) -> u64 {
+        self.all
     }
 }
 
@@ -58,16 +60,13 @@ mod tests {
     #[test]
     fn a_table_changes_by_itself_or_with_everything() {
         let mut changes = TableChanges::since(5);
-        let last = |changes: &TableChanges, tables: &[&str]| changes.last_of(&names(tables), 99);
-        assert_eq!(last(&changes, &["a"]), 5);
+        assert_eq!((changes.last_of("a"), changes.last_of_all()), (5, 5));
         changes.note(&names(&["A", "b"]), 7);
         changes.note(&names(&["b"]), 8);
-        assert_eq!((last(&changes, &["a"]), last(&changes, &["B"])), (7, 8));
-        assert_eq!((last(&changes, &["c", "a"]), last(&changes, &["c"])), (7, 5));
-        assert_eq!(last(&changes, &[]), 99, "without names it is about the whole state");
+        assert_eq!((changes.last_of("a"), changes.last_of("B"), changes.last_of("c")), (7, 8, 5));
         changes.note(&names(&["c", KEYS]), 9);
-        assert_eq!((last(&changes, &["a"]), last(&changes, &["c"])), (7, 9));
-        changes.note(&names(&["_unique_1"]), 9);
-        assert_eq!(last(&changes, &["a"]), 9, "internal tables tell of others");
+        assert_eq!((changes.last_of("a"), changes.last_of("c"), changes.last_of_all()), (7, 9, 5));
+        changes.note(&names(&["_unique_1"]), 10);
+        assert_eq!((changes.last_of("a"), changes.last_of_all()), (10, 10), "internal tables tell of others");
     }
 }

@@ -303,8 +303,9 @@ impl Machine {
             Default::default()
         };
         applier.system().remove_prepared(transaction)?;
+        let touched = applier.take_touched();
         self.add_sums(&changed);
-        self.changes.note(&tables, index);
+        self.note_changes(&tables, &touched, index);
         if decision.commit {
             self.note_commit(decision.at);
         }
