@@ -106,6 +106,8 @@ pub enum Keeps {
     Answer(Bytes),
     /// The results of the work that the key goes along with, and what the coordinator wants back with them.
     Results(Bytes),
+    /// That the partition keeps the answer which decides the transaction that this is a part of.
+    Decider(PartitionId),
 }
 
 /// A key on its way to the partition that remembers it.
@@ -126,6 +128,8 @@ pub enum Kept {
     Results(KeptResults),
     /// Another partition keeps it, if the request came to an end.
     Elsewhere(PartitionId),
+    /// Another partition keeps the answer: both were committed together.
+    Decided(PartitionId),
 }
 
 /// Results that a partition keeps.

@@ -235,17 +235,17 @@ pub enum StorageRequest {
     },
     /// Who are you. → [`StorageReply::Identity`]
     Identify,
-    /// Commit, at the decider, a transaction whose request has an idempotency key: the answer is kept together
+    /// Commit, at the decider, a transaction of requests with idempotency keys: their answers are kept together
     /// with the decision. Aborts if one is kept already. → [`StorageReply::Decided`], with what the log says.
     DecideKeyed {
         /// The decider.
         partition: PartitionId,
         /// The transaction.
         transaction: TransactionId,
-        /// Who carries the decision out; nothing need be prepared at the decider itself.
+        /// Who carries the decision out.
         participants: Vec<PartitionId>,
-        /// The key and the answer.
-        keyed: Keyed,
+        /// The keys and the answers.
+        keyed: Vec<Keyed>,
         /// The greatest clock of the prepares.
         prepared_at: Hlc,
         /// How long the sender waits.

@@ -264,6 +264,9 @@ impl Executor {
         let request = &keyed.request;
         match (keys.recall(request)?, &keyed.keeps) {
             (None, Keeps::Claim(partition)) => keys.keep(request, &Kept::Elsewhere(*partition))?,
+            (None | Some(Kept::Elsewhere(_)), Keeps::Decider(partition)) => {
+                keys.keep(request, &Kept::Decided(*partition))?;
+            }
             (None | Some(Kept::Elsewhere(_)), Keeps::Answer(answer)) => {
                 keys.keep(request, &Kept::Answer(answer.clone()))?;
             }

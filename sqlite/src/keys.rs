@@ -5,15 +5,14 @@
 //! removing a few expired ones, so that the table stays as small as its use.
 
 use common::idempotency::{
-    IdempotencyKey, KEPT_ANSWER_MAX, KEY_LIFE_MS, Kept, KeptResults, KeyedRequest, SESSION_KEYS_MAX,
-    SESSION_LIFE_MS,
+    IdempotencyKey, KEPT_ANSWER_MAX, KEY_LIFE_MS, Kept, KeyedRequest, SESSION_KEYS_MAX, SESSION_LIFE_MS,
 };
 use common::{Error, ErrorCode, Hlc, Value};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::binding::bind_values;
 use crate::connection::ours;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::system::decode;
 
 pub(crate) const CREATE: &str = ours!(
@@ -24,7 +23,7 @@ pub(crate) const CREATE: &str = ours!(
 );
 
 /// Name of the table.
-pub(crate) const TABLE: &str = "_keys";
+pub const TABLE: &str = "_keys";
 
 /// Expired keys that one request removes.
 const REMOVED_AT_ONCE: i64 = 16;
@@ -110,24 +109,44 @@ impl<'c> Keys<'c> {
         }
     }
 
-    /// Remembers what another partition does, unless something newer is remembered. Results were in that partition's
-    /// state; here they are with what is written now.
+    /// Remembers what another partition does, unless something newer is remembered, or the answer itself where the other
+    /// one only knows who has it. Results were in that partition's state; here they are with what is written now.
     pub(crate) fn adopt(&self, row: &[Value], index: u64) -> Result<()> {
         let mut row = row.to_vec();
-        if let Some(Value::Blob(kept)) = row.last_mut()
-            && let Kept::Results(results) = decode(kept)?
-        {
-            *kept = common::protocol::encode(&Kept::Results(KeptResults { index, ..results })).to_vec();
+        let [key, _, _, Value::Integer(kept_at), _, Value::Blob(kept)] = &mut row[..] else {
+            return Err(Failure::diverged("a key is not kept as keys are".to_owned()));
+        };
+        let mut adopted: Kept = decode(kept)?;
+        if let Some((known_at, known)) = self.kept_under(key)? {
+            let answers = |kept: &Kept| matches!(kept, Kept::Answer(_) | Kept::Results(_));
+            let stays = match (answers(&known), answers(&adopted)) {
+                // Both were kept by one request, unless one has expired.
+                (true, false) => *kept_at <= known_at.saturating_add(milliseconds(KEY_LIFE_MS)),
+                (false, true) => known_at > kept_at.saturating_add(milliseconds(KEY_LIFE_MS)),
+                (true, true) | (false, false) => known_at > *kept_at,
+            };
+            if stays {
+                return Ok(());
+            }
         }
-        let sql = ours!(
-            "INSERT INTO _keys VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET session = excluded.session, ",
-            "sequence = excluded.sequence, kept_at = excluded.kept_at, request = excluded.request, ",
-            "kept = excluded.kept WHERE excluded.kept_at >= kept_at"
-        );
+        if let Kept::Results(results) = &mut adopted {
+            results.index = index;
+            *kept = common::protocol::encode(&adopted).to_vec();
+        }
+        let sql = ours!("INSERT OR REPLACE INTO _keys VALUES (?, ?, ?, ?, ?, ?)");
         let mut statement = self.raw.prepare_cached(sql)?;
         bind_values(&mut statement, 1, row)?;
         statement.raw_execute()?;
         Ok(())
+    }
+
+    fn kept_under(&self, key: &Value) -> Result<Option<(i64, Kept)>> {
+        let mut statement =
+            self.raw.prepare_cached(ours!("SELECT kept_at, kept FROM _keys WHERE key = ?"))?;
+        bind_values(&mut statement, 1, std::slice::from_ref(key))?;
+        let mut rows = statement.raw_query();
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some((row.get(0)?, decode(&row.get::<_, Vec<u8>>(1)?)?)))
     }
 
     /// The key is free again.

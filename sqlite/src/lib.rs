@@ -61,6 +61,7 @@ pub use applier::Applier;
 pub use budget::Budget;
 pub use error::Failure;
 pub use executor::{BatchPlace, Executor};
+pub use keys::TABLE as KEYS_TABLE;
 pub use maintenance::Maintenance;
 pub use merge::{Gathered, MergeDatabase};
 pub use query::Flow;

@@ -102,11 +102,6 @@ impl RequestAccess {
         self.within.is_some()
     }
 
-    /// The name of a transaction over partitions that begins now.
-    pub(super) fn name_for_partitions(&self) -> u128 {
-        self.contention.lock().name().unwrap_or_else(rand::random)
-    }
-
     fn journal(&self) -> Option<&Mutex<Journal>> {
         match &self.within {
             Some(Within::ReadWrite(journal)) => Some(journal),

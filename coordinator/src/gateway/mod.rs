@@ -16,7 +16,6 @@ mod brief;
 mod cached;
 mod contention;
 mod interactive;
-mod joining;
 mod joint;
 mod moment;
 mod once;
@@ -55,7 +54,7 @@ use crate::result_cache::ResultCache;
 use crate::result_cache::leases::HeldLeases;
 use brief::BriefReads;
 use interactive::{Transactions, Within};
-use joining::Joining;
+use joint::Joining;
 use planners::Planners;
 use rowids::RowidQueues;
 

@@ -6,8 +6,9 @@
 //! - **By text.** A statement whose text sends it as a whole to one partition runs there, and that partition keeps
 //!   the results in the same log entry as the rows. Before that, the home is told who will know ([`Keeps::Claim`]),
 //!   so that the key is not taken for another request. The answer is made of the kept results again.
-//! - **By decision.** Any other request prepares what it writes, and nothing is decided until the whole answer has
-//!   been written down. The home is the decider: its log keeps decision and answer in one entry.
+//! - **By decision.** Any other request prepares what it writes, together with others, and nothing is decided until the
+//!   whole answer has been written down. The decider's log keeps decision and answer in one entry. The home takes part,
+//!   and keeps who the decider is ([`Keeps::Decider`]), if that is not the home itself.
 //!
 //! Where an attempt ends in between, nothing is kept and nothing was done: the next one begins anew.
 
@@ -26,8 +27,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::access::{RequestAccess, nothing_written};
+use super::joint::{HeldBack, Told};
 use super::partition_call::{From, Repeat};
-use super::transaction::Transaction;
 use super::{Bookmark, Gateway, RequestOptions};
 
 /// One attempt at a write with an idempotency key.
@@ -41,6 +42,8 @@ struct Progress {
     /// Whether its text may send the request as a whole to one partition.
     by_text: bool,
     stage: Stage,
+    /// What is prepared.
+    held: Option<HeldBack>,
 }
 
 /// How far the attempt has come.
@@ -51,16 +54,16 @@ enum Stage {
     /// Nothing is kept under the key.
     Free,
     /// Writes are prepared.
-    Prepared(Transaction),
+    Prepared,
     /// A partition has kept the results.
-    Kept(Told),
+    Kept(KeptWith),
     /// The answer of an earlier attempt was found.
     Answered(Bytes),
 }
 
 /// What an answer made of kept results says beside them, the same each time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Told {
+struct KeptWith {
     bookmark: String,
     time_ms: f64,
     /// Whether the results are those of an earlier attempt.
@@ -72,7 +75,7 @@ impl Once {
     /// An attempt that has not begun.
     #[must_use]
     pub fn new(request: KeyedRequest) -> Once {
-        let progress = Progress { by_text: false, stage: Stage::New };
+        let progress = Progress { by_text: false, stage: Stage::New, held: None };
         Once { request, begun: Instant::now(), progress: Mutex::new(progress) }
     }
 
@@ -122,16 +125,17 @@ impl Once {
         self.progress.lock().stage = stage;
     }
 
-    /// What was prepared; it is the caller's from now on.
-    fn take_prepared(&self) -> Option<Transaction> {
+    fn hold(&self, held: HeldBack) {
         let mut progress = self.progress.lock();
-        match std::mem::replace(&mut progress.stage, Stage::Free) {
-            Stage::Prepared(transaction) => Some(transaction),
-            other => {
-                progress.stage = other;
-                None
-            }
-        }
+        (progress.stage, progress.held) = (Stage::Prepared, Some(held));
+    }
+
+    /// What was prepared; it is the caller's from now on.
+    fn take_prepared(&self) -> Option<HeldBack> {
+        let mut progress = self.progress.lock();
+        let held = progress.held.take()?;
+        progress.stage = Stage::Free;
+        Some(held)
     }
 
     fn keyed(&self, keeps: Keeps) -> Keyed {
@@ -169,7 +173,7 @@ impl RequestAccess {
     /// Refuses to read what the request itself has prepared and not committed.
     pub(super) fn check_nothing_prepared(&self) -> Result<()> {
         match self.once().map(Once::stage) {
-            Some(Stage::Prepared(_)) => Err(Error::not_supported(
+            Some(Stage::Prepared) => Err(Error::not_supported(
                 "a request with an Idempotency-Key cannot read what it has written itself",
                 "send it without the key, or read with a request of its own",
             )),
@@ -193,8 +197,9 @@ impl RequestAccess {
 
     /// What was kept ends the attempt, unless it turns out that an earlier one came to nothing.
     async fn follow(&self, once: &Once, kept: Kept) -> Result<()> {
+        let is_decided = matches!(kept, Kept::Decided(_));
         let kept = match kept {
-            Kept::Elsewhere(partition) => {
+            Kept::Elsewhere(partition) | Kept::Decided(partition) => {
                 let database = self.database();
                 let keeper = database.successor(partition);
                 let index = database.partitions().position(|(_, _, id)| id == keeper);
@@ -206,7 +211,12 @@ impl RequestAccess {
             kept => Some(kept),
         };
         match kept {
-            None | Some(Kept::Elsewhere(_)) => {
+            None | Some(Kept::Elsewhere(_) | Kept::Decided(_)) if is_decided => Err(Error::new(
+                ErrorCode::IdempotencyKeyGone,
+                "the request was applied before, and its answer is kept no more",
+            )
+            .with_outcome(Outcome::Applied)),
+            None | Some(Kept::Elsewhere(_) | Kept::Decided(_)) => {
                 once.enter(Stage::Free);
                 Ok(())
             }
@@ -237,19 +247,25 @@ impl RequestAccess {
             once.set_by_text(false);
             self.look_up().await?;
         }
-        if let Some(transaction) = once.take_prepared() {
-            self.gateway.abort(transaction);
+        if once.take_prepared().is_some() {
             return Err(disturbed());
         }
-        let home = self.target(self.home(once))?.partition;
-        let (transaction, results) = self.prepare_all(work, max_rows, Some(home)).await?;
-        if results.iter().flatten().all(|result| result.affected_rows == 0) {
-            // Nothing has changed, so nothing need be committed.
-            self.gateway.abort(transaction);
-        } else {
-            once.enter(Stage::Prepared(transaction));
+        let name = self.contention.lock().name();
+        let key = (self.home(once), once.request.clone());
+        match self.write_jointly(name, Some(key), work, max_rows).await? {
+            Told::Prepared(prepared) => {
+                once.hold(prepared.held);
+                Ok(prepared.written.results)
+            }
+            Told::Known(kept) => {
+                self.follow(once, kept).await?;
+                Err(disturbed())
+            }
+            Told::Written(_) => {
+                Err(Error::internal("a write was committed without its answer")
+                    .with_outcome(Outcome::Applied))
+            }
         }
-        Ok(results)
     }
 
     /// Runs work on one partition, which keeps the results.
@@ -271,14 +287,14 @@ impl RequestAccess {
             }
         }
         let time_ms = once.begun.elapsed().as_secs_f64() * 1_000.0;
-        let told = Told { bookmark: self.bookmark().text(), time_ms, replayed: false };
+        let told = KeptWith { bookmark: self.bookmark().text(), time_ms, replayed: false };
         items.insert(0, WorkItem::Key(once.keyed(Keeps::Results(encode(&told)))));
         let mut request = StorageRequest::Write(WriteRequest { target, work: items, max_rows });
         // The key makes it safe to send the write again.
         let asked =
             self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
         match asked {
-            Ok(StorageReply::Write(reply)) => self.tell(once, partition, told, reply),
+            Ok(StorageReply::Write(reply)) => self.tell(once, partition, told, reply).await,
             Ok(_) => Err(self.wrong_reply()),
             Err(unanswered) => {
                 let mut error = self.gave_up(unanswered);
@@ -294,30 +310,28 @@ impl RequestAccess {
     }
 
     /// The results of a write that was kept, now or before.
-    fn tell(
+    async fn tell(
         &self,
         once: &Once,
         partition: PartitionId,
-        told: Told,
+        told: KeptWith,
         reply: WriteReply,
     ) -> Result<Vec<StatementResult>> {
         self.note_written();
         self.see(partition, reply.index);
-        let (told, index, results) = match kept_of(&reply)? {
+        let (told, index, results) = match kept_in(&reply.results)? {
             None => (told, reply.index, reply.results.into_iter().skip(1).collect()),
             Some(Kept::Results(KeptResults { context, index, results })) => {
-                (Told { replayed: true, ..decode(&context)? }, index, results)
+                (KeptWith { replayed: true, ..decode(&context)? }, index, results)
             }
             Some(kept) => {
-                if let Kept::Answer(answer) = kept {
-                    once.enter(Stage::Answered(answer));
-                }
-                return Err(answered_before());
+                self.follow(once, kept).await?;
+                return Err(disturbed());
             }
         };
         let mut bookmark = Bookmark::parse(&told.bookmark)?;
         bookmark.see(partition, index);
-        once.enter(Stage::Kept(Told { bookmark: bookmark.text(), ..told }));
+        once.enter(Stage::Kept(KeptWith { bookmark: bookmark.text(), ..told }));
         Ok(results)
     }
 
@@ -347,7 +361,7 @@ impl RequestAccess {
         let asked =
             self.gateway.ask(partition, From::Leader, Repeat::Freely, self.deadline, &mut request).await;
         match asked.map_err(nothing_written)? {
-            StorageReply::Write(reply) => Ok((kept_of(&reply)?, reply.index)),
+            StorageReply::Write(reply) => Ok((kept_in(&reply.results)?, reply.index)),
             _ => Err(Error::internal("a storage node sent a reply of another kind")),
         }
     }
@@ -373,44 +387,23 @@ impl Gateway {
                 let options = RequestOptions { once: None, ..options.clone() };
                 Ok(self.run(database, &options, keep).await?.0.is_none())
             }
-            Stage::Prepared(_) => {
-                let Some(transaction) = once.take_prepared() else { return Ok(false) };
-                let keyed = once.keyed(Keeps::Answer(answer.clone()));
-                self.commit_prepared(transaction, keyed, options.deadline).await
-            }
+            Stage::Prepared => match once.take_prepared() {
+                Some(held) => held.commit(answer.clone()).await,
+                None => Ok(false),
+            },
         }
-    }
-
-    /// Commits what is prepared, and keeps an answer with it. Says no if one is kept already.
-    pub(super) async fn commit_prepared(
-        &self,
-        mut transaction: Transaction,
-        keyed: Keyed,
-        deadline: Instant,
-    ) -> Result<bool> {
-        let ended = match self.decide_keyed(&mut transaction, keyed, deadline).await {
-            Ok(true) => self.carry_out(&mut transaction, deadline).await.map(|()| true),
-            other => other,
-        };
-        match &ended {
-            Ok(false) => self.ended::<()>(&transaction, &Err(disturbed())),
-            _ => self.ended(&transaction, &ended),
-        }
-        ended
     }
 
     /// Ends an attempt that has no answer.
     pub fn abandon_once(&self, once: &Once) {
-        if let Some(transaction) = once.take_prepared() {
-            self.abort(transaction);
-        }
+        drop(once.take_prepared());
     }
 }
 
-/// What a reply says was kept under the key already.
-pub(super) fn kept_of(reply: &WriteReply) -> Result<Option<Kept>> {
+/// What results, of which the first is the key's, say was kept already.
+pub(super) fn kept_in(results: &[StatementResult]) -> Result<Option<Kept>> {
     let malformed = |_| Error::internal("a storage node sent malformed rows");
-    let Some(result) = reply.results.first().filter(|result| result.rows.rows > 0) else { return Ok(None) };
+    let Some(result) = results.first().filter(|result| result.rows.rows > 0) else { return Ok(None) };
     match result.rows.to_values().map_err(malformed)?.first().map(Vec::as_slice) {
         Some([Value::Blob(bytes)]) => decode(bytes).map(Some),
         _ => Err(Error::internal("a storage node sent something else than what it keeps")),

@@ -1,32 +1,27 @@
-//! Writes over several partitions: two-phase commit with the decision in a participant's log.
+//! Transactions over several partitions: two-phase commit with the decision in a participant's log.
 //!
-//! 1. The parts are prepared in ascending order of their partitions, one after the other. Everybody who waits for
-//!    partitions does so in this order, so no two transactions wait for each other.
+//! 1. The parts are prepared. Whoever waits for a partition does so in ascending order, so no two transactions wait for
+//!    each other.
 //! 2. Once all are prepared, the commit is proposed to the decider's log; the first decision there counts. Until that
 //!    proposal nothing can commit, so every failure before it is truthfully `not_applied`.
 //! 3. The decision is carried out on the others side by side, and the client is answered when all have
 //!    confirmed.
 //!
-//! Here are the steps of requests that are prepared before they know whether they will commit: those with an
-//! idempotency key, and the commits of transactions over several requests. [`super::joint`] takes all others
-//! through them, in fewer rounds.
+//! Here are the messages of the second and the third step; [`super::joint`] takes requests through all of them.
 //!
 //! A coordinator that dies in between leaves participants in doubt; they ask the decider themselves.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::idempotency::Keyed;
-use common::protocol::{
-    StatementResult, StorageReply, StorageRequest, Verdict, WorkItem, WriteReply, WriteRequest,
-};
-use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, Result, TransactionId};
+use common::protocol::{StorageReply, StorageRequest, Verdict};
+use common::{Error, Hlc, Outcome, PartitionId, Result, TransactionId};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::Gateway;
-use super::access::RequestAccess;
 use super::partition_call::{From, Repeat, Unanswered, millis};
-use crate::metrics::{Conflict, Phases, Wait};
+use crate::metrics::{Phases, Wait};
 
 /// How much later than the client's deadline a prepare or a commit is still accepted: clocks differ.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
@@ -83,97 +78,12 @@ impl Place {
     }
 }
 
-impl RequestAccess {
-    /// Prepares writes to some buckets. Nothing is decided; without a decider the first participant is the one.
-    pub(super) async fn prepare_all(
-        &self,
-        work: Vec<(usize, Vec<WorkItem>)>,
-        max_rows: u32,
-        decider: Option<PartitionId>,
-    ) -> Result<(Transaction, Vec<Vec<StatementResult>>)> {
-        self.prepare_as(self.name_for_partitions(), work, max_rows, decider).await
-    }
-
-    /// The same under a name by which partitions may know the transaction.
-    pub(super) async fn prepare_as(
-        &self,
-        name: u128,
-        work: Vec<(usize, Vec<WorkItem>)>,
-        max_rows: u32,
-        decider: Option<PartitionId>,
-    ) -> Result<(Transaction, Vec<Vec<StatementResult>>)> {
-        let mut parts = Vec::with_capacity(work.len());
-        let mut items_before = 0;
-        for (position, (bucket, items)) in work.into_iter().enumerate() {
-            let place = Place { position, items_before };
-            items_before += items.len();
-            let target = self.target(bucket)?;
-            parts.push((place, WriteRequest { target, work: items, max_rows }));
-        }
-        parts.sort_by_key(|(_, write)| write.target.partition);
-        let participants: Vec<PartitionId> = parts.iter().map(|(_, write)| write.target.partition).collect();
-        let decider = decider
-            .or_else(|| participants.first().copied())
-            .ok_or_else(|| Error::internal("a transaction without participants"))?;
-        let mut transaction = Transaction::new(name, participants, decider, self.deadline);
-        let mut results = vec![Vec::new(); parts.len()];
-        for (sent, (place, write)) in parts.into_iter().enumerate() {
-            match self.prepare(&transaction, write).await {
-                Ok(prepared) => {
-                    transaction.at = transaction.at.max(prepared.hlc);
-                    results[place.position] = prepared.results;
-                }
-                Err(error) => {
-                    let error = place.name_item(error);
-                    let reached = transaction.participants[..=sent].to_vec();
-                    self.refused(&mut transaction, &error);
-                    self.gateway.abort_in_background(transaction, reached);
-                    return Err(not_applied(error));
-                }
-            }
-        }
-        transaction.phases.end_of(Wait::Prepare, &self.gateway.shared.transactions);
-        Ok((transaction, results))
-    }
-
-    /// Takes note of a part that was refused.
-    fn refused(&self, transaction: &mut Transaction, error: &Error) {
-        let metrics = &self.gateway.shared.transactions;
-        transaction.phases.end_of(Wait::Prepare, metrics);
-        if error.code == ErrorCode::SerializationFailure {
-            metrics.conflict(Conflict::Prepare);
-        }
-        let refused: Result<()> = Err(not_applied(error.clone()));
-        self.gateway.ended(transaction, &refused);
-    }
-
-    async fn prepare(&self, transaction: &Transaction, write: WriteRequest) -> Result<WriteReply> {
-        let partition = write.target.partition;
-        let mut request = StorageRequest::Prepare {
-            transaction: transaction.id,
-            decider: transaction.decider,
-            participants: transaction.participants.clone(),
-            write,
-        };
-        let asked =
-            self.gateway.ask(partition, From::Leader, Repeat::Never, self.deadline, &mut request).await;
-        match asked {
-            Ok(StorageReply::Write(reply)) => {
-                self.see(partition, reply.index);
-                Ok(reply)
-            }
-            Ok(_) => Err(Error::internal("a storage node sent a reply of another kind")),
-            Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => Err(error),
-        }
-    }
-}
-
 impl Gateway {
-    /// Proposes the commit to the decider, with the answer that is to be kept.
+    /// Proposes the commit to the decider, with the answers that are to be kept. Says no if it was aborted before.
     pub(super) async fn decide_keyed(
         &self,
         transaction: &mut Transaction,
-        keyed: Keyed,
+        keyed: Vec<Keyed>,
         deadline: Instant,
     ) -> Result<bool> {
         let deadline = deadline.max(Instant::now() + DECISION_TIME_MIN);
@@ -187,27 +97,9 @@ impl Gateway {
         };
         let asked = self.ask(transaction.decider, From::Leader, Repeat::Freely, deadline, &mut request).await;
         transaction.phases.end_of(Wait::Decision, &self.shared.transactions);
-        match asked {
-            Ok(StorageReply::Decided(verdict)) => {
-                transaction.at = verdict.at;
-                if !verdict.commit {
-                    self.shared.transactions.conflict(Conflict::Decision);
-                    let others = transaction.others().collect();
-                    self.abort_in_background(transaction.clone(), others);
-                }
-                Ok(verdict.commit)
-            }
-            Ok(_) => {
-                Err(Error::internal("a storage node sent a reply of another kind")
-                    .with_outcome(Outcome::Unknown))
-            }
-            Err(Unanswered::Refused(error) | Unanswered::Stale(error)) => {
-                if error.outcome == Outcome::NotApplied {
-                    self.abort(transaction.clone());
-                }
-                Err(error)
-            }
-        }
+        let verdict = verdict_of(asked)?;
+        transaction.at = verdict.at;
+        Ok(verdict.commit)
     }
 
     /// Tells the others that the transaction has committed, and waits until all know.
@@ -230,15 +122,6 @@ impl Gateway {
     pub(super) fn ended<T>(&self, transaction: &Transaction, result: &Result<T>) {
         let Transaction { id, participants, phases, .. } = transaction;
         self.shared.transactions.ended(*id, participants, phases, result);
-    }
-
-    /// Frees everybody who may hold a prepare. Nobody need wait for it.
-    pub(super) fn abort(&self, transaction: Transaction) {
-        let mut reached = transaction.participants.clone();
-        if !reached.contains(&transaction.decider) {
-            reached.push(transaction.decider);
-        }
-        self.abort_in_background(transaction, reached);
     }
 
     /// Tells a participant the decision, or proposes it to the decider; answers what the log says.

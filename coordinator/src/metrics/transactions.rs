@@ -10,6 +10,7 @@ use super::RequestMetrics;
 
 const TRANSACTIONS: &str = "polylite_transactions_total";
 const SECONDS: &str = "polylite_transaction_seconds";
+const REQUESTS: &str = "polylite_transaction_requests_total";
 const CONFLICTS: &str = "polylite_transaction_conflicts_total";
 const INTERACTIVE: &str = "polylite_interactive_transactions_total";
 const WAITS: &str = "polylite_wait_seconds";
@@ -64,6 +65,7 @@ pub struct TransactionMetrics {
     aborted: Counter,
     unknown: Counter,
     seconds: Histogram,
+    requests: [Counter; 2],
     conflicts: [Counter; 2],
     interactive: [Counter; 5],
     waits: [Histogram; 7],
@@ -114,10 +116,12 @@ impl TransactionMetrics {
     pub fn new(requests: &RequestMetrics, slow: Duration) -> TransactionMetrics {
         requests.describe_counter(TRANSACTIONS, "Transactions over partitions, by how they ended.");
         requests.describe_times(SECONDS, "Time from the first part of a transaction to its end.");
+        requests.describe_counter(REQUESTS, "Requests that transactions over partitions have committed.");
         requests.describe_counter(CONFLICTS, "What stood in the way of transactions over partitions.");
         requests.describe_counter(INTERACTIVE, "Transactions over several requests, by how they ended.");
         requests.describe_times(WAITS, "What requests have waited for.");
         let ended = |outcome| requests.counter(TRANSACTIONS, "outcome", outcome);
+        let of_kind = |kind| requests.counter(REQUESTS, "kind", kind);
         let conflict = |cause| requests.counter(CONFLICTS, "cause", cause);
         let interactive = |outcome| requests.counter(INTERACTIVE, "outcome", outcome);
         let wait = |cause| requests.times(WAITS, Some(("cause", cause)));
@@ -126,6 +130,7 @@ impl TransactionMetrics {
             aborted: ended("aborted"),
             unknown: ended("unknown"),
             seconds: requests.times(SECONDS, None),
+            requests: ["plain", "keyed"].map(of_kind),
             conflicts: [conflict("prepare"), conflict("decision")],
             interactive: ["committed", "rolled_back", "conflict", "expired", "failed"].map(interactive),
             waits: ["prepare", "decision", "carry_out", "leader", "schema", "conflict", "lock"].map(wait),
@@ -136,6 +141,14 @@ impl TransactionMetrics {
     /// Something stood in the way.
     pub fn conflict(&self, conflict: Conflict) {
         self.conflicts[conflict as usize].increment(1);
+    }
+
+    /// So many requests were committed by one transaction, some of them with idempotency keys.
+    pub fn committed(&self, requests: usize, keyed: usize) {
+        let count = |requests: usize| u64::try_from(requests).unwrap_or(u64::MAX);
+        let [plain, with_key] = &self.requests;
+        plain.increment(count(requests.saturating_sub(keyed)));
+        with_key.increment(count(keyed));
     }
 
     /// A transaction over several requests has ended.
@@ -200,6 +213,7 @@ mod tests {
         metrics.ended::<()>(id, &[], &phases, &Err(refused.clone()));
         metrics.ended::<()>(id, &[], &phases, &Err(refused.with_outcome(Outcome::Unknown)));
         metrics.conflict(Conflict::Decision);
+        metrics.committed(5, 2);
         let text = requests.render();
         for line in [
             "polylite_transactions_total{outcome=\"committed\"} 1",
@@ -207,6 +221,8 @@ mod tests {
             "polylite_transactions_total{outcome=\"unknown\"} 1",
             "polylite_transaction_conflicts_total{cause=\"decision\"} 1",
             "polylite_transaction_seconds_count 3",
+            "polylite_transaction_requests_total{kind=\"plain\"} 3",
+            "polylite_transaction_requests_total{kind=\"keyed\"} 2",
             "polylite_wait_seconds_count{cause=\"prepare\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

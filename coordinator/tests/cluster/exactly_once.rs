@@ -246,3 +246,41 @@ async fn definitions_and_imports_are_done_once() {
     let second = cluster.send(Method::DELETE, "/databases/shop", "f", "").await;
     assert_eq!((first.status, second.replayed, &first.body), (200, true, &second.body));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_with_keys_over_several_partitions_commit_together() {
+    const WRITES: i64 = 40;
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    cluster.sql("INSERT INTO users (id, price) VALUES (1, 0), (2, 0), (3, 0), (4, 0), (5, 0)").await;
+    let key = |number: i64| match number % 2 {
+        0 => format!("plain-{number}"),
+        _ => format!("session.{number}"),
+    };
+    let write = |number: i64| match number % 4 {
+        // One of them is refused among the others, and one is computed from rows.
+        0 => json!({"statements": ["UPDATE users SET price = price + 1", "INSERT INTO users (id) VALUES (1)"]}),
+        1 => json!({"sql": "UPDATE users SET price = price + (SELECT min(price) * 0 + 1 FROM users)"}),
+        _ => json!({"sql": "UPDATE users SET price = price + 1 RETURNING price"}),
+    };
+    let all = |attempt: i64| {
+        let cluster = &cluster;
+        let sent = (0..WRITES).map(move |number| async move {
+            let told = cluster.keyed(SQL, &key(number), write(number)).await;
+            assert_eq!(told.status, if number % 4 == 0 { 409 } else { 200 }, "{attempt}: {told:?}");
+            assert_eq!(told.replayed, attempt > 0 && told.status == 200, "{attempt}: {told:?}");
+            told.body
+        });
+        futures_util::future::join_all(sent)
+    };
+    let first = all(0).await;
+    let second = all(1).await;
+    for (number, (first, second)) in first.iter().zip(&second).enumerate() {
+        assert!(number % 4 == 0 || first == second, "{first:?} {second:?}");
+    }
+    let expected = (WRITES - WRITES / 4) as f64;
+    for sql in ["SELECT min(price) FROM users", "SELECT max(price) FROM users"] {
+        assert_eq!(cluster.value(sql).await, expected, "{sql}");
+    }
+    assert_eq!(cluster.get("/cluster/status").await["in_doubt_transactions"], 0);
+}

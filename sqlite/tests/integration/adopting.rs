@@ -1,10 +1,11 @@
 //! What one partition holds is taken over by another, and again after it has changed.
 
 use crate::support::Replica;
-use common::Value;
 use common::entry::{Change, Effects};
-use common::protocol::WorkItem;
+use common::idempotency::{IdempotencyKey, Keeps, Kept, Keyed, KeyedRequest};
+use common::protocol::{StatementResult, WorkItem};
 use common::replacing::RowKey;
+use common::{PartitionId, Value};
 use sqlite::{Budget, Flow, Reader, Snapshot};
 
 const SCHEMA: &[&str] = &[
@@ -102,4 +103,43 @@ fn a_copy_out_of_images_is_the_same_and_follows_changes() {
     }
     adopt(&target, vec![Effects { tables: now.tables, rows: pieces }]);
     assert_eq!(rows(&target), rows(&source), "after changes");
+}
+
+fn key(keeps: Keeps) -> WorkItem {
+    let key = IdempotencyKey::parse(b"k").unwrap();
+    WorkItem::Key(Keyed { request: KeyedRequest { key, digest: 1 }, keeps })
+}
+
+/// What is kept under the key.
+fn kept(replica: &Replica) -> Option<Kept> {
+    let mut executor = replica.executor();
+    executor.begin().unwrap();
+    let results: Vec<StatementResult> = executor.run(&[key(Keeps::Nothing)], &Budget::default()).unwrap();
+    executor.rollback();
+    let rows = results[0].rows.to_values().unwrap();
+    let Some([Value::Blob(bytes)]) = rows.first().map(Vec::as_slice) else { return None };
+    Some(common::protocol::decode(bytes).unwrap())
+}
+
+#[test]
+fn an_answer_that_one_partition_keeps_counts_more_than_who_keeps_it() {
+    let keeping = |keeps: Keeps| {
+        let replica = Replica::new(&["CREATE TABLE t (id INTEGER PRIMARY KEY)"]);
+        let mut executor = replica.executor();
+        executor.begin().unwrap();
+        executor.run(&[key(keeps)], &Budget::default()).unwrap();
+        let effects = executor.take_effects();
+        executor.commit(|_| Ok(())).unwrap();
+        effects
+    };
+    let answer = Kept::Answer(b"done".as_slice().into());
+    let answers = keeping(Keeps::Answer(b"done".as_slice().into()));
+    for pointer in [Keeps::Decider(PartitionId(7)), Keeps::Claim(PartitionId(7))] {
+        let pointers = keeping(pointer);
+        for order in [[&pointers, &answers], [&answers, &pointers]] {
+            let target = Replica::new(&["CREATE TABLE t (id INTEGER PRIMARY KEY)"]);
+            adopt(&target, order.map(Clone::clone).to_vec());
+            assert_eq!(kept(&target), Some(answer.clone()));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Many small writes over several partitions, which coordinators commit together, while coordinators and leaders are killed
-//! (SIGKILL) and paused. They carry no idempotency key: each is sent once, and what its answer says must be so.
+//! (SIGKILL) and paused. Some carry no idempotency key: each is sent once, and what its answer says must be so. Others have
+//! one, and are sent through any coordinator until they are answered: they are applied once, and answered the same.
 //!
 //! `POLYLITE_FAULTS_SECONDS` makes the run longer, `POLYLITE_FAULTS_SEED` repeats the choices of one.
 
@@ -20,6 +21,8 @@ const NODES: usize = 3;
 const WRITERS: u64 = 6;
 const STANDARD_SECONDS: u64 = 4;
 const RECOVERY_MAX: Duration = Duration::from_secs(90);
+/// How long a write with a key is sent again.
+const KEYED_MAX: Duration = Duration::from_secs(60);
 /// Rows of the accounts and of the counters: enough to lie on all partitions.
 const ROWS: i64 = 16;
 const BALANCE: i64 = 100;
@@ -41,6 +44,8 @@ struct Told {
     increments: AtomicI64,
     open_increments: AtomicI64,
     refused: AtomicU64,
+    /// Writes with a key that are there.
+    keyed: AtomicU64,
     violations: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
@@ -55,8 +60,11 @@ fn post(url: &str, database: &str, body: &Json) -> std::io::Result<RawAnswer> {
     try_send_with(url, "POST", &format!("/databases/{database}/sql"), &[], body)
 }
 
-fn write(url: &str, database: &str, body: &Json) -> (Fate, Json) {
-    let Ok(answer) = post(url, database, body) else { return (Fate::Unknown, Json::Null) };
+fn write(url: &str, database: &str, headers: &[(&str, &str)], body: &Json) -> (Fate, Json) {
+    let path = format!("/databases/{database}/sql");
+    let Ok(answer) = try_send_with(url, "POST", &path, headers, body) else {
+        return (Fate::Unknown, Json::Null);
+    };
     let fate = match (answer.status, answer.body["outcome"].as_str()) {
         (200, _) | (_, Some("applied")) => Fate::Applied,
         (_, Some("not_applied")) => Fate::NotApplied,
@@ -81,9 +89,50 @@ struct Writer {
     told: Arc<Told>,
     random: SmallRng,
     next: i64,
+    /// Keys that were used.
+    keys: u64,
 }
 
 impl Writer {
+    /// Writes, with a key or without one.
+    fn write(&mut self, url: &str, database: &str, body: &Json) -> (Fate, Json) {
+        self.keys += 1;
+        let key = match self.random.random_range(0..4) {
+            // All have their own home, or all the same.
+            0 => format!("writer-{}-{}", self.number, self.keys),
+            1 => format!("writer-{}.{}", self.number, self.keys),
+            _ => return write(url, database, &[], body),
+        };
+        let headers = [("Idempotency-Key", key.as_str())];
+        let (mut fate, mut answer) = write(url, database, &headers, body);
+        let begun = Instant::now();
+        while fate == Fate::Unknown && begun.elapsed() < KEYED_MAX {
+            let url = &self.urls[self.random.random_range(0..self.urls.len())];
+            let (again, told) = write(url, database, &headers, body);
+            // What one attempt has not done, another one may have; a refusal of the data is true of all.
+            if again == Fate::Applied || told["code"] == "unique_violation" {
+                (fate, answer) = (again, told);
+            }
+        }
+        if answer["success"] == true && self.random.random_bool(0.3) {
+            self.send_again(database, &headers, body, &answer);
+        }
+        self.told.keyed.fetch_add(u64::from(fate == Fate::Applied), Ordering::Relaxed);
+        (fate, answer)
+    }
+
+    /// A request that was answered is answered the same, by whomever.
+    fn send_again(&mut self, database: &str, headers: &[(&str, &str)], body: &Json, answer: &Json) {
+        let url = &self.urls[self.random.random_range(0..self.urls.len())];
+        let (_, told) = write(url, database, headers, body);
+        if told["success"] == true && told != *answer {
+            self.told.violation(format!("{answer} the first time, {told} the second"));
+        }
+        if told["code"] == "unique_violation" {
+            self.told.violation(format!("a repeated write was run again: {told}"));
+        }
+    }
+
     fn run(mut self) {
         while !self.told.stop.load(Ordering::Relaxed) {
             let url = self.urls[self.random.random_range(0..self.urls.len())].clone();
@@ -104,14 +153,15 @@ impl Writer {
 
     fn transfer(&mut self, url: &str) -> Fate {
         let (from, to) = self.two_rows();
-        write(url, "bank", &json!({"statements": [add("accounts", from, -5), add("accounts", to, 5)]})).0
+        self.write(url, "bank", &json!({"statements": [add("accounts", from, -5), add("accounts", to, 5)]})).0
     }
 
     /// One that takes money away, and breaks a constraint elsewhere.
     fn refused_transfer(&mut self, url: &str) -> Fate {
         let (from, to) = self.two_rows();
         let exists = json!({"sql": "INSERT INTO accounts VALUES (?, 0)", "params": [to]});
-        let (fate, answer) = write(url, "bank", &json!({"statements": [add("accounts", from, -5), exists]}));
+        let (fate, answer) =
+            self.write(url, "bank", &json!({"statements": [add("accounts", from, -5), exists]}));
         if fate == Fate::Applied {
             self.told.violation(format!("a second row {to} was taken: {answer}"));
         }
@@ -125,7 +175,7 @@ impl Writer {
         // What may be applied counts from before it is sent.
         self.told.open_increments.fetch_add(1, Ordering::SeqCst);
         let statement = json!({"sql": "UPDATE counters SET n = n + 1"});
-        let (fate, _) = write(url, "bank", &json!({ "statements": [statement] }));
+        let (fate, _) = self.write(url, "bank", &json!({ "statements": [statement] }));
         match fate {
             Fate::Applied => {
                 self.told.increments.fetch_add(1, Ordering::SeqCst);
@@ -142,7 +192,7 @@ impl Writer {
         let id = self.next * i64::try_from(WRITERS).expect("few") + i64::try_from(self.number).expect("few");
         let row = json!([id, format!("a{id}"), format!("b{id}"), format!("c{id}")]);
         let statement = json!({"sql": "INSERT INTO wide VALUES (?, ?, ?, ?)", "params": row});
-        let (fate, _) = write(url, "parts", &json!({ "statements": [statement] }));
+        let (fate, _) = self.write(url, "parts", &json!({ "statements": [statement] }));
         let known = match fate {
             Fate::Applied => &self.told.there,
             Fate::NotApplied => &self.told.absent,
@@ -201,7 +251,7 @@ fn writes_that_commit_together_are_each_applied_as_it_was_told() {
     let writers: Vec<_> = (0..WRITERS)
         .map(|number| {
             let random = SmallRng::seed_from_u64(seed.wrapping_add(number));
-            let writer = Writer { number, urls: urls.clone(), told: told.clone(), random, next: 0 };
+            let writer = Writer { number, urls: urls.clone(), told: told.clone(), random, next: 0, keys: 0 };
             std::thread::spawn(move || writer.run())
         })
         .collect();
@@ -221,6 +271,7 @@ fn writes_that_commit_together_are_each_applied_as_it_was_told() {
     let violations = told.violations.lock().expect("nobody panics").clone();
     assert_eq!(violations, Vec::<String>::new());
     assert!(told.refused.load(Ordering::Relaxed) > 0, "nothing was refused");
+    assert!(told.keyed.load(Ordering::Relaxed) > 0, "nothing was written with a key");
     check_end(&urls[0], &told);
 }
 
@@ -289,10 +340,11 @@ fn check_end(url: &str, told: &Told) {
     assert_eq!(absent.intersection(&found).count(), 0, "rows are there that were told not to be");
     assert!(!there.is_empty());
     eprintln!(
-        "{} rows, {} increments and {} open, {} refused",
+        "{} rows, {} increments and {} open, {} refused, {} with keys",
         found.len(),
         least,
         open,
-        told.refused.load(Ordering::Relaxed)
+        told.refused.load(Ordering::Relaxed),
+        told.keyed.load(Ordering::Relaxed)
     );
 }

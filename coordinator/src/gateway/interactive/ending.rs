@@ -211,7 +211,7 @@ async fn commit_journal(session: &Session, id: &str, journal: &Mutex<Journal>) -
         // What changes nothing can be sent again, and need not be remembered.
         (Some(_), None) => access.write_work(work, 0).await.map(|_| true),
         // Its locks let in what carries its name.
-        (Some(_), Some(name)) => access.write_many_as(name, work, 0).await.map(|_| true),
+        (Some(_), Some(name)) => access.write_many_as(Some(name), work, 0).await.map(|_| true),
     };
     match written {
         Ok(true) => Ok(access.bookmark()),

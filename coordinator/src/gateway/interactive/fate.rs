@@ -1,7 +1,7 @@
 //! What became of a commit whose answer was lost.
 //!
 //! With the changes of a transaction its name is kept, in the same log entry of one partition: of the only one that it
-//! changes, or of the decider. Whoever does not know what became of a commit has that partition keep under the same
+//! changes, or of the first. Whoever does not know what became of a commit has that partition keep under the same
 //! name that there is none, unless something is kept already. From then on one of both is true for ever, whatever is
 //! still on its way: an entry that would commit finds the name taken. Where the coordinator is gone that knew the
 //! partition, all partitions of the database are asked.
@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use common::idempotency::{IdempotencyKey, KEY_LIFE_MS, Keeps, Kept, Keyed, KeyedRequest};
 use common::protocol::{StorageReply, StorageRequest, WorkItem, WriteRequest};
-use common::{Outcome, PartitionId, Result};
+use common::{Error, Outcome, PartitionId, Result};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::super::access::RequestAccess;
-use super::super::once::kept_of;
+use super::super::joint::Told;
+use super::super::once::kept_in;
 use super::super::partition_call::{From, Repeat};
 use super::super::{Bookmark, Gateway, RequestOptions, Session};
 use super::name::began_ms;
@@ -78,11 +79,22 @@ impl RequestAccess {
                 return Err(self.wrong_reply());
             };
             self.see(home, reply.index);
-            return Ok(kept_of(&reply)?.is_none_or(|kept| is_committed(&kept)));
+            return Ok(kept_in(&reply.results)?.is_none_or(|kept| is_committed(&kept)));
         }
-        let name = locks.unwrap_or_else(|| self.name_for_partitions());
-        let (transaction, _) = self.prepare_as(name, work, 0, Some(home)).await?;
-        self.gateway.commit_prepared(transaction, keyed, self.deadline).await
+        let at_home =
+            |(index, _): &&mut (usize, _)| self.target(*index).is_ok_and(|target| target.partition == home);
+        let Some((_, items)) = work.iter_mut().find(at_home) else {
+            return Err(Error::internal("the home of a transaction takes no part in it"));
+        };
+        items.insert(0, WorkItem::Key(keyed));
+        match self.write_jointly(locks, None, work, 0).await? {
+            Told::Written(_) => Ok(true),
+            Told::Known(kept) => Ok(is_committed(&kept)),
+            Told::Prepared(_) => {
+                Err(Error::internal("a transaction's answer is known before")
+                    .with_outcome(Outcome::NotApplied))
+            }
+        }
     }
 
     /// Learns what became of a commit.

@@ -11,6 +11,7 @@ use common::{Error, ErrorCode, PartitionId, Result};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use query::relocation::{Destination, Relocation};
+use sqlite::KEYS_TABLE;
 
 use super::super::{Operations, partition_leader};
 use super::Attempt;
@@ -168,10 +169,12 @@ impl Copy {
         let mut inserted = vec![Effects::default(); self.targets.len()];
         for keys in keys.chunks(PIECE) {
             let mut gone = Effects::default();
-            for (key, change) in keys.iter().zip(rows_now(operations, &sources, keys).await?) {
+            for (key, changes) in keys.iter().zip(rows_now(operations, &sources, keys).await?) {
                 push(&mut gone, &key.table, Change::Delete { key: key.key.clone(), old_row: None });
-                for target in self.places_of(&key.table, &change)? {
-                    push(&mut inserted[target], &key.table, change.clone());
+                for change in changes {
+                    for target in self.places_of(&key.table, &change)? {
+                        push(&mut inserted[target], &key.table, change.clone());
+                    }
                 }
             }
             for target in 0..self.targets.len() {
@@ -211,15 +214,18 @@ impl Copy {
     }
 }
 
-/// Rows by their keys, wherever they are: while they are copied, they may move from one old partition to another.
-async fn rows_now(operations: &Operations, sources: &[Source], keys: &[RowKey]) -> Result<Vec<Change>> {
+/// Rows by their keys, wherever they are: while they are copied, they may move from one old partition to another. What is
+/// kept under an idempotency key may be something else in each of them, and the new partitions know what counts.
+async fn rows_now(operations: &Operations, sources: &[Source], keys: &[RowKey]) -> Result<Vec<Vec<Change>>> {
     let found = try_join_all(sources.iter().map(|source| source.rows(operations, keys))).await?;
-    let mut found = found.into_iter().map(|effects| effects.rows.into_iter().map(|effect| effect.change));
-    let mut rows: Vec<Change> = found.next().map(Iterator::collect).unwrap_or_default();
-    for others in found {
-        for (row, other) in rows.iter_mut().zip(others) {
-            if matches!(other, Change::Insert { .. }) {
-                *row = other;
+    let mut rows: Vec<Vec<Change>> = vec![Vec::new(); keys.len()];
+    for effects in found {
+        for ((rows, key), effect) in rows.iter_mut().zip(keys).zip(effects.rows) {
+            if matches!(effect.change, Change::Insert { .. }) {
+                if key.table != KEYS_TABLE {
+                    rows.clear();
+                }
+                rows.push(effect.change);
             }
         }
     }

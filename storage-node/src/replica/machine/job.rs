@@ -56,14 +56,14 @@ pub enum Job {
         /// When it committed.
         at: Hlc,
     },
-    /// The commit of a transaction whose request has an idempotency key, at the decider.
+    /// The commit of a transaction whose requests have idempotency keys, at the decider.
     DecideKeyed {
         /// The transaction.
         transaction: TransactionId,
         /// Who carries the decision out.
         participants: Vec<PartitionId>,
-        /// The key and the answer.
-        keyed: Keyed,
+        /// The keys and the answers.
+        keyed: Vec<Keyed>,
         /// The greatest clock of the prepares.
         prepared_at: Hlc,
     },

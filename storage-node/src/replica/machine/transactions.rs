@@ -191,13 +191,13 @@ impl Machine {
         Ok(())
     }
 
-    /// On the decider's leader: proposes to commit and to keep the answer, or to abort if an answer is kept.
+    /// On the decider's leader: proposes to commit and to keep the answers, or to abort if one is kept.
     pub(super) fn run_keyed_decision(
         &mut self,
         queued: Queued,
         transaction: TransactionId,
         participants: Vec<PartitionId>,
-        (keyed, prepared_at): (Keyed, Hlc),
+        (keyed, prepared_at): (Vec<Keyed>, Hlc),
         turn: &Turn<'_>,
     ) -> Result<(), Fault> {
         if let Some(decision) = self.store.decision(transaction)? {
@@ -210,16 +210,13 @@ impl Machine {
             return Ok(());
         }
         self.store.begin(&self.state, turn.hlc)?;
-        let kept = self.store.run(&[WorkItem::Key(keyed)], &Budget::default())?;
+        let kept = self.keep_answers(keyed)?;
         let effects = self.store.take_effects();
         self.store.rollback()?;
         match kept {
             Err(refusal) => self.confirm(queued.held(Err(refusal))),
-            Ok(_) if effects.rows.is_empty() => {
-                // Another attempt at the same request came first, and its answer is the one that counts.
-                self.propose_abort(queued, transaction, turn);
-            }
-            Ok(_) => {
+            Ok(false) => self.propose_abort(queued, transaction, turn),
+            Ok(true) => {
                 // Later than every prepare, as without a key.
                 let turn = &Turn { hlc: turn.hlc.max(Hlc(prepared_at.0.saturating_add(1))), ..*turn };
                 let verdict = Verdict { commit: true, at: self.header(turn).hlc };
@@ -228,6 +225,19 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Keeps answers in the open batch. Says no if another attempt at one of the requests came first: its answer is the
+    /// one that counts.
+    fn keep_answers(&mut self, keyed: Vec<Keyed>) -> Result<Result<bool, Error>, Fault> {
+        for keyed in keyed {
+            match self.store.run(&[WorkItem::Key(keyed)], &Budget::default())? {
+                Ok(results) if results.iter().all(|result| result.rows.rows == 0) => {}
+                Ok(_) => return Ok(Ok(false)),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        Ok(Ok(true))
     }
 
     fn propose_abort(&mut self, queued: Queued, transaction: TransactionId, turn: &Turn<'_>) {

@@ -4,10 +4,12 @@ use bytes::Bytes;
 use common::idempotency::{
     IdempotencyKey, KEPT_ANSWER_MAX, KEY_LIFE_MS, Keeps, Kept, Keyed, KeyedRequest, SESSION_LIFE_MS,
 };
-use common::protocol::{StatementResult, Verdict, WorkItem, WriteReply};
+use common::protocol::{
+    JointPurpose, JointRequest, RequestWork, StatementResult, Verdict, WorkItem, WriteReply,
+};
 use common::{ErrorCode, Hlc, PartitionId, TransactionId, Value};
 
-use super::super::Job;
+use super::super::{Job, Reply};
 use super::group::{TestGroup, committed, error, request, written};
 
 const OTHER: PartitionId = PartitionId(8);
@@ -184,10 +186,16 @@ fn transaction(unique: u128) -> TransactionId {
 }
 
 fn decide(unique: u128, key: &str, answer: &'static [u8]) -> Job {
+    decide_all(unique, &[(key, answer)])
+}
+
+fn decide_all(unique: u128, answers: &[(&str, &'static [u8])]) -> Job {
+    let keeps =
+        |(key, answer): &(&str, &'static [u8])| keyed(key, 1, Keeps::Answer(Bytes::from_static(answer)));
     Job::DecideKeyed {
         transaction: transaction(unique),
         participants: vec![OTHER],
-        keyed: keyed(key, 1, Keeps::Answer(Bytes::from_static(answer))),
+        keyed: answers.iter().map(keeps).collect(),
         prepared_at: Hlc::default(),
     }
 }
@@ -204,6 +212,62 @@ fn the_answer_is_kept_with_the_decision_and_only_one_attempt_commits() {
     assert_eq!(kept(written(&found[0])), Some(Kept::Answer(Bytes::from_static(b"first"))));
     assert_eq!(group.replicas[1].decisions().unwrap()[0].participants, [OTHER]);
     group.assert_equal();
+}
+
+#[test]
+fn the_answers_of_all_requests_are_kept_with_one_decision_or_none_is() {
+    let mut group = TestGroup::new(2);
+    assert!(committed(&answer(&mut group, decide_all(1, &[("a", b"1"), ("b", b"2")]))));
+    let again = decide_all(2, &[("c", b"3"), ("b", b"4")]);
+    assert!(!committed(&answer(&mut group, again)), "another attempt has come first");
+    for (key, expected) in [("a", Some(b"1")), ("b", Some(b"2")), ("c", None)] {
+        let found = kept(written(&answer(&mut group, only_key(key, 1, Keeps::Nothing))));
+        assert_eq!(found, expected.map(|expected| Kept::Answer(Bytes::from_static(expected))), "{key}");
+    }
+    group.assert_equal();
+}
+
+#[test]
+fn who_decides_is_kept_with_the_transaction_alone() {
+    let mut group = TestGroup::new(2);
+    let part = |unique, digest| {
+        let mut write = request(&["INSERT INTO t (n) VALUES (1)"]);
+        write.work.insert(0, WorkItem::Key(keyed("k", digest, Keeps::Decider(OTHER))));
+        Job::Joint(JointRequest {
+            target: write.target,
+            transaction: transaction(unique),
+            participants: vec![super::group::PARTITION, OTHER],
+            requests: vec![RequestWork { work: write.work, max_rows: 1 }],
+            purpose: JointPurpose::Prepare { decider: OTHER, waits: true },
+        })
+    };
+    let end = |unique, commit| {
+        let verdict = Verdict { commit, at: Hlc::from_millis(5_000) };
+        Job::Decide { transaction: transaction(unique), verdict, decides: false }
+    };
+    // A claim of an attempt that came to nothing does not count, nor does what was aborted.
+    answer(&mut group, only_key("k", 1, Keeps::Claim(PartitionId(9))));
+    for (unique, commit) in [(1, false), (2, true)] {
+        assert!(answer(&mut group, part(unique, 1)).result.is_ok());
+        answer(&mut group, end(unique, commit));
+    }
+    let found = |group: &mut TestGroup, keeps| kept(written(&answer(group, only_key("k", 1, keeps))));
+    assert_eq!(found(&mut group, Keeps::Release), None, "it is no claim that could be given up");
+    for keeps in [Keeps::Nothing, Keeps::Claim(PartitionId(9)), Keeps::Decider(PartitionId(9))] {
+        assert_eq!(found(&mut group, keeps), Some(Kept::Decided(OTHER)));
+    }
+    let again = answer(&mut group, part(3, 1));
+    let Ok(Reply::Joint(reply)) = &again.result else { panic!("{again:?}") };
+    let results = reply.results[0].as_ref().unwrap();
+    assert_eq!((results.len(), results[0].rows.rows), (1, 1), "it tells what is kept, and runs nothing");
+    answer(&mut group, end(3, false));
+    assert_eq!(results_of_write(&mut group), Some(Kept::Decided(OTHER)), "nor does another way run it again");
+    assert_eq!(group.count(1), 1);
+    group.assert_equal();
+}
+
+fn results_of_write(group: &mut TestGroup) -> Option<Kept> {
+    kept(written(&answer(group, write("k", 1, ADD))))
 }
 
 #[test]

@@ -3,19 +3,26 @@
 //! They come to their turn in the order in which they came.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::idempotency::KEPT_ANSWER_MAX;
+use common::limits::FRAME_MAX;
 use common::protocol::{PartitionTarget, WorkItem};
 use common::{Error, ErrorCode, Outcome, PartitionId, Result};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Gateway;
-use super::joint::{Attempted, JointWrite, Order, Part, Written, first_of};
+use super::super::Gateway;
+use super::answers::Listener;
+use super::write::{JointWrite, Part, Refusal, Told};
+use super::{Attempted, Order};
 
 /// Most writes of a transaction.
 const WRITES_MAX: usize = 128;
+/// Most writes of a transaction whose answers are kept: these go to the decider with one message.
+const ANSWERS_MAX: usize = FRAME_MAX / KEPT_ANSWER_MAX * 3 / 4;
 /// Most partitions of a transaction that several writes share: the slowest one holds up all of them.
 const PARTITIONS_MAX: usize = 32;
 /// Statements and rows of a write that shares a transaction, at most.
@@ -27,7 +34,7 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// Writes that wait for their turn.
 #[derive(Default)]
-pub(super) struct Joining {
+pub(in crate::gateway) struct Joining {
     queue: Mutex<Queue>,
 }
 
@@ -40,12 +47,12 @@ struct Queue {
 }
 
 /// A write, and who waits for it.
-struct Waiting {
+pub(super) struct Waiting {
     number: u64,
-    write: JointWrite,
+    pub(super) write: Arc<JointWrite>,
     /// It shares its transaction with no other.
     alone: bool,
-    answer: oneshot::Sender<Result<Written>>,
+    pub(super) listener: Listener,
 }
 
 /// Writes that are one transaction.
@@ -59,9 +66,17 @@ impl Together {
     /// Whether a write can be a part of it.
     fn takes(&self, waiting: &Waiting) -> bool {
         let planned_alike = |member: &Waiting| member.write.parts.iter().all(|part| waiting.agrees(part));
+        // Of two attempts at the same request the second one is to find what the first one has kept.
+        let is_other = |member: &Waiting| match (&member.write.key, &waiting.write.key) {
+            (Some(one), Some(other)) => one.key != other.key,
+            _ => true,
+        };
+        let goes_with = |member: &Waiting| !member.alone && is_other(member) && planned_alike(member);
+        let answers = self.members.iter().filter(|member| member.write.key.is_some()).count();
         !waiting.alone
             && self.members.len() < WRITES_MAX
-            && self.members.iter().all(|member| !member.alone && planned_alike(member))
+            && (waiting.write.key.is_none() || answers < ANSWERS_MAX)
+            && self.members.iter().all(goes_with)
     }
 
     fn add(&mut self, waiting: Waiting) {
@@ -93,7 +108,7 @@ impl Queue {
         let mut kept = self.busy.clone();
         let mut ready: Vec<Together> = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
-            if waiting.answer.is_closed() {
+            if waiting.listener.is_closed() {
                 continue;
             }
             if waiting.needs_any(&kept) {
@@ -141,23 +156,30 @@ impl Drop for Busy {
 
 impl Gateway {
     /// Commits a write, together with others that wait for the same partitions.
-    pub(super) async fn write_jointly(&self, write: JointWrite) -> Result<Written> {
+    pub(super) async fn write_jointly(&self, write: Arc<JointWrite>) -> Result<Told> {
         let deadline = write.deadline;
         let alone = !may_share(&write);
-        let (answer, mut answered) = oneshot::channel();
-        let number = {
+        let (sender, mut told) = oneshot::channel();
+        let listener = Listener::All(sender);
+        let number = if write.name.is_some() {
+            // Others wait where it has locked.
+            let waiting = Waiting { number: 0, write, alone: true, listener };
+            let gateway = self.clone();
+            tokio::spawn(async move { gateway.commit_together(vec![waiting], Order::InLine).await });
+            0
+        } else {
             let mut queue = self.shared.joining.queue.lock();
             queue.next += 1;
             let number = queue.next;
-            queue.waiting.push_back(Waiting { number, write, alone, answer });
+            queue.waiting.push_back(Waiting { number, write, alone, listener });
             number
         };
         self.join_ready();
-        let received = match tokio::time::timeout_at(deadline, &mut answered).await {
+        let received = match tokio::time::timeout_at(deadline, &mut told).await {
             Ok(received) => received,
             Err(_) if self.leave_queue(number) => return Err(kept_too_long()),
             // It is on its way, which ends soon.
-            Err(_) => answered.await,
+            Err(_) => told.await,
         };
         received.unwrap_or_else(|_| {
             Err(Error::internal("a transaction has ended without an answer").with_outcome(Outcome::Unknown))
@@ -180,7 +202,7 @@ impl Gateway {
             let gateway = self.clone();
             let busy = Busy { gateway: gateway.clone(), partitions };
             runtime.spawn(async move {
-                gateway.commit_together(members).await;
+                gateway.commit_together(members, Order::AtOnce).await;
                 drop(busy);
             });
         }
@@ -188,38 +210,48 @@ impl Gateway {
 
     /// Commits writes as one transaction; those that are refused, or that a failure has kept from being tried, get one
     /// of their own.
-    async fn commit_together(&self, mut members: Vec<Waiting>) {
-        let (mut order, mut attempts) = (Order::AtOnce, 0);
+    async fn commit_together(&self, mut members: Vec<Waiting>, mut order: Order) {
+        let mut attempts = 0;
         while !members.is_empty() {
             attempts += 1;
-            let writes: Vec<&JointWrite> = members.iter().map(|member| &member.write).collect();
-            let is_single = writes.len() == 1;
-            let attempted = self.attempt_jointly(rand::random(), &writes, order).await;
+            let writes = members.iter().map(|member| member.write.clone()).collect();
+            let name = members.iter().find_map(|member| member.write.name);
+            let mut attempted = self.attempt_jointly(name.unwrap_or_else(rand::random), writes, order).await;
+            if let Attempted::Prepared(attempt) = attempted {
+                attempted = attempt.commit_with_answers(&mut members).await;
+            }
+            let is_single = members.len() == 1;
             match attempted {
                 Attempted::Committed(written) => {
                     return members
                         .into_iter()
                         .zip(written)
-                        .for_each(|(member, written)| member.end(Ok(written)));
+                        .for_each(|(member, written)| member.listener.tell(Ok(Told::Written(written))));
                 }
-                Attempted::Refused(errors) if is_single => {
-                    let error = first_of(errors);
-                    return members.into_iter().for_each(|member| member.end(Err(error.clone())));
-                }
-                Attempted::Refused(errors) => {
-                    let (refused, others): (Vec<_>, Vec<_>) =
-                        members.into_iter().enumerate().partition(|(number, _)| errors.contains_key(number));
-                    self.try_alone(refused.into_iter().map(|(_, member)| member));
-                    members = others.into_iter().map(|(_, member)| member).collect();
+                Attempted::Refused(mut refused) => {
+                    let mut others = Vec::with_capacity(members.len());
+                    for (number, member) in members.into_iter().enumerate() {
+                        match refused.remove(&number) {
+                            None => others.push(member),
+                            Some(refusal) if is_single || is_final(&refusal, &member.write) => {
+                                member.listener.tell(refusal.told());
+                            }
+                            Some(_) => self.try_alone([member].into_iter()),
+                        }
+                    }
+                    members = others;
                 }
                 Attempted::Kept(_) if order == Order::AtOnce => order = Order::InLine,
-                Attempted::Failed(error) if attempts < ATTEMPTS_MAX && has_lost_leader(&error, &members) => {}
+                Attempted::Failed(error)
+                    if attempts < ATTEMPTS_MAX && name.is_none() && has_lost_leader(&error, &members) => {}
                 Attempted::Failed(error) | Attempted::Kept(error) if !is_single && !is_stale(&error) => {
                     return self.try_alone(members.into_iter());
                 }
                 Attempted::Failed(error) | Attempted::Kept(error) | Attempted::Lost(error) => {
-                    return members.into_iter().for_each(|member| member.end(Err(error.clone())));
+                    let told = |member: Waiting| member.listener.tell(Err(error.clone()));
+                    return members.into_iter().for_each(told);
                 }
+                Attempted::Prepared(_) => unreachable!("it was committed or given up above"),
             }
         }
     }
@@ -231,28 +263,35 @@ impl Gateway {
     }
 }
 
-impl Waiting {
-    fn end(self, written: Result<Written>) {
-        // Whoever asked may have gone.
-        let _ = self.answer.send(written);
+/// Whether the write's refusal says something about itself, and it takes a moment only.
+fn may_share(write: &JointWrite) -> bool {
+    let rows: usize = write.items().map(rows_of).sum();
+    rows <= SHARED_ROWS_MAX && write.deadline > Instant::now() + SHARED_TIME_MIN
+}
+
+/// Statements and rows of an item.
+fn rows_of(item: &WorkItem) -> usize {
+    match item {
+        WorkItem::Statement(_) | WorkItem::Proof(_) | WorkItem::Key(_) => 1,
+        WorkItem::Effects(effects) | WorkItem::Adopted(effects) => effects.rows.len(),
+        WorkItem::Repeated(repeated) => repeated.effects.rows.len().max(1),
+        WorkItem::Undone(items) => items.iter().map(rows_of).sum(),
     }
 }
 
-/// Whether the write's refusal says something about itself, and it takes a moment only.
-fn may_share(write: &JointWrite) -> bool {
-    let rows = |item: &WorkItem| match item {
-        WorkItem::Statement(_) => Some(1),
-        WorkItem::Effects(effects) => Some(effects.rows.len()),
-        // What was computed from rows is refused if a neighbour changes these, so it is better off alone.
-        WorkItem::Proof(_)
-        | WorkItem::Key(_)
-        | WorkItem::Repeated(_)
-        | WorkItem::Undone(_)
-        | WorkItem::Adopted(_) => None,
-    };
-    let items = write.parts.iter().flat_map(|part| &part.request.work);
-    let rows = items.map(rows).sum::<Option<usize>>();
-    rows.is_some_and(|rows| rows <= SHARED_ROWS_MAX) && write.deadline > Instant::now() + SHARED_TIME_MIN
+/// Whether a write that was refused among others need not be tried by itself: what it was computed from has changed, and
+/// it will be computed again; or it was done before.
+fn is_final(refusal: &Refusal, write: &JointWrite) -> bool {
+    match refusal {
+        Refusal::Known(_) => true,
+        Refusal::Error(error) => {
+            let of_transaction =
+                |item: &WorkItem| matches!(item, WorkItem::Repeated(_) | WorkItem::Undone(_));
+            error.code == ErrorCode::SerializationFailure
+                && write.items().any(|item| matches!(item, WorkItem::Proof(_)))
+                && !write.items().any(of_transaction)
+        }
+    }
 }
 
 fn is_stale(error: &Error) -> bool {
