@@ -108,6 +108,8 @@ pub enum Keeps {
     Results(Bytes),
     /// That the partition keeps the answer which decides the transaction that this is a part of.
     Decider(PartitionId),
+    /// The answer of a transaction, with its commit.
+    Committed(CommittedAnswer),
 }
 
 /// A key on its way to the partition that remembers it.
@@ -130,6 +132,18 @@ pub enum Kept {
     Elsewhere(PartitionId),
     /// Another partition keeps the answer: both were committed together.
     Decided(PartitionId),
+    /// The answer of a transaction.
+    Committed(CommittedAnswer),
+}
+
+/// What a request was answered whose transaction has committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedAnswer {
+    /// The answer as the client got it.
+    pub answer: Bytes,
+    /// Who takes part. Until a participant knows of the commit, its reads do not show it: it is to be asked before the
+    /// answer is told to somebody else.
+    pub participants: Vec<PartitionId>,
 }
 
 /// Results that a partition keeps.

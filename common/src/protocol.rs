@@ -168,17 +168,6 @@ pub enum MembershipChange {
 pub enum StorageRequest {
     /// Change one partition. → [`StorageReply::Write`]
     Write(WriteRequest),
-    /// Prepare a part of a transaction. → [`StorageReply::Write`]
-    Prepare {
-        /// The transaction.
-        transaction: TransactionId,
-        /// Its decider.
-        decider: PartitionId,
-        /// All participants.
-        participants: Vec<PartitionId>,
-        /// The part.
-        write: WriteRequest,
-    },
     /// Commit or abort. → [`StorageReply::Decided`], with what the log says.
     Decide {
         /// The participant.

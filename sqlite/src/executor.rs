@@ -267,6 +267,9 @@ impl Executor {
             (None | Some(Kept::Elsewhere(_)), Keeps::Decider(partition)) => {
                 keys.keep(request, &Kept::Decided(*partition))?;
             }
+            (None | Some(Kept::Elsewhere(_)), Keeps::Committed(answer)) => {
+                keys.keep(request, &Kept::Committed(answer.clone()))?;
+            }
             (None | Some(Kept::Elsewhere(_)), Keeps::Answer(answer)) => {
                 keys.keep(request, &Kept::Answer(answer.clone()))?;
             }

@@ -28,7 +28,7 @@ pub const TABLE: &str = "_keys";
 /// Expired keys that one request removes.
 const REMOVED_AT_ONCE: i64 = 16;
 /// Bytes of what is kept beside the answer itself.
-const OVERHEAD: usize = 256;
+const OVERHEAD: usize = 4 << 10;
 
 /// The table of keys in whatever transaction the connection has open.
 pub(crate) struct Keys<'c> {
@@ -118,7 +118,7 @@ impl<'c> Keys<'c> {
         };
         let mut adopted: Kept = decode(kept)?;
         if let Some((known_at, known)) = self.kept_under(key)? {
-            let answers = |kept: &Kept| matches!(kept, Kept::Answer(_) | Kept::Results(_));
+            let answers = |kept: &Kept| !matches!(kept, Kept::Elsewhere(_) | Kept::Decided(_));
             let stays = match (answers(&known), answers(&adopted)) {
                 // Both were kept by one request, unless one has expired.
                 (true, false) => *kept_at <= known_at.saturating_add(milliseconds(KEY_LIFE_MS)),

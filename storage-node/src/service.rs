@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::limits::ROW_BLOCK;
 use common::protocol::{
-    MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest, StorageStream,
-    Verdict, WorkItem, WriteRequest, decode, encode,
+    JointRequest, MembershipChange, PartitionTarget, RaftBatch, Reply, StorageReply, StorageRequest,
+    StorageStream, Verdict, WorkItem, WriteRequest, decode, encode,
 };
 use common::replacing::ReplacingRequest;
 use common::tries::TryRequest;
@@ -83,12 +83,6 @@ impl Service {
                 self.disk.check()?;
                 let target = write.target.clone();
                 self.run(&target, Job::Write(write), caller).await
-            }
-            StorageRequest::Prepare { transaction, decider, participants, write } => {
-                self.disk.check()?;
-                let target = write.target.clone();
-                let prepare = Job::Prepare { transaction, decider, participants, write };
-                self.run(&target, prepare, caller).await
             }
             StorageRequest::Decide { partition, transaction, verdict, decides, timeout_ms } => {
                 let timeout = Duration::from_millis(timeout_ms);
@@ -198,7 +192,7 @@ impl Service {
                 return;
             }
             StorageRequest::Write(WriteRequest { target, .. })
-            | StorageRequest::Prepare { write: WriteRequest { target, .. }, .. }
+            | StorageRequest::Joint(JointRequest { target, .. })
             | StorageRequest::Try(TryRequest { write: WriteRequest { target, .. }, .. }) => target,
             StorageRequest::Read(read) => &read.target,
             _ => return,

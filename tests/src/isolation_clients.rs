@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::histories::list_append::{self, Fate, Step, Transaction};
+use crate::histories::lost_update::{self, Update};
 use crate::histories::{bank, vertical_rows, write_skew};
 
 /// Lists, accounts and wide rows: enough of each to lie in all partitions, and few enough to be fought over.
@@ -25,6 +26,8 @@ const BALANCE: i64 = 100;
 const WIDE_ROWS: i64 = 4;
 const PURSES: i64 = 6;
 const COINS: i64 = 10;
+/// Rows, and documents, whose versions replace each other.
+const VERSIONED: i64 = 3;
 /// A request that takes longer has an unknown outcome.
 const REQUEST_LIMIT: Duration = Duration::from_secs(8);
 /// Pause after an error.
@@ -37,6 +40,8 @@ struct Seen {
     wide_rows: Vec<Vec<i64>>,
     /// Sums over all purses.
     coins: Vec<Vec<i64>>,
+    /// Updates that were computed from what was read: of rows, and of documents.
+    updates: [Vec<Update>; 2],
 }
 
 /// Clients at work.
@@ -110,6 +115,9 @@ impl IsolationClients {
         list_append::check(&seen.lists, |list| list)
             .expect("transactions depend on each other without cycles");
         vertical_rows::check(&seen.wide_rows).expect("no row is seen torn");
+        for updates in &seen.updates {
+            lost_update::check(updates).expect("no update is lost");
+        }
         let (audits, pairs, wide) = self
             .runtime
             .block_on(async {
@@ -129,10 +137,12 @@ impl IsolationClients {
         vertical_rows::check(&wide).expect("no row is torn in the end");
         let committed = seen.lists.iter().filter(|transaction| transaction.fate == Fate::Committed).count();
         eprintln!(
-            "{committed} of {} list transactions committed, {} audits, {} reads of wide rows",
+            "{committed} of {} list transactions committed, {} audits, {} reads of wide rows, {} and {} replaced versions",
             seen.lists.len(),
             audits.len(),
-            seen.wide_rows.len()
+            seen.wide_rows.len(),
+            seen.updates[0].len(),
+            seen.updates[1].len()
         );
         assert!(committed > 0 && !audits.is_empty() && !seen.wide_rows.is_empty(), "nothing was seen");
     }
@@ -146,6 +156,7 @@ async fn create(client: &Client, name: &str) -> Result<(Database, Database)> {
         "CREATE TABLE lists (id INTEGER PRIMARY KEY, items TEXT NOT NULL)",
         "CREATE TABLE accounts (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL)",
         "CREATE TABLE audits (id INTEGER PRIMARY KEY, total INTEGER NOT NULL)",
+        "CREATE TABLE versions (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)",
         "CREATE TABLE sides (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL)",
         "CREATE VIEW pairs AS SELECT a.balance AS left_of, b.balance AS right_of FROM sides a \
          JOIN sides b ON b.id = a.id + 1000 ORDER BY a.id",
@@ -164,7 +175,12 @@ async fn create(client: &Client, name: &str) -> Result<(Database, Database)> {
         batch = batch.sql(format!("INSERT INTO accounts VALUES ({account}, {BALANCE})"));
         batch = batch.sql(format!("INSERT INTO sides VALUES ({account}, 50), ({}, 50)", account + 1_000));
     }
+    for row in 0..VERSIONED {
+        batch = batch.sql(format!("INSERT INTO versions VALUES ({row}, 0)"));
+    }
     batch.run().await?;
+    let versioned: Vec<_> = (0..VERSIONED).map(|id| json!({"_id": id, "version": 0})).collect();
+    rows.collection("versioned").insert_many(&versioned).await?;
     let purses: Vec<_> = (0..PURSES).map(|purse| json!({"_id": purse, "coins": COINS})).collect();
     rows.collection("purses").insert_many(&purses).await?;
     for row in 0..WIDE_ROWS {
@@ -193,7 +209,7 @@ impl Recording {
     async fn run(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
             self.next += 1;
-            let done = match self.random.random_range(0..10) {
+            let done = match self.random.random_range(0..11) {
                 0 | 1 => self.append().await,
                 2 => self.transfer().await,
                 3 => self.audit().await,
@@ -202,6 +218,7 @@ impl Recording {
                 6 => self.append_to_both().await,
                 7 => self.transfer_after_a_look().await,
                 8 => self.pass_coins().await,
+                9 => self.replace_version().await,
                 _ => self.withdraw_after_a_look().await,
             };
             match done {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::entry::Effects;
 use common::protocol::{
-    Assignments, BriefAnswer, BriefRead, MembershipChange, PinId, PinRequest, Pinned, ReadRequest,
-    ReplicaReport, Reply, RowsHeader, StatementResult, StorageReply, StorageRequest, StorageStream, Verdict,
-    WriteReply, WriteRequest, decode, encode,
+    Assignments, BriefAnswer, BriefRead, JointReply, JointRequest, MembershipChange, PinId, PinRequest,
+    Pinned, ReadRequest, ReplicaReport, Reply, RowsHeader, StatementResult, StorageReply, StorageRequest,
+    StorageStream, Verdict, WriteReply, WriteRequest, decode, encode,
 };
 use common::replacing::{ImagesHeader, ReplacingReply, ReplacingRequest};
 use common::row::RowBlock;
@@ -66,19 +66,11 @@ impl StorageClient {
         }
     }
 
-    /// Prepares a participant's part of a transaction.
-    pub async fn prepare(
-        &self,
-        address: &str,
-        transaction: TransactionId,
-        decider: PartitionId,
-        participants: Vec<PartitionId>,
-        write: WriteRequest,
-    ) -> Result<WriteReply> {
-        let timeout = Duration::from_millis(write.target.timeout_ms) + GRACE;
-        let prepare = StorageRequest::Prepare { transaction, decider, participants, write };
-        match self.request(address, prepare, timeout).await? {
-            StorageReply::Write(reply) => Ok(reply),
+    /// Runs requests' parts of a transaction on a partition.
+    pub async fn joint(&self, address: &str, joint: JointRequest) -> Result<JointReply> {
+        let timeout = Duration::from_millis(joint.target.timeout_ms) + GRACE;
+        match self.request(address, StorageRequest::Joint(joint), timeout).await? {
+            StorageReply::Joint(reply) => Ok(reply),
             _ => Err(mismatched(Effect::Writes)),
         }
     }

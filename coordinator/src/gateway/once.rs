@@ -16,12 +16,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::idempotency::{Keeps, Kept, KeptResults, Keyed, KeyedRequest};
+use common::idempotency::{CommittedAnswer, Keeps, Kept, KeptResults, Keyed, KeyedRequest};
 use common::partition_map::bucket_of_home;
 use common::protocol::{
     StatementResult, StorageReply, StorageRequest, WorkItem, WriteReply, WriteRequest, decode, encode,
 };
 use common::{Error, ErrorCode, Outcome, PartitionId, Result, Value};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -224,12 +225,36 @@ impl RequestAccess {
                 once.enter(Stage::Answered(answer));
                 Err(answered_before())
             }
+            Some(Kept::Committed(CommittedAnswer { answer, participants })) => {
+                self.await_commit(once, participants)
+                    .await
+                    .map_err(|error| error.with_outcome(Outcome::Applied))?;
+                once.enter(Stage::Answered(answer));
+                Err(answered_before())
+            }
             Some(Kept::Results(_)) => Err(Error::new(
                 ErrorCode::IdempotencyKeyGone,
                 "the request was answered under an earlier schema; it was applied then, and not again",
             )
             .with_outcome(Outcome::Applied)),
         }
+    }
+
+    /// Waits until all participants know of a commit, so that reads that follow see it: its own coordinator may have gone
+    /// before it had told them. A partition answers about keys once it knows what became of what is prepared there.
+    async fn await_commit(&self, once: &Once, participants: Vec<PartitionId>) -> Result<()> {
+        let database = self.database();
+        let indexes = participants.into_iter().filter_map(|participant| {
+            let now = database.successor(participant);
+            database.partitions().position(|(_, _, id)| id == now)
+        });
+        let asked = indexes.map(|index| self.ask_key(once, index, Keeps::Nothing));
+        // One whose session has gone on meanwhile has forgotten the key, and knows of the commit.
+        let unknown = |answer: Result<Option<Kept>>| match answer {
+            Err(error) if error.code != ErrorCode::IdempotencyKeyGone => Err(error),
+            _ => Ok(()),
+        };
+        join_all(asked).await.into_iter().try_for_each(unknown)
     }
 
     /// A write of a request with a key.
@@ -257,6 +282,7 @@ impl RequestAccess {
                 once.hold(prepared.held);
                 Ok(prepared.written.results)
             }
+            Told::Nothing(written) => Ok(written.results),
             Told::Known(kept) => {
                 self.follow(once, kept).await?;
                 Err(disturbed())

@@ -225,9 +225,7 @@ fn after_failure(repeat: Repeat, failed: PeerError) -> Next {
 fn set_time_left(request: &mut StorageRequest, left: Duration) {
     let left = millis(left);
     match request {
-        StorageRequest::Write(write) | StorageRequest::Prepare { write, .. } => {
-            write.target.timeout_ms = left
-        }
+        StorageRequest::Write(write) => write.target.timeout_ms = left,
         StorageRequest::Joint(joint) => joint.target.timeout_ms = left,
         StorageRequest::Try(attempt) => attempt.write.target.timeout_ms = left,
         StorageRequest::Read(read) => read.target.timeout_ms = left,

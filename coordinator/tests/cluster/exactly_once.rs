@@ -259,7 +259,9 @@ async fn writes_with_keys_over_several_partitions_commit_together() {
     };
     let write = |number: i64| match number % 4 {
         // One of them is refused among the others, and one is computed from rows.
-        0 => json!({"statements": ["UPDATE users SET price = price + 1", "INSERT INTO users (id) VALUES (1)"]}),
+        0 => {
+            json!({"statements": ["UPDATE users SET price = price + 1", "INSERT INTO users (id) VALUES (1)"]})
+        }
         1 => json!({"sql": "UPDATE users SET price = price + (SELECT min(price) * 0 + 1 FROM users)"}),
         _ => json!({"sql": "UPDATE users SET price = price + 1 RETURNING price"}),
     };

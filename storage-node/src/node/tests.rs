@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use common::partition_map::BucketRange;
 use common::protocol::{
-    Assignment, Assignments, BriefAnswer, BriefRead, BriefTarget, MembershipChange, Params, PartitionTarget,
-    PeerAddress, ReadLevel, ReadRequest, ReplicaReport, Statement, Verdict, WorkItem, WriteReply,
-    WriteRequest,
+    Assignment, Assignments, BriefAnswer, BriefRead, BriefTarget, JointPurpose, JointRequest,
+    MembershipChange, Params, PartitionTarget, PeerAddress, ReadLevel, ReadRequest, ReplicaReport,
+    RequestWork, Statement, Verdict, WorkItem, WriteReply, WriteRequest,
 };
 use common::schema::{DatabaseKind, PartitionType};
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result, TransactionId, Value};
@@ -222,6 +222,18 @@ fn write(sql: &str, timeout_ms: u64) -> WriteRequest {
     WriteRequest { target: target(timeout_ms), work: vec![WorkItem::Statement(statement)], max_rows: 100 }
 }
 
+/// A part of a transaction that the partition itself decides.
+fn prepare(transaction: TransactionId, sql: &str) -> JointRequest {
+    let WriteRequest { target, work, max_rows } = write(sql, 10_000);
+    JointRequest {
+        target,
+        transaction,
+        participants: vec![PARTITION],
+        requests: vec![RequestWork { work, max_rows }],
+        purpose: JointPurpose::Prepare { decider: PARTITION, waits: true },
+    }
+}
+
 fn read(sql: &str, level: ReadLevel) -> ReadRequest {
     let statement = Statement { sql: sql.into(), params: Params::None };
     ReadRequest { target: target(10_000), level, at_least: 0, statement, max_rows: Some(1_000), pin: None }
@@ -363,8 +375,7 @@ async fn a_transaction_that_nobody_finishes_is_ended_by_its_decider() {
     let deadline = common::Hlc::from_millis(crate::clock::wall_millis() + 60_000);
     let transaction = TransactionId { deadline, unique: 1 };
     let prepared = cluster.at_leader(|client, address| async move {
-        let part = write("INSERT INTO t VALUES (1, 'x')", 10_000);
-        client.prepare(&address, transaction, PARTITION, vec![PARTITION], part).await
+        client.joint(&address, prepare(transaction, "INSERT INTO t VALUES (1, 'x')")).await
     });
     prepared.await.unwrap();
     let leader = cluster.leader().await;
@@ -385,8 +396,8 @@ async fn who_has_seen_a_prepare_reads_what_was_decided_on_every_replica() {
         let transaction = TransactionId { deadline, unique: number };
         let sql = format!("INSERT INTO t VALUES ({number}, 'x')");
         let prepared = cluster.at_leader(|client, address| {
-            let part = write(&sql, 10_000);
-            async move { client.prepare(&address, transaction, PARTITION, vec![PARTITION], part).await }
+            let part = prepare(transaction, &sql);
+            async move { client.joint(&address, part).await }
         });
         let seen = prepared.await.unwrap().index;
         let mut stale = read(&format!("SELECT count(*) FROM t WHERE id = {number}"), ReadLevel::Stale);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use polylite_client::{Outcome, Result, Transaction as Open, TransactionOptions};
 use serde_json::{Value as Json, json};
 
-use super::{ACCOUNTS, LISTS, PAUSE, PURSES, Recording, items};
+use super::{ACCOUNTS, LISTS, PAUSE, PURSES, Recording, VERSIONED, items};
 use crate::histories::list_append::{Fate, Step};
+use crate::histories::lost_update::Update;
 use rand::Rng as _;
 
 /// How long a commit is asked for whose fate is not known.
@@ -98,6 +99,32 @@ impl Recording {
         purses.patch(from, &json!({ "coins": coins - 1 })).await?;
         purses.update_one(json!({ "_id": to }), json!({"$inc": {"coins": 1}})).await?;
         open.commit().await
+    }
+
+    /// Replaces a version that was read by one that nobody else writes, in a row or in a document.
+    pub(super) async fn replace_version(&mut self) -> Result<()> {
+        let id = self.random.random_range(0..VERSIONED);
+        let (in_document, wrote) = (self.random.random_bool(0.5), self.next);
+        let version = i64::try_from(wrote).expect("small");
+        let open = self.begin().await?;
+        let read: i64 = if in_document {
+            let versioned = open.collection("versioned");
+            let found: Option<Json> = versioned.get(id).await?;
+            versioned.patch(id, &json!({ "version": version })).await?;
+            found.and_then(|found| found["version"].as_i64()).expect("it is never deleted")
+        } else {
+            let read =
+                open.sql("SELECT version FROM versions WHERE id = ?").bind(id).query().await?.scalar()?;
+            let write = open.sql("UPDATE versions SET version = ? WHERE id = ?").bind(version).bind(id);
+            write.execute().await?;
+            read
+        };
+        commit(&open).await?;
+        let key = u64::try_from(id).expect("small");
+        let update = Update { key, read: u64::try_from(read).expect("small"), wrote };
+        self.seen.lock().expect("no client panics with it in hand").updates[usize::from(in_document)]
+            .push(update);
+        Ok(())
     }
 
     /// Takes from one side what both sides cover together.

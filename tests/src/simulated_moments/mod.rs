@@ -1,6 +1,6 @@
 //! Several partitions in one thread, from one seed: production state machines, promises and agreement about moments,
-//! under transactions over two partitions, transactions that several requests share, writers of one, and readers of
-//! one and of all. Whoever executes, commits, lands or leads next is drawn, and so is when coordinators give up.
+//! under transactions over two partitions, transactions that several requests share, with idempotency keys and without,
+//! writers of one, and readers of one and of all. Whoever executes, commits, lands or leads next is drawn, and so is when coordinators give up.
 //!
 //! What must hold: every read of all partitions sees the same total (money is only moved), no two reads see two
 //! partitions' writers in different orders (a long fork), none misses a write that was acknowledged before it
@@ -10,6 +10,7 @@
 mod clock;
 mod glance;
 mod joint;
+mod keyed;
 mod partition;
 mod reader;
 mod writers;
@@ -22,6 +23,7 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use storage_node::replica::machine::{PlantedBug, Reply, Ticket};
 
+use crate::histories::long_fork;
 use clock::Clocks;
 use glance::Glance;
 use joint::Joint;
@@ -47,6 +49,15 @@ pub struct Settings {
     pub elections: u32,
     /// A fault to be found.
     pub bug: Option<PlantedBug>,
+    /// A fault of the coordinators, to be found.
+    pub coordinator_bug: Option<CoordinatorBug>,
+}
+
+/// Faults of coordinators, which are played here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoordinatorBug {
+    /// A key is looked up, and kept, in the partition that the attempt at its write is routed to.
+    KeyLookedUpWhereRouted,
 }
 
 /// What a run reached.
@@ -66,6 +77,10 @@ pub struct Report {
     pub joint: usize,
     /// Requests that kept others from committing with them.
     pub refused: usize,
+    /// Writes with a key that were answered.
+    pub keyed: usize,
+    /// Those of them whose first answer was lost.
+    pub found_again: usize,
     /// Increments acknowledged.
     pub increments: i64,
     /// Changes of a leader.
@@ -86,6 +101,7 @@ struct World {
     acknowledged: Vec<i64>,
     /// Increments of which it is not known whether they were applied, by partition.
     uncertain: Vec<i64>,
+    coordinator_bug: Option<CoordinatorBug>,
     report: Report,
 }
 
@@ -115,6 +131,7 @@ pub fn run(settings: Settings) -> Result<Report, String> {
         tickets: 1_000,
         acknowledged: vec![0; settings.partitions],
         uncertain: vec![0; settings.partitions],
+        coordinator_bug: settings.coordinator_bug,
         report: Report::default(),
     };
     let mut clients = Clients::new(settings.partitions);
@@ -181,6 +198,7 @@ fn check_once(last: &Seen, uncertain: &[i64]) -> Result<(), String> {
 struct Clients {
     transfers: Vec<Transfer>,
     joint: Vec<Joint>,
+    keyed: Vec<keyed::Clients>,
     glances: Vec<Glance>,
     counters: Vec<Counter>,
     readers: Vec<Reader>,
@@ -192,6 +210,7 @@ impl Clients {
         Clients {
             transfers: (0..3).map(|_| Transfer::default()).collect(),
             joint: (0..2).map(|_| Joint::default()).collect(),
+            keyed: (0..2).map(|_| keyed::Clients::default()).collect(),
             glances: (0..2).map(|_| Glance::default()).collect(),
             counters: (0..partitions).map(Counter::new).collect(),
             readers: (0..3).map(|_| Reader::default()).collect(),
@@ -203,6 +222,9 @@ impl Clients {
     fn act(&mut self, world: &mut World, more: bool) -> Result<(), String> {
         for glance in &mut self.glances {
             glance.act(world, more)?;
+        }
+        for keyed in &mut self.keyed {
+            keyed.act(world, more);
         }
         let clients = self.transfers.len() + self.joint.len() + self.counters.len() + self.readers.len();
         let mut order: Vec<usize> = (0..clients).collect();
@@ -235,6 +257,7 @@ impl Clients {
     fn are_idle(&self) -> bool {
         self.transfers.iter().all(Transfer::is_idle)
             && self.joint.iter().all(Joint::is_idle)
+            && self.keyed.iter().all(keyed::Clients::is_idle)
             && self.glances.iter().all(Glance::is_idle)
             && self.counters.iter().all(Counter::is_idle)
             && self.readers.iter().all(Reader::is_idle)
@@ -243,16 +266,11 @@ impl Clients {
 
 /// No two reads may see the writers of two partitions in different orders.
 fn check_order(seen: &[Seen]) -> Result<(), String> {
-    let mut seen: Vec<&Seen> = seen.iter().collect();
-    seen.sort_by_key(|seen| seen.counters.iter().sum::<i64>());
-    for pair in seen.windows(2) {
-        let later = pair[0].counters.iter().zip(&pair[1].counters).all(|(before, after)| before <= after);
-        if !later {
-            let (one, other) = (&pair[0].counters, &pair[1].counters);
-            return Err(format!("a long fork: one read saw {one:?}, another one {other:?}"));
-        }
-    }
-    Ok(())
+    let counters: Vec<Vec<i64>> = seen.iter().map(|seen| seen.counters.clone()).collect();
+    long_fork::check_counters(&counters).map_err(|fork| {
+        let (one, other) = (&counters[fork.reads.0], &counters[fork.reads.1]);
+        format!("a long fork: one read saw {one:?}, another one {other:?}")
+    })
 }
 
 /// Says whether a moment lies in all intervals, for messages.

@@ -1,7 +1,9 @@
 //! Clients that write: increments on one partition, and transfers between two.
 
 use common::digest::RowsDigest;
-use common::protocol::{Params, Proof, Statement, Verdict, WorkItem};
+use common::protocol::{
+    JointPurpose, JointRequest, Params, Proof, RequestWork, Statement, Verdict, WorkItem,
+};
 use common::{Error, Hlc, Outcome, TransactionId, Value};
 use rand::Rng as _;
 use sqlite::Budget;
@@ -136,12 +138,14 @@ impl UnderWay {
     fn prepare(&self, world: &mut World, place: usize) -> Stage {
         let (number, work) = &self.participants[place];
         let participants = self.participants.iter().map(|(number, _)| world.partitions[*number].id).collect();
-        let job = Job::Prepare {
+        let decider = world.partitions[self.participants[0].0].id;
+        let job = Job::Joint(JointRequest {
+            target: world.partitions[*number].request(Vec::new()).target,
             transaction: self.id,
-            decider: world.partitions[self.participants[0].0].id,
             participants,
-            write: world.partitions[*number].request(work.clone()),
-        };
+            requests: vec![RequestWork { work: work.clone(), max_rows: 10 }],
+            purpose: JointPurpose::Prepare { decider, waits: true },
+        });
         Stage::Preparing(place, world.submit(*number, job))
     }
 
@@ -155,7 +159,7 @@ impl UnderWay {
             Stage::Preparing(place, ticket) => {
                 let Some(answer) = world.answers.remove(&ticket) else { return Some(self) };
                 self.stage = match answer {
-                    Ok(Reply::Written(reply)) => {
+                    Ok(Reply::Joint(reply)) if reply.results.iter().all(Result::is_ok) => {
                         self.prepared_at = self.prepared_at.max(reply.hlc);
                         // A coordinator that is gone, or stands still, leaves the question to the participants.
                         let gone = world.random.random_bool(0.05);
@@ -169,8 +173,7 @@ impl UnderWay {
                             self.decide(world, Verdict { commit: true, at: self.prepared_at })
                         }
                     }
-                    Ok(_) => unreachable!("a prepare is answered as a write"),
-                    Err(_) => self.decide(world, Verdict::ABORT),
+                    _ => self.decide(world, Verdict::ABORT),
                 };
             }
             Stage::Deciding(verdict, ticket) => {

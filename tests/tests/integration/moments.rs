@@ -1,5 +1,5 @@
 //! Reads over partitions see one moment, with real processes of which nodes are killed: money that is only moved
-//! is complete in every read, and no two reads see two partitions' writers in different orders.
+//! is complete in every read, and no two reads see two partitions' writers in different orders, be it rows or documents.
 //!
 //! `POLYLITE_FAULTS_SECONDS` makes the run longer.
 
@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use polylite_client::{Client, Database, RetryPolicy};
+use serde_json::{Value as Json, json};
+use tests::histories::long_fork::check_counters;
 use tests::process_cluster::ProcessCluster;
+use tests::raw_http::try_send_with;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -25,6 +28,8 @@ const READERS: usize = 3;
 struct Seen {
     /// The counters of each read.
     counters: Mutex<Vec<Vec<i64>>>,
+    /// The same of documents.
+    marks: Mutex<Vec<Vec<i64>>>,
     reads: AtomicU64,
     transfers: AtomicU64,
     violations: Mutex<Vec<String>>,
@@ -37,6 +42,8 @@ async fn make_tables(database: &Database) -> polylite_client::Result<()> {
         let rows: Vec<String> = (1..=ROWS).map(|id| format!("({id}, {start})")).collect();
         database.sql(format!("INSERT INTO {table} VALUES {}", rows.join(", "))).execute().await?;
     }
+    let marks: Vec<Json> = (1..=ROWS).map(|id| json!({"_id": id, "n": 0})).collect();
+    database.collection("marks").insert_many(&marks).await?;
     Ok(())
 }
 
@@ -66,6 +73,15 @@ async fn count(database: Database, stop: Arc<AtomicBool>, id: i64) {
     }
 }
 
+/// The same with a document, by requests that carry no key: each is a write of one partition.
+fn mark(url: &str, stop: &AtomicBool, id: i64) {
+    let path = format!("/databases/{DATABASE}/collections/marks/update");
+    let body = json!({"filter": {"_id": id}, "update": {"$inc": {"n": 1}}});
+    while !stop.load(Ordering::Relaxed) {
+        let _ = try_send_with(url, "POST", &path, &[], &body);
+    }
+}
+
 async fn read(database: Database, stop: Arc<AtomicBool>, seen: Arc<Seen>) {
     while !stop.load(Ordering::Relaxed) {
         if let Ok(rows) = database.sql("SELECT sum(n), count(*) FROM accounts").query().await {
@@ -80,15 +96,11 @@ async fn read(database: Database, stop: Arc<AtomicBool>, seen: Arc<Seen>) {
             let counters = rows.iter().map(|row| row.get_at(0).expect("a number")).collect();
             seen.counters.lock().expect("no reader panics").push(counters);
         }
-    }
-}
-
-/// Counters only grow, so of two reads one has seen no more of any than the other.
-fn check_order(mut reads: Vec<Vec<i64>>) {
-    reads.sort_by_key(|counters| counters.iter().sum::<i64>());
-    for pair in reads.windows(2) {
-        let ordered = pair[0].iter().zip(&pair[1]).all(|(before, after)| before <= after);
-        assert!(ordered, "a long fork: one read saw {:?}, another one {:?}", pair[0], pair[1]);
+        let marks = database.collection("marks").find(json!({})).sort(json!({"_id": 1}));
+        if let Ok(marks) = marks.run::<Json>().await {
+            let marks = marks.iter().map(|mark| mark["n"].as_i64().expect("a number")).collect();
+            seen.marks.lock().expect("no reader panics").push(marks);
+        }
     }
 }
 
@@ -115,6 +127,14 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
         tasks.push(runtime.spawn(transfer(client(number), stop.clone(), seen.clone(), from)));
         tasks.push(runtime.spawn(count(client(number), stop.clone(), from)));
     }
+    let markers: Vec<_> = [1, 8, 12]
+        .into_iter()
+        .zip(addresses.iter().cycle().cloned())
+        .map(|(id, url)| {
+            let stop = stop.clone();
+            std::thread::spawn(move || mark(&url, &stop, id))
+        })
+        .collect();
     for number in 0..READERS {
         tasks.push(runtime.spawn(read(client(number), stop.clone(), seen.clone())));
     }
@@ -140,10 +160,17 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
             task.await.expect("no client panics");
         }
     });
+    markers.into_iter().for_each(|marker| marker.join().expect("no client panics"));
     let (reads, transfers) = (seen.reads.load(Ordering::Relaxed), seen.transfers.load(Ordering::Relaxed));
     eprintln!("{reads} reads, {transfers} transfers, {victim} kills");
     let violations = seen.violations.lock().expect("no reader panics").clone();
     assert!(violations.is_empty(), "{violations:?}");
-    check_order(seen.counters.lock().expect("no reader panics").clone());
+    let counters = seen.counters.lock().expect("no reader panics").clone();
+    check_counters(&counters).expect("no two reads of rows see two writers in different orders");
+    let marks = seen.marks.lock().expect("no reader panics").clone();
+    check_counters(&marks).expect("no two reads of documents see two writers in different orders");
+    let moved =
+        |reads: &[Vec<i64>]| reads.iter().any(|read| read.iter().filter(|seen| **seen > 0).count() > 1);
+    assert!(moved(&counters) && moved(&marks), "nobody saw two counters grow");
     assert!(enough(&seen), "{reads} reads and {transfers} transfers are too few to tell anything");
 }

@@ -3,14 +3,14 @@
 //! `SIMULATION_MOMENTS` (default 4) is how many fresh seeds are run.
 
 use storage_node::replica::machine::PlantedBug;
-use tests::simulated_moments::{Report, Settings, run};
+use tests::simulated_moments::{CoordinatorBug, Report, Settings, run};
 
 /// Seeds tried before a planted bug counts as not found.
 const SEEDS_PER_BUG: u64 = 20;
 
 fn settings(seed: u64) -> Settings {
     let elections = if seed.is_multiple_of(3) { 0 } else { 8 };
-    Settings { seed, partitions: 4, steps: 1_500, elections, bug: None }
+    Settings { seed, partitions: 4, steps: 1_500, elections, bug: None, coordinator_bug: None }
 }
 
 #[test]
@@ -27,11 +27,14 @@ fn reads_of_all_partitions_see_one_moment() {
         total.glances += report.glances;
         total.joint += report.joint;
         total.refused += report.refused;
+        total.keyed += report.keyed;
+        total.found_again += report.found_again;
         total.increments += report.increments;
         total.elections += report.elections;
     }
     println!("seeds from {first}: {total:?}");
     assert!(total.reads > 0 && total.rounds > 0 && total.transfers > 0 && total.aborts > 0, "{total:?}");
+    assert!(total.keyed > 0, "{total:?}");
     assert!(total.joint > 0 && total.refused > 0 && total.glances > 0, "{total:?}");
     assert!(total.increments > 0 && total.elections > 0, "{total:?}");
 }
@@ -71,7 +74,20 @@ fn a_read_that_does_not_wait_for_a_commit_that_was_told_is_found() {
     assert!(violation.contains("missed an acknowledged write"), "{violation}");
 }
 
+#[test]
+fn a_key_looked_up_where_its_write_is_routed_is_found_by_a_write_done_twice() {
+    let violation = find_with(|settings| Settings {
+        coordinator_bug: Some(CoordinatorBug::KeyLookedUpWhereRouted),
+        ..settings
+    });
+    assert!(violation.contains("increments doubled"), "{violation}");
+}
+
 fn find(bug: PlantedBug) -> String {
-    let found = (0..SEEDS_PER_BUG).find_map(|seed| run(Settings { bug: Some(bug), ..settings(seed) }).err());
-    found.unwrap_or_else(|| panic!("{bug:?} was not found in {SEEDS_PER_BUG} seeds"))
+    find_with(|settings| Settings { bug: Some(bug), ..settings })
+}
+
+fn find_with(planted: impl Fn(Settings) -> Settings) -> String {
+    let found = (0..SEEDS_PER_BUG).find_map(|seed| run(planted(settings(seed))).err());
+    found.unwrap_or_else(|| panic!("it was not found in {SEEDS_PER_BUG} seeds"))
 }

@@ -90,7 +90,7 @@ impl RequestAccess {
         match self.write_jointly(locks, None, work, 0).await? {
             Told::Written(_) => Ok(true),
             Told::Known(kept) => Ok(is_committed(&kept)),
-            Told::Prepared(_) => {
+            Told::Prepared(_) | Told::Nothing(_) => {
                 Err(Error::internal("a transaction's answer is known before")
                     .with_outcome(Outcome::NotApplied))
             }
@@ -110,11 +110,10 @@ impl RequestAccess {
         };
         let kept = self.keep_at(asked, &named(id, VOID)).await;
         if kept.iter().any(|kept| matches!(kept, Ok(Some(kept)) if is_committed(kept))) {
-            if matches!(at, KeptAt::Anywhere) {
-                // Which partitions it has changed nobody remembers either: the bookmark holds for all.
-                let look = Keyed { keeps: Keeps::Nothing, ..named(id, COMMITTED) };
-                self.keep_at(everywhere, &look).await.into_iter().collect::<Result<Vec<_>>>()?;
-            }
+            // Which partitions it has changed nobody remembers: the bookmark holds for all. And each answers once it knows
+            // what became of what is prepared there, so that reads that follow see it.
+            let look = Keyed { keeps: Keeps::Nothing, ..named(id, COMMITTED) };
+            self.keep_at(everywhere, &look).await.into_iter().collect::<Result<Vec<_>>>()?;
             return Ok(Fate::Committed(self.bookmark()));
         }
         kept.into_iter().collect::<Result<Vec<_>>>().map(|_| Fate::Void)

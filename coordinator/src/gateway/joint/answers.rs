@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::idempotency::{Keeps, Keyed};
+use common::idempotency::{CommittedAnswer, Keeps, Keyed};
 use common::{Error, ErrorCode, Outcome, Result};
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
@@ -64,7 +64,7 @@ impl Listener {
             Listener::All(sender) => drop(sender.send(told)),
             Listener::End(sender) => drop(sender.send(match told {
                 Ok(Told::Written(_)) => Ok(true),
-                Ok(Told::Prepared(_) | Told::Known(_)) => Ok(false),
+                Ok(Told::Prepared(_) | Told::Known(_) | Told::Nothing(_)) => Ok(false),
                 Err(error) if is_conflict(&error) => Ok(false),
                 Err(error) => Err(error),
             })),
@@ -95,7 +95,9 @@ impl Attempt {
         for (number, member) in members.iter_mut().enumerate() {
             let Some(request) = member.write.key.clone() else { continue };
             let answered = member.listener.hold_back(self.take_written(number));
-            let keyed = |answer| Keyed { request, keeps: Keeps::Answer(answer) };
+            let participants = self.transaction.participants.clone();
+            let keyed =
+                |answer| Keyed { request, keeps: Keeps::Committed(CommittedAnswer { answer, participants }) };
             answers.push(async move { answered.await.map(keyed) });
         }
         let answers = tokio::time::timeout(ANSWERS_AWAITED, try_join_all(answers)).await;
@@ -105,7 +107,7 @@ impl Attempt {
         };
         let error = match &attempted {
             Attempted::Failed(error) | Attempted::Kept(error) | Attempted::Lost(error) => error.clone(),
-            Attempted::Committed(_) | Attempted::Refused(_) | Attempted::Prepared(_) => return attempted,
+            _ => return attempted,
         };
         let (held, others) =
             std::mem::take(members).into_iter().partition::<Vec<_>, _>(|member| member.write.key.is_some());

@@ -218,7 +218,12 @@ impl Gateway {
             let name = members.iter().find_map(|member| member.write.name);
             let mut attempted = self.attempt_jointly(name.unwrap_or_else(rand::random), writes, order).await;
             if let Attempted::Prepared(attempt) = attempted {
+                let before = members.len();
                 attempted = attempt.commit_with_answers(&mut members).await;
+                if members.len() < before && !matches!(attempted, Attempted::Lost(_)) {
+                    // It is not for the others' sake that nothing was committed.
+                    return self.try_alone(members.into_iter());
+                }
             }
             let is_single = members.len() == 1;
             match attempted {
@@ -240,6 +245,12 @@ impl Gateway {
                         }
                     }
                     members = others;
+                }
+                Attempted::Nothing(written) => {
+                    if let Some(only) = members.pop() {
+                        only.listener.tell(Ok(Told::Nothing(written)));
+                    }
+                    return;
                 }
                 Attempted::Kept(_) if order == Order::AtOnce => order = Order::InLine,
                 Attempted::Failed(error)
@@ -284,6 +295,7 @@ fn rows_of(item: &WorkItem) -> usize {
 fn is_final(refusal: &Refusal, write: &JointWrite) -> bool {
     match refusal {
         Refusal::Known(_) => true,
+        Refusal::Nothing => false,
         Refusal::Error(error) => {
             let of_transaction =
                 |item: &WorkItem| matches!(item, WorkItem::Repeated(_) | WorkItem::Undone(_));

@@ -50,6 +50,8 @@ enum Attempted {
     Committed(Vec<Written>),
     /// All are prepared, and answers are missing that are to be kept.
     Prepared(Box<Attempt>),
+    /// Nothing is applied, because the only write would change nothing.
+    Nothing(Written),
     /// Nothing is applied, because partitions refuse these.
     Refused(BTreeMap<usize, Refusal>),
     /// Nothing is applied.
@@ -117,7 +119,7 @@ impl Attempt {
             return self.give_up(prepared.err()).await;
         }
         if self.keeps_answers() {
-            return Attempted::Prepared(Box::new(self));
+            return self.await_answers().await;
         }
         let purpose = JointPurpose::Commit { prepared_at: self.transaction.at };
         let decider = self.transaction.decider;
@@ -138,6 +140,25 @@ impl Attempt {
 
     fn keeps_answers(&self) -> bool {
         self.writes.iter().any(|write| write.key.is_some())
+    }
+
+    /// Leaves writes out that have nothing to commit. One that shares the transaction is tried by itself: its neighbours
+    /// may not commit, and it would have changed something then.
+    async fn await_answers(mut self) -> Attempted {
+        for (number, (write, written)) in self.writes.iter().zip(&self.written).enumerate() {
+            if write.has_changed_nothing(written) {
+                self.refused.insert(number, Refusal::Nothing);
+            }
+        }
+        match (self.refused.is_empty(), self.writes.len()) {
+            (true, _) => Attempted::Prepared(Box::new(self)),
+            (false, 1) => {
+                let written = self.take_written(0);
+                let _ = self.give_up(None).await;
+                Attempted::Nothing(written)
+            }
+            (false, _) => self.give_up(None).await,
+        }
     }
 
     fn take_written(&mut self, number: usize) -> Written {
@@ -253,7 +274,7 @@ impl Attempt {
         let failed = failed.map(not_applied);
         let refused = self.refused.values().find_map(|refusal| match refusal {
             Refusal::Error(error) => Some(error),
-            Refusal::Known(_) => None,
+            Refusal::Known(_) | Refusal::Nothing => None,
         });
         let reason = failed.as_ref().or(refused);
         let ended: Result<()> = Err(reason.cloned().unwrap_or_else(no_reason));

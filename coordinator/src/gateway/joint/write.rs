@@ -47,6 +47,8 @@ pub(in crate::gateway) enum Told {
     Written(Written),
     /// It is prepared, and the answer is missing that is to be kept.
     Prepared(Prepared),
+    /// It changes nothing, and was not committed.
+    Nothing(Written),
     /// It was done before, or it was kept that it is not to be done; now nothing was.
     Known(Kept),
 }
@@ -58,6 +60,8 @@ pub(super) enum Refusal {
     Error(Error),
     /// Something is kept under its key.
     Known(Kept),
+    /// It changes nothing, which may be due to a neighbour.
+    Nothing,
 }
 
 impl Refusal {
@@ -65,6 +69,7 @@ impl Refusal {
         match self {
             Refusal::Error(error) => Err(error),
             Refusal::Known(kept) => Ok(Told::Known(kept)),
+            Refusal::Nothing => Err(Error::internal("a write that changes nothing was refused")),
         }
     }
 }
@@ -90,6 +95,11 @@ impl JointWrite {
             request.work.insert(0, WorkItem::Key(Keyed { request: key.clone(), keeps }));
         }
         request
+    }
+
+    /// Whether its answer is awaited before it commits, and it has changed nothing that could be committed.
+    pub(super) fn has_changed_nothing(&self, written: &Written) -> bool {
+        self.key.is_some() && written.results.iter().flatten().all(|result| result.affected_rows == 0)
     }
 
     /// Nothing yet.
@@ -154,7 +164,7 @@ impl RequestAccess {
     ) -> Result<Vec<Vec<StatementResult>>> {
         match self.write_jointly(name, None, work, max_rows).await? {
             Told::Written(written) => Ok(written.results),
-            Told::Prepared(_) | Told::Known(_) => {
+            Told::Prepared(_) | Told::Known(_) | Told::Nothing(_) => {
                 Err(Error::internal("a write has no key").with_outcome(Outcome::Unknown))
             }
         }
@@ -176,6 +186,7 @@ impl RequestAccess {
                 self.see_all(written);
             }
             Ok(Told::Prepared(prepared)) => self.see_all(&prepared.written),
+            Ok(Told::Nothing(written)) => self.see_all(written),
             Ok(Told::Known(_)) => {}
             Err(error) if error.outcome == Outcome::NotApplied => {}
             Err(_) => self.note_written(),

@@ -2,7 +2,7 @@
 
 use common::entry::{EntryBody, EntryHeader};
 use common::limits::EFFECTS_MAX;
-use common::protocol::{StatementResult, WorkItem, WriteReply, WriteRequest};
+use common::protocol::{StatementResult, WorkItem, WriteReply};
 use common::{Error, ErrorCode, Hlc, RequestId};
 use sqlite::Budget;
 
@@ -86,9 +86,6 @@ impl Machine {
         }
         match next.pending.job.clone() {
             Job::Write(_) => unreachable!("it was run above"),
-            Job::Prepare { transaction, decider, participants, write } => {
-                self.run_prepare(next, (transaction, decider, participants), &write, turn)?;
-            }
             Job::Joint(joint) => self.run_joint(next, &joint, turn)?,
             Job::Try(request) => self.run_try(next, &request, turn)?,
             Job::Unlock { transaction } => {
@@ -295,23 +292,6 @@ impl Machine {
     fn as_reply(&self, result: Result<Vec<StatementResult>, Error>) -> Result<Reply, Error> {
         let index = self.received;
         result.map(|results| Reply::Written(WriteReply { results, index, hlc: Hlc::default() }))
-    }
-
-    /// Runs a request whose effects are not to stay: they are captured and rolled back.
-    pub(super) fn run_and_roll_back(
-        &mut self,
-        write: &WriteRequest,
-        deadline_ms: u64,
-        turn: &Turn<'_>,
-    ) -> Result<(Result<Reply, Error>, common::entry::Effects), Fault> {
-        self.store.begin(&self.state, turn.hlc)?;
-        let ran = self.run_request(&write.work, write.max_rows, true, deadline_ms, turn)?;
-        let effects = self.store.take_effects();
-        self.store.rollback()?;
-        match ran {
-            Ran::Answered(result) => Ok((self.as_reply(result), effects)),
-            Ran::Overran => unreachable!("a request that runs alone has its own deadline only"),
-        }
     }
 
     pub(super) fn confirm_done(&mut self, queued: Queued) {

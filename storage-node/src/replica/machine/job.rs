@@ -28,17 +28,6 @@ pub struct Pending {
 pub enum Job {
     /// A client's write.
     Write(WriteRequest),
-    /// A part of a transaction over several partitions.
-    Prepare {
-        /// The transaction.
-        transaction: TransactionId,
-        /// The participant whose log decides.
-        decider: PartitionId,
-        /// All participants.
-        participants: Vec<PartitionId>,
-        /// The part.
-        write: WriteRequest,
-    },
     /// The end of a transaction.
     Decide {
         /// The transaction.
@@ -67,7 +56,7 @@ pub enum Job {
         /// The greatest clock of the prepares.
         prepared_at: Hlc,
     },
-    /// A part of a transaction that several requests share.
+    /// A part of a transaction over several partitions, which several requests may share.
     Joint(JointRequest),
     /// A part of a transaction that has not ended.
     Try(TryRequest),
@@ -103,9 +92,7 @@ impl Job {
     /// What the request was planned on, where it runs a client's work.
     pub(super) fn target(&self) -> Option<&PartitionTarget> {
         match self {
-            Job::Write(write) | Job::Prepare { write, .. } | Job::Try(TryRequest { write, .. }) => {
-                Some(&write.target)
-            }
+            Job::Write(write) | Job::Try(TryRequest { write, .. }) => Some(&write.target),
             Job::Joint(joint) => Some(&joint.target),
             _ => None,
         }
@@ -114,7 +101,6 @@ impl Job {
     /// The transaction that the job is a part of, where it changes rows.
     pub(super) fn is_part_of(&self) -> Option<TransactionId> {
         match self {
-            Job::Prepare { transaction, .. } => Some(*transaction),
             Job::Joint(joint) => Some(joint.transaction),
             _ => None,
         }
@@ -137,7 +123,7 @@ impl Job {
 
     /// Whether it must wait while another transaction is prepared here.
     pub(super) fn waits_for_gate(&self) -> bool {
-        matches!(self, Job::Write(_) | Job::Prepare { .. } | Job::Joint(_) | Job::Try(_) | Job::Schema { .. })
+        matches!(self, Job::Write(_) | Job::Joint(_) | Job::Try(_) | Job::Schema { .. })
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use common::body_stream::{BodyHead, BodyReader, BodySource};
 use common::entry::{Effect, EntryBody, EntryHeader};
 use common::idempotency::Keyed;
-use common::protocol::{Verdict, WorkItem, WriteRequest};
+use common::protocol::{Verdict, WorkItem};
 use common::tries::{Tried, TryRequest};
 use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
 use sqlite::system::Decision;
@@ -27,45 +27,6 @@ impl Machine {
     /// Every decision that is remembered.
     pub fn decisions(&self) -> Result<Vec<Decision>, Fault> {
         self.store.decisions()
-    }
-
-    /// On the leader: runs a part of a transaction and proposes to prepare what it changes.
-    pub(super) fn run_prepare(
-        &mut self,
-        queued: Queued,
-        parties: Parties,
-        write: &WriteRequest,
-        turn: &Turn<'_>,
-    ) -> Result<(), Fault> {
-        let (transaction, decider, participants) = parties;
-        if let Some(error) = self.prepare_refusal(transaction, turn.hlc)? {
-            self.confirm(queued.held(Err(error)));
-            return Ok(());
-        }
-        let deadline_ms = queued.pending.deadline_ms;
-        #[cfg(feature = "planted-bugs")]
-        let write = &self.without_guards(write);
-        let (mut result, effects) = self.run_and_roll_back(write, deadline_ms, turn)?;
-        let refused = result.is_err();
-        if let Ok(Reply::Written(reply)) = &mut result {
-            reply.hlc = self.header(turn).hlc;
-        }
-        let held = queued.held(result);
-        if refused {
-            self.confirm(held);
-        } else {
-            self.propose(EntryBody::Prepare { transaction, decider, participants, effects }, held, turn);
-        }
-        Ok(())
-    }
-
-    #[cfg(feature = "planted-bugs")]
-    fn without_guards(&self, write: &WriteRequest) -> WriteRequest {
-        let mut write = write.clone();
-        if self.has_bug(super::PlantedBug::ReadsNotGuarded) {
-            write.work.retain(|item| !matches!(item, WorkItem::Proof(_)));
-        }
-        write
     }
 
     #[cfg(feature = "planted-bugs")]

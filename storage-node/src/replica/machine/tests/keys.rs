@@ -285,12 +285,14 @@ fn a_late_commit_keeps_no_answer() {
 #[test]
 fn a_decider_that_takes_part_applies_its_rows_with_the_answer() {
     let mut group = TestGroup::new(2);
-    let prepare = Job::Prepare {
+    let write = request(&["INSERT INTO t VALUES (1, 1)"]);
+    let prepare = Job::Joint(JointRequest {
+        target: write.target,
         transaction: transaction(1),
-        decider: super::group::PARTITION,
         participants: vec![super::group::PARTITION, OTHER],
-        write: request(&["INSERT INTO t VALUES (1, 1)"]),
-    };
+        requests: vec![RequestWork { work: write.work, max_rows: 1 }],
+        purpose: JointPurpose::Prepare { decider: super::group::PARTITION, waits: true },
+    });
     assert!(answer(&mut group, prepare).result.is_ok());
     assert!(committed(&answer(&mut group, decide(1, "k", b"a"))));
     assert_eq!((group.count(1), group.keys(1)), (1, 1));

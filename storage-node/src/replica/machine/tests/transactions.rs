@@ -1,7 +1,7 @@
 //! Transactions over several partitions, as one participant sees them.
 
 use common::entry::Effects;
-use common::protocol::{Verdict, WorkItem, WriteRequest};
+use common::protocol::{JointPurpose, JointRequest, RequestWork, Verdict, WorkItem, WriteRequest};
 use common::tries::{LockClaim, Repeated, TimeAndChance, Tried, TryRequest};
 use common::{ErrorCode, Hlc, Outcome, PartitionId, TransactionId};
 
@@ -16,12 +16,14 @@ fn transaction(unique: u128) -> TransactionId {
 }
 
 fn prepare(unique: u128, decider: PartitionId, sql: &str) -> Job {
-    Job::Prepare {
+    let write = request(&[sql]);
+    Job::Joint(JointRequest {
+        target: write.target,
         transaction: transaction(unique),
-        decider,
         participants: vec![PARTITION, OTHER],
-        write: request(&[sql]),
-    }
+        requests: vec![RequestWork { work: write.work, max_rows: write.max_rows }],
+        purpose: JointPurpose::Prepare { decider, waits: true },
+    })
 }
 
 fn decide(unique: u128, commit: bool, decides: bool) -> Job {
@@ -345,6 +347,7 @@ fn a_part_that_fails_prepares_nothing() {
     let mut group = TestGroup::new(2);
     group.submit(0, prepare(1, OTHER, "INSERT INTO t VALUES ('not a number', 1)"));
     let answers = group.run(0);
-    assert_eq!(error(&answers[0]).outcome, Outcome::NotApplied);
+    let Ok(Reply::Joint(reply)) = &answers[0].result else { panic!("{answers:?}") };
+    assert_eq!(reply.results[0].as_ref().unwrap_err().outcome, Outcome::NotApplied);
     assert!(group.replicas[0].prepared().is_none());
 }
