@@ -127,7 +127,7 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
         tasks.push(runtime.spawn(transfer(client(number), stop.clone(), seen.clone(), from)));
         tasks.push(runtime.spawn(count(client(number), stop.clone(), from)));
     }
-    let markers: Vec<_> = [1, 8, 12]
+    let markers: Vec<_> = [1, 8]
         .into_iter()
         .zip(addresses.iter().cycle().cloned())
         .map(|(id, url)| {
@@ -148,8 +148,14 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
         cluster.restart_node(victim % NODES);
         victim += 1;
     }
-    let enough =
-        |seen: &Seen| seen.reads.load(Ordering::Relaxed) > 20 && seen.transfers.load(Ordering::Relaxed) > 20;
+    let moved = |reads: &Mutex<Vec<Vec<i64>>>| {
+        let grown = |read: &Vec<i64>| read.iter().filter(|seen| **seen > 0).count() > 1;
+        reads.lock().expect("no reader panics").iter().any(grown)
+    };
+    let enough = |seen: &Seen| {
+        let counts = [&seen.reads, &seen.transfers].map(|count| count.load(Ordering::Relaxed));
+        counts.iter().all(|count| *count > 20) && moved(&seen.counters) && moved(&seen.marks)
+    };
     let patience = Instant::now() + Duration::from_secs(60);
     while !enough(&seen) && Instant::now() < patience {
         std::thread::sleep(Duration::from_millis(50));
@@ -169,8 +175,5 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
     check_counters(&counters).expect("no two reads of rows see two writers in different orders");
     let marks = seen.marks.lock().expect("no reader panics").clone();
     check_counters(&marks).expect("no two reads of documents see two writers in different orders");
-    let moved =
-        |reads: &[Vec<i64>]| reads.iter().any(|read| read.iter().filter(|seen| **seen > 0).count() > 1);
-    assert!(moved(&counters) && moved(&marks), "nobody saw two counters grow");
     assert!(enough(&seen), "{reads} reads and {transfers} transfers are too few to tell anything");
 }
