@@ -286,14 +286,22 @@ fn make_databases(url: &str) {
     }
     let rows = |n: i64| (1..=ROWS).map(|id| format!("({id}, {n})")).collect::<Vec<_>>().join(", ");
     for (database, sql) in [
-        ("bank", "CREATE TABLE accounts (id INTEGER PRIMARY KEY, n INTEGER)".to_owned()),
-        ("bank", "CREATE TABLE counters (id INTEGER PRIMARY KEY, n INTEGER)".to_owned()),
-        ("bank", format!("INSERT INTO accounts VALUES {}", rows(BALANCE))),
-        ("bank", format!("INSERT INTO counters VALUES {}", rows(0))),
-        ("parts", "CREATE TABLE wide (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT)".to_owned()),
+        ("bank", "CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY, n INTEGER)".to_owned()),
+        ("bank", "CREATE TABLE IF NOT EXISTS counters (id INTEGER PRIMARY KEY, n INTEGER)".to_owned()),
+        ("bank", format!("INSERT OR IGNORE INTO accounts VALUES {}", rows(BALANCE))),
+        ("bank", format!("INSERT OR IGNORE INTO counters VALUES {}", rows(0))),
+        (
+            "parts",
+            "CREATE TABLE IF NOT EXISTS wide (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT)".to_owned(),
+        ),
     ] {
-        let answer = post(url, database, &json!({ "sql": sql })).expect("everything runs");
-        assert_eq!(answer.status, 200, "{answer:?}");
+        let begun = Instant::now();
+        // Each can be sent again, should the machine be too busy for it to end in time.
+        while let answer = post(url, database, &json!({ "sql": sql })).expect("everything runs")
+            && answer.status != 200
+        {
+            assert!(begun.elapsed() < RECOVERY_MAX, "{answer:?}");
+        }
     }
 }
 

@@ -115,7 +115,7 @@ fn errors_are_not_kept() {
 #[test]
 fn an_answer_that_is_too_large_is_refused_with_its_effects() {
     let mut group = TestGroup::new(1);
-    let sql = format!("INSERT INTO t VALUES (1, 1) RETURNING zeroblob({KEPT_ANSWER_MAX} + 1000)");
+    let sql = format!("INSERT INTO t VALUES (1, 1) RETURNING zeroblob({KEPT_ANSWER_MAX} + 8192)");
     let refused = answer(&mut group, write("k", 1, &[&sql]));
     assert_eq!(error(&refused).code, ErrorCode::ResultTooBig);
     assert_eq!(group.count(0), 0);
