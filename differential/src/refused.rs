@@ -39,7 +39,8 @@ const PARTITION_KEY_DROPPED: &str = ": PARTITION KEY";
 pub fn is_documented(refusal: &Refusal) -> bool {
     let listed = || NOT_SUPPORTED.iter().any(|text| refusal.message.contains(text));
     match refusal.code.as_str() {
-        "sql_forbidden" => true,
+        // Answers are bounded, whatever they are made of.
+        "sql_forbidden" | "result_too_big" => true,
         "sql_error" => {
             refusal.message.starts_with(ROWIDS_EXHAUSTED) || refusal.message.ends_with(PARTITION_KEY_DROPPED)
         }
@@ -55,6 +56,7 @@ mod tests {
     fn what_is_not_listed_is_a_difference() {
         let refusal = |code: &str, message: &str| Refusal { code: code.into(), message: message.into() };
         assert!(is_documented(&refusal("not_supported", "virtual tables are not supported")));
+        assert!(is_documented(&refusal("result_too_big", "the answer is too large")));
         assert!(!is_documented(&refusal("not_supported", "this form of the statement is not understood")));
         assert!(!is_documented(&refusal("sql_error", "virtual tables are not supported")));
     }

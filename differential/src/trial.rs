@@ -242,6 +242,8 @@ struct Probe {
 
 impl Probe {
     fn reduce(&self, seed: u64, script: Vec<String>, difference: Difference, make: Maker<'_>) -> Failure {
+        // Making it small may take longer than the run is given.
+        println!("{kind}, of seed {seed}: {}", self.last.sql, kind = difference.kind);
         let kind = difference.kind.clone();
         let expected_ok = self.reference_accepts(&script);
         let mut found = (difference, Vec::new());

@@ -190,13 +190,17 @@ fn indexed_globally(
     if spec.kind != TableKind::Relational {
         return Err(unsupported(table, "a UNIQUE index over expressions of documents"));
     }
-    let number = |position: usize| match &name {
-        Some(_) => format!("_term_{position}"),
-        // SQLite numbers a table's constraints.
-        None => format!("_{}_term_{position}", index.name.rsplit('_').next().unwrap_or_default()),
-    };
-    let columns = (0..index.terms.len()).map(number).collect();
+    let columns = (0..index.terms.len()).map(|position| term_column(index, position)).collect();
     Ok(Some(Wanted { name, columns, computed: Some(computed_entries(table, index)?) }))
+}
+
+/// The hidden table's column for a term of an index whose entries are computed.
+pub(crate) fn term_column(index: &Index, position: usize) -> String {
+    match index.origin {
+        IndexOrigin::Statement => format!("_term_{position}"),
+        // SQLite numbers a table's constraints.
+        _ => format!("_{}_term_{position}", index.name.rsplit('_').next().unwrap_or_default()),
+    }
 }
 
 fn unsupported(table: &Table, what: &str) -> Error {

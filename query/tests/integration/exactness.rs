@@ -759,3 +759,25 @@ fn a_table_that_is_made_of_a_query_changes_no_rows() {
         "SELECT * FROM u ORDER BY a",
     ]);
 }
+
+#[test]
+fn conflicts_in_indexes_over_expressions_and_partial_ones_end_as_in_one_file() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b, c AS (b * 2), UNIQUE (a COLLATE NOCASE), UNIQUE (c))",
+        "CREATE UNIQUE INDEX i ON t (lower(a), typeof(b)) WHERE b IS NOT NULL",
+        "CREATE UNIQUE INDEX j ON t (b COLLATE RTRIM) WHERE b > 'a'",
+        "INSERT INTO t (id, a, b) VALUES (1, 'x', 1), (2, 'y', 2), (3, NULL, 'b'), (4, 'z', 'c '), (5, NULL, NULL)",
+        "INSERT INTO t (a, b) VALUES ('X', 7) ON CONFLICT DO NOTHING",
+        "INSERT INTO t (a, b) VALUES ('X', 7) ON CONFLICT (a COLLATE NOCASE) DO UPDATE SET b = excluded.b RETURNING *",
+        "INSERT INTO t (a, b) VALUES ('q', 'c') ON CONFLICT (b COLLATE RTRIM) WHERE b > 'a' DO UPDATE SET a = 'zz' RETURNING *",
+        "REPLACE INTO t (id, a, b) VALUES (9, 'ZZ', 2.0) RETURNING *",
+        "SELECT * FROM t ORDER BY id",
+        "UPDATE OR IGNORE t SET b = 7",
+        "UPDATE OR REPLACE t SET b = 'b ' WHERE id > 4",
+        "SELECT * FROM t ORDER BY id",
+        "INSERT INTO t (a, b) VALUES ('X', 7), ('w', 'b')",
+        "INSERT INTO t (a, b) SELECT a || 'n', b FROM t WHERE true ON CONFLICT DO UPDATE SET a = excluded.a || t.id",
+        "UPDATE t SET b = 1, a = 'X'",
+        "SELECT * FROM t ORDER BY id",
+    ]);
+}

@@ -210,3 +210,27 @@ async fn entries_of_expressions_follow_their_rows() {
         assert_eq!(hidden(&cluster), []);
     }
 }
+
+#[tokio::test]
+async fn a_conflict_with_an_entry_that_is_computed_reads_the_row_of_the_entry() {
+    for cluster in [Cluster::hashed(4, None), Cluster::layout(MIXED, None)] {
+        filled(&cluster).await;
+        cluster.ok("CREATE UNIQUE INDEX whole ON t (lower(a), b % 1000)").await;
+        cluster.ok("CREATE UNIQUE INDEX partly ON t (b) WHERE b > 100").await;
+        for sql in [
+            "INSERT INTO t VALUES (801, 'other', 444) ON CONFLICT (b) WHERE b > 100 DO UPDATE SET a = a || '!'",
+            "INSERT OR REPLACE INTO t VALUES (802, 'N333', 333)",
+            "UPDATE OR IGNORE t SET b = 555 WHERE id = 7",
+        ] {
+            *cluster.rows_streamed.lock().unwrap() = 0;
+            cluster.ok(sql).await;
+            let read = *cluster.rows_streamed.lock().unwrap();
+            assert!(read <= 8, "{read} of 700 rows are read by {sql}");
+        }
+        let found =
+            cluster.rows("SELECT id, a FROM t WHERE b IN (333, 444, 555) OR id > 800 ORDER BY id").await;
+        let expected = [(444, "n444!"), (555, "n555"), (802, "N333")];
+        let expected = expected.map(|(id, a): (i64, &str)| vec![Value::from(id), Value::from(a)]);
+        assert_eq!(found, expected);
+    }
+}

@@ -19,6 +19,7 @@ use common::{Error, ErrorCode, Result, Value};
 use sqlite::{Failure, ForeignKeys, Trial, TrialDatabase};
 
 use super::Limits;
+use super::entries::Entries;
 use super::lookups::{self, Finder, Known, Lookups};
 use super::write::{Pending, is_of_a_row};
 use crate::Planner;
@@ -146,7 +147,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
         for round in 0..ROUNDS_MAX {
             self.begin_rowids().await?;
             let trial = self.attempt(foreign_keys).await?;
-            let lookups = self.lookups(&trial.effects, round)?;
+            let lookups = self.lookups(&trial.effects, round).await?;
             if !lookups.is_empty() {
                 foreign_keys = loosely;
                 self.fetch(lookups).await?;
@@ -190,7 +191,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
         if !error.message.starts_with(WRONG_TYPE) {
             // The row that is refused may violate a constraint that is looked at earlier, with a row elsewhere.
             let attempted = self.attempted_rows().await?;
-            let lookups = self.lookups(&attempted, round)?;
+            let lookups = self.lookups(&attempted, round).await?;
             return Ok((!lookups.is_empty()).then_some(lookups));
         }
         // A STRICT table's types are looked at after a conflict of the rowid, and before all others. Which rowid
@@ -204,10 +205,14 @@ impl<A: PartitionAccess> Computation<'_, A> {
     }
 
     /// What the changes make necessary and is not here yet.
-    fn lookups(&mut self, effects: &Effects, round: usize) -> Result<Lookups> {
+    async fn lookups(&mut self, effects: &Effects, round: usize) -> Result<Lookups> {
+        let entries = match self.footprint.meets_rows {
+            true => entries_of(self.planner, self.access, effects).await?,
+            false => None,
+        };
         let generated = self.generated();
         let finder = Finder { planner: self.planner, footprint: &self.footprint, generated };
-        let mut lookups = finder.lookups(effects, &mut self.known)?;
+        let mut lookups = finder.lookups(effects, entries, &mut self.known)?;
         if round >= ROUNDS_BY_KEY && !lookups.is_empty() {
             for table in &self.footprint.tables {
                 lookups.add_whole(&table.name, &self.known);
@@ -238,5 +243,24 @@ impl<A: PartitionAccess> Computation<'_, A> {
         let fetched = lookups::fetch(self.planner, self.access, workspace, lookups, &mut self.known).await?;
         self.workspace = Some(fetched);
         Ok(())
+    }
+}
+
+/// The computed entries of the rows that change in global indexes; `None` if one is no row of its table: it was refused.
+async fn entries_of(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    effects: &Effects,
+) -> Result<Option<Entries>> {
+    match Entries::of_changes(planner, access, effects).await {
+        Ok(entries) => Ok(Some(entries)),
+        Err(error)
+            if is_of_a_row(&error)
+                || error.code == ErrorCode::SqlError
+                || error.message.starts_with(WRONG_TYPE) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

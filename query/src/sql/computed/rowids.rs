@@ -5,11 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use common::entry::{Change, Effect, Effects};
-use common::{Error, Result, Value};
+use common::{Error, ErrorCode, Result, Value};
 use sqlite::Trial;
+use sqlite::schema::Generated;
 
 use super::Computation;
+use crate::Planner;
 use crate::access::PartitionAccess;
+use crate::sql::entries::Entries;
 use crate::sql::lookups::Lookups;
 use crate::sql::proven;
 use crate::sql::sequences::greatest_in_bucket;
@@ -45,12 +48,14 @@ impl<A: PartitionAccess> Computation<'_, A> {
 
     pub(super) async fn begin_rowids(&mut self) -> Result<()> {
         let first = |table: &Table| self.allocated.get(&table.name).map_or(PROVISIONAL, |(first, _)| *first);
-        // A row that stands in for others has entries of its own where they are computed, and a row that is in
-        // conflict with it would be left out.
-        let is_taken = |table: &Arc<Table>| {
-            self.footprint.meets_rows && table.has_computed_entries() && !table.autoincrement
-        };
-        let (taken, counted): (Vec<_>, Vec<_>) = self.counted_tables().into_iter().partition(is_taken);
+        let (mut taken, mut counted) = (Vec::new(), Vec::new());
+        for table in self.counted_tables() {
+            let may_meet_it = self.footprint.meets_rows && !table.autoincrement;
+            match may_meet_it && stand_in_has_entries(self.planner, self.access, &table).await? {
+                true => taken.push(table),
+                false => counted.push(table),
+            }
+        }
         let begins: Vec<(Arc<Table>, i64)> =
             counted.into_iter().map(|table| (Arc::clone(&table), first(&table))).collect();
         let unable = self
@@ -197,4 +202,33 @@ fn rowids_inserted<'e>(effects: &'e Effects, table: &str) -> impl Iterator<Item 
         _ => None,
     };
     effects.rows.iter().filter_map(inserted)
+}
+
+/// Whether the row that stands in for others may have a computed entry that another row has too, which then would be left
+/// out for its sake. Its columns are NULL, or what no other row has where they must not be.
+async fn stand_in_has_entries(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    table: &Arc<Table>,
+) -> Result<bool> {
+    let is_stored = |at: usize| table.columns[at].generated == Generated::No;
+    let mut terms = table.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.terms);
+    if !table.has_computed_entries() || terms.all(|term| term.column.is_some_and(is_stored)) {
+        return Ok(false);
+    }
+    if table.stored().any(|at| table.rowid_alias != Some(at) && table.columns[at].not_null) {
+        return Ok(true);
+    }
+    let row = (vec![PROVISIONAL.into()], table.stored().map(|_| Value::Null).collect());
+    let mut entries = match Entries::of_rows(planner, access, table, std::slice::from_ref(&row)).await {
+        Ok(entries) => entries,
+        Err(error) if error.code == ErrorCode::SqlError => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    for index in table.global_indexes.iter().filter(|index| index.computed.is_some()) {
+        if entries.next(table, index, &row)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
