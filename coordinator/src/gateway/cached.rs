@@ -79,9 +79,13 @@ pub trait Asking: Sync {
         &[]
     }
 
-    /// What is asked. `None` if the answer may not be kept: because something is written, or because it may differ
-    /// each time.
-    fn question(&self, planner: &Planner) -> Option<Question>;
+    /// What is asked. `None` if the answer may not be kept, whatever the schema says.
+    fn question(&self) -> Option<Question>;
+
+    /// Whether the answer may be kept: nothing is written, and it is the same each time.
+    fn is_repeatable(&self, _planner: &Planner) -> bool {
+        true
+    }
 
     /// What the answer depends on. Without names it is everything.
     fn dependencies(&self, _planner: &Planner) -> Vec<Dependency> {
@@ -98,7 +102,7 @@ pub struct Known<D> {
 }
 
 impl<D: Fn(&Planner) -> Vec<Dependency> + Sync> Asking for Known<D> {
-    fn question(&self, _planner: &Planner) -> Option<Question> {
+    fn question(&self) -> Option<Question> {
         self.question.clone()
     }
 
@@ -151,18 +155,16 @@ impl Gateway {
         {
             return None;
         }
-        let planner = self.shared.planners.at_hand(ready(&catalog, database)?)?;
-        if !asking.texts().iter().all(|statement| planner.knows(&statement.sql)) {
-            return None;
-        }
-        let kept = cache.get(&asking.question(&planner)?)?;
-        let standings = self.standings(&kept, planner.database())?;
+        let now = ready(&catalog, database)?;
+        // Whatever is kept was found to be repeatable.
+        let kept = cache.get(&asking.question()?)?;
+        let standings = self.standings(&kept, now)?;
         let answer = kept.answer.clone().downcast().ok()?;
         if !standings.unknown.is_empty() {
             return None;
         }
         if !standings.to_renew.is_empty() {
-            let access = RequestAccess::new(self.clone(), planner.database().clone(), options);
+            let access = RequestAccess::new(self.clone(), kept.database.clone(), options);
             standings
                 .to_renew
                 .into_iter()
@@ -198,7 +200,7 @@ impl Gateway {
             let session = self.begin(database, options).await?;
             let question = if may_use {
                 session.prepare(asking.texts()).await;
-                asking.question(&session.planner)
+                asking.question().filter(|_| asking.is_repeatable(&session.planner))
             } else {
                 None
             };
@@ -236,7 +238,7 @@ impl Gateway {
     }
 
     /// What the leases say of an answer, for a request to the database as it is now. `None` if it is not true any more.
-    fn standings(&self, kept: &Kept, database: &Arc<Database>) -> Option<Standings> {
+    fn standings(&self, kept: &Kept, database: &Database) -> Option<Standings> {
         if !is_same(&kept.database, database) {
             return None;
         }
@@ -371,8 +373,8 @@ fn may_use_cache(options: &RequestOptions) -> bool {
 }
 
 /// Whether a plan for one is a plan for the other.
-fn is_same(kept: &Arc<Database>, now: &Arc<Database>) -> bool {
-    Arc::ptr_eq(kept, now)
+fn is_same(kept: &Database, now: &Database) -> bool {
+    std::ptr::eq(kept, now)
         || (kept.name == now.name
             && kept.schema.version == now.schema.version
             && kept.buckets == now.buckets

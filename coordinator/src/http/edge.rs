@@ -124,8 +124,10 @@ fn request_id(request: &Request<Body>) -> HeaderValue {
         (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
     };
     request.headers().get(X_REQUEST_ID).filter(usable).cloned().unwrap_or_else(|| {
-        let made = format!("{:016x}", rand::random::<u64>());
-        HeaderValue::try_from(made).expect("hexadecimal digits are a header value")
+        let number: u64 = rand::random();
+        let digit = |place: usize| b"0123456789abcdef"[(number >> (4 * place)) as usize & 15];
+        let made: [u8; 16] = std::array::from_fn(|at| digit(15 - at));
+        HeaderValue::from_bytes(&made).expect("hexadecimal digits are a header value")
     })
 }
 

@@ -1,8 +1,7 @@
 //! `/databases/{db}/sql`.
 
-use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use common::dependency::Dependency;
@@ -61,7 +60,7 @@ pub async fn post(
         let answer = SqlAnswer { results: vec![Ok(StatementResult::default())] };
         let answer = Arc::new(Rendered::of(&answer, query.row_shape()?)?);
         let done = Found { answer, bookmark, cache: CacheUse::Bypass };
-        return Ok(respond(&done, started.elapsed().as_secs_f64() * 1_000.0));
+        return Ok(respond(&done, started.elapsed()));
     }
     answer(&app, &database, request, &options, query.row_shape()?, form).await
 }
@@ -100,8 +99,8 @@ async fn answer(
     let started = Instant::now();
     let found = run(app, database, request, options, shape).await?;
     let told_ms = options.once.as_ref().and_then(|once| once.time_ms());
-    let time_ms = told_ms.unwrap_or_else(|| started.elapsed().as_secs_f64() * 1_000.0);
-    Ok(respond(&found, time_ms))
+    let time = told_ms.map_or_else(|| started.elapsed(), |ms| Duration::from_secs_f64(ms.max(0.0) / 1_000.0));
+    Ok(respond(&found, time))
 }
 
 /// Runs the statements; those that are not atomic may fail one by one.
@@ -149,11 +148,14 @@ impl Asking for Asked<'_> {
         &self.request.statements
     }
 
-    fn question(&self, planner: &Planner) -> Option<Question> {
+    fn question(&self) -> Option<Question> {
         let SqlRequest { statements, atomic, max_rows, read_only: _ } = self.request;
-        let all_repeatable = statements.iter().all(|statement| planner.is_repeatable(&statement.sql));
-        all_repeatable
-            .then(|| Question::new("sql", self.database, &(statements, atomic, max_rows, self.shape)))?
+        let may_read = statements.iter().all(|statement| may_read(&statement.sql));
+        may_read.then(|| Question::new("sql", self.database, &(statements, atomic, max_rows, self.shape)))?
+    }
+
+    fn is_repeatable(&self, planner: &Planner) -> bool {
+        self.request.statements.iter().all(|statement| planner.is_repeatable(&statement.sql))
     }
 
     fn dependencies(&self, planner: &Planner) -> Vec<Dependency> {
@@ -162,6 +164,12 @@ impl Asking for Asked<'_> {
         let all_named = each.iter().all(|dependencies| !dependencies.is_empty());
         if all_named { each.concat() } else { Vec::new() }
     }
+}
+
+/// Whether a statement may read rows, by its first letter: of those that do not nothing is looked for.
+fn may_read(sql: &str) -> bool {
+    let first = sql.trim_ascii_start().bytes().next();
+    first.is_none_or(|first| !b"ABCDEIPRU".contains(&first.to_ascii_uppercase()))
 }
 
 /// What statements answered, as the text that clients get: it is kept, and written once for all who ask the same.
@@ -186,16 +194,33 @@ impl Weighed for Rendered {
     }
 }
 
-fn respond(found: &Found<Rendered>, time_ms: f64) -> axum::response::Response {
+fn respond(found: &Found<Rendered>, time: Duration) -> axum::response::Response {
     let Found { answer, bookmark, cache } = found;
     let bookmark = bookmark.text();
     let mut out = Vec::with_capacity(answer.results.len() + bookmark.len() + 64);
     out.extend_from_slice(b"{\"success\":true,");
     out.extend_from_slice(&answer.results);
-    // Writing to memory cannot fail.
-    let _ = write!(out, ",\"time_ms\":{time_ms:.3},\"bookmark\":\"{bookmark}\"}}");
+    out.extend_from_slice(b",\"time_ms\":");
+    write_milliseconds(&mut out, time);
+    out.extend_from_slice(b",\"bookmark\":\"");
+    out.extend_from_slice(bookmark.as_bytes());
+    out.extend_from_slice(b"\"}");
     let response = with_bookmark(json_text(out), &bookmark);
     if answer.is_read { with_cache_use(response, *cache) } else { response }
+}
+
+/// Writes a time as milliseconds with three digits behind the point.
+fn write_milliseconds(out: &mut Vec<u8>, time: Duration) {
+    let mut left = time.as_micros();
+    let mut digits = Vec::with_capacity(16);
+    while left > 0 || digits.len() < 5 {
+        if digits.len() == 3 {
+            digits.push(b'.');
+        }
+        digits.push(b'0' + u8::try_from(left % 10).expect("a digit"));
+        left /= 10;
+    }
+    out.extend(digits.iter().rev());
 }
 
 /// The statements of a body: `statements`, or `sql` with `params`.
@@ -326,6 +351,30 @@ mod tests {
         );
         assert!(!request.atomic);
         assert_eq!(request.max_rows, 5);
+    }
+
+    #[test]
+    fn a_time_has_three_digits_behind_the_point() {
+        for (micros, text) in
+            [(0, "0.000"), (7, "0.007"), (1_000, "1.000"), (12_345, "12.345"), (4_000_000, "4000.000")]
+        {
+            let mut out = Vec::new();
+            write_milliseconds(&mut out, Duration::from_micros(micros));
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn of_statements_that_only_write_no_answer_is_looked_for() {
+        for sql in ["INSERT INTO t VALUES (1)", " update t SET a = 1", "DELETE FROM t", "CREATE TABLE t (a)"]
+        {
+            assert!(!may_read(sql), "{sql}");
+        }
+        for sql in
+            ["SELECT 1", "  with a AS (SELECT 1) SELECT * FROM a", "VALUES (1)", "-- x\nSELECT 1", "(", ""]
+        {
+            assert!(may_read(sql), "{sql}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::PartitionId;
 use common::catalog::{CacheLimits, Catalog, Database};
 use common::dependency::Dependency;
@@ -36,7 +37,7 @@ const QUESTION_BYTES_MAX: usize = 64 << 10;
 /// What was asked, in full: equal questions about equal data have equal answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
-    asked: Arc<[u8]>,
+    asked: Bytes,
 }
 
 impl Question {
@@ -45,7 +46,7 @@ impl Question {
     #[must_use]
     pub fn new(kind: &str, database: &str, asked: &impl serde::Serialize) -> Option<Question> {
         let bytes = common::protocol::encode(&(kind, database, asked));
-        (bytes.len() <= QUESTION_BYTES_MAX).then(|| Question { asked: Arc::from(&bytes[..]) })
+        (bytes.len() <= QUESTION_BYTES_MAX).then_some(Question { asked: bytes })
     }
 }
 
@@ -105,8 +106,11 @@ pub struct ResultCache {
 struct State {
     limits: CacheLimits,
     /// Absent if the limits allow nothing.
-    entries: Option<Cache<Question, Arc<Kept>>>,
+    entries: Option<Entries>,
 }
+
+/// Hashed with a seed of the process, so that nobody can choose questions that share a hash.
+type Entries = Cache<Question, Arc<Kept>, foldhash::fast::RandomState>;
 
 impl ResultCache {
     /// Whether anything is kept under these limits. When they have changed, what was kept is given up.
@@ -122,7 +126,7 @@ impl ResultCache {
         keeps
     }
 
-    fn build(&self, limits: CacheLimits) -> Option<Cache<Question, Arc<Kept>>> {
+    fn build(&self, limits: CacheLimits) -> Option<Entries> {
         let scale = Scale::of(limits)?;
         let counters = self.counters.clone();
         let built = Cache::builder()
@@ -137,11 +141,11 @@ impl ResultCache {
                 // Somebody asked for it.
                 RemovalCause::Explicit | RemovalCause::Replaced => {}
             })
-            .build();
+            .build_with_hasher(foldhash::fast::RandomState::default());
         Some(built)
     }
 
-    fn entries(&self) -> Option<Cache<Question, Arc<Kept>>> {
+    fn entries(&self) -> Option<Entries> {
         self.state.read().as_ref().and_then(|state| state.entries.clone())
     }
 
