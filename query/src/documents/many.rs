@@ -356,6 +356,10 @@ pub async fn delete_many(
 ) -> Result<u64> {
     let request = fields(request)?;
     known(request, &["filter", "multi"])?;
+    if request.get("filter").is_none_or(Json::is_null) {
+        return Err(Error::bad_request("Missing required fields: 'filter'")
+            .with_hint("an empty filter, {}, deletes every document"));
+    }
     let (filter, multi) = (filter(request)?, flag(request, "multi")?.unwrap_or(true));
     delete_matching(planner, access, collection, filter, multi).await
 }

@@ -16,7 +16,7 @@ async fn fill(cluster: &Cluster, documents: Json) {
 }
 
 async fn empty(cluster: &Cluster) {
-    documents::delete_many(&cluster.planner(), cluster, "c", &json!({})).await.unwrap();
+    documents::delete_many(&cluster.planner(), cluster, "c", &json!({"filter": {}})).await.unwrap();
 }
 
 fn ids(documents: &[Json]) -> Json {

@@ -163,7 +163,11 @@ async fn updates_and_deletes_follow_filters() {
     };
     assert_eq!(delete(json!({"filter": {"age": 121}, "multi": false})).await, 1);
     assert_eq!(delete(json!({"filter": {"age": 121}})).await, 5);
-    assert_eq!(delete(json!({})).await, 25);
+    for forgotten in [json!({}), json!({"filter": null, "multi": true})] {
+        let refused = documents::delete_many(&planner, &cluster, "people", &forgotten).await.unwrap_err();
+        assert!(refused.message.contains("'filter'") && refused.hint.is_some(), "{refused:?}");
+    }
+    assert_eq!(delete(json!({"filter": {}})).await, 25);
 }
 
 #[tokio::test]
