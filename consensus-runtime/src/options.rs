@@ -59,7 +59,7 @@ impl RuntimeOptions {
             inbox_bytes_max: 64 << 20,
             batch_bytes_max: 4 << 20,
             seed,
-            truncation_lag_max: 5_000,
+            truncation_lag_max: 256,
             backlog_bytes_max: 4 << 20,
             on_fatal: Arc::new(|error| {
                 tracing::error!(%error, "the shared log has failed, the process ends");

@@ -18,6 +18,8 @@ pub const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
 /// Entries kept in the log below the synced applied index, so that a replica that was away for a moment
 /// catches up by log instead of by snapshot.
 pub const LOG_ENTRIES_KEPT: u64 = 4_096;
+/// Not more than so many bytes of them: a node reads all of its log when it starts.
+pub const LOG_BYTES_KEPT: u64 = 64 << 20;
 /// A prepared transaction older than this is asked about at its decider.
 pub const IN_DOUBT_AFTER: Duration = Duration::from_secs(1);
 /// The same while its coordinator's connection stands. That breaks at once when the coordinator dies, and within seconds

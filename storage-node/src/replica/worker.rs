@@ -4,6 +4,7 @@
 mod agreement;
 mod care;
 mod leases;
+mod log_sizes;
 mod repair;
 mod transactions;
 
@@ -145,6 +146,7 @@ impl Worker {
                 self.handle(event);
             }
             self.land();
+            self.checkpoint_if_due();
             self.turn();
             self.look_after();
         }
@@ -278,7 +280,7 @@ impl Worker {
         if let Some(machine) = &self.machine {
             self.clock.observe(machine.state().position.hlc);
             group.applied(machine.state().position.index);
-            self.care.changed();
+            self.care.changed(&entries);
             self.in_doubt.look_again();
         }
     }

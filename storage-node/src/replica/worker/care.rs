@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use consensus_runtime::{Installed, SnapshotDescription, SnapshotOffer, SnapshotRefused};
+use consensus_runtime::{Committed, Installed, SnapshotDescription, SnapshotOffer, SnapshotRefused};
 
 use super::super::inbox::Event;
 use super::super::snapshots::{self, Source};
+use super::log_sizes::LogSizes;
 use super::{Machine, Worker, long_ago};
-use crate::config::{IDLE_CHECKPOINT, LOG_ENTRIES_KEPT, WAL_BYTES_MAX, WAL_CHECKPOINT_BYTES};
+use crate::config::{IDLE_CHECKPOINT, LOG_BYTES_KEPT, LOG_ENTRIES_KEPT, WAL_BYTES_MAX, WAL_CHECKPOINT_BYTES};
 
 /// How often the size of the write-ahead log is looked at while it grows.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,6 +27,9 @@ pub(super) struct Care {
     making: bool,
     /// The write-ahead log is larger than it should be.
     grown: bool,
+    /// A checkpoint waits for the end of the batch under way.
+    due: bool,
+    log_sizes: LogSizes,
 }
 
 impl Care {
@@ -38,11 +42,15 @@ impl Care {
             snapshot: None,
             making: false,
             grown: false,
+            due: false,
+            log_sizes: LogSizes::default(),
         }
     }
 
-    pub(super) fn changed(&mut self) {
+    /// Entries were applied, or will be soon.
+    pub(super) fn changed(&mut self, entries: &[Committed]) {
         self.changed = true;
+        entries.iter().for_each(|entry| self.log_sizes.note(entry.index, entry.data.len()));
     }
 
     pub(super) fn checkpoint_soon(&mut self) {
@@ -82,10 +90,20 @@ impl Worker {
         let grown = machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_CHECKPOINT_BYTES);
         let idle = self.care.changed && self.care.checkpointed.elapsed() > IDLE_CHECKPOINT;
         self.care.grown = grown;
+        // Under load a batch is under way nearly always, and keeps the write-ahead log as it is.
+        let busy = machine.has_batch_under_way();
         if grown || idle || self.care.wanted {
             self.checkpoint();
         }
+        self.care.due = grown && busy;
         self.end_reader_if_overgrown();
+    }
+
+    /// Makes the checkpoint that a batch was in the way of, before the next batch begins.
+    pub(super) fn checkpoint_if_due(&mut self) {
+        if self.care.due && !self.machine.as_ref().is_some_and(Machine::has_batch_under_way) {
+            self.checkpoint();
+        }
     }
 
     /// What even a checkpoint could not move into the file waits for a reader that began before it.
@@ -102,7 +120,7 @@ impl Worker {
     }
 
     fn checkpoint(&mut self) {
-        (self.care.changed, self.care.wanted) = (false, false);
+        (self.care.changed, self.care.wanted, self.care.due) = (false, false, false);
         self.care.checkpointed = Instant::now();
         let mut synced = None;
         self.with_machine(|machine| {
@@ -110,7 +128,8 @@ impl Worker {
             Ok(())
         });
         if let (Some(synced), Some(group)) = (synced, &self.group) {
-            group.truncate(synced.saturating_sub(LOG_ENTRIES_KEPT));
+            let large = self.care.log_sizes.index_before(LOG_BYTES_KEPT).min(synced);
+            group.truncate(synced.saturating_sub(LOG_ENTRIES_KEPT).max(large));
         }
     }
 
