@@ -200,3 +200,60 @@ fn logs_read_from_one_thread_are_not_mixed_up() {
     assert_eq!(content(&logs[0], GROUP), [(2, 3), (3, 3)]);
     assert_eq!(content(&logs[1], GROUP), [(2, 7), (3, 7)]);
 }
+
+/// The log's files, oldest first.
+fn files(directory: &Path) -> Vec<std::path::PathBuf> {
+    let names = std::fs::read_dir(directory).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let is_log = |path: &std::path::PathBuf| path.extension().is_some_and(|ending| ending == "raftlog");
+    let mut files: Vec<_> = names.filter(is_log).collect();
+    files.sort();
+    files
+}
+
+/// Changes one byte of a file, counted from the last one that is not zero.
+fn flip(file: &Path, from_end: usize) {
+    let mut bytes = std::fs::read(file).expect("a file");
+    let last = bytes.iter().rposition(|byte| *byte != 0).expect("something was written");
+    bytes[last - from_end] ^= 0xff;
+    std::fs::write(file, bytes).expect("the file is written");
+}
+
+#[test]
+fn a_torn_last_record_is_cut_off() {
+    let directory = tempfile::tempdir().expect("directory");
+    let log = open(directory.path());
+    create(&log, GROUP);
+    append(&log, GROUP, vec![normal(2, 1)]);
+    append(&log, GROUP, vec![normal(3, 1)]);
+    drop(log);
+    flip(files(directory.path()).last().expect("a file"), 2);
+    let log = open(directory.path());
+    assert_eq!(content(&log, GROUP), [(2, 1)]);
+    append(&log, GROUP, vec![normal(3, 2)]);
+    drop(log);
+    assert_eq!(content(&open(directory.path()), GROUP), [(2, 1), (3, 2)]);
+}
+
+#[test]
+fn damage_before_the_last_file_is_refused() {
+    let directory = tempfile::tempdir().expect("directory");
+    let log = open(directory.path());
+    create(&log, GROUP);
+    for index in 2..200 {
+        append(&log, GROUP, vec![entry(index, 1, EntryKind::Normal, 4 << 10)]);
+    }
+    drop(log);
+    let files = files(directory.path());
+    assert!(files.len() > 2, "so many bytes take more than {} files", files.len());
+    flip(&files[0], 2);
+    let refused = SharedLog::open(directory.path(), &LogOptions::small());
+    assert!(refused.is_err(), "nothing of what was acknowledged may be left out in silence");
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_refused() {
+    let directory = tempfile::tempdir().expect("directory");
+    let place = directory.path().join("log");
+    std::fs::write(&place, "a file where the log's folder should be").expect("the file is written");
+    assert!(SharedLog::open(&place, &LogOptions::small()).is_err());
+}

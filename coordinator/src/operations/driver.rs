@@ -10,6 +10,7 @@ use consensus_runtime::Role;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::cluster::Cluster;
 use super::replacing::retiring;
 use super::resizing::Resizer;
 use super::spreading::Spreading;
@@ -103,25 +104,11 @@ async fn lead(operations: &Operations) {
 /// Rolls one operation to its end; answers its id.
 async fn drive(operations: Operations, operation: Operation) -> String {
     let driven = match &operation.work {
-        OperationWork::CreateDatabase { database, statements, group_statements } => {
-            let statements: Vec<_> = std::iter::once(statements).chain(group_statements).cloned().collect();
-            create_database::drive(&operations, &operation.id, database, &statements).await
-        }
         OperationWork::DropDatabase { .. } => finish(&operations, &operation.id).await,
         OperationWork::ChangeSchema { .. } => schema_change::drive(&operations, &operation.id).await,
-        OperationWork::AddReplica { partition, replica, node, replaces } => {
-            let new = replicas::NewReplica { partition: *partition, replica: *replica, replaces: *replaces };
-            replicas::add(&operations, &operation.id, new, node).await
-        }
         OperationWork::DrainNode { node, .. } => drain::drive(&operations, &operation.id, node).await,
         OperationWork::Rebalance => rebalance::drive(&operations, &operation.id).await,
-        OperationWork::ReplaceBuckets { .. } => replacing::drive(&operations, &operation.id).await,
-        OperationWork::RemoveReplica { partition, replica } => {
-            replicas::remove(&operations, &operation.id, *partition, *replica).await
-        }
-        OperationWork::TransferLeader { partition, replica } => {
-            leader_transfer::drive(&operations, &operation.id, *partition, *replica).await
-        }
+        _ => carry_out(&operations, &operation).await,
     };
     if let Err(error) = driven {
         tracing::warn!(operation = operation.id, %error, "an operation is taken up again later");
@@ -131,15 +118,40 @@ async fn drive(operations: Operations, operation: Operation) -> String {
     operation.id
 }
 
-pub(super) async fn finish(operations: &Operations, id: &str) -> Result<()> {
-    let command = Command::FinishOperation { operation: id.to_owned() };
-    operations.catalog.propose(command).await.map(drop)
+/// Rolls an operation on partitions to its end. After an error, or if it is dropped, it is to be taken up again.
+pub async fn carry_out(cluster: &impl Cluster, operation: &Operation) -> Result<()> {
+    match &operation.work {
+        OperationWork::CreateDatabase { database, statements, group_statements } => {
+            let statements: Vec<_> = std::iter::once(statements).chain(group_statements).cloned().collect();
+            create_database::drive(cluster, &operation.id, database, &statements).await
+        }
+        OperationWork::AddReplica { partition, replica, node, replaces } => {
+            let new = replicas::NewReplica { partition: *partition, replica: *replica, replaces: *replaces };
+            replicas::add(cluster, &operation.id, new, node).await
+        }
+        OperationWork::RemoveReplica { partition, replica } => {
+            replicas::remove(cluster, &operation.id, *partition, *replica).await
+        }
+        OperationWork::TransferLeader { partition, replica } => {
+            leader_transfer::drive(cluster, &operation.id, *partition, *replica).await
+        }
+        OperationWork::ReplaceBuckets { .. } => replacing::drive(cluster, &operation.id).await,
+        OperationWork::DropDatabase { .. }
+        | OperationWork::ChangeSchema { .. }
+        | OperationWork::DrainNode { .. }
+        | OperationWork::Rebalance => Err(Error::internal("this is no operation on partitions")),
+    }
 }
 
-pub(super) async fn fail(operations: &Operations, id: &str, error: Error) -> Result<()> {
+pub(super) async fn finish(cluster: &impl Cluster, id: &str) -> Result<()> {
+    let command = Command::FinishOperation { operation: id.to_owned() };
+    cluster.propose(command).await.map(drop)
+}
+
+pub(super) async fn fail(cluster: &impl Cluster, id: &str, error: Error) -> Result<()> {
     tracing::warn!(operation = id, %error, "an operation has failed");
     let command = Command::FailOperation { operation: id.to_owned(), error };
-    operations.catalog.propose(command).await.map(drop)
+    cluster.propose(command).await.map(drop)
 }
 
 /// Begins the repairs that placement asks for.

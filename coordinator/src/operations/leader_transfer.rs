@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::{Error, ErrorCode, PartitionId, ReplicaId, Result};
 
-use super::Operations;
+use super::cluster::Cluster;
 use super::driver::{fail, finish};
 use super::partition_leader::{self, Pauses};
 
@@ -14,31 +14,31 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks whoever leads to hand over until the replica leads and takes writes.
 pub(super) async fn drive(
-    operations: &Operations,
+    cluster: &impl Cluster,
     id: &str,
     partition: PartitionId,
     replica: ReplicaId,
 ) -> Result<()> {
-    match tokio::time::timeout(TRANSFER_TIMEOUT, hand_over(operations, partition, replica)).await {
-        Ok(Ok(())) => finish(operations, id).await,
-        Ok(Err(error)) => fail(operations, id, error).await,
+    match tokio::time::timeout(TRANSFER_TIMEOUT, hand_over(cluster, partition, replica)).await {
+        Ok(Ok(())) => finish(cluster, id).await,
+        Ok(Err(error)) => fail(cluster, id, error).await,
         Err(_) => {
             let message = format!("replica {replica} has not taken over partition {partition} in time");
-            fail(operations, id, Error::new(ErrorCode::Timeout, message)).await
+            fail(cluster, id, Error::new(ErrorCode::Timeout, message)).await
         }
     }
 }
 
-async fn hand_over(operations: &Operations, partition: PartitionId, replica: ReplicaId) -> Result<()> {
+async fn hand_over(cluster: &impl Cluster, partition: PartitionId, replica: ReplicaId) -> Result<()> {
     let mut pauses = Pauses::new();
     loop {
-        let leader = partition_leader::report(operations, partition).await?.replica;
+        let leader = partition_leader::report(cluster, partition).await?.replica;
         if leader == replica {
             return Ok(());
         }
-        let addresses = partition_leader::addresses(operations, partition)?;
+        let addresses = partition_leader::addresses(cluster, partition)?;
         if let Some(address) = addresses.get(&leader)
-            && let Err(error) = operations.storage.transfer_leader(address, partition, replica).await
+            && let Err(error) = cluster.transfer_leader(address, partition, replica).await
         {
             tracing::debug!(%partition, %error, "a leader has not handed over yet");
         }

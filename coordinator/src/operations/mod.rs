@@ -4,6 +4,7 @@
 //! open operations forward; every step may be repeated, so a new leader simply begins again. Requests propose
 //! an operation and wait for its end in their own view of the catalog.
 
+pub mod cluster;
 mod create_database;
 mod drain;
 mod driver;
@@ -16,6 +17,9 @@ mod resizing;
 mod schema_change;
 mod spreading;
 mod undo;
+
+pub use driver::carry_out;
+pub use replacing::new_partitions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,7 +227,7 @@ impl Operations {
         automatic: bool,
     ) -> Result<String> {
         let measured = self.health.measured().await;
-        let targets = replacing::new_partitions(catalog, &measured, database, ranges)?;
+        let targets = new_partitions(catalog, &measured, database, ranges)?;
         let database = database.name.clone();
         let command = Command::ReplaceBuckets { database, sources, targets, automatic };
         self.propose_operation(command, Instant::now() + BEGIN_TIMEOUT).await

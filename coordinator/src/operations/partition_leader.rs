@@ -8,8 +8,7 @@ use common::protocol::ReplicaReport;
 use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, Result};
 use tokio::time::Instant;
 
-use super::Operations;
-use crate::health::PartitionFacts;
+use super::cluster::Cluster;
 use crate::placement::peers;
 
 /// First pause after an attempt in vain; it grows by a half up to the last.
@@ -37,22 +36,20 @@ impl Pauses {
 /// Brings a partition's schema to a version. Tries until its leader has answered; an error is the leader's
 /// refusal. Whoever needs a limit brings it.
 pub(super) async fn change_schema(
-    operations: &Operations,
+    cluster: &impl Cluster,
     partition: PartitionId,
     version: u64,
     statements: &[String],
 ) -> Result<()> {
     let (mut pauses, mut turn, mut hint) = (Pauses::new(), 0, None);
     loop {
-        let addresses = addresses(operations, partition)?;
+        let addresses = addresses(cluster, partition)?;
         let hinted = hint.take().and_then(|leader| addresses.get(&leader));
         let in_turn = || addresses.values().nth(turn % addresses.len().max(1));
         if let Some(address) = hinted.or_else(in_turn) {
             let statements = statements.to_vec();
-            let changed = operations
-                .storage
-                .change_schema(address, partition, version, statements, SCHEMA_TIMEOUT)
-                .await;
+            let changed =
+                cluster.change_schema(address, partition, version, statements, SCHEMA_TIMEOUT).await;
             match changed {
                 Err(error) if is_refusal(&error) => return Err(error),
                 Err(error) => {
@@ -70,7 +67,7 @@ pub(super) async fn change_schema(
 /// Asks the replica that leads a partition, for as long as nobody has answered, but no longer than `within`. Who has not
 /// answered may have done what was asked only where the error says so.
 pub(super) async fn ask<T, F>(
-    operations: &Operations,
+    cluster: &impl Cluster,
     partition: PartitionId,
     within: Duration,
     ask: impl Fn(String) -> F,
@@ -80,9 +77,9 @@ where
 {
     let deadline = Instant::now() + within;
     let (mut pauses, mut turn) = (Pauses::new(), 0);
-    let mut hint = operations.health.leaders().get(partition);
+    let mut hint = cluster.presumed_leader(partition);
     loop {
-        let addresses = addresses(operations, partition)?;
+        let addresses = addresses(cluster, partition)?;
         let hinted = hint.take().and_then(|leader| addresses.get(&leader));
         let in_turn = || addresses.values().nth(turn % addresses.len().max(1));
         let asked = match hinted.or_else(in_turn) {
@@ -118,13 +115,13 @@ fn is_passing(error: &Error) -> bool {
 /// Has the replica that is meant to lead a new partition stand for election again, for as long as nobody leads.
 /// The votes that it asked for when it was started may have been lost on nodes that had not started theirs;
 /// waiting for its time-out would take a second. Runs until it is dropped.
-pub(super) async fn nudge(operations: &Operations, partition: PartitionId) -> Infallible {
+pub(super) async fn nudge(cluster: &impl Cluster, partition: PartitionId) -> Infallible {
     loop {
         tokio::time::sleep(NUDGE_INTERVAL).await;
-        let facts = operations.health.ask(&[partition]).await.remove(&partition).unwrap_or_default();
-        let Ok(addresses) = addresses(operations, partition) else { continue };
+        let facts = cluster.facts(partition).await;
+        let Ok(addresses) = addresses(cluster, partition) else { continue };
         if let (None, Some((first, address))) = (facts.leader, addresses.first_key_value())
-            && let Err(error) = operations.storage.transfer_leader(address, partition, *first).await
+            && let Err(error) = cluster.transfer_leader(address, partition, *first).await
         {
             tracing::debug!(%partition, %error, "a partition without a leader was not given one");
         }
@@ -132,12 +129,11 @@ pub(super) async fn nudge(operations: &Operations, partition: PartitionId) -> In
 }
 
 /// The report of a partition's leader, as of now, once there is one that takes writes.
-pub(super) async fn report(operations: &Operations, partition: PartitionId) -> Result<ReplicaReport> {
+pub(super) async fn report(cluster: &impl Cluster, partition: PartitionId) -> Result<ReplicaReport> {
     let mut pauses = Pauses::new();
     loop {
-        addresses(operations, partition)?;
-        let mut facts = operations.health.ask(&[partition]).await;
-        let facts: PartitionFacts = facts.remove(&partition).unwrap_or_default();
+        addresses(cluster, partition)?;
+        let facts = cluster.facts(partition).await;
         if let Some(report) = facts.leader_report().filter(|report| report.writable) {
             return Ok(report.clone());
         }
@@ -147,20 +143,20 @@ pub(super) async fn report(operations: &Operations, partition: PartitionId) -> R
 
 /// Asks a replica that leads to hand over to another one.
 pub(super) async fn hand_over(
-    operations: &Operations,
+    cluster: &impl Cluster,
     partition: PartitionId,
     from: ReplicaId,
     to: ReplicaId,
 ) -> Result<()> {
-    match addresses(operations, partition)?.get(&from) {
-        Some(address) => operations.storage.transfer_leader(address, partition, to).await,
+    match addresses(cluster, partition)?.get(&from) {
+        Some(address) => cluster.transfer_leader(address, partition, to).await,
         None => Ok(()),
     }
 }
 
 /// Where the partition's replicas are, the one that is meant to lead first. Fails when the partition is gone.
-pub(super) fn addresses(operations: &Operations, id: PartitionId) -> Result<BTreeMap<ReplicaId, String>> {
-    let catalog = operations.catalog.view();
+pub(super) fn addresses(cluster: &impl Cluster, id: PartitionId) -> Result<BTreeMap<ReplicaId, String>> {
+    let catalog = cluster.view();
     let partition = catalog
         .partitions
         .get(&id)

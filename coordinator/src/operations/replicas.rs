@@ -4,7 +4,7 @@ use common::catalog::NodeStatus;
 use common::protocol::{MembershipChange, ReplicaReport};
 use common::{Error, ErrorCode, NodeId, PartitionId, ReplicaId, Result};
 
-use super::Operations;
+use super::cluster::Cluster;
 use super::driver::{fail, finish};
 use super::partition_leader::{self, Pauses};
 use crate::catalog::Command;
@@ -21,27 +21,27 @@ pub(super) struct NewReplica {
 }
 
 /// Brings a new replica from nothing to learner to voter; then the one that it replaces leaves the group.
-pub(super) async fn add(operations: &Operations, id: &str, new: NewReplica, node: &NodeId) -> Result<()> {
-    start(operations, id).await?;
+pub(super) async fn add(cluster: &impl Cluster, id: &str, new: NewReplica, node: &NodeId) -> Result<()> {
+    start(cluster, id).await?;
     let mut pauses = Pauses::new();
     loop {
-        let report = partition_leader::report(operations, new.partition).await?;
+        let report = partition_leader::report(cluster, new.partition).await?;
         let next = next_for_new(&report, new);
         // Once the other one has left, nothing may be taken back any more.
-        if next != Next::Done && !is_there(operations, node) {
+        if next != Next::Done && !is_there(cluster, node) {
             let message = format!("Storage node '{node}' has left before its replica had caught up");
-            return fail(operations, id, Error::new(ErrorCode::Unavailable, message)).await;
+            return fail(cluster, id, Error::new(ErrorCode::Unavailable, message)).await;
         }
         match next {
-            Next::Done => return finish(operations, id).await,
+            Next::Done => return finish(cluster, id).await,
             Next::Wait => {}
             Next::HandOver(from) => {
-                let handed = partition_leader::hand_over(operations, new.partition, from, new.replica).await;
+                let handed = partition_leader::hand_over(cluster, new.partition, from, new.replica).await;
                 if let Err(error) = handed {
                     tracing::debug!(partition = %new.partition, %error, "a leader has not handed over yet");
                 }
             }
-            Next::Change(change) => try_change(operations, &report, change).await,
+            Next::Change(change) => try_change(cluster, &report, change).await,
         }
         pauses.pause().await;
     }
@@ -49,19 +49,19 @@ pub(super) async fn add(operations: &Operations, id: &str, new: NewReplica, node
 
 /// Takes a lost replica out of its group.
 pub(super) async fn remove(
-    operations: &Operations,
+    cluster: &impl Cluster,
     id: &str,
     partition: PartitionId,
     replica: ReplicaId,
 ) -> Result<()> {
-    start(operations, id).await?;
+    start(cluster, id).await?;
     let mut pauses = Pauses::new();
     loop {
-        let report = partition_leader::report(operations, partition).await?;
+        let report = partition_leader::report(cluster, partition).await?;
         if !is_member(&report, replica) {
-            return finish(operations, id).await;
+            return finish(cluster, id).await;
         }
-        try_change(operations, &report, MembershipChange::Remove(replica)).await;
+        try_change(cluster, &report, MembershipChange::Remove(replica)).await;
         pauses.pause().await;
     }
 }
@@ -101,28 +101,28 @@ fn is_member(report: &ReplicaReport, replica: ReplicaId) -> bool {
 }
 
 /// Asks the leader for a change. Whether it came about, the next report says.
-async fn try_change(operations: &Operations, report: &ReplicaReport, change: MembershipChange) {
+async fn try_change(cluster: &impl Cluster, report: &ReplicaReport, change: MembershipChange) {
     let partition = report.partition;
-    let catalog = operations.catalog.view();
+    let catalog = cluster.view();
     let leader = catalog.partitions.get(&partition).and_then(|partition| {
         let node = &partition.replicas.iter().find(|replica| replica.id == report.replica)?.node;
         catalog.nodes.get(node)
     });
     let Some(leader) = leader else { return };
     let index = report.configuration_index;
-    let changed = operations.storage.change_membership(&leader.address(), partition, change, index).await;
+    let changed = cluster.change_membership(&leader.address(), partition, change, index).await;
     if let Err(error) = changed {
         tracing::debug!(%partition, ?change, %error, "a group was not changed yet");
     }
 }
 
-fn is_there(operations: &Operations, node: &NodeId) -> bool {
-    let catalog = operations.catalog.view();
+fn is_there(cluster: &impl Cluster, node: &NodeId) -> bool {
+    let catalog = cluster.view();
     catalog.nodes.get(node).is_some_and(|node| node.status != NodeStatus::Inactive)
 }
 
-pub(super) async fn start(operations: &Operations, id: &str) -> Result<()> {
-    operations.catalog.propose(Command::StartOperation { operation: id.to_owned() }).await.map(drop)
+pub(super) async fn start(cluster: &impl Cluster, id: &str) -> Result<()> {
+    cluster.propose(Command::StartOperation { operation: id.to_owned() }).await.map(drop)
 }
 
 #[cfg(test)]

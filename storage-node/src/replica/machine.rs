@@ -88,6 +88,10 @@ pub enum PlantedBug {
     CommitReadTooEarly,
     /// A part that several requests share is committed without those that it refuses.
     RefusedRequestLeftOut,
+    /// A request that was planned on an older partition map is carried out all the same.
+    EpochNotChecked,
+    /// A replica that has become the leader says that it has noted all changes, and lacks those of its predecessor.
+    ChangesForgotten,
 }
 
 /// What the driver should do next. Nothing in it may be lost or reordered.

@@ -9,7 +9,7 @@ pub(crate) mod clients;
 mod faults;
 mod log_files;
 pub(crate) mod node;
-mod schedule;
+pub(crate) mod schedule;
 mod settings;
 mod witness;
 mod workload;
@@ -28,7 +28,7 @@ use sqlite::simulated::SimulatedDisk;
 use storage_node::replica::machine::Answer;
 
 use clients::{History, UnderWay};
-use node::{Broken, Input, Node, NodeSetup, Wish};
+use node::{Broken, Input, Node, NodeSetup, PARTITION, Wish};
 use schedule::Schedule;
 pub use settings::Settings;
 use witness::Witness;
@@ -192,6 +192,7 @@ impl Simulation {
             .iter()
             .map(|&replica| Place {
                 setup: NodeSetup {
+                    partition: PARTITION,
                     replica,
                     voters: voters.clone(),
                     names: names.join(replica.to_string()),
@@ -430,6 +431,8 @@ impl Simulation {
                 Wish::Read { operation, outcome } => self.answer_client(operation, Told::Read(outcome)),
                 Wish::Leads(term) => self.witness.leads(term, place)?,
                 Wish::Compared(compared) => self.witness.compared(compared)?,
+                // Nobody asks for one here.
+                Wish::Pinned { .. } => {}
                 Wish::Committed(index, term, data) => {
                     self.report.chunks += u64::from(is_chunk(&data));
                     self.witness.committed(index, term, &data)?;

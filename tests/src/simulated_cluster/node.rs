@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::{Hlc, PartitionId, ReplicaId, RequestId};
 use consensus::{
-    AppliedConfiguration, BOOTSTRAP_INDEX, Configuration, Group, GroupOptions, Message, Released, Role,
-    SnapshotDescription, Token,
+    AppliedConfiguration, BOOTSTRAP_INDEX, Configuration, Group, GroupOptions, MembershipStep, Message,
+    Released, Role, SnapshotDescription, Token,
 };
 use consensus_runtime::{GroupView, LogBatch, LogOptions, SharedLog};
 use sqlite::simulated::SimulatedDisk;
@@ -18,13 +18,15 @@ use storage_node::replica::machine::{Answer, Compared, Machine, Origin, Pending,
 
 mod care;
 mod reads;
+mod remote;
 
 use super::PlantedBug;
 use super::log_files::{self, LogFiles};
 use care::database_path;
 use reads::{Question, Reads};
+pub use remote::PinnedState;
 
-/// The partition under test.
+/// The partition under test, where there is one.
 pub const PARTITION: PartitionId = PartitionId(1);
 const LOG_DIRECTORY: &str = "log";
 
@@ -50,6 +52,13 @@ pub enum Wish {
     Committed(u64, u64, Bytes),
     /// This replica was asked by the log for its digest.
     Compared(Compared),
+    /// A snapshot of the newest state, or nothing if this replica does not lead.
+    Pinned {
+        /// Names the request.
+        operation: u64,
+        /// The snapshot.
+        outcome: Option<Box<PinnedState>>,
+    },
 }
 
 /// What happens to a node.
@@ -70,11 +79,22 @@ pub enum Input {
     },
     /// Time for checkpoints and truncation.
     Maintain,
+    /// A snapshot of the newest state is asked for.
+    Pin {
+        /// Names the request.
+        operation: u64,
+    },
+    /// The members are to change, if the configuration is still that of the index.
+    ChangeMembers(MembershipStep, u64),
+    /// Another replica is to lead, or this one, if nobody does.
+    Transfer(ReplicaId),
 }
 
 /// How a node is set up; the same at every start.
 #[derive(Clone, Debug)]
 pub struct NodeSetup {
+    /// Its partition.
+    pub partition: PartitionId,
     /// Its replica.
     pub replica: ReplicaId,
     /// The founders of the group.
@@ -130,13 +150,14 @@ impl Node {
     /// Starts the node on its disk: founds the replica on an empty one, else recovers.
     pub fn start(setup: &NodeSetup, disk: &SimulatedDisk, incarnation: u64) -> Result<Node, Broken> {
         let log = open_log(setup, disk)?;
-        if log.record(PARTITION).is_none() {
+        let partition = setup.partition;
+        if log.record(partition).is_none() {
             let mut batch = LogBatch::default();
             let voters = Configuration::of_voters(setup.voters.iter().copied());
-            batch.create(PARTITION, setup.replica, Some(voters));
+            batch.create(partition, setup.replica, Some(voters));
             log.write(batch, true).map_err(|error| broken("create the group")(&error))?;
         }
-        let view = log.view(PARTITION).ok_or_else(|| Broken("the log has lost the group".into()))?;
+        let view = log.view(partition).ok_or_else(|| Broken("the log has lost the group".into()))?;
         let generation = view.generation();
         let location = disk.location(&database_path(generation));
         // Only the first generation begins empty; a later one was staged before the log named it.
@@ -147,14 +168,14 @@ impl Node {
                 configuration: Configuration::of_voters(setup.voters.iter().copied()),
             },
         });
-        let mut machine = Machine::open(&location, PARTITION, origin.as_ref())
+        let mut machine = Machine::open(&location, partition, origin.as_ref())
             .map_err(|error| broken("open the state")(&error))?;
         machine.limit_entries(setup.entry_bytes);
         if let Some(PlantedBug::Machine(bug)) = setup.bug {
             machine.plant(bug);
         }
         let mut options =
-            GroupOptions::new(PARTITION, setup.replica, setup.seed ^ incarnation.rotate_left(32));
+            GroupOptions::new(partition, setup.replica, setup.seed ^ incarnation.rotate_left(32));
         options.truncation_lag_max = setup.log_entries;
         // With small entries a few of them fill the host, so that the rest is read from the log again.
         options.backlog_bytes_max = 4 * setup.entry_bytes as u64;
@@ -229,6 +250,9 @@ impl Node {
             Input::Write(pending) => self.machine.submit(pending),
             Input::Read { operation, register } => self.ask(Question::Register { operation, register }),
             Input::Maintain => self.maintain()?,
+            Input::Pin { operation } => self.ask(Question::State { operation }),
+            Input::ChangeMembers(step, index) => self.change_members(step, index),
+            Input::Transfer(to) => self.hand_over(to),
         }
         Ok(())
     }
@@ -253,7 +277,7 @@ impl Node {
         if !work.persist.is_empty() {
             let mut batch = LogBatch::default();
             let generation = self.staged.as_ref().map_or(self.generation, |(generation, _)| *generation);
-            batch.persist(PARTITION, work.persist, generation);
+            batch.persist(self.setup.partition, work.persist, generation);
             self.log.write(batch, false).map_err(|error| broken("write the log")(&error))?;
         }
         if must_sync {
@@ -284,7 +308,8 @@ impl Node {
         for entry in &released.committed {
             self.wishes.push(Wish::Committed(entry.index, entry.term, entry.data.clone()));
         }
-        let view = self.log.view(PARTITION).ok_or_else(|| Broken("the log has lost the group".into()))?;
+        let view =
+            self.log.view(self.setup.partition).ok_or_else(|| Broken("the log has lost the group".into()))?;
         let fault = self.machine.committed(&released.committed, &view);
         fault.map_err(|error| broken("land committed entries")(&error))?;
         self.group.taken_over(self.machine.received());

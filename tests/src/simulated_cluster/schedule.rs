@@ -24,6 +24,12 @@ impl<E> Schedule<E> {
         self.now
     }
 
+    /// When the next event is to happen.
+    #[must_use]
+    pub fn next_time(&self) -> Option<u64> {
+        self.events.first_key_value().map(|((time, _), _)| *time)
+    }
+
     /// Lets an event happen after `delay`.
     pub fn after(&mut self, delay: u64, event: E) {
         self.sequence += 1;

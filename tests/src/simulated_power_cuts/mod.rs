@@ -15,7 +15,7 @@ use sqlite::simulated::SimulatedDisk;
 use storage_node::replica::machine::{Answer, Job, Pending, Ticket};
 
 use crate::simulated_cluster::clients::{Intent, TABLES};
-use crate::simulated_cluster::node::{Broken, Input, Node, NodeSetup, Wish};
+use crate::simulated_cluster::node::{Broken, Input, Node, NodeSetup, PARTITION, Wish};
 use crate::simulated_cluster::{PlantedBug, Violation, panics_are_violations};
 
 /// Registers, one of each kind of use.
@@ -129,6 +129,7 @@ impl Place {
         let disk = SimulatedDisk::new(random.random());
         disk.lie_about_syncs(settings.lying);
         let setup = NodeSetup {
+            partition: PARTITION,
             replica: ReplicaId(1),
             voters: vec![ReplicaId(1)],
             names: PathBuf::from(names).join("log"),

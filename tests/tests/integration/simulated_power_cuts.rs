@@ -1,12 +1,10 @@
 //! Power cuts by the thousand: `POLYLITE_POWER_CUTS` (default 10,000) says how many, `SIMULATION_SEED` gives the first seed.
 
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use consensus::PlantedBug as InConsensus;
 use storage_node::replica::machine::PlantedBug as InMachine;
+use tests::seeds::run_all;
 use tests::simulated_cluster::PlantedBug;
 use tests::simulated_power_cuts::{Report, Settings, run};
 
@@ -26,7 +24,9 @@ fn no_acknowledged_write_is_lost_in_thousands_of_power_cuts() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let first = number_from_environment("SIMULATION_SEED").unwrap_or(u64::from(now.subsec_nanos()));
     let begun = Instant::now();
-    let total = cut_by_many(first, cuts.div_ceil(CUTS_OF_A_SEED));
+    let seeds: Vec<u64> =
+        (0..cuts.div_ceil(CUTS_OF_A_SEED)).map(|number| first.wrapping_add(number)).collect();
+    let total = run_all(&seeds, |seed| run(&Settings::new(seed, CUTS_OF_A_SEED)), Report::add);
     println!(
         "first seed {first}, {:.1} s: {total:?}; acknowledged writes lost: 0",
         begun.elapsed().as_secs_f64()
@@ -43,37 +43,6 @@ fn no_acknowledged_write_is_lost_in_thousands_of_power_cuts() {
     ] {
         assert!(count > 0, "no run reached {state}");
     }
-}
-
-/// Runs so many seeds, on every core at once.
-fn cut_by_many(first: u64, seeds: u64) -> Report {
-    let next = AtomicU64::new(0);
-    let work = || {
-        let mut total = Report::default();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= seeds {
-                return total;
-            }
-            let seed = first.wrapping_add(number);
-            match run(&Settings::new(seed, CUTS_OF_A_SEED)) {
-                Ok(report) => total.add(&report),
-                Err(violation) => panic!("seed {seed}: {violation}"),
-            }
-        }
-    };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let mut total = Report::default();
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            match worker.join() {
-                Ok(report) => total.add(&report),
-                Err(panic) => resume_unwind(panic),
-            }
-        }
-    });
-    total
 }
 
 #[test]

@@ -9,7 +9,8 @@ use common::{Error, Hlc, PartitionId, Result};
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::super::{Operations, partition_leader};
+use super::super::cluster::Cluster;
+use super::super::partition_leader;
 use super::Attempt;
 use super::copying::{Copy, catch_up_once};
 use crate::catalog::{Command, filling_epoch, serving_epoch};
@@ -19,24 +20,27 @@ const STEP: Duration = Duration::from_secs(5);
 
 /// Closes the old partitions, copies what is left, opens the new ones, and publishes them. From its first step on
 /// requests to these partitions wait.
-pub(super) async fn replace(operations: &Operations, attempt: &Attempt, copies: &mut [Copy]) -> Result<()> {
-    attempt.advance(operations, ReplacingStage::Closing).await?;
+pub(super) async fn replace<C: Cluster>(
+    cluster: &C,
+    attempt: &Attempt,
+    copies: &mut [Copy<C>],
+) -> Result<()> {
+    attempt.advance(cluster, ReplacingStage::Closing).await?;
     let begun = Instant::now();
     let closed = filling_epoch(&attempt.sources);
     let old = attempt.sources.iter().flat_map(|bucket| &bucket.partitions);
-    let closing = old.map(|partition| own(operations, *partition, closed, BucketRange::NOTHING, Hlc(0)));
+    let closing = old.map(|partition| own(cluster, *partition, closed, BucketRange::NOTHING, Hlc(0)));
     let places = try_join_all(closing).await?;
     let last = places.into_iter().map(|(at, _)| at).max().unwrap_or_default();
-    catch_up_once(operations, attempt, copies, Some(closed)).await?;
+    catch_up_once(cluster, attempt, copies, Some(closed)).await?;
     let serving = serving_epoch(&attempt.sources);
     // Later than everything that the old partitions have told of their moments.
     let new = attempt.targets.iter().flat_map(|bucket| bucket.partitions.iter().map(move |id| (*id, bucket)));
-    let opening =
-        new.map(|(partition, bucket)| own(operations, partition, serving, bucket.range.clone(), last));
+    let opening = new.map(|(partition, bucket)| own(cluster, partition, serving, bucket.range.clone(), last));
     try_join_all(opening).await?;
     let (operation, attempt) = (attempt.operation.clone(), attempt.number);
     let command = Command::FinishReplacing { operation: operation.clone(), attempt };
-    operations.catalog.propose(command).await?;
+    cluster.propose(command).await?;
     let pause_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(operation, pause_ms, "partitions were replaced");
     Ok(())
@@ -44,16 +48,16 @@ pub(super) async fn replace(operations: &Operations, attempt: &Attempt, copies: 
 
 /// Gives a partition its place in the map. Answers a moment at which it had it, and whether nobody needs it any more.
 pub(super) async fn own(
-    operations: &Operations,
+    cluster: &impl Cluster,
     partition: PartitionId,
     epoch: u64,
     range: BucketRange,
     after: Hlc,
 ) -> Result<(Hlc, bool)> {
     // Sent twice, it is the same as once.
-    let owned = partition_leader::ask(operations, partition, STEP, |address| {
+    let owned = partition_leader::ask(cluster, partition, STEP, |address| {
         let step = ReplacingRequest::Own { partition, epoch, range: range.clone(), after };
-        async move { operations.storage.replacing(&address, step, STEP).await }
+        async move { cluster.replacing(&address, step, STEP).await }
     });
     match owned.await? {
         ReplacingReply::Owned { at, settled } => Ok((at, settled)),

@@ -13,7 +13,8 @@ use futures_util::future::try_join_all;
 use query::relocation::{Destination, Relocation};
 use sqlite::KEYS_TABLE;
 
-use super::super::{Operations, partition_leader};
+use super::super::cluster::Cluster;
+use super::super::partition_leader;
 use super::Attempt;
 use super::source::{Source, note_changes};
 use crate::catalog::filling_epoch;
@@ -32,9 +33,9 @@ const ROUNDS_MAX: usize = 20;
 const MANY: usize = 10_000;
 
 /// The copy of one column group's partitions.
-pub(super) struct Copy {
+pub(super) struct Copy<C: Cluster> {
     /// As they were when they were last copied.
-    sources: Vec<Source>,
+    sources: Vec<Source<C>>,
     targets: Vec<PartitionId>,
     relocation: Relocation,
     /// The place in the map of the first new bucket.
@@ -44,19 +45,23 @@ pub(super) struct Copy {
 }
 
 /// Makes the new partitions and copies all rows into them.
-pub(super) async fn copy(operations: &Operations, attempt: &Attempt) -> Result<Vec<Copy>> {
+pub(super) async fn copy<C: Cluster>(cluster: &C, attempt: &Attempt) -> Result<Vec<Copy<C>>> {
     let after = Arc::new(attempt.database_after());
     let mut copies = Vec::new();
     for group in 0..attempt.database.column_groups.len() {
-        copies.push(Copy::begin(operations, attempt, &after, group).await?);
+        copies.push(Copy::begin(cluster, attempt, &after, group).await?);
     }
     Ok(copies)
 }
 
 /// Copies what has changed meanwhile, until little is left.
-pub(super) async fn catch_up(operations: &Operations, attempt: &Attempt, copies: &mut [Copy]) -> Result<()> {
+pub(super) async fn catch_up<C: Cluster>(
+    cluster: &C,
+    attempt: &Attempt,
+    copies: &mut [Copy<C>],
+) -> Result<()> {
     for round in 0..ROUNDS_MAX {
-        let changed = catch_up_once(operations, attempt, copies, None).await?;
+        let changed = catch_up_once(cluster, attempt, copies, None).await?;
         tracing::debug!(operation = attempt.operation, round, changed, "changed rows were copied again");
         if changed < FEW {
             return Ok(());
@@ -70,29 +75,22 @@ pub(super) async fn catch_up(operations: &Operations, attempt: &Attempt, copies:
 
 /// Copies what has changed since the last time; answers how many rows that were. Old partitions that are closed are in
 /// another epoch than their buckets'.
-pub(super) async fn catch_up_once(
-    operations: &Operations,
+pub(super) async fn catch_up_once<C: Cluster>(
+    cluster: &C,
     attempt: &Attempt,
-    copies: &mut [Copy],
+    copies: &mut [Copy<C>],
     closed: Option<u64>,
 ) -> Result<usize> {
     let epochs: Vec<u64> = attempt.sources.iter().map(|bucket| closed.unwrap_or(bucket.epoch)).collect();
-    let caught_up = copies.iter_mut().map(|copy| copy.catch_up(operations, &epochs));
+    let caught_up = copies.iter_mut().map(|copy| copy.catch_up(cluster, &epochs));
     Ok(try_join_all(caught_up).await?.into_iter().sum())
 }
 
-impl Copy {
-    async fn begin(
-        operations: &Operations,
-        attempt: &Attempt,
-        after: &Arc<Database>,
-        group: usize,
-    ) -> Result<Copy> {
+impl<C: Cluster> Copy<C> {
+    async fn begin(cluster: &C, attempt: &Attempt, after: &Arc<Database>, group: usize) -> Result<Copy<C>> {
         let targets: Vec<PartitionId> =
             attempt.targets.iter().map(|bucket| bucket.partitions[group]).collect();
-        let database = Arc::clone(after);
-        let relocation = tokio::task::spawn_blocking(move || Relocation::new(database, group)).await;
-        let relocation = relocation.map_err(|panic| Error::internal(panic.to_string()))??;
+        let relocation = cluster.relocation(Arc::clone(after), group).await?;
         let is_target = |bucket: &common::partition_map::Bucket| bucket.partitions[group] == targets[0];
         let mut copy = Copy {
             sources: Vec::new(),
@@ -102,22 +100,21 @@ impl Copy {
             epoch: filling_epoch(&attempt.sources),
             schema_version: attempt.database.schema.version,
         };
-        try_join_all(copy.targets.iter().map(|target| started(operations, *target))).await?;
+        try_join_all(copy.targets.iter().map(|target| started(cluster, *target))).await?;
         for bucket in &attempt.sources {
             let partition = bucket.partitions[group];
-            note_changes(operations, partition).await?;
-            let source = Source::pin(operations, partition, bucket.epoch, copy.schema_version).await?;
-            copy.copy_all(operations, &source).await?;
+            note_changes(cluster, partition).await?;
+            let source = Source::pin(cluster, partition, bucket.epoch, copy.schema_version).await?;
+            copy.copy_all(cluster, &source).await?;
             copy.sources.push(source);
         }
         Ok(copy)
     }
 
-    async fn copy_all(&self, operations: &Operations, source: &Source) -> Result<()> {
-        let mut images = operations.storage.images(&source.address, source.partition, source.pin).await?;
-        let statements = &images.header.statements;
+    async fn copy_all(&self, cluster: &C, source: &Source<C>) -> Result<()> {
+        let (header, mut images) = cluster.images(&source.address, source.partition, source.pin).await?;
         let made = self.targets.iter().map(|target| {
-            partition_leader::change_schema(operations, *target, self.schema_version, statements)
+            partition_leader::change_schema(cluster, *target, self.schema_version, &header.statements)
         });
         try_join_all(made).await?;
         let mut gathered = vec![Effects::default(); self.targets.len()];
@@ -128,13 +125,13 @@ impl Copy {
                 for target in self.places_of(table, &effect.change)? {
                     push(&mut gathered[target], table, effect.change.clone());
                     if gathered[target].rows.len() >= PIECE {
-                        self.adopt(operations, target, std::mem::take(&mut gathered[target])).await?;
+                        self.adopt(cluster, target, std::mem::take(&mut gathered[target])).await?;
                     }
                 }
             }
         }
         for (target, rest) in gathered.into_iter().enumerate() {
-            self.adopt(operations, target, rest).await?;
+            self.adopt(cluster, target, rest).await?;
         }
         Ok(())
     }
@@ -156,20 +153,19 @@ impl Copy {
         }
     }
 
-    async fn catch_up(&mut self, operations: &Operations, epochs: &[u64]) -> Result<usize> {
+    async fn catch_up(&mut self, cluster: &C, epochs: &[u64]) -> Result<usize> {
         let pins = self.sources.iter().zip(epochs);
-        let pins =
-            pins.map(|(old, epoch)| Source::pin(operations, old.partition, *epoch, self.schema_version));
+        let pins = pins.map(|(old, epoch)| Source::pin(cluster, old.partition, *epoch, self.schema_version));
         let sources = try_join_all(pins).await?;
         let mut keys: Vec<RowKey> = Vec::new();
         for (old, new) in self.sources.iter().zip(&sources) {
-            keys.extend(new.changed_since(operations, old.index).await?);
+            keys.extend(new.changed_since(cluster, old.index).await?);
         }
         // What goes goes first, so that a unique value may have moved from any row to any other.
         let mut inserted = vec![Effects::default(); self.targets.len()];
         for keys in keys.chunks(PIECE) {
             let mut gone = Effects::default();
-            for (key, changes) in keys.iter().zip(rows_now(operations, &sources, keys).await?) {
+            for (key, changes) in keys.iter().zip(rows_now(cluster, &sources, keys).await?) {
                 push(&mut gone, &key.table, Change::Delete { key: key.key.clone(), old_row: None });
                 for change in changes {
                     for target in self.places_of(&key.table, &change)? {
@@ -178,13 +174,13 @@ impl Copy {
                 }
             }
             for target in 0..self.targets.len() {
-                self.adopt(operations, target, gone.clone()).await?;
+                self.adopt(cluster, target, gone.clone()).await?;
             }
         }
         for (target, effects) in inserted.into_iter().enumerate() {
             for rows in effects.rows.chunks(PIECE) {
                 let piece = Effects { tables: effects.tables.clone(), rows: rows.to_vec() };
-                self.adopt(operations, target, piece).await?;
+                self.adopt(cluster, target, piece).await?;
             }
         }
         self.sources = sources;
@@ -193,7 +189,7 @@ impl Copy {
 
     /// Has a new partition take rows over. When it is not known whether it has, the attempt is over: the same rows could
     /// arrive once more, later than newer ones.
-    async fn adopt(&self, operations: &Operations, target: usize, effects: Effects) -> Result<()> {
+    async fn adopt(&self, cluster: &C, target: usize, effects: Effects) -> Result<()> {
         if effects.rows.is_empty() {
             return Ok(());
         }
@@ -205,9 +201,9 @@ impl Copy {
             work: vec![WorkItem::Adopted(effects)],
             max_rows: 1,
         };
-        partition_leader::ask(operations, partition, WRITE, |address| {
+        partition_leader::ask(cluster, partition, WRITE, |address| {
             let write = write.clone();
-            async move { operations.storage.write(&address, write).await }
+            async move { cluster.write(&address, write).await }
         })
         .await
         .map(drop)
@@ -216,8 +212,12 @@ impl Copy {
 
 /// Rows by their keys, wherever they are: while they are copied, they may move from one old partition to another. What is
 /// kept under an idempotency key may be something else in each of them, and the new partitions know what counts.
-async fn rows_now(operations: &Operations, sources: &[Source], keys: &[RowKey]) -> Result<Vec<Vec<Change>>> {
-    let found = try_join_all(sources.iter().map(|source| source.rows(operations, keys))).await?;
+async fn rows_now<C: Cluster>(
+    cluster: &C,
+    sources: &[Source<C>],
+    keys: &[RowKey],
+) -> Result<Vec<Vec<Change>>> {
+    let found = try_join_all(sources.iter().map(|source| source.rows(cluster, keys))).await?;
     let mut rows: Vec<Vec<Change>> = vec![Vec::new(); keys.len()];
     for effects in found {
         for ((rows, key), effect) in rows.iter_mut().zip(keys).zip(effects.rows) {
@@ -242,11 +242,13 @@ fn push(effects: &mut Effects, table: &str, change: Change) {
     effects.rows.push(Effect { table, change });
 }
 
-async fn started(operations: &Operations, partition: PartitionId) -> Result<()> {
+async fn started(cluster: &impl Cluster, partition: PartitionId) -> Result<()> {
     let started = async {
         tokio::select! {
-            report = partition_leader::report(operations, partition) => report.map(drop),
-            never = partition_leader::nudge(operations, partition) => match never {},
+            // In this order always, so that a simulation runs alike each time.
+            biased;
+            report = partition_leader::report(cluster, partition) => report.map(drop),
+            never = partition_leader::nudge(cluster, partition) => match never {},
         }
     };
     let late = |_| Error::new(ErrorCode::NoQuorum, "a new partition has not started in time");

@@ -8,10 +8,9 @@ use common::partition_division::{self, SplitPoint};
 use common::partition_map::Bucket;
 use common::{Error, Result, Value};
 use futures_util::StreamExt as _;
-use query::relocation::Relocation;
 use rand::Rng as _;
 
-use super::super::Operations;
+use super::super::cluster::Cluster;
 use super::source::Source;
 
 /// Keys that are looked at: their middle is within a few percent of that of all.
@@ -20,11 +19,11 @@ const SAMPLE: usize = 1_000;
 /// Divides a bucket of keys where about as many rows lie left as right. Fails with `bad_request` if all its rows have the
 /// same key.
 pub(in super::super) async fn middle_key(
-    operations: &Operations,
+    cluster: &impl Cluster,
     database: &Database,
     bucket: &Bucket,
 ) -> Result<SplitPoint> {
-    let mut keys = sample(operations, database, bucket).await?;
+    let mut keys = sample(cluster, database, bucket).await?;
     keys.sort_by(Value::compare);
     let middle = keys.len() / 2;
     // From the middle on to the right, then to the left.
@@ -41,13 +40,11 @@ pub(in super::super) async fn middle_key(
 }
 
 /// Keys of rows, each row with the same chance (algorithm R: Vitter, "Random Sampling with a Reservoir", 1985).
-async fn sample(operations: &Operations, database: &Database, bucket: &Bucket) -> Result<Vec<Value>> {
+async fn sample(cluster: &impl Cluster, database: &Database, bucket: &Bucket) -> Result<Vec<Value>> {
     let partition = bucket.partitions[0];
-    let planned = Arc::new(database.clone());
-    let relocation = tokio::task::spawn_blocking(move || Relocation::new(planned, 0)).await;
-    let relocation = relocation.map_err(|panic| Error::internal(panic.to_string()))??;
-    let source = Source::pin(operations, partition, bucket.epoch, database.schema.version).await?;
-    let mut images = operations.storage.images(&source.address, source.partition, source.pin).await?;
+    let relocation = cluster.relocation(Arc::new(database.clone()), 0).await?;
+    let source = Source::pin(cluster, partition, bucket.epoch, database.schema.version).await?;
+    let (_, mut images) = cluster.images(&source.address, source.partition, source.pin).await?;
     let (mut keys, mut seen) = (Vec::new(), 0_usize);
     while let Some(effects) = images.next().await {
         let Effects { tables, rows } = effects?;

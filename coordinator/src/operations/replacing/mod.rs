@@ -21,8 +21,9 @@ use common::catalog::{Catalog, Database, OperationWork, ReplacingStage};
 use common::partition_map::{Bucket, BucketRange};
 use common::{Error, ErrorCode, PartitionId, Result};
 
+use super::cluster::Cluster;
 use super::driver::fail;
-use super::{Operations, is_open};
+use super::is_open;
 use crate::catalog::{Command, NewPartition, random};
 use crate::placement::{Measured, choose_nodes};
 
@@ -66,42 +67,42 @@ impl Attempt {
         after
     }
 
-    async fn advance(&self, operations: &Operations, stage: ReplacingStage) -> Result<()> {
+    async fn advance(&self, cluster: &impl Cluster, stage: ReplacingStage) -> Result<()> {
         let command =
             Command::AdvanceReplacing { operation: self.operation.clone(), attempt: self.number, stage };
-        operations.catalog.propose(command).await.map(drop)
+        cluster.propose(command).await.map(drop)
     }
 
-    async fn carry_out(&self, operations: &Operations) -> Result<()> {
-        self.advance(operations, ReplacingStage::Copying).await?;
-        let mut copies = copying::copy(operations, self).await?;
-        copying::catch_up(operations, self, &mut copies).await?;
-        closing::replace(operations, self, &mut copies).await
+    async fn carry_out(&self, cluster: &impl Cluster) -> Result<()> {
+        self.advance(cluster, ReplacingStage::Copying).await?;
+        let mut copies = copying::copy(cluster, self).await?;
+        copying::catch_up(cluster, self, &mut copies).await?;
+        closing::replace(cluster, self, &mut copies).await
     }
 }
 
-pub(super) async fn drive(operations: &Operations, id: &str) -> Result<()> {
+pub(super) async fn drive(cluster: &impl Cluster, id: &str) -> Result<()> {
     loop {
-        let Some(attempt) = Attempt::find(&*operations.catalog.confirmed().await?, id) else { return Ok(()) };
+        let Some(attempt) = Attempt::find(&*cluster.confirmed().await?, id) else { return Ok(()) };
         if attempt.stage != ReplacingStage::Fresh {
-            begin_anew(operations, &attempt).await?;
+            begin_anew(cluster, &attempt).await?;
             continue;
         }
-        let ended = attempt.carry_out(operations).await;
-        source::forget_changes(operations, &attempt);
+        let ended = attempt.carry_out(cluster).await;
+        source::forget_changes(cluster, &attempt);
         let Err(error) = ended else { return Ok(()) };
         let number = attempt.number;
         tracing::warn!(operation = id, number, %error, "an attempt at replacing partitions has failed");
-        let Some(now) = Attempt::find(&*operations.catalog.confirmed().await?, id) else { return Ok(()) };
+        let Some(now) = Attempt::find(&*cluster.confirmed().await?, id) else { return Ok(()) };
         if now.number != number {
             // Another coordinator leads, and has begun anew.
             return Ok(());
         }
         if !may_pass(&error) || number >= ATTEMPTS_MAX {
-            return fail(operations, id, error).await;
+            return fail(cluster, id, error).await;
         }
         // At once, for the old partitions may be closed.
-        begin_anew(operations, &now).await?;
+        begin_anew(cluster, &now).await?;
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -111,17 +112,17 @@ fn may_pass(error: &Error) -> bool {
     error.code.retryable() || error.code == ErrorCode::PartitionNotFound
 }
 
-async fn begin_anew(operations: &Operations, attempt: &Attempt) -> Result<()> {
-    let catalog = operations.catalog.view();
+async fn begin_anew(cluster: &impl Cluster, attempt: &Attempt) -> Result<()> {
+    let catalog = cluster.view();
     let ranges: Vec<BucketRange> = attempt.targets.iter().map(|bucket| bucket.range.clone()).collect();
-    let measured = operations.health.measured().await;
+    let measured = cluster.measured().await;
     let targets = new_partitions(&catalog, &measured, &attempt.database, &ranges)?;
     let (operation, attempt) = (attempt.operation.clone(), attempt.number);
-    operations.catalog.propose(Command::RestartReplacing { operation, attempt, targets }).await.map(drop)
+    cluster.propose(Command::RestartReplacing { operation, attempt, targets }).await.map(drop)
 }
 
-/// Partitions for buckets of a database, with nodes.
-pub(super) fn new_partitions(
+/// Partitions for buckets of a database, with nodes. Fails with `no_storage_nodes` if there are none.
+pub fn new_partitions(
     catalog: &Catalog,
     measured: &Measured,
     database: &Database,

@@ -6,7 +6,7 @@ use common::Hlc;
 use common::catalog::{Catalog, Retired};
 use common::partition_map::BucketRange;
 
-use super::super::Operations;
+use super::super::cluster::Cluster;
 use super::closing::own;
 use crate::catalog::{Command, now_ms};
 
@@ -26,17 +26,17 @@ pub(in super::super) fn due(catalog: &Catalog) -> Vec<(String, Retired)> {
 }
 
 /// Removes a bucket's partitions, if they can be done without. If not, it is tried again later.
-pub(in super::super) async fn retire(operations: &Operations, database: String, retired: Retired) {
+pub(in super::super) async fn retire(cluster: &impl Cluster, database: String, retired: Retired) {
     let Retired { bucket, .. } = retired;
     for partition in &bucket.partitions {
-        match own(operations, *partition, bucket.epoch, BucketRange::NOTHING, Hlc(0)).await {
+        match own(cluster, *partition, bucket.epoch, BucketRange::NOTHING, Hlc(0)).await {
             Ok((_, true)) => {}
             Ok((_, false)) => return,
             Err(error) => return tracing::debug!(%partition, %error, "a replaced partition does not answer"),
         }
     }
     let Some(partition) = bucket.partitions.first().copied() else { return };
-    if let Err(error) = operations.catalog.propose(Command::ForgetRetired { database, partition }).await {
+    if let Err(error) = cluster.propose(Command::ForgetRetired { database, partition }).await {
         tracing::debug!(%partition, %error, "a replaced partition is not removed yet");
     }
 }

@@ -117,6 +117,10 @@ impl Machine {
 
     /// Rows were landed.
     pub(super) fn note_rows(&mut self, effects: &Effects, index: u64) {
+        #[cfg(feature = "planted-bugs")]
+        if self.has_bug(super::PlantedBug::ChangesForgotten) {
+            return;
+        }
         if let Some(changes) = &mut self.row_changes {
             effects.rows.iter().for_each(|effect| changes.note_effect(&effects.tables, effect, index));
         }

@@ -9,7 +9,7 @@ use sqlite::simulated::SimulatedDisk;
 use sqlite::{Maintenance, Reader};
 use storage_node::replica::machine::{Job, Machine, Pending, Ticket};
 
-use super::{Broken, Node, PARTITION, Wish, broken};
+use super::{Broken, Node, Wish, broken};
 use crate::simulated_cluster::{PATIENCE_US, PlantedBug};
 
 const SNAPSHOT: &str = "snapshot.db";
@@ -27,7 +27,7 @@ impl Node {
         let keep = written.saturating_sub(self.setup.log_entries);
         if let Some(start) = self.group.truncation(keep) {
             let mut batch = LogBatch::default();
-            batch.truncate(PARTITION, start.clone());
+            batch.truncate(self.setup.partition, start.clone());
             self.log.write(batch, false).map_err(|error| broken("truncate the log")(&error))?;
             self.group.compacted(&start);
         }
@@ -88,7 +88,7 @@ impl Node {
         self.location = self.disk.location(&database_path(generation));
         let outbox = self.machine.abandon();
         self.wishes.extend(outbox.answers.into_iter().map(Wish::Answer));
-        self.machine = Machine::open(&self.location, PARTITION, None)
+        self.machine = Machine::open(&self.location, self.setup.partition, None)
             .map_err(|error| broken("open the installed state")(&error))?;
         self.machine.limit_entries(self.setup.entry_bytes);
         if let Some(PlantedBug::Machine(bug)) = self.setup.bug {

@@ -14,12 +14,19 @@ pub(super) struct Reads {
     last_context: u64,
     waiting: BTreeMap<u64, Question>,
     /// Answered by the group, waiting for their index to be applied.
-    ready: Vec<(u64, u64, u64)>,
+    ready: Vec<(u64, Ready)>,
 }
 
 pub(super) enum Question {
     Register { operation: u64, register: u64 },
     Leadership { batch: u64 },
+    State { operation: u64 },
+}
+
+/// What is read once enough is applied.
+enum Ready {
+    Register { operation: u64, register: u64 },
+    State { operation: u64 },
 }
 
 impl Node {
@@ -46,6 +53,7 @@ impl Node {
                 self.wishes.push(Wish::Read { operation, outcome: Err(()) });
             }
             Question::Leadership { batch } => self.machine.leadership_unconfirmed(batch),
+            Question::State { operation } => self.wishes.push(Wish::Pinned { operation, outcome: None }),
         }
     }
 
@@ -58,7 +66,10 @@ impl Node {
     pub(super) fn answered(&mut self, context: u64, index: u64) {
         match self.reads.waiting.remove(&context) {
             Some(Question::Register { operation, register }) => {
-                self.reads.ready.push((index, operation, register));
+                self.reads.ready.push((index, Ready::Register { operation, register }));
+            }
+            Some(Question::State { operation }) => {
+                self.reads.ready.push((index, Ready::State { operation }));
             }
             Some(Question::Leadership { batch }) => self.machine.leadership_confirmed(batch),
             // An earlier name of a question that was asked again.
@@ -71,10 +82,17 @@ impl Node {
         let (now, later) =
             std::mem::take(&mut self.reads.ready).into_iter().partition(|(index, ..)| *index <= applied);
         self.reads.ready = later;
-        let now: Vec<(u64, u64, u64)> = now;
-        for (_, operation, register) in now {
-            let value = self.register(register)?;
-            self.wishes.push(Wish::Read { operation, outcome: Ok(value) });
+        let now: Vec<(u64, Ready)> = now;
+        for (_, ready) in now {
+            let wish = match ready {
+                Ready::Register { operation, register } => {
+                    Wish::Read { operation, outcome: Ok(self.register(register)?) }
+                }
+                Ready::State { operation } => {
+                    Wish::Pinned { operation, outcome: Some(Box::new(self.state()?)) }
+                }
+            };
+            self.wishes.push(wish);
         }
         Ok(())
     }

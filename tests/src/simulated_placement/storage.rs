@@ -1,0 +1,121 @@
+//! Replicas on the storage nodes: what reaches them, and what they wish.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use common::protocol::{PinId, ReplicaReport};
+use rand::Rng as _;
+use sqlite::simulated::SimulatedDisk;
+
+use super::world::{Event, Name, State};
+use crate::simulated_cluster::Violation;
+use crate::simulated_cluster::node::{Broken, Input, Node, NodeSetup, PinnedState, Wish};
+
+/// Where a replica lives.
+pub struct Place {
+    /// The storage node.
+    pub(super) on: usize,
+    setup: NodeSetup,
+    disk: SimulatedDisk,
+    pub(super) incarnation: u64,
+    /// While it runs.
+    pub(super) node: Option<Node>,
+    pub(super) pins: BTreeMap<PinId, Arc<PinnedState>>,
+}
+
+impl Place {
+    pub(super) fn new(on: usize, setup: NodeSetup, disk: SimulatedDisk) -> Place {
+        Place { on, setup, disk, incarnation: 0, node: None, pins: BTreeMap::new() }
+    }
+
+    /// It loses power, and with it what it has not synced.
+    pub(super) fn crash(&mut self) {
+        // First of all: what the dying process would still do in its destructors is lost with it.
+        self.disk.lose_power();
+        self.node = None;
+        self.pins.clear();
+        self.disk.crash();
+    }
+
+    pub(super) fn report(&self) -> Option<ReplicaReport> {
+        self.node.as_ref().map(Node::report)
+    }
+}
+
+impl State {
+    pub(super) fn start(&mut self, name: Name) -> Result<(), Violation> {
+        let place = self.places.get_mut(&name).expect("it was assigned");
+        place.incarnation += 1;
+        let incarnation = place.incarnation;
+        place.node = Some(Node::start(&place.setup, &place.disk, incarnation)?);
+        self.note(&("start", name.0.0, name.1.0));
+        self.schedule_tick(name, incarnation);
+        Ok(())
+    }
+
+    /// Something happens to a replica.
+    pub(super) fn input(&mut self, name: Name, input: Input) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        self.work(name, |node| node.input(now, input))
+    }
+
+    pub(super) fn synced(&mut self, name: Name) -> Result<(), Violation> {
+        let now = self.schedule.now();
+        self.work(name, |node| node.synced(now))
+    }
+
+    fn work(
+        &mut self,
+        name: Name,
+        act: impl FnOnce(&mut Node) -> Result<Vec<Wish>, Broken>,
+    ) -> Result<(), Violation> {
+        let Some(node) = self.places.get_mut(&name).and_then(|place| place.node.as_mut()) else {
+            return Ok(());
+        };
+        let wishes = act(node)?;
+        for wish in wishes {
+            self.fulfil(name, wish)?;
+        }
+        Ok(())
+    }
+
+    fn fulfil(&mut self, name: Name, wish: Wish) -> Result<(), Violation> {
+        let (partition, replica) = name;
+        match wish {
+            Wish::Send(message) => {
+                let to = (partition, message.to());
+                if !self.loses_message() {
+                    let delay = self.delay();
+                    self.schedule.after(delay, Event::Arrive { name: to, message });
+                }
+            }
+            Wish::Sync => {
+                let incarnation = self.places[&name].incarnation;
+                let time = self.random.random_range(100..5_000);
+                self.schedule.after(time, Event::Synced { name, incarnation });
+            }
+            Wish::Answer(answer) => self.answered(answer.ticket.0, name, answer.result),
+            Wish::Pinned { operation, outcome } => self.pinned(operation, name, outcome),
+            Wish::Leads(term) => {
+                let first = *self.leaders.entry((partition, term)).or_insert(replica);
+                if first != replica {
+                    let both = format!("replicas {first} and {replica} of partition {partition}");
+                    return Err(Violation(format!("{both} both led term {term}")));
+                }
+            }
+            Wish::Committed(index, term, data) => {
+                let mut hasher = DefaultHasher::new();
+                data.hash(&mut hasher);
+                let entry = (term, hasher.finish());
+                if *self.committed.entry((partition, index)).or_insert(entry) != entry {
+                    let place = format!("index {index} of partition {partition}");
+                    return Err(Violation(format!("{place} was committed twice, otherwise")));
+                }
+            }
+            // Nobody asks for these here.
+            Wish::Read { .. } | Wish::Compared(_) => {}
+        }
+        Ok(())
+    }
+}
