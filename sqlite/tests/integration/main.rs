@@ -10,4 +10,5 @@ mod replication;
 mod spilling;
 mod support;
 mod table_sums;
+mod touched_keys;
 mod trial;
