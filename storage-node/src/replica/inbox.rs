@@ -47,8 +47,6 @@ pub(super) enum Event {
     Assigned(Box<Assignment>),
     /// An answer from another partition about a transaction prepared here.
     Resolved { transaction: common::TransactionId, verdict: Verdict },
-    /// The decider of a transaction prepared here did not answer.
-    Unresolved { transaction: common::TransactionId },
     /// The coordinator of a transaction prepared here is gone.
     CoordinatorGone { transaction: common::TransactionId },
     /// What other replicas' digests were at an index.

@@ -213,7 +213,6 @@ impl Worker {
             }
             Event::Assigned(assignment) => self.reassign(*assignment),
             Event::Resolved { transaction, verdict } => self.resolved(transaction, verdict),
-            Event::Unresolved { transaction } => self.in_doubt.unanswered(transaction),
             Event::CoordinatorGone { transaction } => self.coordinator_gone(transaction),
             Event::Voted { compared, others } => self.voted(compared, &others),
             Event::Scrubbed { generation, finding } => self.scrubbed(generation, finding),
@@ -283,6 +282,7 @@ impl Worker {
             self.care.changed(&entries);
             self.in_doubt.look_again();
         }
+        self.look_at_inherited();
     }
 
     /// Lets the machine execute what waits, and carries out what it asks for.

@@ -14,17 +14,30 @@ use super::{Worker, long_ago};
 use crate::clock::wall_millis;
 use crate::config::{IN_DOUBT_AFTER, IN_DOUBT_WATCHED_AFTER};
 
+/// Pause before a decider that did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// What was asked already.
 #[derive(Default)]
 pub(super) struct InDoubt {
-    /// The transaction that is prepared here, since when, and whether its decider is being asked.
-    seen: Option<(TransactionId, Instant, bool)>,
+    /// The transaction that is prepared here.
+    seen: Option<Seen>,
+    /// The term in which this replica leads and has looked at what others left prepared.
+    looked_in: Option<u64>,
     /// The transaction that was prepared here last, and what tells when its coordinator is gone.
     watch: Option<(TransactionId, AbortOnDropHandle<()>)>,
     /// Participants are being asked to confirm.
     confirming: bool,
     /// Nothing is prepared here and no decision waits to be confirmed, nor can that have changed since.
     settled: bool,
+}
+
+/// A prepared transaction that was seen.
+struct Seen {
+    transaction: TransactionId,
+    since: Instant,
+    /// The question to its decider, which is asked until it answers.
+    question: Option<AbortOnDropHandle<()>>,
 }
 
 impl InDoubt {
@@ -46,15 +59,6 @@ impl InDoubt {
             _ => IN_DOUBT_AFTER,
         }
     }
-
-    /// The decider did not answer, and is asked again the next time.
-    pub(super) fn unanswered(&mut self, transaction: TransactionId) {
-        if let Some((seen, _, asking)) = &mut self.seen
-            && *seen == transaction
-        {
-            *asking = false;
-        }
-    }
 }
 
 impl Worker {
@@ -74,9 +78,26 @@ impl Worker {
         let Some(machine) = self.machine.as_ref().filter(|machine| machine.is_writable()) else { return };
         if machine.prepared().is_some_and(|prepared| prepared.transaction == transaction) {
             self.in_doubt.watch = None;
-            self.in_doubt.seen = Some((transaction, long_ago(IN_DOUBT_AFTER), false));
-            self.ask_decider();
+            self.ask_at_once(transaction);
         }
+    }
+
+    /// A new leader asks at once about what it finds prepared: its reads wait for the answer. If there is no decision yet,
+    /// the transaction aborts, and its coordinator tries it again.
+    pub(super) fn look_at_inherited(&mut self) {
+        let Some(machine) = self.machine.as_ref().filter(|machine| machine.is_writable()) else { return };
+        if self.in_doubt.looked_in.replace(self.role.term) == Some(self.role.term) || !machine.owes_commit() {
+            return;
+        }
+        if let Some(transaction) = machine.prepared().map(|prepared| prepared.transaction) {
+            self.ask_at_once(transaction);
+        }
+    }
+
+    fn ask_at_once(&mut self, transaction: TransactionId) {
+        let since = long_ago(IN_DOUBT_WATCHED_AFTER);
+        self.in_doubt.seen = Some(Seen { transaction, since, question: None });
+        self.ask_decider();
     }
 
     /// Called about once a second.
@@ -102,31 +123,33 @@ impl Worker {
             true => IN_DOUBT_AFTER,
             false => self.in_doubt.patience(transaction),
         };
-        let (since, asking) = match self.in_doubt.seen {
-            Some((seen, since, asking)) if seen == transaction => (since, asking),
-            _ => (Instant::now(), false),
-        };
-        let due = since.elapsed() >= patience && !asking;
-        self.in_doubt.seen = Some((transaction, since, asking || due));
-        if !due {
+        let seen = self.in_doubt.seen.take().filter(|seen| seen.transaction == transaction);
+        let mut seen = seen.unwrap_or(Seen { transaction, since: Instant::now(), question: None });
+        if seen.since.elapsed() < patience || seen.question.is_some() {
+            self.in_doubt.seen = Some(seen);
             return;
         }
         if decider == self.assignment.partition {
             // Without a decision in its log, the decider's is to abort.
-            self.in_doubt.seen = None;
             self.submit_own(Job::Decide { transaction, verdict: Verdict::ABORT, decides: true });
             return;
         }
         let (neighbours, sender) = (self.neighbours.clone(), self.sender.clone());
-        self.tokio.spawn(async move {
-            match neighbours.resolve(decider, transaction).await {
-                Ok(verdict) => drop(sender.send(Event::Resolved { transaction, verdict })),
-                Err(error) => {
-                    tracing::debug!(%transaction, %error, "the decider does not answer");
-                    let _ = sender.send(Event::Unresolved { transaction });
+        let question = self.tokio.spawn(async move {
+            loop {
+                match neighbours.resolve(decider, transaction).await {
+                    Ok(verdict) => {
+                        // A replica that has ended asks no more.
+                        let _ = sender.send(Event::Resolved { transaction, verdict });
+                        break;
+                    }
+                    Err(error) => tracing::debug!(%transaction, %error, "the decider does not answer"),
                 }
+                tokio::time::sleep(ASK_AGAIN).await;
             }
         });
+        seen.question = Some(AbortOnDropHandle::new(question));
+        self.in_doubt.seen = Some(seen);
     }
 
     pub(super) fn resolved(&mut self, transaction: TransactionId, verdict: Verdict) {
