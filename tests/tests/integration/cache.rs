@@ -525,11 +525,12 @@ fn read_while(urls: &[String], goes_on: impl Fn(u64) -> bool, acknowledged: &Ack
     }
 }
 
-/// Readers of two coordinators while writers write through both. `POLYLITE_CACHE_READS` sets the number of reads.
+/// Readers of two coordinators while writers write through both. `POLYLITE_CACHE_READS` sets the number of reads,
+/// `POLYLITE_CACHE_RESTS` how many milliseconds a writer rests at most: without rests there are few hits.
 #[test]
 fn no_answer_is_older_than_an_acknowledged_write() {
-    let reads =
-        std::env::var("POLYLITE_CACHE_READS").ok().and_then(|reads| reads.parse().ok()).unwrap_or(1_200);
+    let reads = setting("POLYLITE_CACHE_READS").unwrap_or(1_200);
+    let rest = Duration::from_millis(setting("POLYLITE_CACHE_RESTS").unwrap_or(0));
     let shop = Shop::open(2, 3);
     let acknowledged = Arc::<Acknowledged>::default();
     let stop = Arc::new(AtomicBool::new(false));
@@ -537,7 +538,7 @@ fn no_answer_is_older_than_an_acknowledged_write() {
     let writers: Vec<_> = (1..=WRITERS)
         .map(|id| {
             let database = shop.database(usize::try_from(id % 2).expect("0 or 1"));
-            let writer = Writer { database, id, rest_max: Duration::ZERO };
+            let writer = Writer { database, id, rest_max: rest };
             shop.runtime.spawn(writer.run(acknowledged.clone(), stop.clone()))
         })
         .collect();
