@@ -415,6 +415,24 @@ pub enum CoordinatorRequest {
     },
 }
 
+impl CoordinatorRequest {
+    /// No request to a storage node begins like this.
+    const MARK: u8 = 0xff;
+
+    /// The request as it travels: a storage node that it reaches by mistake does not take it for one of its own.
+    pub fn marked(&self) -> impl Serialize {
+        (CoordinatorRequest::MARK, self)
+    }
+
+    /// Decodes what travels as [`CoordinatorRequest::marked`]; an error names the peer's fault.
+    pub fn decode(bytes: &[u8]) -> Result<CoordinatorRequest, Error> {
+        match decode(bytes)? {
+            (CoordinatorRequest::MARK, request) => Ok(request),
+            _ => Err(Error::internal("malformed message: it is not for a coordinator")),
+        }
+    }
+}
+
 /// Replies of a coordinator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CoordinatorReply {
@@ -669,4 +687,24 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
 #[must_use]
 pub fn request_id(high: u64, low: u64) -> RequestId {
     RequestId(u128::from(high) << 64 | u128::from(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_to_one_kind_of_node_is_none_to_the_other() {
+        let join = CoordinatorRequest::Join { host: "h".into(), port: 1, instance: "i".into() };
+        let requests =
+            [join, CoordinatorRequest::ReadIndex, CoordinatorRequest::Locate { partition: PartitionId(3) }];
+        for request in requests {
+            let wire = encode(&request.marked());
+            assert!(decode::<StorageRequest>(&wire).is_err(), "{request:?}");
+            assert!(CoordinatorRequest::decode(&wire).is_ok(), "{request:?}");
+        }
+        for request in [StorageRequest::Identify, StorageRequest::Replicas(vec![PartitionId(3)])] {
+            assert!(CoordinatorRequest::decode(&encode(&request)).is_err(), "{request:?}");
+        }
+    }
 }

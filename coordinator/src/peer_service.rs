@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::protocol::{CoordinatorReply, CoordinatorRequest, Registration, Relaying, decode, encode};
+use common::protocol::{CoordinatorReply, CoordinatorRequest, Registration, Relaying, encode};
 use common::{Error, ErrorCode, PartitionId, Result};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -123,7 +123,7 @@ impl CoordinatorService {
 impl PeerService for CoordinatorService {
     fn call(self: Arc<Self>, _from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         async move {
-            let reply = match decode(&payload) {
+            let reply = match CoordinatorRequest::decode(&payload) {
                 Ok(request) => self.answer(request).await,
                 Err(error) => Err(error),
             };

@@ -40,7 +40,7 @@ impl CoordinatorClient {
         timeout: Duration,
     ) -> Result<CoordinatorReply> {
         let effect = effect_of(&request);
-        call(&self.pool, address, &request, timeout, effect).await
+        call(&self.pool, address, &request.marked(), timeout, effect).await
     }
 
     /// Registers a storage node. Answers its id, what it should run, and the coordinators' addresses.

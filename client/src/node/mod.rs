@@ -3,7 +3,7 @@
 //! | at | call | reply | stream | one way |
 //! |---|---|---|---|---|
 //! | storage nodes | `StorageRequest` | `Result<StorageReply, Error>` | `StorageStream`; fails with an `Error` | `RaftBatch` |
-//! | coordinators | `CoordinatorRequest` | `Result<CoordinatorReply, Error>` | none | `RaftBatch` |
+//! | coordinators | `CoordinatorRequest`, marked | `Result<CoordinatorReply, Error>` | none | `RaftBatch` |
 //!
 //! All are encoded by [`common::protocol::encode`]. An error on the way becomes the [`common::Error`] that
 //! says truly what became of the request: a write whose answer was lost is `unknown`, a read that failed may

@@ -44,7 +44,7 @@ impl Planners {
     }
 
     /// The planner for a database as it is now, if it is made already.
-    pub fn at_hand(&self, database: &Database) -> Option<Arc<Planner>> {
+    fn at_hand(&self, database: &Database) -> Option<Arc<Planner>> {
         let kept = self.kept.read();
         let (known, planner) = kept.get(&database.name)?;
         (*known == Version::of(database)).then(|| planner.clone())

@@ -14,7 +14,7 @@ use common::host_rule::HostRule;
 use common::partition_map::BucketRange;
 use common::protocol::{
     Assignment, Assignments, CoordinatorReply, CoordinatorRequest, Heartbeat, Params, PeerAddress,
-    Registration, Reply, Statement, StorageRequest, WorkItem, WriteRequest, decode, encode,
+    Registration, Reply, Statement, StorageRequest, WorkItem, WriteRequest, encode,
 };
 use common::schema::{DatabaseKind, PartitionType};
 use common::{NodeId, PartitionId, ReplicaId};
@@ -83,7 +83,7 @@ impl PeerService for Coordinator {
     fn call(self: Arc<Self>, _from: Caller, payload: Bytes) -> BoxFuture<'static, Bytes> {
         Box::pin(async move {
             let coordinators = vec![self.address.lock().clone()];
-            let reply = match decode::<CoordinatorRequest>(&payload).unwrap() {
+            let reply = match CoordinatorRequest::decode(&payload).unwrap() {
                 CoordinatorRequest::Register(registration) => {
                     let assignments = self.assignments(&registration);
                     // The test may have heard enough.

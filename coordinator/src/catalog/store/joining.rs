@@ -142,12 +142,9 @@ impl CatalogStore {
 
 fn not_taken_in(target: &str, error: Error) -> Error {
     let message = format!("the coordinator at {target} has not taken this one in: {}", error.message);
-    // Nobody there, or something else: that is about the address, which trying again does not change. A storage node
-    // may take the request for one about a partition.
+    // Nobody there, or something else: that is about the address, which trying again does not change.
     let code = match error.code {
-        ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::Internal | ErrorCode::PartitionNotFound => {
-            ErrorCode::NodeUnreachable
-        }
+        ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::Internal => ErrorCode::NodeUnreachable,
         other => other,
     };
     let hint = error.hint.unwrap_or_else(|| "name the address of a coordinator that runs".to_owned());

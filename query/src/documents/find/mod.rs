@@ -28,11 +28,11 @@ use super::budget::Budget;
 use super::expression::Scope;
 use super::filter::path::{FieldPath, Leaf};
 use super::filter::{Filter, parse};
-use super::id;
 use super::place::Place;
 use super::stored::{Stored, document_of_row, existing, row_by_id, statement};
 use super::value::Fields;
 use super::value::order::Key;
+use super::{id, one};
 use crate::access::PartitionAccess;
 use crate::planner::Planner;
 use crate::sql::run_one;
@@ -141,8 +141,7 @@ pub async fn find(
     // The commonest request needs no translation of its filter.
     let table = existing(planner, collection)?;
     let found = row_by_id(planner, access, &quote_identifier(&table.name), &id).await?;
-    let rows = found.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
-    let text = rows.into_iter().next().map(|row| document_of_row(row).map(|found| found.text)).transpose()?;
+    let text = one(&found)?.map(|document| document.text);
     Ok(DocumentList { text: format!("[{}]", text.unwrap_or_default()) })
 }
 
