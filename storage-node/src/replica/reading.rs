@@ -133,8 +133,8 @@ impl Replica {
         }
     }
 
-    /// Whether nothing has changed what an answer depends on since a log index, as a linearizable read would find it; the log
-    /// index up to which that holds; and a lease, if there can be one. A prepared transaction may be decided already
+    /// Whether nothing has changed what an answer depends on since a log index, as a linearizable read would find it; the
+    /// log index up to which that holds; and a lease, if there can be one. A prepared transaction may be decided already
     /// where it began, so that nothing is certain while there is one.
     pub async fn is_unchanged(
         &self,

@@ -91,10 +91,10 @@ impl KeyChanges {
         let mut state = self.state.lock();
         let mut rows: usize = state.watched.iter().map(|watched| watched.last.len()).sum();
         for (number, watched) in state.watched.iter_mut().enumerate().filter(|(_, key)| key.from.is_some()) {
-            rows -= watched.last.len();
-            let room = ROWS_MAX - (rows + watched.last.len()).min(ROWS_MAX);
+            let before = watched.last.len();
+            let room = ROWS_MAX.saturating_sub(rows);
             watched.note(touched.0.get(number).unwrap_or(&Touched::Any), room, index);
-            rows += watched.last.len();
+            rows = rows - before + watched.last.len();
         }
     }
 

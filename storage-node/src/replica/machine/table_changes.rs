@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::names::is_internal_table;
-
-/// Holds the answers to requests with an idempotency key; no read looks into it.
-const KEYS: &str = "_keys";
+use sqlite::KEYS_TABLE;
 
 /// The log index of each table's last change, as far as that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,9 +19,10 @@ impl TableChanges {
         TableChanges { all: base, tables: BTreeMap::new() }
     }
 
-    /// Some tables have changed. Internal ones say where rows of others are, so that with them everything may have.
+    /// Some tables have changed. Internal ones say where rows of others are, so that with them everything may have; but
+    /// no read looks into the one that holds the answers to requests with an idempotency key.
     pub(super) fn note(&mut self, tables: &[String], index: u64) {
-        if tables.iter().any(|table| is_internal_table(table) && table != KEYS) {
+        if tables.iter().any(|table| is_internal_table(table) && table != KEYS_TABLE) {
             return self.note_all(index);
         }
         for table in tables {
@@ -64,7 +63,7 @@ mod tests {
         changes.note(&names(&["A", "b"]), 7);
         changes.note(&names(&["b"]), 8);
         assert_eq!((changes.last_of("a"), changes.last_of("B"), changes.last_of("c")), (7, 8, 5));
-        changes.note(&names(&["c", KEYS]), 9);
+        changes.note(&names(&["c", KEYS_TABLE]), 9);
         assert_eq!((changes.last_of("a"), changes.last_of("c"), changes.last_of_all()), (7, 9, 5));
         changes.note(&names(&["_unique_1"]), 10);
         assert_eq!((changes.last_of("a"), changes.last_of_all()), (10, 10), "internal tables tell of others");
