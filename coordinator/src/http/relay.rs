@@ -74,7 +74,7 @@ pub(super) async fn ask_others(app: &App, uri: &str) -> Vec<Json> {
     let asked = others.map(|(_, address)| async move {
         let (method, uri) = (Method::GET.to_string(), uri.to_owned());
         let relaying = Relaying { method, uri, headers: Vec::new(), body: Bytes::new() };
-        let payload = encode(&CoordinatorRequest::Relay(relaying));
+        let payload = encode(&CoordinatorRequest::Relay(relaying).marked());
         let reply = app.gateway.peers().call(&address, payload, LISTING_PATIENCE).await.ok()?;
         match decode::<Reply<CoordinatorReply>>(&reply).ok()?.ok()? {
             CoordinatorReply::Relayed(relayed) if relayed.status == 200 => {
@@ -141,7 +141,7 @@ async fn relay(app: &App, owner: ReplicaId, parts: Parts, body: Body) -> Result<
         headers: headers_to_send(&parts.headers),
         body: body.clone(),
     };
-    let payload = encode(&CoordinatorRequest::Relay(relaying));
+    let payload = encode(&CoordinatorRequest::Relay(relaying).marked());
     let lost = if commits { Outcome::Unknown } else { Outcome::NotApplied };
     match app.gateway.peers().call(&address, payload, PATIENCE).await {
         Ok(reply) => match decode::<Reply<CoordinatorReply>>(&reply)?? {
