@@ -101,18 +101,26 @@ async fn until_answered<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>
     }
 }
 
-/// Reads rows and sums through one coordinator.
-async fn read(database: Database, number: u64, acknowledged: Arc<Acknowledged>) {
+/// Reads rows and sums through one coordinator. Answers how many of the rows came out of its cache.
+async fn read(database: Database, number: u64, acknowledged: Arc<Acknowledged>) -> u64 {
+    let mut hits = 0;
     for round in 0..number {
         let id = i64::try_from(round).expect("a small number") / 3 % WRITERS + 1;
-        let (least, text) = match round % 5 {
-            0..3 => (acknowledged.of(id), format!("SELECT x FROM t WHERE id = {id}")),
-            _ => (acknowledged.sum(), format!("SELECT sum(x) FROM t WHERE id <= {WRITERS}")),
+        let (question, least, found) = if round % 5 < 3 {
+            let least = acknowledged.of(id);
+            let question = json!({"operation": "query", "table": "t", "where": {"id": id}});
+            let answer = until_answered(|| database.query_object(&question)).await;
+            hits += u64::from(answer.cached);
+            (question.to_string(), least, answer.data[0]["x"].as_i64())
+        } else {
+            let least = acknowledged.sum();
+            let text = format!("SELECT sum(x) FROM t WHERE id <= {WRITERS}");
+            let rows = until_answered(|| database.sql(&text).query()).await;
+            (text, least, rows.scalar().ok())
         };
-        let rows = until_answered(|| database.sql(&text).query()).await;
-        let found: i64 = rows.scalar().expect("a number");
-        assert!(found >= least, "{text} answered {found}, after {least} was acknowledged");
+        assert!(found >= Some(least), "{question} answered {found:?}, after {least} was acknowledged");
     }
+    hits
 }
 
 #[test]
@@ -127,10 +135,15 @@ fn no_answer_out_of_the_cache_is_older_than_an_acknowledged_write() {
     let readers: Vec<_> = each.take(usize::try_from(READERS).expect("few")).map(start).collect();
     let strikes = stage.strike_while(&readers);
     stop.store(true, Ordering::SeqCst);
-    for ended in readers.into_iter().chain(writers) {
-        stage.runtime.block_on(ended).expect("no answer was too old");
+    let hits: u64 = readers
+        .into_iter()
+        .map(|reader| stage.runtime.block_on(reader).expect("no answer was too old"))
+        .sum();
+    for writer in writers {
+        stage.runtime.block_on(writer).expect("the writer ends");
     }
-    eprintln!("{} writes, {reads} reads, {strikes} strikes", acknowledged.sum());
+    let written = acknowledged.sum();
+    eprintln!("{written} writes, {reads} reads, {hits} rows from the cache, {strikes} strikes");
     // When all is quiet, the cache is used.
     let client = Client::new([stage.cluster.coordinator_url(0)]).expect("an address is a URL");
     let database = client.database(DATABASE);
