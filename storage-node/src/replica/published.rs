@@ -1,7 +1,7 @@
 //! What a replica's worker tells the rest of the node, to be read without asking it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::dependency::Dependency;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -22,21 +22,53 @@ struct Readers {
     pinning: Arc<ReaderPool>,
 }
 
+/// What has changed the state, and up to which log index that is all. One lock holds it: what is so up to one index
+/// must not be taken for what is so up to a later one.
+#[derive(Default)]
+struct Changes {
+    /// Applied index.
+    applied: u64,
+    base: u64,
+    tables: TableChanges,
+    in_doubt: bool,
+}
+
+/// Since when an answer is what a replica's state says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastChange {
+    /// Log index of the last entry that changed anything that the answer depends on.
+    pub at: u64,
+    /// Log index of the last entry that changed the state.
+    pub base: u64,
+    /// Log index up to which that is so.
+    pub index: u64,
+    /// Whether a transaction is prepared there and not decided.
+    pub in_doubt: bool,
+}
+
+impl Changes {
+    fn take_over(&mut self, machine: &Machine) {
+        let position = machine.state().position;
+        self.applied = position.index;
+        self.base = position.base;
+        if self.tables != *machine.table_changes() {
+            self.tables.clone_from(machine.table_changes());
+        }
+        self.in_doubt = machine.prepared().is_some();
+    }
+}
+
 /// The state of a replica as of its last turn.
 pub struct Published {
     /// Index up to which the log's effects can be read.
     received: watch::Sender<u64>,
-    /// Applied index.
-    applied: AtomicU64,
-    base: AtomicU64,
+    changes: Mutex<Changes>,
     epoch: AtomicU64,
     schema_version: AtomicU64,
     rows: AtomicU64,
     used_bytes: AtomicU64,
     table_sums: Mutex<TableSums>,
-    table_changes: Mutex<TableChanges>,
     key_changes: Arc<KeyChanges>,
-    in_doubt: AtomicU32,
     /// Log index of the prepare of a transaction that is not decided; the greatest number there is without one.
     prepared_at: AtomicU64,
     owes_commit: AtomicBool,
@@ -59,16 +91,13 @@ impl Published {
     pub fn new() -> Published {
         Published {
             received: watch::Sender::new(0),
-            applied: AtomicU64::new(0),
-            base: AtomicU64::new(0),
+            changes: Mutex::default(),
             epoch: AtomicU64::new(0),
             schema_version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             used_bytes: AtomicU64::new(0),
             table_sums: Mutex::default(),
-            table_changes: Mutex::default(),
             key_changes: Arc::default(),
-            in_doubt: AtomicU32::new(0),
             prepared_at: AtomicU64::new(u64::MAX),
             owes_commit: AtomicBool::new(false),
             writable: AtomicBool::new(false),
@@ -135,18 +164,13 @@ impl Published {
     /// Takes over what the machine says. The index comes last: whoever waits for it finds the rest there.
     pub fn update(&self, machine: &Machine) {
         let state = machine.state();
-        self.applied.store(state.position.index, Ordering::Release);
-        self.base.store(state.position.base, Ordering::Release);
+        self.changes.lock().take_over(machine);
         self.epoch.store(state.ownership.as_ref().map_or(0, |owned| owned.epoch), Ordering::Release);
         self.schema_version.store(state.schema_version, Ordering::Release);
         self.rows.store(machine.rows(), Ordering::Release);
         if *self.table_sums.lock() != *machine.table_sums() {
             self.table_sums.lock().clone_from(machine.table_sums());
         }
-        if *self.table_changes.lock() != *machine.table_changes() {
-            self.table_changes.lock().clone_from(machine.table_changes());
-        }
-        self.in_doubt.store(u32::from(machine.prepared().is_some()), Ordering::Release);
         let prepared_at = machine.prepared().map_or(u64::MAX, |prepared| prepared.index);
         self.prepared_at.store(prepared_at, Ordering::Release);
         self.owes_commit.store(machine.owes_commit(), Ordering::Release);
@@ -217,25 +241,28 @@ impl Published {
     /// Applied index.
     #[must_use]
     pub fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        self.changes.lock().applied
     }
 
     /// Log index of the last entry that changed the state.
     #[must_use]
     pub fn base(&self) -> u64 {
-        self.base.load(Ordering::Acquire)
+        self.changes.lock().base
     }
 
-    /// Log index of the last entry that changed anything of this; without names, the whole state.
+    /// What last changed anything of this; without names, the whole state.
     #[must_use]
-    pub fn last_change(&self, dependencies: &[Dependency]) -> u64 {
-        let tables = self.table_changes.lock();
+    pub fn last_change(&self, dependencies: &[Dependency]) -> LastChange {
+        let changes = self.changes.lock();
+        let tables = &changes.tables;
         let last = |dependency: &Dependency| {
             let keys = dependency.keys.as_ref();
+            // Noted while it is applied, so that no change up to the index is missing.
             let of_rows = keys.and_then(|keys| self.key_changes.last_of(&dependency.table, keys));
             of_rows.map_or_else(|| tables.last_of(&dependency.table), |rows| rows.max(tables.last_of_all()))
         };
-        dependencies.iter().map(last).max().unwrap_or_else(|| self.base())
+        let at = dependencies.iter().map(last).max().unwrap_or(changes.base);
+        LastChange { at, base: changes.base, index: changes.applied, in_doubt: changes.in_doubt }
     }
 
     /// Where the replica's machine notes which keys change.
@@ -271,7 +298,7 @@ impl Published {
     /// Transactions prepared and not decided.
     #[must_use]
     pub fn in_doubt(&self) -> u32 {
-        self.in_doubt.load(Ordering::Acquire)
+        u32::from(self.changes.lock().in_doubt)
     }
 
     /// Waits until the partition is in an epoch of the map, or in a later one.

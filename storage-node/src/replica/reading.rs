@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Replica;
 use super::machine::{not_leader, stale_partition_map, stale_schema};
 use super::pins::Pin;
+use super::published::LastChange;
 use super::running::{Running, Watch};
 use crate::clock::monotonic_us;
 
@@ -153,9 +154,8 @@ impl Replica {
         if version != target.schema_version {
             return Err(stale_schema(version.max(target.schema_version)));
         }
-        let index = published.applied();
-        let base = published.base();
-        let unchanged = published.last_change(dependencies) <= since && published.in_doubt() == 0;
+        let LastChange { at, base, index, in_doubt } = published.last_change(dependencies);
+        let unchanged = at <= since && !in_doubt;
         // While it stands no batch has begun, so that the state is what it was when it was granted.
         let stands = granted.is_some_and(|number| published.leases().stands(holder.process, number));
         Ok((unchanged, index, stands.then_some(Lease { base, index })))

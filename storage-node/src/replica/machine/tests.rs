@@ -6,5 +6,6 @@ mod joint;
 mod keys;
 #[cfg(feature = "planted-bugs")]
 mod planted_bugs;
+mod published;
 mod transactions;
 mod writes;
