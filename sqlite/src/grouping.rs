@@ -135,7 +135,7 @@ enum State {
 struct Groups {
     columns: Vec<Column>,
     /// The number of the group with these terms, as [`push_term`] writes them.
-    numbers: HashMap<Box<[u8]>, usize>,
+    numbers: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
     /// The columns of all groups, one group after another.
     states: Vec<State>,
     bytes: usize,
@@ -144,7 +144,7 @@ struct Groups {
 
 impl Groups {
     fn new(columns: Vec<Column>) -> Groups {
-        Groups { columns, numbers: HashMap::new(), states: Vec::new(), bytes: 0, key: Vec::new() }
+        Groups { columns, numbers: HashMap::default(), states: Vec::new(), bytes: 0, key: Vec::new() }
     }
 
     /// Adds a row; `argument` gives the values that the columns take, in order.

@@ -143,7 +143,7 @@ fn leading(
         let source = sending.sources.iter().position(|source| source.table.name == *name);
         let source = source.ok_or("a table that would be sent is not read")?;
         let parameter = sending.parameters + number + 1;
-        let definition = sent::definition(index, &sending.sources[source], parameter)?;
+        let definition = sent::definition(index, joined[index].is_left, &sending.sources[source], parameter)?;
         joined[index].sent = Some((definition, source));
     }
     Ok(lead)

@@ -15,7 +15,12 @@ pub(super) fn name(index: usize) -> String {
 
 /// The definition of a sent table for a WITH clause: its rows are the parameter of that number, packed, as a
 /// gathering statement reads them from the source.
-pub(super) fn definition(index: usize, source: &Source, parameter: usize) -> Result<String, Why> {
+pub(super) fn definition(
+    index: usize,
+    is_left: bool,
+    source: &Source,
+    parameter: usize,
+) -> Result<String, Why> {
     let table = &source.table;
     let rowid = table.rowid_name.ok_or("a table that would be sent has no rowid")?;
     let mut columns = vec![format!("i0 AS {rowid}")];
@@ -30,11 +35,9 @@ pub(super) fn definition(index: usize, source: &Source, parameter: usize) -> Res
     if source.columns.len() >= VALUES_MAX {
         return Err("a table that would be sent has too many columns");
     }
-    Ok(format!(
-        "{} AS MATERIALIZED (SELECT {} FROM {SHIPPED_ROWS}(?{parameter}))",
-        name(index),
-        columns.join(", ")
-    ))
+    // An inner join looks rows up by their rowids where they are; of a left one's SQLite makes an index.
+    let kept = if is_left { "MATERIALIZED" } else { "NOT MATERIALIZED" };
+    Ok(format!("{} AS {kept} (SELECT {} FROM {SHIPPED_ROWS}(?{parameter}))", name(index), columns.join(", ")))
 }
 
 /// A value as the table's column: of its name, type and collation.
