@@ -194,12 +194,13 @@ fn pushable(expression: &Expr, table: &Table, resolve: &Resolve<'_>) -> bool {
                 | Literal::True
                 | Literal::False
         ),
-        Expr::FunctionCall { name, distinctness: None, order_by, within_group, filter_over, .. } => {
+        Expr::FunctionCall { name, args, distinctness: None, order_by, within_group, filter_over } => {
             order_by.is_empty()
                 && within_group.is_empty()
                 && filter_over.filter_clause.is_none()
                 && filter_over.over_clause.is_none()
-                && functions::never_fails(name.as_str(), json)
+                && (functions::never_fails(name.as_str(), json)
+                    || functions::is_of_known_time(name.as_str(), args))
         }
         Expr::Like { op, .. } => LIKE_OPERATORS.contains(op),
         Expr::Between { .. }

@@ -1,5 +1,7 @@
 //! The functions that partitions may evaluate, as data. What is not here is evaluated at the coordinator.
 
+use crate::ast::{Expr, Literal};
+
 /// A function of values. All of these depend on their arguments alone and mean the same on every machine.
 struct Scalar {
     name: &'static str,
@@ -22,7 +24,7 @@ const fn of_json(name: &'static str) -> Scalar {
 }
 
 /// Transcendental functions are left out: their last bit is the C library's. Functions of time are left out,
-/// since a value may say `now`.
+/// since a value may say `now`; see [`is_of_known_time`].
 const SCALARS: [Scalar; 49] = [
     total("_fields"),
     partial("abs"),
@@ -75,6 +77,29 @@ const SCALARS: [Scalar; 49] = [
     partial("zeroblob"),
 ];
 
+/// Functions of time, and how many of their arguments come before the moment.
+const OF_TIME: [(&str, usize); 6] =
+    [("date", 0), ("datetime", 0), ("julianday", 0), ("strftime", 1), ("time", 0), ("unixepoch", 0)];
+
+/// Words by which a moment depends on the clock, or on where the machine is.
+const HERE_AND_NOW: [&str; 4] = ["local", "now", "subsec", "utc"];
+
+/// Whether it is a function of a moment that the text spells out, so that it means the same on every machine and at
+/// any time, and never fails.
+pub(crate) fn is_of_known_time(name: &str, arguments: &[Box<Expr>]) -> bool {
+    let known = OF_TIME.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    let is_fixed = |argument: &Expr| match argument {
+        Expr::Literal(Literal::Numeric(_)) => true,
+        Expr::Literal(Literal::String(text)) => {
+            let text = text.to_ascii_lowercase();
+            !HERE_AND_NOW.iter().any(|word| text.contains(word))
+        }
+        _ => false,
+    };
+    known.is_some_and(|(_, before)| arguments.len() > *before)
+        && arguments.iter().all(|argument| is_fixed(argument))
+}
+
 fn scalar(name: &str) -> Option<&'static Scalar> {
     SCALARS.iter().find(|known| known.name.eq_ignore_ascii_case(name))
 }
@@ -125,6 +150,7 @@ impl Aggregate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ast;
 
     #[test]
     fn functions_are_known_in_any_letter_case_and_sorted() {
@@ -133,6 +159,41 @@ mod tests {
         assert!(!never_fails("json_extract", false) && never_fails("json_extract", true));
         assert!(!is_scalar("random", 0) && !is_scalar("sin", 1) && !is_scalar("date", 1));
         assert!(SCALARS.is_sorted_by(|left, right| left.name < right.name));
+    }
+
+    #[test]
+    fn a_moment_that_is_spelled_out_is_the_same_everywhere() {
+        let is_known = |sql: &str| match ast::parse(&format!("SELECT {sql}")) {
+            Some(ast::Cmd::Stmt(ast::Stmt::Select(select))) => match select.body.select {
+                ast::OneSelect::Select { columns, .. } => match columns.as_slice() {
+                    [ast::ResultColumn::Expr(call, _)] => match &**call {
+                        Expr::FunctionCall { name, args, .. } => is_of_known_time(name.as_str(), args),
+                        _ => false,
+                    },
+                    _ => false,
+                },
+                ast::OneSelect::Values(_) => false,
+            },
+            _ => false,
+        };
+        for known in
+            ["date('1998-12-01', '-90 days')", "STRFTIME('%Y', 2460370.5)", "unixepoch('2024-01-01')"]
+        {
+            assert!(is_known(known), "{known}");
+        }
+        for unknown in [
+            "date()",
+            "date(' NOW ')",
+            "date('2024-01-01', 'localtime')",
+            "datetime('2024-01-01', 'utc')",
+            "strftime('%Y')",
+            "time('subsec')",
+            "date(?)",
+            "date(a)",
+            "timediff('2024-01-01', '2023-01-01')",
+        ] {
+            assert!(!is_known(unknown), "{unknown}");
+        }
     }
 
     #[test]

@@ -145,6 +145,27 @@ impl MergeDatabase {
         Ok(self.connection.raw().execute_batch(&sql)?)
     }
 
+    /// Makes indexes by which rows are looked up, one for each column, unless they are there. Rows with the same value
+    /// are met in the order of their rowids, as without an index.
+    pub fn create_lookups(&mut self, table: &Table, terms: &[IndexTerm]) -> Result<()> {
+        for (number, term) in terms.iter().enumerate() {
+            let (name, on) = (lookup_name(table, number), quote_identifier(&table.name));
+            let term = terms_of(table, std::slice::from_ref(term));
+            let sql = format!("CREATE INDEX IF NOT EXISTS {name} ON {on}({term})");
+            self.connection.raw().execute_batch(&sql)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`MergeDatabase::create_lookups`] has made.
+    pub fn drop_lookups(&mut self, table: &Table, terms: &[IndexTerm]) -> Result<()> {
+        for number in 0..terms.len() {
+            let sql = format!("DROP INDEX IF EXISTS {}", lookup_name(table, number));
+            self.connection.raw().execute_batch(&sql)?;
+        }
+        Ok(())
+    }
+
     /// Runs checked DDL: a view.
     pub fn create(&mut self, sql: &str) -> Result<()> {
         Ok(self.connection.raw().execute_batch(sql)?)
@@ -283,6 +304,10 @@ fn stream_ddl(table: &Table) -> String {
         })
         .collect();
     format!("CREATE TABLE x({})", columns.join(","))
+}
+
+fn lookup_name(table: &Table, number: usize) -> String {
+    quote_identifier(&format!("_lookup_{number}_{}", table.name))
 }
 
 fn index_ddl(table: &Table, index: &Index) -> String {

@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use common::catalog::Database;
 use common::protocol::Params;
 use common::{Error, Result, Value};
+use sqlite::schema::IndexTerm;
 
 pub(crate) use change::{Change, plan_change};
 pub use describe::{Partitions, PlanNode, PlanRow};
@@ -98,6 +99,9 @@ pub(crate) struct Source {
     pub(crate) columns: Vec<usize>,
     pub(crate) route: Route,
     pub(crate) filters: Vec<Filter>,
+    /// Columns, with collations, by which gathered rows are looked up again and again: by subqueries, for each row of
+    /// the query around.
+    pub(crate) lookups: Vec<IndexTerm>,
 }
 
 impl Source {
@@ -108,6 +112,7 @@ impl Source {
             columns: table.stored().collect(),
             route: Route::default(),
             filters: Vec::new(),
+            lookups: Vec::new(),
         }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use common::catalog::Database;
 use common::{Result, Value};
+use sqlite::schema::IndexTerm;
 
 use super::join::{self, LocalJoin, Objects, Reference, Sending, Step};
 use super::push::{self, Pushed};
 use super::{Narrowed, PlanNode, Planned, Rule, Rules, Source, describe, groups};
 use crate::ast::Select;
 use crate::filter::Filter;
-use crate::route::Route;
+use crate::route::{KeyColumn, Route};
 use crate::shadow::{Checked, Usage};
 use crate::table::Table;
 
@@ -290,5 +291,19 @@ fn source(table: &Arc<Table>, usage: &Usage, references: &[Reference]) -> Source
     }
     let route = Route::either(named.iter().map(|reference| reference.route.clone()).collect());
     let filters = Filter::either(named.iter().map(|reference| reference.filters.clone()).collect());
-    Source { table: Arc::clone(table), columns, route, filters }
+    let lookups = lookups(table, &named);
+    Source { table: Arc::clone(table), columns, route, filters, lookups }
+}
+
+/// The columns by which a table's rows are looked up, each once. By the rowid they are found anyway.
+fn lookups(table: &Table, named: &[&Reference]) -> Vec<IndexTerm> {
+    let mut lookups: Vec<IndexTerm> = Vec::new();
+    for (column, collation) in named.iter().flat_map(|reference| &reference.lookups) {
+        let &KeyColumn::Position(position) = column else { continue };
+        let term = IndexTerm { column: Some(position), collation: collation.clone(), descending: false };
+        if table.rowid_alias != Some(position) && !lookups.contains(&term) {
+            lookups.push(term);
+        }
+    }
+    lookups
 }

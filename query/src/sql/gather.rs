@@ -57,6 +57,7 @@ pub(super) fn relations(
             packed: false,
             joints,
             rows_expected,
+            lookups: source.lookups.clone(),
             fetched: None,
             refuses: None,
         }

@@ -73,6 +73,7 @@ fn relations(
         joints: Vec::new(),
         fetched: None,
         rows_expected: None,
+        lookups: Vec::new(),
         refuses: Some(refuse_doubtful),
     };
     Relations { tables: vec![parts], views: Vec::new(), text: merge.sql.clone(), purpose: Purpose::Read }

@@ -9,6 +9,7 @@ use common::row::RowBlock;
 use common::{Error, Result, Value};
 use futures_util::future::{self, Either};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sqlite::schema::IndexTerm;
 use sqlite::{Gathered, MergeDatabase, RowSource, Workspace};
 
 use super::ordered::merge_ordered;
@@ -53,6 +54,8 @@ pub(crate) struct Relation {
     pub(crate) joints: Vec<Joint>,
     /// How many rows are expected.
     pub(crate) rows_expected: Option<u64>,
+    /// Columns by which its rows are looked up again and again.
+    pub(crate) lookups: Vec<IndexTerm>,
     /// Its rows, if they are here already.
     pub(crate) fetched: Option<Vec<RowBlock>>,
     /// What refuses rows that cannot be worked on.
@@ -168,6 +171,8 @@ fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabas
             merge.load(&relation.gathered(), block)?;
         }
     }
+    // What is scanned once depends on them.
+    index_lookups(&mut merge, relations, &streamed)?;
     for view in &relations.views {
         merge.create(view)?;
     }
@@ -183,11 +188,27 @@ fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabas
         if settle.is_empty() {
             break;
         }
-        for index in settle {
+        for &index in &settle {
             merge.settle(&relations.tables[index].gathered())?;
+        }
+        index_lookups(&mut merge, relations, &streamed)?;
+    }
+    // An index is made in less time when the rows are there.
+    for relation in &relations.tables {
+        if relation.fetched.is_none() {
+            merge.drop_lookups(relation.table.definition(), &relation.lookups)?;
         }
     }
     Ok((merge, streamed))
+}
+
+/// Makes the indexes by which rows are looked up, of relations that are no streams.
+fn index_lookups(merge: &mut MergeDatabase, relations: &Relations, streamed: &[usize]) -> Result<()> {
+    let loaded = relations.tables.iter().enumerate().filter(|(index, _)| !streamed.contains(index));
+    for (_, relation) in loaded {
+        merge.create_lookups(relation.table.definition(), &relation.lookups)?;
+    }
+    Ok(())
 }
 
 /// Lets SQLite know how large the relations will be that are loaded; the order of a join depends on it.
@@ -253,7 +274,16 @@ async fn load(
             })
             .await?;
     }
-    Ok(merge)
+    if !relations.tables.iter().any(|relation| !relation.lookups.is_empty()) {
+        return Ok(merge);
+    }
+    let (relations, streamed) = (Arc::clone(relations), streamed.to_vec());
+    access
+        .compute(move || {
+            index_lookups(&mut merge, &relations, &streamed)?;
+            Ok(merge)
+        })
+        .await
 }
 
 /// The rows of a table as the merging database asks for them, on a thread that may block.

@@ -56,6 +56,7 @@ pub(super) async fn relations(
     let mut relations = gather::relations(planner, &sources, values, text, Purpose::Read);
     for (index, rows) in fetched {
         relations.tables[index].fragments.clear();
+        relations.tables[index].rows_expected = Some(rows.iter().map(|block| u64::from(block.rows)).sum());
         relations.tables[index].fetched = Some(rows);
     }
     Ok(relations)

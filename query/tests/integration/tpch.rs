@@ -138,6 +138,7 @@ fn the_queries_of_tpch_answer_as_one_file() {
     let begun = Instant::now();
     loaded.load(scale);
     println!("loaded at scale {scale} in {:.1?}", begun.elapsed());
+    let statistics = loaded.partitions.statistics();
     let queries: Vec<&str> = QUERIES.split(';').map(str::trim).filter(|query| !query.is_empty()).collect();
     assert_eq!(queries.len(), 22);
     let mut differences = Vec::new();
@@ -146,9 +147,9 @@ fn the_queries_of_tpch_answer_as_one_file() {
         let begun = Instant::now();
         let expected = loaded.reference.run(sql);
         let one_file = begun.elapsed();
-        loaded.partitions.set_rules(Rules::default());
+        loaded.partitions.set_rules_and_statistics(Rules::default(), &statistics);
         let (pushed, difference) = loaded.compare(sql, &expected);
-        loaded.partitions.set_rules(Rules::none());
+        loaded.partitions.set_rules_and_statistics(Rules::none(), &statistics);
         let (gathered, gathered_difference) = loaded.compare(sql, &expected);
         println!(
             "Q{number:<2} {pushed:>9.1?} with all rules, {gathered:>9.1?} gathered, {one_file:>9.1?} one file"

@@ -45,6 +45,12 @@ impl Walk<'_> {
         for (own, own_found, other_found) in
             [(left, &found_left, &found_right), (right, &found_right, &found_left)]
         {
+            if own_found.0 == 0 && other_found.0 > 0 {
+                for place in &own_found.2.origins {
+                    let lookup = (place.column, collation.clone());
+                    self.references[place.reference].lookups.push(lookup);
+                }
+            }
             let &[provider] = other_found.2.origins.as_slice() else { continue };
             if own_found.0 == 0
                 && let Some((_, column)) = held_column(own, condition, level.names)

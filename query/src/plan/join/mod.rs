@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::ast::Select;
 use crate::filter::Filter;
-use crate::route::Route;
+use crate::route::{KeyColumn, Route};
 use crate::shadow::Checked;
 use crate::table::Table;
 
@@ -55,6 +55,8 @@ pub(crate) struct Reference {
     pub(crate) route: Route,
     /// Columns whose value must also be one that another reference has.
     pub(crate) equalities: Vec<Equality>,
+    /// Columns, with collations, by which rows are looked up for each row of a query around.
+    pub(crate) lookups: Vec<(KeyColumn, String)>,
 }
 
 impl Reference {

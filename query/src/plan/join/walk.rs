@@ -160,6 +160,7 @@ impl<'a> Walk<'a> {
             filters: Vec::new(),
             route: Route::default(),
             equalities: Vec::new(),
+            lookups: Vec::new(),
         });
         Some(relation)
     }

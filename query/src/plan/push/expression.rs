@@ -121,7 +121,9 @@ fn check_function(expression: &Expr, aggregates: bool) -> Result<bool, Why> {
     }
     match expression {
         Expr::FunctionCall { name, args, distinctness: None, filter_over, .. }
-            if filter_over.filter_clause.is_none() && functions::is_scalar(name.as_str(), args.len()) =>
+            if filter_over.filter_clause.is_none()
+                && (functions::is_scalar(name.as_str(), args.len())
+                    || functions::is_of_known_time(name.as_str(), args)) =>
         {
             Ok(true)
         }

@@ -1,7 +1,9 @@
 //! Partitions in this process as an engine to be compared.
 
+use std::sync::Arc;
+
 use differential::{Answer, Answered, Engine, batch};
-use query::{PartitionAccess as _, Rules};
+use query::{PartitionAccess as _, Rules, Statistics};
 use tokio::runtime::Runtime;
 
 use super::Cluster;
@@ -25,6 +27,17 @@ impl Partitions {
     /// Takes these shortcuts and no others.
     pub fn set_rules(&mut self, rules: Rules) {
         self.cluster.set_rules(rules);
+    }
+
+    /// Takes these shortcuts and no others, knowing how many rows there are.
+    pub fn set_rules_and_statistics(&mut self, rules: Rules, statistics: &Arc<Statistics>) {
+        self.set_rules(rules);
+        self.cluster.planner().set_statistics(Arc::clone(statistics));
+    }
+
+    /// How many rows there are.
+    pub fn statistics(&self) -> Arc<Statistics> {
+        Arc::new(self.cluster.statistics())
     }
 
     /// Makes tables that are declared as in a request.

@@ -315,6 +315,17 @@ impl Cluster {
             .collect()
     }
 
+    /// How many rows each table has in each partition, as storage nodes tell it.
+    pub fn statistics(&self) -> query::Statistics {
+        let mut statistics = query::Statistics::default();
+        for partition in 0..self.files.len() {
+            let location = Location::file(self.folder.path().join(format!("p{partition}.db")));
+            let counts = sqlite::Maintenance::open(&location).unwrap().count_rows().unwrap();
+            statistics.set(partition, counts.iter().map(|(table, rows)| (table.as_str(), *rows)));
+        }
+        statistics
+    }
+
     /// Rows of a table by bucket.
     pub fn counts(&self, table: &str) -> Vec<u64> {
         (0..self.files.len())
