@@ -188,6 +188,7 @@ impl Planner {
             Action::Definition => false,
             _ => checked.is_read,
         };
+        let asks_of_statements_before = checked.asks_of_statements_before();
         let is_deterministic = checked.is_deterministic() && !names_time(sql);
         let tables = self.tables_that(&checked);
         let footprint_beside_others = match action {
@@ -205,6 +206,7 @@ impl Planner {
             is_read,
             is_ordered: orders_rows(command.as_ref()),
             is_deterministic,
+            asks_of_statements_before,
             tables,
             action,
             sources_in_one_bucket: OnceLock::new(),

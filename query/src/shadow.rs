@@ -31,6 +31,9 @@ const NOT_DETERMINISTIC: [&str; 16] = [
     "sqlite_offset",
 ];
 
+/// Functions that tell of the statements before, in the same connection.
+const OF_STATEMENTS_BEFORE: [&str; 3] = ["changes", "last_insert_rowid", "total_changes"];
+
 /// Where SQLite keeps AUTOINCREMENT's counters.
 const SEQUENCES: &str = "sqlite_sequence";
 
@@ -94,6 +97,11 @@ impl Checked {
     /// Whether it answers the same wherever and whenever it runs on the same rows.
     pub(crate) fn is_deterministic(&self) -> bool {
         !self.functions.iter().any(|name| NOT_DETERMINISTIC.contains(&name.as_str()))
+    }
+
+    /// Whether it asks what statements before it in the same request have changed.
+    pub(crate) fn asks_of_statements_before(&self) -> bool {
+        self.functions.iter().any(|name| OF_STATEMENTS_BEFORE.contains(&name.as_str()))
     }
 }
 

@@ -7,9 +7,10 @@ use common::entry::{Change, Effect, Effects};
 use common::names::quote_identifier;
 use common::row::ValueRef;
 use common::{Error, ErrorCode};
+use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 
-use crate::connection::{ClientStatement, Connection, ours};
+use crate::connection::{ClientStatement, Connection, first_word, ours};
 use crate::error::{Failure, Result};
 use crate::executor::land_surely;
 use crate::layout::{Layout, Layouts, schema_cookie};
@@ -196,7 +197,7 @@ impl Applier {
         let done = statements
             .iter()
             .try_for_each(|sql| {
-                self.connection.raw().execute_batch(sql)?;
+                self.define(sql)?;
                 before.follow(self.connection.raw(), sql)
             })
             .and_then(|()| check_stored_text(&self.connection))
@@ -209,6 +210,19 @@ impl Applier {
         done?;
         self.follow_schema()?;
         Ok(Some(before.sums_after(self.connection.raw(), sums, (&layouts, &self.layouts))?))
+    }
+
+    /// Runs a statement of DDL.
+    fn define(&self, sql: &str) -> Result<()> {
+        let raw = self.connection.raw();
+        // Only where foreign keys are looked at does SQLite refuse to give rows a new column that refers to another
+        // table and has a value.
+        let adds_reference =
+            first_word(sql).eq_ignore_ascii_case("ALTER") && sql.to_ascii_uppercase().contains("REFERENCES");
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, adds_reference)?;
+        let done = raw.execute_batch(sql);
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+        Ok(done?)
     }
 
     /// The system tables, as the open transaction sees and changes them.

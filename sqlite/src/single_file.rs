@@ -1,6 +1,8 @@
 //! Plain SQLite as a reference: one database in memory with nothing around it, whose answers ours are
 //! compared with.
 
+use std::cell::Cell;
+
 use common::protocol::StatementResult;
 use common::row::RowBlockBuilder;
 use common::{Error, Value};
@@ -19,6 +21,8 @@ const NOTHING_INSERTED: i64 = i64::MIN + 0x5eed;
 /// authorizer: what SQLite itself refuses is all that it refuses.
 pub struct SingleFile {
     connection: Connection,
+    /// The rowid that the request at hand inserted last; 0 if none.
+    last_inserted: Cell<i64>,
 }
 
 impl SingleFile {
@@ -28,7 +32,7 @@ impl SingleFile {
         let connection = Connection::open_in_memory_with_flags(flags)?;
         recipe::hostile_safe(&connection)
             .map_err(|failure| rusqlite::Error::UserFunctionError(Box::new(failure)))?;
-        Ok(SingleFile { connection })
+        Ok(SingleFile { connection, last_inserted: Cell::new(0) })
     }
 
     /// Whether rows are visited backwards where a statement does not say how: an answer that changes with it
@@ -46,6 +50,7 @@ impl SingleFile {
     /// Runs statements as one request, all or none. The error names the one that failed.
     pub fn execute_all(&self, statements: &[&str]) -> Result<Vec<StatementResult>, Error> {
         self.connection.execute_batch("SAVEPOINT request").map_err(Failure::from)?;
+        self.last_inserted.set(0);
         let answer =
             |(index, sql): (usize, &&str)| self.answer(sql).map_err(|failure| failure.at_statement(index));
         let answered: crate::error::Result<Vec<StatementResult>> =
@@ -62,8 +67,10 @@ impl SingleFile {
     }
 
     fn answer(&self, sql: &str) -> crate::error::Result<StatementResult> {
+        let asks = sql.to_ascii_lowercase().contains("last_insert_rowid");
+        let before = if asks { self.last_inserted.get() } else { NOTHING_INSERTED };
         // SAFETY: the handle is open while the connection is borrowed.
-        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.handle(), NOTHING_INSERTED) };
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.handle(), before) };
         let mut prepared = ClientStatement::prepare_once(&self.connection, sql)?;
         let prepared = prepared.get();
         let mut result = StatementResult { is_read: prepared.readonly(), ..StatementResult::default() };
@@ -81,7 +88,8 @@ impl SingleFile {
         if !result.is_read && changes_rows(sql) {
             result.affected_rows = self.connection.changes();
             let last = self.connection.last_insert_rowid();
-            result.last_insert_rowid = (last != NOTHING_INSERTED).then_some(last);
+            result.last_insert_rowid = (last != before).then_some(last);
+            self.last_inserted.set(result.last_insert_rowid.unwrap_or(self.last_inserted.get()));
         }
         Ok(result)
     }

@@ -14,6 +14,7 @@ use common::row::RowBlock;
 use common::value::Affinity;
 use common::{Error, Value};
 use rusqlite::config::DbConfig;
+use rusqlite::ffi;
 use rusqlite::{OptionalExtension as _, params_from_iter};
 
 use crate::attempted_rows::{copied, copying};
@@ -307,6 +308,9 @@ impl TrialDatabase {
     }
 
     fn run(&mut self, statements: &[Statement], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
+        // What was loaded is no statement of the client's.
+        // SAFETY: the handle is open while the connection is borrowed.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.raw().handle(), 0) };
         let mut results = Vec::with_capacity(statements.len());
         for (index, statement) in statements.iter().enumerate() {
             let result = answer_captured(&self.connection, &mut self.capture, statement, budget);

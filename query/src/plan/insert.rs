@@ -182,13 +182,17 @@ fn places(target: &Table, columns: &[ast::Name]) -> Option<Vec<Place>> {
                 .collect(),
         );
     }
-    columns
+    let rowid = target.rowid_alias.map_or(Place::Rowid, Place::Column);
+    let places: Vec<Place> = columns
         .iter()
         .map(|name| match target.column(name.as_str()) {
             Some(position) => Some(Place::Column(position)),
-            None => target.names_rowid(name.as_str()).then_some(Place::Rowid),
+            None => target.names_rowid(name.as_str()).then_some(rowid),
         })
-        .collect()
+        .collect::<Option<_>>()?;
+    // SQLite has its own idea of which of several values is the rowid.
+    let rowids = places.iter().filter(|place| **place == rowid).count();
+    (rowids <= 1).then_some(places)
 }
 
 /// The rows of VALUES made of constants and parameters alone.

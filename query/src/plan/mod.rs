@@ -54,6 +54,8 @@ pub(crate) struct Planned {
     pub(crate) is_ordered: bool,
     /// Whether it answers the same each time as long as the rows are the same.
     pub(crate) is_deterministic: bool,
+    /// Whether it asks what statements before it in the same request have changed.
+    pub(crate) asks_of_statements_before: bool,
     /// All tables that its rows depend on, or none where these cannot be named.
     pub(crate) tables: Vec<String>,
     /// What is to be done.

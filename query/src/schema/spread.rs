@@ -16,8 +16,8 @@ use crate::table::{Key, Part, key_of};
 /// The column of a hidden table that holds the rowid of the row indexed.
 const ROWID_COLUMN: &str = "_rowid";
 
-/// The partition key of a new table: what it names itself, else the database's if the table has that column,
-/// else its primary key, else its rowid (no columns).
+/// The partition key of a new table: what it names itself, else the database's if the table has that column and
+/// stores it, else its primary key, else its rowid (no columns).
 pub(super) fn partition_key(
     database: &Database,
     table: &Table,
@@ -33,7 +33,9 @@ pub(super) fn partition_key(
             Error::bad_request(format!("the partition key {name} is no column of table {}", table.name))
         });
     }
-    if let Some(position) = database.partition_key.as_deref().and_then(|name| table.column(name)) {
+    let is_stored = |position: &usize| table.columns[*position].generated == Generated::No;
+    let of_database = database.partition_key.as_deref().and_then(|name| table.column(name));
+    if let Some(position) = of_database.filter(is_stored) {
         return Ok(written(&[position]));
     }
     Ok(written(&table.primary_key))
@@ -165,8 +167,14 @@ fn indexed_globally(
         Key::Rowid => table.rowid_alias.into_iter().collect(),
         Key::Columns(columns) => columns.clone(),
     };
-    let in_one_bucket = placing.one_bucket
-        || !key_columns.is_empty() && key_columns.iter().all(|column| plain.contains(column));
+    // Values that are the same byte by byte are in one bucket, whatever the column's collation.
+    let tells = |column: &usize| {
+        index.terms.iter().any(|term| {
+            let is_it = term.column == Some(*column);
+            is_it && (plain.contains(column) || Collation::parse(&term.collation) == Some(Collation::Binary))
+        })
+    };
+    let in_one_bucket = placing.one_bucket || !key_columns.is_empty() && key_columns.iter().all(tells);
     let in_one_part = placing.parts.len() == 1 || part_of_index(placing.parts, index).is_some();
     if in_one_bucket && in_one_part {
         return Ok(None);

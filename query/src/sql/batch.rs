@@ -70,7 +70,10 @@ pub(super) async fn run(
     loop {
         attempt += 1;
         let prepared = if exactly || must_be_computed(planner, &members) {
-            let footprint = |member: &Member<'_>| member.planned.footprint();
+            // What tells of statements before is computed, even where the only bucket might do all.
+            let footprint = |member: &Member<'_>| {
+                member.planned.footprint().or_else(|| planner.footprint(&member.statement.sql))
+            };
             let parts = parts(&members, &footprint, exactly).ok_or_else(reads_the_schema)?;
             let computed = computed::prepare(planner, access, parts, limits).await;
             computed.map(|(results, pending)| (results, vec![pending], Vec::new()))
@@ -139,7 +142,12 @@ fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
     let mut written: BTreeSet<String> = BTreeSet::new();
     // Tables whose next rowid is not known before it is known which rows an earlier statement leaves out.
     let mut uncounted: BTreeSet<&str> = BTreeSet::new();
+    let mut any_written = false;
     for Member { planned, values, .. } in members {
+        if planned.asks_of_statements_before && any_written {
+            return true;
+        }
+        any_written |= !planned.is_read;
         if let Action::Insert(insert) = &planned.action {
             let table = insert.target.name.as_str();
             if can_all_be && uncounted.contains(table) {

@@ -63,7 +63,8 @@ pub(super) async fn run_all(
     Ok(vec![StatementResult::default(); statements.len()])
 }
 
-/// A new column with a CHECK concerns rows that no partition has as a whole, if the table is split.
+/// A new column with a CHECK, or with a value that must be another table's, concerns rows that no partition has as a
+/// whole, if the table is split.
 async fn try_on_rows(
     planner: &Planner,
     access: &impl PartitionAccess,
@@ -84,9 +85,11 @@ async fn try_on_rows(
 fn checked_column(sql: &str) -> Option<String> {
     let Some(Cmd::Stmt(Stmt::AlterTable(alter))) = ast::parse(sql) else { return None };
     let AlterTableBody::AddColumn(column) = &alter.body else { return None };
-    let is_check = |constraint: &ColumnConstraint| matches!(constraint, ColumnConstraint::Check { .. });
-    let has_check = column.constraints.iter().any(|constraint| is_check(&constraint.constraint));
-    has_check.then(|| alter.name.name.as_str().to_owned())
+    let concerns_rows = |constraint: &ColumnConstraint| {
+        matches!(constraint, ColumnConstraint::Check { .. } | ColumnConstraint::ForeignKey { .. })
+    };
+    let is_tried = column.constraints.iter().any(|constraint| concerns_rows(&constraint.constraint));
+    is_tried.then(|| alter.name.name.as_str().to_owned())
 }
 
 /// Does what foreign keys do to the rows of other tables before a table goes, or refuses to let it go. Says

@@ -126,6 +126,7 @@ mod tests {
             is_read: true,
             is_ordered,
             is_deterministic: true,
+            asks_of_statements_before: false,
             tables: Vec::new(),
             action: Action::Evaluate,
             sources_in_one_bucket: std::sync::OnceLock::new(),

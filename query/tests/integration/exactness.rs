@@ -1,5 +1,7 @@
 //! Statements whose answer was once another one than that of one file, on databases divided in every way.
 
+use std::path::Path;
+
 use crate::support::engine::Partitions;
 use crate::support::{Cluster, MIXED, VERTICAL};
 use differential::{Engine as _, Order, Reference, difference};
@@ -31,11 +33,9 @@ fn differences(statements: &[&str]) -> Vec<String> {
     divided.into_iter().filter_map(first).collect()
 }
 
-/// A statement a line, in which `\\n` stands for the end of a line; an empty line begins with an empty database.
-#[test]
-#[ignore = "runs the file that POLYLITE_SCRIPT names"]
-fn a_script_answers_as_one_file() {
-    let path = std::env::var("POLYLITE_SCRIPT").expect("POLYLITE_SCRIPT names a file");
+/// Runs a file of statements: one a line, in which `\\n` stands for the end of a line; an empty line begins with an
+/// empty database.
+fn alike_in(path: impl AsRef<Path>) {
     let script = std::fs::read_to_string(path).expect("the script can be read");
     let run = |part: &str| {
         let statements: Vec<String> = part.lines().map(|line| line.replace("\\n", "\n")).collect();
@@ -43,6 +43,36 @@ fn a_script_answers_as_one_file() {
     };
     let found: Vec<String> = script.split("\n\n").flat_map(run).collect();
     assert!(found.is_empty(), "{}", found.join("\n\n"));
+}
+
+fn alike_in_own(file: &str) {
+    alike_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/statements").join(file));
+}
+
+#[test]
+#[ignore = "runs the file that POLYLITE_SCRIPT names"]
+fn a_script_answers_as_one_file() {
+    alike_in(std::env::var("POLYLITE_SCRIPT").expect("POLYLITE_SCRIPT names a file"));
+}
+
+#[test]
+fn constraints_triggers_and_columns_made_of_others_are_those_of_one_file() {
+    alike_in_own("constraints.sql");
+}
+
+#[test]
+fn schemas_and_what_drivers_ask_are_those_of_one_file() {
+    alike_in_own("schema.sql");
+}
+
+#[test]
+fn tables_that_refer_to_each_other_are_those_of_one_file() {
+    alike_in_own("relations.sql");
+}
+
+#[test]
+fn queries_of_many_kinds_answer_as_one_file() {
+    alike_in_own("queries.sql");
 }
 
 #[test]
@@ -779,5 +809,113 @@ fn conflicts_in_indexes_over_expressions_and_partial_ones_end_as_in_one_file() {
         "INSERT INTO t (a, b) SELECT a || 'n', b FROM t WHERE true ON CONFLICT DO UPDATE SET a = excluded.a || t.id",
         "UPDATE t SET b = 1, a = 'X'",
         "SELECT * FROM t ORDER BY id",
+    ]);
+}
+
+#[test]
+fn a_statement_of_a_request_may_ask_what_those_before_it_did() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE, b)",
+        "CREATE TABLE child (id INTEGER PRIMARY KEY, t INT REFERENCES t, b)",
+        "INSERT INTO t (a) VALUES ('x')",
+        "BEGIN;\nINSERT INTO t (a) VALUES ('y');\nINSERT INTO child (t, b) VALUES (last_insert_rowid(), 'of y');\nSELECT last_insert_rowid();\nCOMMIT",
+        "BEGIN;\nUPDATE t SET b = a;\nSELECT changes();\nINSERT INTO t (a, b) VALUES ('z', changes());\nCOMMIT",
+        "BEGIN;\nINSERT INTO t (id, a) VALUES (70, 'v');\nINSERT OR IGNORE INTO t (a) VALUES ('v');\nSELECT changes(), last_insert_rowid();\nDELETE FROM child WHERE t = last_insert_rowid();\nSELECT changes();\nCOMMIT",
+        "BEGIN;\nINSERT INTO child (t) SELECT id FROM t WHERE id < 3;\nUPDATE t SET b = changes() WHERE id = last_insert_rowid();\nCOMMIT",
+        "SELECT * FROM t ORDER BY id",
+        "SELECT * FROM child ORDER BY id",
+    ]);
+}
+
+#[test]
+fn a_new_column_is_refused_in_the_words_of_one_file() {
+    alike(&[
+        "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE t (a TEXT, b INT, c)",
+        "ALTER TABLE t ADD COLUMN early INT REFERENCES p DEFAULT 1",
+        "INSERT INTO t VALUES ('x', 1, 2), ('y', 3, 4)",
+        "ALTER TABLE t ADD COLUMN u INT UNIQUE",
+        "ALTER TABLE t ADD COLUMN u INT PRIMARY KEY",
+        "ALTER TABLE t ADD COLUMN u INT REFERENCES p DEFAULT 1",
+        "ALTER TABLE t ADD COLUMN u INT NOT NULL",
+        "ALTER TABLE t ADD COLUMN u INT DEFAULT (1 + 1)",
+        "ALTER TABLE t ADD COLUMN u INT DEFAULT CURRENT_TIMESTAMP",
+        "ALTER TABLE t ADD COLUMN u INT REFERENCES p DEFAULT NULL",
+        "UPDATE t SET u = 5",
+        "SELECT * FROM t",
+    ]);
+}
+
+#[test]
+fn the_rowid_goes_by_any_of_its_names() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT DEFAULT 'k', b UNIQUE)",
+        "INSERT INTO t (rowid, b) VALUES (5, 'r') RETURNING rowid, oid, _rowid_, id",
+        "INSERT INTO t (oid, b) VALUES (NULL, 's'), ('7', 't') RETURNING id",
+        "INSERT INTO t (rowid, id, b) VALUES (8, 9, 'u')",
+        "UPDATE t SET _rowid_ = 50 WHERE oid = 5 RETURNING rowid, id",
+        "SELECT rowid, * FROM t ORDER BY rowid",
+    ]);
+}
+
+#[test]
+fn rows_are_looked_up_by_subqueries_as_in_one_file() {
+    alike(&[
+        "CREATE TABLE o (id INTEGER PRIMARY KEY, k TEXT COLLATE NOCASE, n)",
+        "CREATE TABLE l (id INTEGER PRIMARY KEY, o INT, k TEXT, n NUMERIC)",
+        "INSERT INTO o VALUES (1, 'a', 1), (2, 'B', '2'), (3, 'c', 2.0), (4, NULL, NULL), (5, 'A', 7)",
+        "INSERT INTO l VALUES (1, 1, 'A', 1), (2, 1, 'b', 2), (3, 2, 'a', '2'), (4, NULL, NULL, 3), (5, 5, 'c', 'x')",
+        "SELECT id FROM o WHERE EXISTS (SELECT 1 FROM l WHERE l.o = o.id AND l.n > 1) ORDER BY id",
+        "SELECT id FROM o WHERE NOT EXISTS (SELECT 1 FROM l WHERE l.k = o.k) ORDER BY id",
+        "SELECT id FROM o WHERE NOT EXISTS (SELECT 1 FROM l WHERE o.k = l.k) ORDER BY id",
+        "SELECT id, (SELECT count(*) FROM l WHERE l.n = o.n) FROM o ORDER BY id",
+        "SELECT id, (SELECT group_concat(l.id) FROM l WHERE o.n = l.n) FROM o ORDER BY id",
+        "SELECT x.id, (SELECT max(y.id) FROM o y WHERE y.k = x.k AND y.id <> x.id) FROM o x ORDER BY 1",
+        "SELECT id FROM o WHERE n IN (SELECT l.n FROM l WHERE l.o = o.id) ORDER BY id",
+        "SELECT x.id FROM l x WHERE EXISTS (SELECT 1 FROM l y WHERE y.o = x.o AND y.id <> x.id) AND NOT EXISTS (SELECT 1 FROM l z WHERE z.o = x.o AND z.n > x.n) ORDER BY 1",
+        "SELECT count(*) FROM o WHERE (SELECT sum(n) FROM l WHERE l.o = o.id AND l.k IN (SELECT k FROM o p WHERE p.id = l.o)) > 0",
+    ]);
+}
+
+#[test]
+fn small_tables_are_joined_by_whatever_they_are_compared_with() {
+    alike(&[
+        "CREATE TABLE big (id INTEGER PRIMARY KEY, i INT, t TEXT, r REAL, n)",
+        "CREATE TABLE small (id INTEGER PRIMARY KEY, name TEXT COLLATE NOCASE, v)",
+        "INSERT INTO small VALUES (1, 'one', 1), (2, 'Two', '2'), (3, 'TWO', 3.0), (9, NULL, NULL)",
+        "INSERT INTO big SELECT value, value % 4, CASE value % 5 WHEN 0 THEN ' 2 ' WHEN 1 THEN '3.0' WHEN 2 THEN 'x' WHEN 3 THEN NULL ELSE '9' END, value / 2.0, CASE value % 3 WHEN 0 THEN '1' WHEN 1 THEN 2.0 ELSE x'33' END FROM generate_series(1, 40)",
+        "SELECT name, count(*), sum(big.id) FROM big JOIN small ON small.id = big.i GROUP BY name ORDER BY name",
+        "SELECT name, count(*), sum(big.id) FROM big JOIN small ON small.id = big.t GROUP BY name ORDER BY name",
+        "SELECT name, count(*), sum(big.id) FROM big JOIN small ON big.r = small.id GROUP BY name ORDER BY name",
+        "SELECT small.id, count(*), sum(big.id) FROM big, small WHERE big.n = small.id GROUP BY 1 ORDER BY 1",
+        "SELECT v, count(*), min(name) FROM big LEFT JOIN small ON small.id = big.i AND small.name <> 'one' GROUP BY v ORDER BY v",
+        "SELECT count(*), max(name) FROM big JOIN small ON small.id = big.i WHERE name = 'two'",
+        "SELECT count(*) FROM big JOIN small ON small.id = big.i WHERE date('2024-01-31', '+1 month') > '2024-03-01' AND v = '3'",
+    ]);
+}
+
+#[test]
+fn keys_with_collations_of_their_own_and_computed_columns_place_rows() {
+    alike(&[
+        "CREATE TABLE u (a TEXT COLLATE NOCASE, b INT, c, PRIMARY KEY (a COLLATE BINARY, b)) WITHOUT ROWID",
+        "INSERT INTO u VALUES ('x', 1, 1), ('X', 1, 2), ('x', 2, 3)",
+        "INSERT INTO u VALUES ('y', 1, 1), ('X', 1, 2)",
+        "INSERT OR REPLACE INTO u VALUES ('X', 1, 'new'), ('XX', 1, 0) RETURNING *",
+        "INSERT INTO u VALUES ('x', 1, 7) ON CONFLICT (a, b) DO UPDATE SET c = excluded.c RETURNING *",
+        "INSERT OR IGNORE INTO u VALUES ('x', 1, 8), ('xX', 9, 8)",
+        "UPDATE u SET b = b + 1 WHERE a = 'X'",
+        "UPDATE u SET a = upper(a)",
+        "SELECT a, count(*), max(c) FROM u GROUP BY a",
+        "SELECT * FROM u ORDER BY a COLLATE BINARY, b",
+        "SELECT c FROM u WHERE a = 'x' AND b = 2 ORDER BY 1",
+        "DELETE FROM u WHERE a = 'XX' RETURNING *",
+        "SELECT * FROM u",
+        "CREATE TABLE g (id INTEGER PRIMARY KEY, n INT, a AS (n % 3) STORED, b AS (n || 'x'))",
+        "INSERT INTO g (n) VALUES (1), (2), (3), (4)",
+        "UPDATE g SET n = n + 1 WHERE a = 1 RETURNING id, a",
+        "SELECT a, count(*) FROM g GROUP BY a ORDER BY a",
+        "SELECT * FROM g WHERE a = 0",
+        "DELETE FROM g WHERE a = 2",
+        "SELECT * FROM g",
     ]);
 }
