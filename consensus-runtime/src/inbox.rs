@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use common::{NodeId, PartitionId, ReplicaId};
+use common::{PartitionId, ReplicaId};
 use consensus::{MembershipChange, MembershipError, Message, ProposeError, Proposed, SnapshotDescription};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ pub(crate) type ProposeCallback = Box<dyn FnOnce(Result<Proposed, ProposeError>)
 pub(crate) enum Event {
     Start(Box<GroupSpec>, Box<dyn GroupHost>, oneshot::Sender<Result<GroupHandle, StartError>>),
     Message(PartitionId, Message),
-    Unreachable(NodeId),
+    Unreachable(String),
     Group(PartitionId, GroupEvent),
     Shutdown,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use common::{NodeId, ReplicaId};
+use common::ReplicaId;
 use consensus::{Message, OpenError};
 use parking_lot::Mutex;
 use raft_engine::env::FileSystem;
@@ -102,9 +102,10 @@ impl Runtime {
         add(&metrics.messages_dropped, dropped);
     }
 
-    /// A node could not be reached: its replicas are fed carefully until they answer.
-    pub fn unreachable(&self, node: NodeId) {
-        drop(self.inner.inbox.push(Event::Unreachable(node)));
+    /// The process at an address is gone, as far as can be told: its replicas are fed carefully until they answer, and
+    /// where one of them led, another is elected soon.
+    pub fn unreachable(&self, address: String) {
+        drop(self.inner.inbox.push(Event::Unreachable(address)));
     }
 
     /// What the runtime has done so far.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
-use common::{NodeId, PartitionId};
+use common::PartitionId;
 use consensus::{Group, GroupOptions, Message, Token};
 use parking_lot::RwLock;
 use raft_engine::env::FileSystem;
@@ -142,7 +142,7 @@ impl<F: FileSystem + 'static> Worker<F> {
         match event {
             Event::Start(spec, host, answer) => self.start(*spec, host, answer)?,
             Event::Message(group, message) => self.message(group, message),
-            Event::Unreachable(node) => self.unreachable(&node),
+            Event::Unreachable(address) => self.unreachable(&address),
             Event::Group(group, GroupEvent::Stop { remove, done }) => self.stop(group, remove, done)?,
             Event::Group(group, event) => {
                 self.with_group(group, |running| running.handle(event));
@@ -224,10 +224,10 @@ impl<F: FileSystem + 'static> Worker<F> {
         self.with_group(group, |running| running.step(message));
     }
 
-    fn unreachable(&mut self, node: &NodeId) {
+    fn unreachable(&mut self, address: &str) {
         let groups: Vec<PartitionId> = self.groups.keys().copied().collect();
         for group in groups {
-            self.with_group(group, |running| running.unreachable(node));
+            self.with_group(group, |running| running.unreachable(address));
         }
     }
 

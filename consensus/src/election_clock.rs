@@ -34,6 +34,23 @@ impl ElectionClock {
     }
 }
 
+impl ElectionClock {
+    /// Lets the time-out come after so many ticks, if it would come later. The leader counts as silent for the least
+    /// time-out from now on, so that who stands for election before this replica gets its vote.
+    pub(crate) fn hasten<L: LogView>(&mut self, node: &mut Node<L>, ticks: usize) {
+        let raft = &mut node.raft;
+        let count = |ticks: u64| usize::try_from(ticks).expect("ticks are few");
+        let (least, greatest) = (count(self.min), count(self.min + self.width - 1));
+        let elapsed = greatest.saturating_sub(ticks).max(least);
+        let left = raft.randomized_election_timeout().saturating_sub(raft.election_elapsed);
+        if greatest - elapsed < left {
+            raft.election_elapsed = elapsed;
+            self.current = greatest;
+            raft.set_randomized_election_timeout(greatest);
+        }
+    }
+}
+
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 struct SplitMix64(u64);
 

@@ -12,6 +12,7 @@ mod snapshots;
 mod truncation;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use common::ReplicaId;
@@ -38,6 +39,10 @@ pub const BOOTSTRAP_TERM: u64 = 1;
 
 /// A message from a term further ahead than this is refused: it would end the group's supply of terms.
 const TERM_JUMP_MAX: u64 = 1 << 32;
+
+/// After the end of a leader's process a voter lets so many ticks pass for each one that comes before it: enough for
+/// that one's election.
+const TICKS_PER_TURN: usize = 2;
 
 /// One replica of a Raft group.
 pub struct Group<L: LogView> {
@@ -260,11 +265,28 @@ impl<L: LogView> Group<L> {
         self.backlog.is_full()
     }
 
-    /// A message to the replica could not be sent.
+    /// The process of the replica is gone, as far as can be told from here. If it led, the voters stand for election in
+    /// turn, and not by lot when they miss its heartbeats. A false alarm does no harm: whoever hears the leader gives no
+    /// vote against it, and whose turn it is hears it soon.
     pub fn unreachable(&mut self, replica: ReplicaId) {
         self.assert_idle();
         self.node.report_unreachable(replica.0);
+        let current = self.role();
+        if current.role == Role::Follower
+            && current.leader == Some(replica)
+            && let Some(turn) = self.turn_after(replica)
+        {
+            self.clock.hasten(&mut self.node, 1 + TICKS_PER_TURN * turn);
+        }
         self.settle();
+    }
+
+    /// How many voters come before this one where they follow each other in a circle, beginning behind `replica`.
+    fn turn_after(&self, replica: ReplicaId) -> Option<usize> {
+        let voters = &self.configurations.current().configuration.voters;
+        let mut behind =
+            voters.range((Bound::Excluded(replica), Bound::Unbounded)).chain(voters.range(..replica));
+        behind.position(|voter| *voter == self.options.replica)
     }
 
     fn check_leading(&self) -> Result<(), NotLeader> {

@@ -38,7 +38,7 @@ mod writer;
 
 pub use error::PeerError;
 pub use handshake::PeerIdentity;
-pub use pool::{PeerOptions, PeerPool};
+pub use pool::{Losses, PeerOptions, PeerPool};
 pub use server::{Caller, PATH, PeerService, accept, accept_until, serve};
 pub use stream::{PeerStream, StreamCancelled, StreamSink};
 pub use writer::KeepAlive;

@@ -1,7 +1,7 @@
 //! Connections to any number of peers, opened when they are needed and again when they broke.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +9,10 @@ use common::limits::FRAME_MAX;
 use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::Owner;
 use super::stream::PeerStream;
@@ -22,6 +24,8 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// One-way messages that are kept while a connection is being opened.
 const PARCELS_MAX: usize = 256;
+/// Losses that a receiver may be behind.
+const LOST_MAX: usize = 64;
 /// Bytes of such messages.
 const PARCEL_BYTES_MAX: usize = 4 << 20;
 
@@ -62,6 +66,24 @@ struct Shared {
     options: PeerOptions,
     runtime: Handle,
     peers: RwLock<HashMap<String, Arc<Peer>>>,
+    lost: broadcast::Sender<String>,
+}
+
+/// Peers whose connections have ended, and that could not be connected to again at once. The operating system closes a
+/// process's connections when it ends, so this is heard long before silence is noticed.
+pub struct Losses(broadcast::Receiver<String>);
+
+impl Losses {
+    /// Acts on the address of each, for as long as there is a pool. Whoever is far behind is not told of all.
+    pub async fn for_each(mut self, act: impl Fn(String)) {
+        loop {
+            match self.0.recv().await {
+                Ok(address) => act(address),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
 }
 
 struct Peer {
@@ -86,7 +108,14 @@ impl PeerPool {
     #[must_use]
     pub fn new(options: PeerOptions) -> PeerPool {
         let runtime = Handle::current();
-        PeerPool { shared: Arc::new(Shared { options, runtime, peers: RwLock::default() }) }
+        let (lost, _) = broadcast::channel(LOST_MAX);
+        PeerPool { shared: Arc::new(Shared { options, runtime, peers: RwLock::default(), lost }) }
+    }
+
+    /// Tells of peers that are lost from now on.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        Losses(self.shared.lost.subscribe())
     }
 
     /// Sends a request to a peer and waits for its reply, in all no longer than `timeout`.
@@ -200,7 +229,8 @@ impl PeerPool {
         {
             let (done, attempt) = watch::channel(());
             *route = Route::Opening { failures: *failures, attempt, parcels: Vec::new() };
-            self.shared.runtime.spawn(open(peer.clone(), self.shared.options.clone(), done));
+            let (peer, options) = (peer.clone(), self.shared.options.clone());
+            self.shared.runtime.spawn(open(peer, options, Arc::downgrade(&self.shared), done));
         }
     }
 }
@@ -215,7 +245,7 @@ fn down(failures: u32, reason: String) -> Route {
 }
 
 /// One attempt to connect. `done` is dropped at its end, whatever the end.
-async fn open(peer: Arc<Peer>, options: PeerOptions, done: watch::Sender<()>) {
+async fn open(peer: Arc<Peer>, options: PeerOptions, pool: Weak<Shared>, done: watch::Sender<()>) {
     let attempt = tokio::time::timeout(options.connect_timeout, dial::connect(&peer.address, &options)).await;
     let mut route = peer.route.lock();
     let Route::Opening { failures, parcels, .. } = &mut *route else {
@@ -227,6 +257,7 @@ async fn open(peer: Arc<Peer>, options: PeerOptions, done: watch::Sender<()>) {
             for (parcel, urgent) in parcels.drain(..) {
                 connection.0.send_one_way(parcel, urgent);
             }
+            tokio::spawn(watch_over(pool, peer.address.clone(), connection.0.closed.clone()));
             *route = Route::Up { connection, since: Instant::now(), failures };
         }
         Ok(Err(error)) => {
@@ -237,4 +268,17 @@ async fn open(peer: Arc<Peer>, options: PeerOptions, done: watch::Sender<()>) {
     }
     drop(route);
     drop(done);
+}
+
+/// Waits for the end of a connection, and looks whether the peer is still there.
+async fn watch_over(pool: Weak<Shared>, address: String, closed: CancellationToken) {
+    closed.cancelled().await;
+    // With its last clone the pool has closed the connection itself.
+    let Some(shared) = pool.upgrade() else { return };
+    let pool = PeerPool { shared };
+    let deadline = Instant::now() + pool.shared.options.connect_timeout;
+    if pool.connection(&address, deadline).await.is_err() {
+        // Perhaps nobody wants to know.
+        let _ = pool.shared.lost.send(address);
+    }
 }

@@ -48,6 +48,24 @@ async fn a_call_under_way_when_the_peer_dies_is_lost_and_later_ones_find_its_suc
     assert_eq!(reply.await, Ok(Bytes::from_static(b"again")));
 }
 
+#[tokio::test]
+async fn a_peer_that_dies_is_told_as_lost_before_its_silence_is_noticed() {
+    let (desk, _events) = Desk::new();
+    let listener = Listener::start(desk).await;
+    let keep_alive = KeepAlive { interval: 10 * PATIENCE, silent_intervals_max: 3 };
+    let pool = PeerPool::new(PeerOptions { keep_alive, ..PeerOptions::default() });
+    let (told, mut lost) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(pool.losses().for_each(move |address| {
+        // The test may be over.
+        let _ = told.send(address);
+    }));
+    let address = listener.address.clone();
+    assert_eq!(pool.call(&address, Bytes::new(), PATIENCE).await, Ok(Bytes::new()));
+    assert!(lost.try_recv().is_err());
+    drop(listener);
+    assert_eq!(patiently(lost.recv()).await, Some(address));
+}
+
 /// Listens at the same address as soon as the former listener has let go of it.
 async fn restart(desk: &std::sync::Arc<Desk>, address: &str) -> Listener {
     while tokio::net::TcpStream::connect(address).await.is_ok() {

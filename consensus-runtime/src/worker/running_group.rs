@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::{NodeId, PartitionId, ReplicaId};
+use common::{PartitionId, ReplicaId};
 use consensus::{
     Group, InstallOutcome, Message, Role, RoleChange, SnapshotDescription, SnapshotOffer, Token,
 };
@@ -142,9 +142,9 @@ impl<F: FileSystem + 'static> RunningGroup<F> {
         }
     }
 
-    pub(super) fn unreachable(&mut self, node: &NodeId) {
-        let at_node = self.peers.iter().filter(|(_, address)| address.node == *node);
-        let replicas: Vec<ReplicaId> = at_node.map(|(replica, _)| *replica).collect();
+    pub(super) fn unreachable(&mut self, address: &str) {
+        let there = self.peers.iter().filter(|(_, peer)| peer.address == address);
+        let replicas: Vec<ReplicaId> = there.map(|(replica, _)| *replica).collect();
         for replica in replicas {
             self.group.unreachable(replica);
         }

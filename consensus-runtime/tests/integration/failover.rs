@@ -1,7 +1,7 @@
 //! A leader dies; nothing acknowledged is lost.
 
-use crate::support::Cluster;
-use consensus_runtime::Role;
+use crate::support::{Cluster, address};
+use consensus_runtime::{Role, RuntimeOptions};
 
 #[test]
 fn a_new_leader_has_every_committed_entry_and_the_old_one_catches_up() {
@@ -19,6 +19,22 @@ fn a_new_leader_has_every_committed_entry_and_the_old_one_catches_up() {
     let status = cluster.processes[&1].handle.status();
     assert_eq!(status.role, Role::Follower);
     assert_eq!(status.configuration.voters.len(), 3, "the members are known from the log");
+}
+
+#[test]
+fn another_leader_is_elected_without_waiting_for_a_time_out_when_the_process_is_seen_to_end() {
+    // A time-out would take hours.
+    let options =
+        RuntimeOptions { election_ticks_min: 1 << 20, election_ticks_max: 1 << 21, ..RuntimeOptions::new(0) };
+    let mut cluster = Cluster::with_options(3, options);
+    cluster.write(1, "first");
+    cluster.wait_for_values(&[1, 2, 3], &["first"]);
+    cluster.kill(1);
+    for id in [2, 3] {
+        cluster.processes[&id].runtime.unreachable(address(1).address);
+    }
+    let leader = cluster.wait_for_leader(&[2, 3]);
+    cluster.write(leader, "second");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) fn run(cluster: &mut Cluster, line: &str) {
         // start 4: a replica that waits for a snapshot
         "start" => cluster.add(id, MemoryLog::default()),
         "campaign" => cluster.touch(id, Group::campaign),
+        // unreachable 2 1: replica 2 learns that the process of 1 is gone
+        "unreachable" => cluster.touch(id, |group| group.unreachable(ReplicaId(command.number(1)))),
         // deliver, deliver 3: with every message shown; settle: without
         "deliver" => cluster.deliver(command.values.first().map_or(usize::MAX, |_| id as usize), true),
         "settle" => cluster.deliver(usize::MAX, false),

@@ -405,6 +405,6 @@ fn node(id: u64) -> NodeId {
     NodeId(format!("node-{id}"))
 }
 
-fn address(id: u64) -> PeerAddress {
+pub fn address(id: u64) -> PeerAddress {
     PeerAddress { node: node(id), address: format!("memory:{id}") }
 }

@@ -166,6 +166,9 @@ impl CatalogStore {
             events,
         };
         tasks.spawn(stop.clone().run_until_cancelled_owned(machine.run(queue)));
+        let (losses, elector) = (client.pool().losses(), runtime.clone());
+        let telling_of_losses = losses.for_each(move |address| elector.unreachable(address));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(telling_of_losses));
         let store = CatalogStore {
             inner: Arc::new(Inner {
                 cluster: membership.cluster.clone(),
