@@ -169,19 +169,21 @@ impl ClusterHealth {
 
     /// What the partitions hold and do, as far as the leader has heard. Nothing is known while nobody leads.
     pub async fn measured(&self) -> Measured {
-        let nodes = self.nodes().await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "nothing is known of what partitions hold and do");
-            Vec::new()
-        });
         let mut measured = Measured::new();
-        for node in nodes {
-            for report in node.replicas {
-                let load = measured.entry(report.partition).or_default();
-                load.bytes = load.bytes.max(report.used_bytes);
+        if self.inner.catalog.is_leader() {
+            // Looked at every second, of every replica: nothing is copied for it.
+            let catalog = self.inner.catalog.view();
+            let heard = self.inner.heard.lock();
+            for (_, last) in heard.iter().filter(|(node, _)| catalog.nodes.contains_key(*node)) {
+                measure(&mut measured, &last.replicas, &last.rates.per_second());
             }
-            for (partition, requests) in node.requests_per_second {
-                measured.entry(partition).or_default().requests += requests;
-            }
+            return measured;
+        }
+        match self.nodes().await {
+            Ok(nodes) => nodes
+                .iter()
+                .for_each(|node| measure(&mut measured, &node.replicas, &node.requests_per_second)),
+            Err(error) => tracing::debug!(%error, "nothing is known of what partitions hold and do"),
         }
         measured
     }
@@ -234,6 +236,17 @@ impl ClusterHealth {
         let command = Command::SetNodeStatus { node: id.clone(), instance, status: NodeStatus::Inactive };
         self.inner.catalog.propose(command).await?;
         Ok(NodeStatus::Inactive)
+    }
+}
+
+/// Adds what a node's replicas hold and do.
+fn measure(measured: &mut Measured, replicas: &[ReplicaReport], requests_per_second: &[(PartitionId, u64)]) {
+    for report in replicas {
+        let load = measured.entry(report.partition).or_default();
+        load.bytes = load.bytes.max(report.used_bytes);
+    }
+    for (partition, requests) in requests_per_second {
+        measured.entry(*partition).or_default().requests += requests;
     }
 }
 

@@ -44,7 +44,9 @@ async fn lead(health: &ClusterHealth) {
             () = health.inner.news.notified() => {}
         }
         let now = start.elapsed() + offset;
-        let in_use_since = in_use.look(now, health.inner.catalog.view().nodes.values());
+        // One picture for both: a node that registers in between would count as silent since it was last here.
+        let catalog = health.inner.catalog.view();
+        let in_use_since = in_use.look(now, catalog.nodes.values());
         let silence = Silence {
             now,
             leading_since: offset,
@@ -52,7 +54,7 @@ async fn lead(health: &ClusterHealth) {
             in_use_since,
             last_death,
         };
-        for verdict in verdicts(health.inner.catalog.view().nodes.values(), &silence) {
+        for verdict in verdicts(catalog.nodes.values(), &silence) {
             if verdict.status == NodeStatus::Inactive {
                 last_death = Some(now);
             }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use common::Result;
 use common::catalog::Catalog;
+use tokio::time::Instant;
 
 use super::driver::finish;
 use super::{Operations, is_open};
 use crate::catalog::{Answer, Command};
-use crate::placement::{next_leader, next_move};
+use crate::placement::{is_settled, next_leader, next_move};
 
 /// A step that takes longer is left to itself, and the next one begun.
 const STEP_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// A node that has been silent for a moment is waited for, and so are repairs, but no longer than this in all.
+const SETTLING_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most steps: a cluster that changes all the time must not be evened out for ever.
 const STEPS_MAX: usize = 10_000;
 
@@ -20,7 +23,13 @@ pub(super) async fn drive(operations: &Operations, id: &str) -> Result<()> {
     super::replicas::start(operations, id).await?;
     // As it was at the beginning: else what moving costs would be evened out too.
     let measured = operations.health.measured().await;
+    let patience = Instant::now() + SETTLING_TIMEOUT;
     for _ in 0..STEPS_MAX {
+        let settled = |catalog: &Catalog| is_settled(catalog).then_some(());
+        let left = patience.saturating_duration_since(Instant::now());
+        if operations.catalog.wait_until(left, settled).await.is_none() {
+            tracing::debug!(id, "the cluster is evened out though it has not settled");
+        }
         let catalog = operations.catalog.confirmed().await?;
         if !catalog.operations.get(id).is_some_and(is_open) {
             // It was cancelled.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::catalog::{Catalog, NodeStatus};
+use common::catalog::Catalog;
 use common::protocol::ReplicaReport;
 use common::{PartitionId, ReplicaId};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{Operations, is_open, partition_leader};
 use crate::catalog::Command;
 use crate::health::PartitionFacts;
-use crate::placement::next_leader;
+use crate::placement::{is_settled, next_leader};
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -76,8 +76,7 @@ fn facts(reports: impl Iterator<Item = ReplicaReport>) -> BTreeMap<PartitionId, 
 }
 
 fn is_at_rest(catalog: &Catalog) -> bool {
-    let in_doubt = |status| matches!(status, NodeStatus::Suspected | NodeStatus::Syncing);
-    !catalog.operations.values().any(is_open) && !catalog.nodes.values().any(|node| in_doubt(node.status))
+    !catalog.operations.values().any(is_open) && is_settled(catalog)
 }
 
 /// The next hand-overs. None while a partition has no leader.

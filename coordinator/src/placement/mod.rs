@@ -12,7 +12,7 @@ pub use assignments::assignments;
 pub(crate) use assignments::peers;
 pub use load::{Measured, PartitionLoad};
 pub use new_database::choose_nodes;
-pub use rebalance::{next_leader, next_move};
+pub use rebalance::{is_settled, next_leader, next_move};
 pub use repair::{Patience, repairs, stuck_on, under_replicated};
 pub use resizing::{Resizing, resizings};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::catalog::{Catalog, DatabaseState, Partition, Replica, ReplicaRole};
+use common::catalog::{Catalog, DatabaseState, Node, NodeStatus, Partition, Replica, ReplicaRole};
 use common::{NodeId, PartitionId, ReplicaId};
 
 use super::load::{Measured, Weights, loads, takes_replicas};
@@ -56,6 +56,16 @@ pub fn next_leader(catalog: &Catalog, leaders: &BTreeMap<PartitionId, ReplicaId>
     best.map(|(_, partition, replica)| Command::TransferLeader { partition, replica })
 }
 
+/// Whether it is known who takes replicas, and none is being made or taken away: what looks even meanwhile would not be so
+/// afterwards.
+#[must_use]
+pub fn is_settled(catalog: &Catalog) -> bool {
+    let in_doubt = |node: &Node| matches!(node.status, NodeStatus::Suspected | NodeStatus::Syncing);
+    let votes = |replica: &Replica| replica.role == ReplicaRole::Voter;
+    !catalog.nodes.values().any(in_doubt)
+        && catalog.partitions.values().all(|partition| partition.replicas.iter().all(votes))
+}
+
 fn leading_node<'p>(
     partition: &'p Partition,
     leaders: &BTreeMap<PartitionId, ReplicaId>,
@@ -103,6 +113,22 @@ mod tests {
             nodes.dedup();
             assert_eq!(nodes.len(), 3);
         }
+    }
+
+    #[test]
+    fn a_silent_node_and_a_replica_that_is_being_made_unsettle_the_cluster() {
+        let mut catalog = fixture::cluster(3);
+        fixture::create(&mut catalog, "d", 2, 3);
+        assert!(is_settled(&catalog));
+        catalog.nodes.get_mut(&NodeId::from("n2")).unwrap().status = NodeStatus::Suspected;
+        assert!(!is_settled(&catalog));
+        catalog.nodes.get_mut(&NodeId::from("n2")).unwrap().status = NodeStatus::Active;
+        fixture::add_node(&mut catalog, "n4");
+        let moving = next_move(&catalog, &Measured::new()).unwrap();
+        let operation = fixture::operation(fixture::run(&mut catalog, &moving));
+        assert!(!is_settled(&catalog));
+        fixture::run(&mut catalog, &Command::FinishOperation { operation });
+        assert!(is_settled(&catalog));
     }
 
     #[test]

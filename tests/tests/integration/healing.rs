@@ -34,6 +34,21 @@ impl Healing {
         self.runtime.block_on(self.client.partitions(Some(DATABASE))).expect("they are listed")
     }
 
+    /// Has the cluster evened out until a node holds so many replicas.
+    fn await_use_of(&self, node: usize, count: usize) {
+        let name = format!("node-{node}");
+        let begun = Instant::now();
+        loop {
+            self.cluster.run(&["rebalance"]).succeeded();
+            let partitions = self.partitions();
+            let held = partitions.iter().filter(|one| one.storage_nodes.contains(&name)).count();
+            if held >= count {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} holds {held} replicas: {partitions:#?}");
+        }
+    }
+
     fn under_replicated(&self) -> Option<u64> {
         let status = self.runtime.block_on(self.client.send::<Json>(&Request::get("/cluster/status")));
         status.expect("the status is told")["under_replicated"].as_u64()
@@ -70,10 +85,7 @@ fn a_dead_nodes_replicas_are_made_anew_while_clients_write() {
     // It comes back to an empty house, and is used again.
     healing.cluster.restart_node(1);
     healing.cluster.await_active_nodes(4);
-    healing.cluster.run(&["rebalance"]).succeeded();
-    let held =
-        healing.partitions().iter().filter(|one| one.storage_nodes.contains(&"node-1".to_owned())).count();
-    assert!(held >= 2, "{:#?}", healing.partitions());
+    healing.await_use_of(1, 2);
     assert_equal_after_stop(&mut healing.cluster, DATABASE, FACTOR);
 }
 
