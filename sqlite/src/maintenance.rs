@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use common::names::{is_internal_table, quote_identifier};
 use rusqlite::backup::{Backup, StepResult};
@@ -16,6 +17,9 @@ use crate::table_sums::{self, Digest};
 /// Pages copied between two looks at whether a backup should go on.
 const BACKUP_PAGES: i32 = 256;
 
+/// Steps of a backup after which it is synced.
+const STEPS_SYNCED: u32 = 16;
+
 /// Bytes before each page in the write-ahead log (<https://sqlite.org/fileformat2.html#wal_file_format>).
 const FRAME_HEADER: i64 = 24;
 
@@ -26,7 +30,7 @@ pub struct Checkpoint {
     pub log_frames: u32,
     /// How many of them are in the database file now.
     pub moved_frames: u32,
-    /// Whether the log begins anew with the next write; readers of old snapshots prevent it.
+    /// Whether the log begins anew, with the next write at the latest; readers of old snapshots prevent it.
     pub restarted: bool,
 }
 
@@ -42,11 +46,22 @@ impl Maintenance {
         Ok(Maintenance { connection: recipe::applier(location, false)?, location: location.clone() })
     }
 
-    /// Moves the write-ahead log into the database file, which is fsynced. To be called between batches:
-    /// it does not wait for a writer.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
-        let mut statement = self.connection.raw().prepare_cached(ours!("PRAGMA wal_checkpoint(RESTART)"))?;
-        self.connection.raw().busy_timeout(std::time::Duration::ZERO)?;
+    /// Moves the write-ahead log into the database file, which is fsynced, so that the next write begins it anew. To be
+    /// called between batches. Readers of older states are waited for as long as `patience` says: where reads overlap
+    /// all the time, there is no moment without one, and the log would never begin anew.
+    pub fn checkpoint(&self, patience: Duration) -> Result<Checkpoint> {
+        self.run_checkpoint(ours!("PRAGMA wal_checkpoint(RESTART)"), patience)
+    }
+
+    /// The same when no write is to be expected: the log is emptied, which the next writes pay for, because its file
+    /// has to grow again.
+    pub fn empty_wal(&self) -> Result<Checkpoint> {
+        self.run_checkpoint(ours!("PRAGMA wal_checkpoint(TRUNCATE)"), Duration::ZERO)
+    }
+
+    fn run_checkpoint(&self, sql: &'static str, patience: Duration) -> Result<Checkpoint> {
+        let mut statement = self.connection.raw().prepare_cached(sql)?;
+        self.connection.raw().busy_timeout(patience)?;
         let (busy, log, moved): (bool, i64, i64) =
             statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let count = |frames: i64| u32::try_from(frames.max(0)).unwrap_or(u32::MAX);
@@ -85,14 +100,14 @@ impl Maintenance {
         self.sync_folder(&self.location.path)
     }
 
-    /// Bytes of the write-ahead log that a checkpoint would move: its file keeps its size when it begins
-    /// anew, so that size would tell nothing.
+    /// Bytes of the write-ahead log that whoever opens the file after a crash has to read: all since it began anew,
+    /// whether or not they were moved since. Its file keeps its size then, so that size would tell nothing.
     pub fn wal_bytes(&self) -> Result<u64> {
         let mut statement = self.connection.raw().prepare_cached(ours!("PRAGMA wal_checkpoint(NOOP)"))?;
-        let (log, moved): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        let frames: i64 = statement.query_row([], |row| row.get(1))?;
         let mut statement = self.connection.raw().prepare_cached(ours!("PRAGMA page_size"))?;
         let page: i64 = statement.query_row([], |row| row.get(0))?;
-        Ok(u64::try_from((log - moved).max(0) * (page + FRAME_HEADER)).unwrap_or(0))
+        Ok(u64::try_from(frames.max(0) * (page + FRAME_HEADER)).unwrap_or(0))
     }
 
     /// Size of the database's pages that are in use, in bytes, wherever they are: what is in the write-ahead log counts
@@ -136,16 +151,16 @@ impl Maintenance {
     }
 
     /// Copies the database as of one read transaction into a new file, fsynced with its folder. The copy
-    /// has no write-ahead log. `go_on` is asked every few hundred pages.
+    /// has no write-ahead log. `go_on` is told the bytes that were copied every few hundred pages.
     ///
     /// # Errors
     /// `unavailable` if `go_on` said no; the unfinished copy is left for the caller to remove.
-    pub fn backup(&self, to: &Location, mut go_on: impl FnMut() -> bool) -> Result<()> {
+    pub fn backup(&self, to: &Location, mut go_on: impl FnMut(usize) -> bool) -> Result<()> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut target = to.open(flags)?;
         // The read transaction keeps other connections' writes from starting the copy over.
         self.connection.run(ours!("BEGIN"))?;
-        let copied = self.copy_into(&mut target, &mut go_on);
+        let copied = self.copy_into(&mut target, to, &mut go_on);
         self.connection.run(ours!("ROLLBACK"))?;
         copied?;
         // Leaving WAL mode makes the copy one file, and fsyncs it.
@@ -158,13 +173,31 @@ impl Maintenance {
         self.sync_folder(&to.path)
     }
 
-    fn copy_into(&self, target: &mut rusqlite::Connection, go_on: &mut dyn FnMut() -> bool) -> Result<()> {
+    fn copy_into(
+        &self,
+        target: &mut rusqlite::Connection,
+        to: &Location,
+        go_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<()> {
         self.connection.raw().query_row(ours!("SELECT count(*) FROM sqlite_schema"), [], |_| Ok(()))?;
+        let page: u32 = self.connection.raw().query_row(ours!("PRAGMA page_size"), [], |row| row.get(0))?;
+        let step = (page * BACKUP_PAGES.unsigned_abs()) as usize;
         let backup = Backup::new(self.connection.raw(), target)?;
+        let mut unsynced = 0;
         loop {
             match backup.step(BACKUP_PAGES)? {
                 StepResult::Done => return Ok(()),
-                StepResult::More if go_on() => {}
+                StepResult::More if go_on(step) => {
+                    unsynced += 1;
+                    // One sync of the whole copy would hold up all others on the same disk.
+                    if unsynced == STEPS_SYNCED && to.vfs.is_none() {
+                        unsynced = 0;
+                        let opened = File::options().write(true).open(&to.path);
+                        opened
+                            .and_then(|file| file.sync_data())
+                            .map_err(|error| io_failure(&to.path, &error))?;
+                    }
+                }
                 _ => {
                     return Err(Failure::from_sqlite(ffi::SQLITE_BUSY, "the backup was ended".into(), false));
                 }

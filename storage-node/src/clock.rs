@@ -3,15 +3,15 @@
 //! It never runs backwards, not even over a restart: a bound that no reading has reached yet is kept on disk, so
 //! that what was promised by the clock (see [`crate::replica::promises`]) is not forgotten.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, io};
 
 use common::Hlc;
 use parking_lot::Mutex;
 
-use crate::layout::write_durably;
+use crate::layout::{read_word, write_durably};
 
 /// How far ahead of the readings the bound on disk lies: after a crash the clock may be this much early.
 const AHEAD_MS: u64 = 4_000;
@@ -45,10 +45,9 @@ struct State {
 impl Clock {
     /// A clock that goes on where the one that was kept in the file stopped.
     pub fn kept(file: PathBuf) -> io::Result<Clock> {
-        let last = match fs::read_to_string(&file) {
-            Ok(text) => Hlc(text.trim().parse().map_err(io::Error::other)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Hlc::default(),
-            Err(error) => return Err(error),
+        let last = match read_word(&file)? {
+            Some(text) => Hlc(text.parse().map_err(io::Error::other)?),
+            None => Hlc::default(),
         };
         let state = Mutex::new(State { last, bound: last });
         Ok(Clock { shared: Arc::new(Shared { state, file: Some(file), written: Mutex::new(last) }) })

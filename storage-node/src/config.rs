@@ -9,12 +9,16 @@ pub use crate::upkeep::UpkeepOptions;
 
 /// How often a node reports to a coordinator.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// A replica's write-ahead log is brought into its file above this size, in bytes.
-pub const WAL_CHECKPOINT_BYTES: u64 = 64 << 20;
-/// Above this size, in bytes, the oldest stream of rows is ended that keeps it from being brought there.
+/// Above this size of a replica's write-ahead log, in bytes, the oldest stream of rows is ended that keeps it from beginning
+/// anew.
 pub const WAL_BYTES_MAX: u64 = 1 << 30;
-/// An idle replica that has changed since its last checkpoint makes one after this long.
+/// So long, at most once a second, writes may wait for readers that keep a log from beginning anew which has grown to twice
+/// the size where it should.
+pub const WAL_PATIENCE: Duration = Duration::from_millis(100);
+/// A replica that has changed since its last checkpoint makes one after this long …
 pub const IDLE_CHECKPOINT: Duration = Duration::from_secs(30);
+/// … and brings its write-ahead log into its file above this size, in bytes.
+pub const IDLE_WAL_BYTES: u64 = 1 << 20;
 /// Entries kept in the log below the synced applied index, so that a replica that was away for a moment
 /// catches up by log instead of by snapshot.
 pub const LOG_ENTRIES_KEPT: u64 = 4_096;

@@ -48,6 +48,9 @@ pub enum LayoutError {
     /// The format file is not one.
     #[error("{0} is not the data directory of a storage node: its format file is malformed")]
     Malformed(PathBuf),
+    /// One of its files cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
     /// The operating system refused.
     #[error("cannot use {path}: {source}")]
     Io {
@@ -89,7 +92,7 @@ impl DataDir {
         }
         check_format(root)?;
         let instance_path = root.join(INSTANCE_FILE);
-        let instance = match read_word(&instance_path).map_err(at(&instance_path))? {
+        let instance = match read_word(&instance_path)? {
             Some(instance) => instance,
             None => {
                 write_durably(&instance_path, fresh_instance.as_bytes()).map_err(at(&instance_path))?;
@@ -170,7 +173,7 @@ impl DataDir {
 fn check_format(root: &Path) -> Result<(), LayoutError> {
     let path = root.join(FORMAT_FILE);
     let io = |source| LayoutError::Io { path: path.clone(), source };
-    match read_word(&path).map_err(io)? {
+    match read_word(&path)? {
         None => write_durably(&path, FORMAT.to_string().as_bytes()).map_err(io),
         Some(word) => match word.parse::<u32>() {
             Ok(found) if found > FORMAT => Err(LayoutError::Newer { path: root.to_owned(), found }),
@@ -260,11 +263,12 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-fn read_word(path: &Path) -> io::Result<Option<String>> {
+/// What a small file says; `None` if there is none. An error names the file.
+pub fn read_word(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))),
     }
 }
 

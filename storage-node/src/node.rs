@@ -6,6 +6,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,8 +47,13 @@ pub enum StartError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// Its Raft log.
-    #[error("the Raft log: {0}")]
-    Log(#[from] OpenLogError),
+    #[error("the Raft log in {folder}: {source}")]
+    Log {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why it cannot be opened.
+        source: OpenLogError,
+    },
     /// Its port.
     #[error("cannot listen on {host}:{port}: {source}; choose another one with --port")]
     Listen {
@@ -75,6 +81,7 @@ pub struct StorageNode {
     stop_peers: CancellationToken,
     membership: JoinHandle<()>,
     _keeping_clock: AbortOnDropHandle<()>,
+    _telling_of_losses: AbortOnDropHandle<()>,
     listeners: Vec<JoinHandle<()>>,
 }
 
@@ -102,6 +109,10 @@ impl StorageNode {
         let known = known_replicas(&log);
         let transport = PeerTransport { pool: pool.clone(), clock: clock.clone() };
         let runtime = Runtime::start(log, Arc::new(transport), RuntimeOptions::new(crate::random::seed()))?;
+        let telling_of_losses = AbortOnDropHandle::new(tokio::spawn({
+            let (losses, runtime) = (pool.losses(), runtime.clone());
+            losses.for_each(move |address| runtime.unreachable(address))
+        }));
         let neighbours = Neighbours::new(pool, options.coordinator_addresses());
         let around = Surroundings {
             runtime: runtime.clone(),
@@ -151,6 +162,7 @@ impl StorageNode {
             stop_peers,
             membership,
             _keeping_clock: keeping_clock,
+            _telling_of_losses: telling_of_losses,
             listeners: serving,
         })
     }
@@ -244,8 +256,10 @@ async fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>, StartError> {
 
 async fn open_log(data_dir: &DataDir) -> Result<SharedLog, StartError> {
     let folder = data_dir.log();
-    let opened = tokio::task::spawn_blocking(move || SharedLog::open(&folder, &LogOptions::default())).await;
-    Ok(opened.map_err(io::Error::other)??)
+    let opening = move || {
+        SharedLog::open(&folder, &LogOptions::default()).map_err(|source| StartError::Log { folder, source })
+    };
+    tokio::task::spawn_blocking(opening).await.map_err(io::Error::other)?
 }
 
 /// What the log holds, read before the consensus worker takes it over.

@@ -10,7 +10,7 @@ use common::protocol::{Assignment, Assignments, ReplicaReport};
 use common::{Error, ErrorCode, PartitionId, Result};
 use parking_lot::{Mutex, RwLock};
 
-use crate::layout::{DataDir, write_durably};
+use crate::layout::{DataDir, read_word, write_durably};
 use crate::replica::{self, Known, Replica, ReplicaError, Surroundings};
 
 /// How often a node that ends looks whether others lead now.
@@ -38,10 +38,9 @@ impl Registry {
         around: Surroundings,
         known: BTreeMap<PartitionId, Known>,
     ) -> io::Result<Registry> {
-        let obeyed = match fs::read_to_string(data_dir.obeyed()) {
-            Ok(text) => text.trim().parse().map_err(io::Error::other)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
+        let obeyed = match read_word(&data_dir.obeyed())? {
+            Some(text) => text.parse().map_err(io::Error::other)?,
+            None => 0,
         };
         Ok(Registry {
             cluster: Mutex::new(data_dir.cluster()?),

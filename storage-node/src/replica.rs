@@ -10,8 +10,10 @@ pub mod brief;
 mod event_queue;
 mod freshness;
 mod inbox;
+pub mod judgement;
 pub mod leases;
 pub mod machine;
+pub mod missed_entries;
 mod open_streams;
 mod pins;
 pub mod promises;
@@ -19,6 +21,7 @@ pub mod published;
 pub mod reading;
 mod replacing;
 pub mod running;
+pub mod scrub_counts;
 pub mod snapshots;
 mod worker;
 
@@ -114,6 +117,7 @@ pub struct Replica {
     clock: Clock,
     group: GroupHandle,
     neighbours: Neighbours,
+    upkeep: Arc<Upkeep>,
     freshness: Freshness,
     inbox: EventSender,
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -155,13 +159,14 @@ impl Replica {
         let machine = if let Opened::Sound(machine) = opened { Some(*machine) } else { None };
         // Without a sound file the replica still votes and acknowledges, so its group must start.
         let log_start = known.map_or(0, |known| known.start);
+        let applied = machine.as_ref().map_or(log_start, |machine| machine.state().position.index);
         let founders = assignment.founders.clone();
         let spec = GroupSpec {
             group: assignment.partition,
             replica: assignment.replica,
             peers: peers_of(&assignment),
             initial: founders.map(Configuration::of_voters),
-            applied: machine.as_ref().map_or(log_start, |machine| machine.state().position.index),
+            applied,
             campaign_now: assignment.stands_first && known.is_none(),
         };
         if let Some(machine) = &machine {
@@ -175,6 +180,7 @@ impl Replica {
             dir: dir.clone(),
             generation,
             machine,
+            applied,
             damaged,
             published: published.clone(),
             open_streams: open_streams.clone(),
@@ -205,6 +211,7 @@ impl Replica {
             clock: around.clock.clone(),
             group,
             neighbours: around.neighbours.clone(),
+            upkeep: around.upkeep.clone(),
             freshness: Freshness::default(),
             inbox,
             worker: Mutex::new(Some(thread)),
@@ -233,6 +240,12 @@ impl Replica {
     #[must_use]
     pub fn assignment(&self) -> Arc<Assignment> {
         self.assignment.read().clone()
+    }
+
+    /// How its node looks after it.
+    #[must_use]
+    pub fn upkeep(&self) -> &Arc<Upkeep> {
+        &self.upkeep
     }
 
     /// What its worker tells.

@@ -292,10 +292,12 @@ async fn send_snapshot(replica: &Replica, at_least: u64, sink: StreamSink) {
         return sink.fail(encode(&error)).await;
     }
     let (dir, generation) = (replica.dir().clone(), replica.published().generation());
+    let upkeep = replica.upkeep().clone();
     let (pieces, mut waiting) = tokio::sync::mpsc::channel(4);
     let reading = tokio::task::spawn_blocking(move || -> Result<()> {
         let failed = |error: &dyn std::fmt::Display| Error::new(ErrorCode::Unavailable, error.to_string());
-        let outgoing = snapshots::outgoing(&dir, generation, at_least).map_err(|error| failed(&error))?;
+        let outgoing =
+            snapshots::outgoing(&dir, generation, at_least, &upkeep).map_err(|error| failed(&error))?;
         let mut file = std::fs::File::open(outgoing.path).map_err(|error| failed(&error))?;
         loop {
             let mut piece = Vec::with_capacity(ROW_BLOCK);

@@ -17,6 +17,9 @@ pub struct UpkeepOptions {
     pub scrub_rate: u64,
     /// Copies of other replicas' files are fetched at this rate, in bytes a second.
     pub fetch_rate: u64,
+    /// A replica's write-ahead log is brought into its file above this size, in bytes: when a node starts, it reads all
+    /// of them.
+    pub wal_bytes: u64,
 }
 
 impl Default for UpkeepOptions {
@@ -26,6 +29,7 @@ impl Default for UpkeepOptions {
             scrub_pause: Duration::from_secs(30),
             scrub_rate: 16 << 20,
             fetch_rate: 64 << 20,
+            wal_bytes: 64 << 20,
         }
     }
 }
@@ -40,6 +44,10 @@ pub struct Upkeep {
     pub scrub_rate: Rate,
     /// How fast copies are fetched.
     pub fetch_rate: Rate,
+    /// One copy is made at a time, so that whoever waits finds what another one has made.
+    pub copying: Mutex<()>,
+    /// How fast they are made for others, and read again before they are used.
+    copy_rate: Rate,
 }
 
 impl Upkeep {
@@ -50,8 +58,15 @@ impl Upkeep {
             scrubbing: Arc::new(Semaphore::new(1)),
             scrub_rate: Rate::new(options.scrub_rate),
             fetch_rate: Rate::new(options.fetch_rate),
+            copying: Mutex::default(),
+            copy_rate: Rate::new(options.fetch_rate.saturating_mul(2)),
             options,
         }
+    }
+
+    /// Waits, on the thread that calls, as long as reading or writing so many bytes of a copy asks for: clients come first.
+    pub fn pace_copy(&self, bytes: usize) {
+        std::thread::sleep(self.copy_rate.take(bytes));
     }
 }
 

@@ -64,6 +64,7 @@ impl UpkeepArguments {
             scrub_pause: Duration::from_secs(self.scrub_pause),
             scrub_rate: self.scrub_rate.saturating_mul(1 << 20),
             fetch_rate: self.fetch_rate.saturating_mul(1 << 20),
+            ..UpkeepOptions::default()
         }
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(feature = "simulation")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::statement;
 use common::Hlc;
@@ -75,7 +76,7 @@ impl Run {
             match (self.seed * 7 + cut * 3 + step) % 9 {
                 0 => maintenance.sync_wal()?,
                 1 => {
-                    let checkpoint = maintenance.checkpoint()?;
+                    let checkpoint = maintenance.checkpoint(Duration::ZERO)?;
                     assert_eq!(checkpoint.log_frames, checkpoint.moved_frames);
                 }
                 _ => continue,

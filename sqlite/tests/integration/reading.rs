@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::support::{Replica, sql, statement};
 use common::{Hlc, PartitionId, TransactionId};
@@ -114,7 +115,7 @@ fn a_backup_taken_while_writing_is_one_state() {
     let target = Location::file(replica.folder.path().join("copy.db"));
     let mut next = 10_000;
     maintenance
-        .backup(&target, || {
+        .backup(&target, |_| {
             replica.execute(&[
                 &format!("INSERT INTO t VALUES ({next}, 'later')"),
                 "UPDATE t SET v = 'x' WHERE id < 50",
@@ -131,7 +132,7 @@ fn a_backup_taken_while_writing_is_one_state() {
     assert_eq!(copy.digest().unwrap(), before);
     assert_eq!(copy.integrity_check().unwrap(), [""; 0]);
     let stopped = Location::file(replica.folder.path().join("stopped.db"));
-    assert!(maintenance.backup(&stopped, || false).is_err());
+    assert!(maintenance.backup(&stopped, |_| false).is_err());
 }
 
 #[test]
@@ -145,14 +146,36 @@ fn checkpoints_empty_the_log_once_no_reader_needs_it() {
     assert!(maintenance.bytes().unwrap() > maintenance.wal_bytes().unwrap());
     let used = maintenance.used_bytes().unwrap();
     assert!(used > 0 && used < maintenance.bytes().unwrap(), "{used}");
-    assert!(!maintenance.checkpoint().unwrap().restarted);
+    assert!(!maintenance.checkpoint(Duration::ZERO).unwrap().restarted);
     assert!(maintenance.wal_bytes().unwrap() > 500_000, "the reader's snapshot is of before");
     drop(snapshot);
-    let checkpoint = maintenance.checkpoint().unwrap();
+    let checkpoint = maintenance.checkpoint(Duration::ZERO).unwrap();
     assert!(checkpoint.restarted && checkpoint.moved_frames == checkpoint.log_frames);
+    replica.execute(&["INSERT INTO t VALUES (1001, 'one row')"]);
+    assert!(maintenance.wal_bytes().unwrap() < 100_000, "the log has begun anew");
+    assert!(maintenance.empty_wal().unwrap().restarted);
     assert_eq!(maintenance.wal_bytes().unwrap(), 0);
     maintenance.sync_wal().unwrap();
-    assert_eq!(maintenance.count_rows().unwrap(), [("t".to_owned(), 1_000)]);
+    assert_eq!(maintenance.count_rows().unwrap(), [("t".to_owned(), 1_001)]);
+}
+
+#[test]
+fn a_reader_that_ends_soon_is_waited_for() {
+    let replica = Replica::new(SCHEMA);
+    let maintenance = Maintenance::open(&replica.location).unwrap();
+    let mut reader = Reader::open(&replica.location).unwrap();
+    let snapshot = reader.snapshot().unwrap();
+    replica.execute(&["INSERT INTO t VALUES (1, 'one row')"]);
+    let (begin, begun) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || {
+            begin.send(()).unwrap();
+            maintenance.checkpoint(Duration::from_secs(60)).unwrap()
+        });
+        begun.recv().unwrap();
+        drop(snapshot);
+        assert!(waiting.join().unwrap().restarted);
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Sums of tables follow every change, also of the schema, and tell a file that is not what was written.
 
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use crate::support::Replica;
 use common::entry::{Change, Effect, Effects};
@@ -135,7 +136,7 @@ fn a_scrub_finds_a_row_that_was_changed_and_one_that_was_removed() {
 #[test]
 fn a_scrub_finds_bytes_that_the_disk_has_changed() {
     let kept = Kept::new();
-    Maintenance::open(&kept.replica.location).unwrap().checkpoint().unwrap();
+    Maintenance::open(&kept.replica.location).unwrap().checkpoint(Duration::ZERO).unwrap();
     let path = &kept.replica.location.path;
     let bytes = std::fs::read(path).unwrap();
     let at = bytes.windows(3).position(|text| text == b"a37").unwrap();

@@ -165,8 +165,10 @@ pub async fn file(
     }
     let (dir, generation) = (replica.dir().clone(), replica.published().generation());
     let applied = replica.published().applied();
+    let upkeep = replica.upkeep().clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let outgoing = snapshots::outgoing(&dir, generation, applied).map_err(|error| error.to_string())?;
+        let outgoing =
+            snapshots::outgoing(&dir, generation, applied, &upkeep).map_err(|error| error.to_string())?;
         std::fs::File::open(outgoing.path).map_err(|error| error.to_string())
     })
     .await;

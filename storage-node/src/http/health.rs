@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use super::AppState;
 use super::reply::{Answer, Refusal, success};
 use crate::replica::running::StatementCounts;
+use crate::replica::scrub_counts::ScrubCounts;
 
 /// The process answers.
 pub async fn live() -> Answer {
@@ -91,6 +92,23 @@ pub async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
         metric(&mut text, kind, name, help, &reports.iter().map(labelled).collect::<Vec<_>>());
     }
     let replicas = state.service.registry().all();
+    let of_scrubs = |value: fn(&ScrubCounts) -> u64| -> Vec<(String, u64)> {
+        let counted =
+            replicas.iter().map(|replica| (replica.partition(), value(replica.published().scrubs())));
+        counted.map(|(partition, value)| (of_partition(partition), value)).collect()
+    };
+    counter(
+        &mut text,
+        "polylite_replica_scrubs_total",
+        "How often the file was read again, to the end or to where it is damaged.",
+        &of_scrubs(ScrubCounts::whole),
+    );
+    counter(
+        &mut text,
+        "polylite_replica_scrubs_ended_total",
+        "How often reading the file again was ended because too much was written meanwhile; it begins anew.",
+        &of_scrubs(ScrubCounts::ended),
+    );
     let of_statements = |value: fn(&StatementCounts) -> u64| -> Vec<(String, u64)> {
         let counted = replicas.iter().map(|replica| (replica.partition(), value(replica.statements())));
         counted.map(|(partition, value)| (of_partition(partition), value)).collect()

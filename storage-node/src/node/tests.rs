@@ -16,7 +16,7 @@ use polylite_client::node::StorageClient;
 use polylite_client::peer::{PeerOptions, PeerPool};
 
 use super::StorageNode;
-use crate::config::StorageNodeOptions;
+use crate::config::{StorageNodeOptions, UpkeepOptions};
 
 const PARTITION: PartitionId = PartitionId(1);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,10 +33,15 @@ struct Cluster {
     addresses: Vec<String>,
     client: StorageClient,
     version: u64,
+    upkeep: UpkeepOptions,
 }
 
 impl Cluster {
     async fn start(count: usize) -> Cluster {
+        Cluster::start_with(count, UpkeepOptions::default()).await
+    }
+
+    async fn start_with(count: usize, upkeep: UpkeepOptions) -> Cluster {
         let folders: Vec<_> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
         let mut cluster = Cluster {
             folders,
@@ -44,6 +49,7 @@ impl Cluster {
             addresses: vec![String::new(); count],
             client: StorageClient::new(PeerPool::new(PeerOptions::default())),
             version: 0,
+            upkeep,
         };
         for number in 0..count {
             cluster.start_node(number, 0).await;
@@ -60,7 +66,7 @@ impl Cluster {
             data_dir: self.folders[number].path().to_owned(),
             coordinators: Vec::new(),
             node_id: Some(format!("n{number}").as_str().into()),
-            upkeep: Default::default(),
+            upkeep: self.upkeep.clone(),
         };
         let node = StorageNode::start(options).await.unwrap();
         self.addresses[number] = node.address().to_string();
@@ -590,5 +596,45 @@ async fn a_read_that_nobody_waits_for_ends_at_once() {
         running(0).await;
         assert_eq!(replica.statements().cancelled(), round);
     }
+    cluster.stop().await;
+}
+
+/// Reading a file again must not let the write-ahead log grow with what is written meanwhile: the next start reads it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_read_again_does_not_let_the_write_ahead_log_grow() {
+    const LIMIT: u64 = 512 << 10;
+    const ROW: u64 = 100_000;
+    // It would take hours.
+    let slowly = UpkeepOptions {
+        scrub_pause: Duration::ZERO,
+        scrub_rate: 64,
+        wal_bytes: LIMIT,
+        ..UpkeepOptions::default()
+    };
+    let mut cluster = Cluster::start_with(1, slowly).await;
+    cluster.found(&[0]).await;
+    let replica = cluster.nodes[0].as_ref().unwrap().service().registry().get(PARTITION).unwrap();
+    let file = replica.dir().database(0);
+    let maintenance = sqlite::Maintenance::open(&sqlite::Location::file(&file)).unwrap();
+    let tidy = async |limit: u64, reading: bool| {
+        let reached = async {
+            let is_reached = || {
+                let bounded = maintenance.wal_bytes().unwrap() <= limit;
+                bounded && (!reading || replica.published().scrubs().is_reading())
+            };
+            while !is_reached() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the log begins anew while the file is read");
+    };
+    while replica.published().scrubs().ended() == 0 {
+        tidy(3 * LIMIT, true).await;
+        cluster.write(&format!("INSERT INTO t (name) VALUES (hex(zeroblob({})))", ROW / 2)).await.unwrap();
+    }
+    tidy(LIMIT, false).await;
+    drop(maintenance);
+    let size = std::fs::metadata(file.with_extension("db-wal")).unwrap().len();
+    assert!(size < 4 * LIMIT, "the log's file has {size} bytes");
     cluster.stop().await;
 }

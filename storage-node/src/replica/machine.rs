@@ -54,7 +54,7 @@ use locks::Lock;
 use row_changes::RowChanges;
 use store::Store;
 pub(crate) use store::decode_configuration;
-pub use store::{Fault, Origin};
+pub use store::{Fault, Origin, WalTidying};
 pub use table_changes::TableChanges;
 
 /// Faults that a simulation plants to prove that it would find them.
@@ -511,10 +511,9 @@ impl Machine {
         if self.store.is_executing() { Ok(()) } else { self.store.flush(&self.state, &self.sums) }
     }
 
-    /// Makes everything applied so far survive a power cut, and moves the write-ahead log into the file if
-    /// it is larger than `wal_bytes_max`. Answers the log index below which the Raft log is not needed any
-    /// more. An open batch is left alone.
-    pub fn checkpoint(&mut self, wal_bytes_max: u64) -> Result<u64, Fault> {
+    /// Makes everything applied so far survive a power cut, and does with the write-ahead log what `tidying` says. Answers
+    /// the log index below which the Raft log is not needed any more. An open batch is left alone.
+    pub fn checkpoint(&mut self, tidying: WalTidying) -> Result<u64, Fault> {
         self.flush()?;
         let written = self.store.written();
         #[cfg(feature = "planted-bugs")]
@@ -522,8 +521,12 @@ impl Machine {
             return Ok(written);
         }
         self.store.maintenance().sync_wal()?;
-        if !self.store.is_executing() && self.store.maintenance().wal_bytes()? > wal_bytes_max {
-            self.store.maintenance().checkpoint()?;
+        let maintenance = self.store.maintenance();
+        if !self.store.is_executing() && maintenance.wal_bytes()? > tidying.bytes_max {
+            match tidying.patience {
+                Some(patience) => maintenance.checkpoint(patience)?,
+                None => maintenance.empty_wal()?,
+            };
         }
         Ok(written)
     }
@@ -534,7 +537,7 @@ impl Machine {
         self.store.written()
     }
 
-    /// Size of the write-ahead log in bytes.
+    /// Size of the write-ahead log in bytes: what the next start would have to read.
     pub fn wal_bytes(&self) -> Result<u64, Fault> {
         Ok(self.store.maintenance().wal_bytes()?)
     }

@@ -12,6 +12,7 @@ use super::leases::Grants;
 use super::machine::{KeyChanges, Machine, TableChanges};
 use super::pins::pinning_readers;
 use super::promises::Promises;
+use super::scrub_counts::ScrubCounts;
 use crate::config::{READS_PER_REPLICA, STREAMS_PER_REPLICA};
 
 /// Connections that read a replica's file.
@@ -82,6 +83,7 @@ pub struct Published {
     /// `None` while the replica has no sound file.
     readers: RwLock<Option<Readers>>,
     promises: Promises,
+    scrubs: ScrubCounts,
     leases: Mutex<Grants>,
 }
 
@@ -107,6 +109,7 @@ impl Published {
             quarantined: Mutex::default(),
             readers: RwLock::new(None),
             promises: Promises::default(),
+            scrubs: ScrubCounts::default(),
             leases: Mutex::default(),
         }
     }
@@ -202,6 +205,12 @@ impl Published {
     #[must_use]
     pub fn promises(&self) -> &Promises {
         &self.promises
+    }
+
+    /// How often the file was read again.
+    #[must_use]
+    pub fn scrubs(&self) -> &ScrubCounts {
+        &self.scrubs
     }
 
     /// What coordinators rely on.

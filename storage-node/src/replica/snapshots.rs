@@ -20,6 +20,9 @@ use crate::upkeep::Upkeep;
 /// Shorter waits for the rate of fetching are put together.
 const RATE_SLACK: Duration = Duration::from_millis(5);
 
+/// What was fetched is synced in pieces of so many bytes: one sync of a whole file holds up all others on the same disk.
+const BYTES_SYNCED: usize = 16 << 20;
+
 /// A snapshot could not be made or taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -72,7 +75,13 @@ pub struct Outgoing {
 
 /// A snapshot that holds at least an index: the newest one on disk, or one made now. Earlier ones are
 /// deleted; whoever is still reading one keeps it open.
-pub fn outgoing(dir: &ReplicaDir, generation: u64, at_least: u64) -> Result<Outgoing, SnapshotError> {
+pub fn outgoing(
+    dir: &ReplicaDir,
+    generation: u64,
+    at_least: u64,
+    upkeep: &Upkeep,
+) -> Result<Outgoing, SnapshotError> {
+    let _alone = upkeep.copying.lock();
     let folder = dir.outgoing();
     fs::create_dir_all(&folder).map_err(at(&folder))?;
     if let Some(path) = newest(&folder)?.filter(|(index, _)| *index >= at_least).map(|(_, path)| path)
@@ -82,7 +91,11 @@ pub fn outgoing(dir: &ReplicaDir, generation: u64, at_least: u64) -> Result<Outg
     }
     let fresh = folder.join("fresh.db");
     remove_if_there(&fresh)?;
-    Maintenance::open(&Location::file(dir.database(generation)))?.backup(&Location::file(&fresh), || true)?;
+    let paced = |bytes| {
+        upkeep.pace_copy(bytes);
+        true
+    };
+    Maintenance::open(&Location::file(dir.database(generation)))?.backup(&Location::file(&fresh), paced)?;
     let state = read_state(&fresh)?;
     let path = dir.outgoing_snapshot(state.position.index);
     for old in files(&folder)? {
@@ -153,18 +166,26 @@ pub struct Source {
 pub async fn fetch(source: &Source, dir: &ReplicaDir, generation: u64) -> Result<Installed, SnapshotError> {
     let folder = dir.generation(generation);
     let path = dir.database(generation);
-    let mut file = {
+    let file = {
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&folder)(error)),
             _ => {}
         }
         fs::create_dir_all(&folder).map_err(at(&folder))?;
-        File::create(&path).map_err(at(&path))?
+        Arc::new(File::create(&path).map_err(at(&path))?)
     };
+    let mut unsynced = 0;
     let mut pieces = source.client.snapshot(&source.address, source.partition, source.at_least).await?;
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        file.write_all(&piece).map_err(at(&path))?;
+        file.as_ref().write_all(&piece).map_err(at(&path))?;
+        unsynced += piece.len();
+        if unsynced >= BYTES_SYNCED {
+            unsynced = 0;
+            let file = file.clone();
+            let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
+            synced.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(at(&path))?;
+        }
         let wait = source.upkeep.fetch_rate.take(piece.len());
         if wait > RATE_SLACK {
             tokio::time::sleep(wait).await;
@@ -172,6 +193,7 @@ pub async fn fetch(source: &Source, dir: &ReplicaDir, generation: u64) -> Result
     }
     let partition = source.partition;
     let at_least = source.at_least;
+    let upkeep = source.upkeep.clone();
     tokio::task::spawn_blocking(move || {
         file.sync_all().map_err(at(&path))?;
         sync_folder_of(&path).map_err(at(&path))?;
@@ -181,7 +203,11 @@ pub async fn fetch(source: &Source, dir: &ReplicaDir, generation: u64) -> Result
             let (partition, index) = (state.identity.partition, state.position.index);
             return Err(SnapshotError::NotWanted { partition, index });
         }
-        if let Finding::Damaged(reason) = sqlite::scrub(&Location::file(&path), &|_| true)? {
+        let paced = |bytes| {
+            upkeep.pace_copy(bytes);
+            true
+        };
+        if let Finding::Damaged(reason) = sqlite::scrub(&Location::file(&path), &paced)? {
             return Err(SnapshotError::Damaged(reason));
         }
         let configuration: AppliedConfiguration = decode_configuration(&state.configuration)?;

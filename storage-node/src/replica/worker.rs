@@ -52,6 +52,8 @@ pub(super) struct Parts {
     pub(super) dir: ReplicaDir,
     pub(super) generation: u64,
     pub(super) machine: Option<Machine>,
+    /// The index that the group begins to hand out entries after.
+    pub(super) applied: u64,
     pub(super) damaged: bool,
     pub(super) published: Arc<Published>,
     pub(super) open_streams: Arc<OpenStreams>,
@@ -84,6 +86,8 @@ pub(super) struct Worker {
     random: SmallRng,
     /// Committed entries that the machine was not told yet.
     entries: Vec<Committed>,
+    /// Index of the last entry that the log has handed out as committed.
+    delivered: u64,
     role: RoleChange,
     /// Term and epoch in which the partition's place in the map was last proposed.
     assigned: (u64, u64),
@@ -123,6 +127,7 @@ impl Worker {
             next_ticket: 0,
             random: SmallRng::from_os_rng(),
             entries: Vec::new(),
+            delivered: parts.applied,
             role: RoleChange { term: 0, role: Role::Follower, leader: None },
             assigned: (0, 0),
             care: Care::new(),
@@ -204,7 +209,7 @@ impl Worker {
             Event::SnapshotMade(made) => self.snapshot_made(made),
             Event::InstallSnapshot(offer) => self.fetch_snapshot(&offer),
             Event::SnapshotFetched(result) => self.snapshot_fetched(result),
-            Event::CopyFetched(index) => self.take_copy(index),
+            Event::CopyFetched(index) => self.copy_fetched(index),
             Event::Staged(outcome) => self.switch_file(outcome),
             Event::Truncate => self.care.checkpoint_soon(),
             Event::Failed(reason) => {
@@ -269,9 +274,11 @@ impl Worker {
         let (Some(last), Some(group)) = (entries.last().map(|entry| entry.index), self.group.clone()) else {
             return;
         };
+        self.delivered = last;
         if self.machine.is_none() {
             self.repair.miss(entries);
-            return group.taken_over(last);
+            group.taken_over(last);
+            return self.take_copy_if_covered();
         }
         self.published.promises().wait_for_openings();
         self.with_machine(|machine| machine.committed(&entries, group.log().as_ref()));

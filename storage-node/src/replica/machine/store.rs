@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::mem;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::entry::{DecodeError, Effects};
@@ -62,6 +63,16 @@ pub struct Origin {
     pub database: String,
     /// The members that found the group; empty in tests that have none.
     pub configuration: AppliedConfiguration,
+}
+
+/// What is done with the write-ahead log.
+#[derive(Clone, Copy, Debug)]
+pub struct WalTidying {
+    /// Up to this size, in bytes, it is left as it is.
+    pub bytes_max: u64,
+    /// How long readers are waited for that keep it from beginning anew; `None` where no write is to be expected, so
+    /// that it can be emptied.
+    pub patience: Option<Duration>,
 }
 
 /// What system tables have to be told with the next commit.

@@ -15,6 +15,7 @@ use polylite_client::node::StorageClient;
 use sqlite::Finding;
 
 use super::super::inbox::Event;
+use super::super::judgement::{Judgement, judge};
 use super::super::machine::{Compared, Job};
 use super::Worker;
 use crate::upkeep::Upkeep;
@@ -25,7 +26,7 @@ const ATTEMPTS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Before the others are asked again, because those who answered did not decide it.
 const PAUSE: Duration = Duration::from_secs(5);
-/// A reading that was ended for its age goes on twice as fast the next time, at most so many times.
+/// A reading that was ended, because too much was written meanwhile, is twice as fast the next time, at most so many times.
 const HASTE_MAX: u32 = 6;
 
 /// What was compared, and when.
@@ -135,11 +136,12 @@ impl Worker {
     /// Begins to read the file again, if it is time and no other replica of the node is being read.
     fn scrub(&mut self) {
         let due = self.agreement.scrubbed.elapsed() >= self.upkeep.options.scrub_pause;
-        if !due || self.agreement.scrubbing || self.machine.is_none() {
+        if !due || self.agreement.scrubbing || self.machine.is_none() || self.care.is_grown() {
             return;
         }
         let Ok(permit) = self.upkeep.scrubbing.clone().try_acquire_owned() else { return };
         self.agreement.scrubbing = true;
+        self.published.scrubs().count_begun();
         self.agreement.end = Arc::default();
         let (end, haste, upkeep) = (self.agreement.end.clone(), self.agreement.haste, self.upkeep.clone());
         let (location, generation, sender) = (self.location(), self.generation, self.sender.clone());
@@ -159,6 +161,7 @@ impl Worker {
     pub(super) fn scrubbed(&mut self, generation: u64, finding: Finding) {
         self.agreement.scrubbing = false;
         self.agreement.scrubbed = Instant::now();
+        self.published.scrubs().count(&finding);
         match finding {
             _ if generation != self.generation || self.machine.is_none() => {}
             Finding::Sound => {
@@ -219,73 +222,4 @@ async fn digest_of(
         tokio::time::sleep(PATIENCE).await;
     }
     None
-}
-
-/// What follows from the digests that were told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Judgement {
-    /// This replica is not the one that is wrong.
-    Sound,
-    /// It is.
-    Divergent,
-    /// Who has not answered yet decides.
-    Open,
-}
-
-/// Judges this replica. A majority of the voters is right; where there cannot be one, the leader is, because its rows
-/// are what clients have seen.
-fn judge(compared: Compared, leads: bool, others: &[u128], voters: usize) -> Judgement {
-    let Compared { own, leaders, .. } = compared;
-    let majority = voters / 2 + 1;
-    let votes =
-        |digest: u128| usize::from(digest == own) + others.iter().filter(|other| **other == digest).count();
-    let silent = voters.saturating_sub(1 + others.len());
-    if votes(own) >= majority {
-        Judgement::Sound
-    } else if others.iter().any(|other| votes(*other) >= majority) {
-        Judgement::Divergent
-    } else if votes(own) + silent >= majority {
-        Judgement::Open
-    } else if !leads && own != leaders {
-        Judgement::Divergent
-    } else {
-        Judgement::Sound
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Judgement::{Divergent, Open, Sound};
-    use super::*;
-
-    fn judged(own: u128, leads: bool, others: &[u128], voters: usize) -> Judgement {
-        let leaders = if leads { own } else { 1 };
-        judge(Compared { index: 9, own, leaders }, leads, others, voters)
-    }
-
-    #[test]
-    fn who_is_alone_against_a_majority_is_wrong_also_the_leader() {
-        assert_eq!(judged(1, true, &[1, 1], 3), Sound);
-        assert_eq!(judged(1, true, &[1, 2], 3), Sound);
-        assert_eq!(judged(2, false, &[1, 1], 3), Divergent);
-        assert_eq!(judged(2, true, &[1, 1], 3), Divergent);
-        assert_eq!(judged(2, false, &[1, 2], 3), Sound);
-    }
-
-    #[test]
-    fn where_there_is_no_majority_the_leader_is_believed() {
-        assert_eq!(judged(2, false, &[1], 2), Divergent);
-        assert_eq!(judged(1, true, &[2], 2), Sound);
-        assert_eq!(judged(3, false, &[1, 2], 3), Divergent);
-        assert_eq!(judged(1, true, &[], 1), Sound);
-    }
-
-    #[test]
-    fn nobody_is_condemned_while_a_replica_that_is_silent_may_speak_for_it() {
-        assert_eq!(judged(2, false, &[1], 3), Open);
-        assert_eq!(judged(1, true, &[2], 3), Open);
-        assert_eq!(judged(2, false, &[], 2), Open);
-        assert_eq!(judged(2, false, &[1, 1], 5), Open);
-        assert_eq!(judged(2, false, &[1, 1, 1], 5), Divergent);
-    }
 }

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use consensus_runtime::{Committed, Installed, SnapshotDescription, SnapshotOffer, SnapshotRefused};
 
 use super::super::inbox::Event;
+use super::super::machine::WalTidying;
 use super::super::snapshots::{self, Source};
 use super::log_sizes::LogSizes;
 use super::{Machine, Worker, long_ago};
-use crate::config::{IDLE_CHECKPOINT, LOG_BYTES_KEPT, LOG_ENTRIES_KEPT, WAL_BYTES_MAX, WAL_CHECKPOINT_BYTES};
+use crate::config::{
+    IDLE_CHECKPOINT, IDLE_WAL_BYTES, LOG_BYTES_KEPT, LOG_ENTRIES_KEPT, WAL_BYTES_MAX, WAL_PATIENCE,
+};
 
 /// How often the size of the write-ahead log is looked at while it grows.
 const LOOK: Duration = Duration::from_secs(1);
@@ -57,9 +60,19 @@ impl Care {
         self.wanted = true;
     }
 
+    /// Whether the write-ahead log is larger than it should be, as it was last seen.
+    pub(super) fn is_grown(&self) -> bool {
+        self.grown
+    }
+
     pub(super) fn want_snapshot(&mut self, at_least: u64) {
         self.snapshot = Some(self.snapshot.map_or(at_least, |wanted| wanted.max(at_least)));
     }
+}
+
+/// The size of the write-ahead log, if it can be told.
+fn wal_bytes(machine: &Machine) -> u64 {
+    machine.wal_bytes().unwrap_or(0)
 }
 
 impl Worker {
@@ -87,44 +100,55 @@ impl Worker {
                 tracing::warn!(partition = %self.assignment.partition, %fault, "a file's size is unknown")
             }
         }
-        let grown = machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_CHECKPOINT_BYTES);
+        let grown = wal_bytes(machine) > self.upkeep.options.wal_bytes;
         let idle = self.care.changed && self.care.checkpointed.elapsed() > IDLE_CHECKPOINT;
         self.care.grown = grown;
         // Under load a batch is under way nearly always, and keeps the write-ahead log as it is.
         let busy = machine.has_batch_under_way();
         if grown || idle || self.care.wanted {
-            self.checkpoint();
+            self.checkpoint(idle);
         }
         self.care.due = grown && busy;
-        self.end_reader_if_overgrown();
+        self.end_readers_if_overgrown();
     }
 
     /// Makes the checkpoint that a batch was in the way of, before the next batch begins.
     pub(super) fn checkpoint_if_due(&mut self) {
         if self.care.due && !self.machine.as_ref().is_some_and(Machine::has_batch_under_way) {
-            self.checkpoint();
+            self.checkpoint(false);
         }
     }
 
-    /// What even a checkpoint could not move into the file waits for a reader that began before it.
-    fn end_reader_if_overgrown(&self) {
-        let overgrown = |machine: &Machine| machine.wal_bytes().is_ok_and(|bytes| bytes > WAL_BYTES_MAX);
-        if !self.machine.as_ref().is_some_and(overgrown) {
-            return;
+    /// What even a checkpoint could not move into the file waits for a reader that began before it. Reading the file
+    /// again can wait, and begins anew after a pause; clients' streams are ended only in need.
+    fn end_readers_if_overgrown(&self) {
+        let bytes = self.machine.as_ref().map_or(0, wal_bytes);
+        if bytes > 2 * self.upkeep.options.wal_bytes {
+            self.agreement.end_scrub();
         }
-        self.agreement.end_scrub();
-        if self.open_streams.end_oldest() {
+        if bytes > WAL_BYTES_MAX && self.open_streams.end_oldest() {
             let partition = self.assignment.partition;
             tracing::warn!(%partition, "the oldest stream is ended: it kept the write-ahead log from being tidied");
         }
     }
 
-    fn checkpoint(&mut self) {
+    fn checkpoint(&mut self, idle: bool) {
+        let limit = self.upkeep.options.wal_bytes;
+        let is_large = self.machine.as_ref().is_some_and(|machine| wal_bytes(machine) > 2 * limit);
+        let tidying = WalTidying {
+            bytes_max: if idle { limit.min(IDLE_WAL_BYTES) } else { limit },
+            // Without a change since the last time the load is over.
+            patience: match (self.care.changed, is_large) {
+                (false, _) => None,
+                (true, true) => Some(WAL_PATIENCE),
+                (true, false) => Some(Duration::ZERO),
+            },
+        };
         (self.care.changed, self.care.wanted, self.care.due) = (false, false, false);
         self.care.checkpointed = Instant::now();
         let mut synced = None;
         self.with_machine(|machine| {
-            synced = Some(machine.checkpoint(WAL_CHECKPOINT_BYTES)?);
+            synced = Some(machine.checkpoint(tidying)?);
             Ok(())
         });
         if let (Some(synced), Some(group)) = (synced, &self.group) {
@@ -155,9 +179,9 @@ impl Worker {
         self.care.snapshot = None;
         self.care.making = true;
         let (dir, generation, sender) = (self.dir.clone(), self.generation, self.sender.clone());
-        let partition = self.assignment.partition;
+        let (partition, upkeep) = (self.assignment.partition, self.upkeep.clone());
         self.tokio.spawn_blocking(move || {
-            let made = snapshots::outgoing(&dir, generation, at_least);
+            let made = snapshots::outgoing(&dir, generation, at_least, &upkeep);
             if let Err(error) = &made {
                 tracing::warn!(%partition, %error, "a snapshot could not be made");
             }

@@ -4,22 +4,18 @@
 //! on it what was committed since, and serves again. Until then it notes here which entries were committed, and
 //! reads them from the log again in the end; if the copy is older than the oldest one noted, a newer is fetched.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use consensus_runtime::{Committed, CommittedKind, CommittedLog, Role};
+use consensus_runtime::{Committed, Role};
 
 use super::super::inbox::Event;
-use super::super::machine::{Fault, Machine};
+use super::super::machine::Machine;
+use super::super::missed_entries::{MissedEntries, catch_up};
 use super::super::snapshots::{self, Source};
 use super::{Worker, long_ago};
 use crate::layout::sync_folder_of;
-
-/// Most entries that are noted for the copy.
-const ENTRIES_NOTED: usize = 16_384;
 
 /// Copies lie apart from the generations that the log may switch to meanwhile.
 const COPY: u64 = 1 << 32;
@@ -33,12 +29,15 @@ pub(super) struct Repair {
     fetching: bool,
     /// When leadership was last given away: where every replica is damaged it must not go round and round.
     gave_away: Instant,
-    missed: VecDeque<Committed>,
+    missed: MissedEntries,
+    /// A copy is there, up to this index.
+    fetched: Option<u64>,
 }
 
 impl Repair {
     pub(super) fn new(needed: bool) -> Repair {
-        Repair { needed, fetching: false, gave_away: long_ago(PAUSE), missed: VecDeque::new() }
+        let (gave_away, missed) = (long_ago(PAUSE), MissedEntries::default());
+        Repair { needed, fetching: false, gave_away, missed, fetched: None }
     }
 
     pub(super) fn begin(&mut self) {
@@ -46,8 +45,8 @@ impl Repair {
     }
 
     pub(super) fn end(&mut self) {
-        self.needed = false;
-        self.missed.clear();
+        (self.needed, self.fetched) = (false, None);
+        self.missed = MissedEntries::default();
     }
 
     /// Whether leadership may be given away now.
@@ -62,36 +61,9 @@ impl Repair {
     /// These were committed while there was no file to land them on.
     pub(super) fn miss(&mut self, entries: Vec<Committed>) {
         if self.needed {
-            self.missed.extend(entries.into_iter().map(without_data));
-            let surplus = self.missed.len().saturating_sub(ENTRIES_NOTED);
-            self.missed.drain(..surplus);
+            self.missed.note(entries);
         }
     }
-
-    /// What has to be landed on a file that holds everything up to an index, without its data; `None` if a part
-    /// of it is not noted any more.
-    fn after(&mut self, index: u64) -> Option<Vec<Committed>> {
-        if self.missed.front().is_some_and(|first| first.index > index + 1) {
-            return None;
-        }
-        Some(std::mem::take(&mut self.missed).into_iter().filter(|entry| entry.index > index).collect())
-    }
-}
-
-/// The data of an entry stay in the log.
-fn without_data(entry: Committed) -> Committed {
-    Committed { data: Bytes::new(), ..entry }
-}
-
-/// Lands entries on a copy, reading their data again, one at a time.
-fn catch_up(machine: &mut Machine, missed: Vec<Committed>, log: &dyn CommittedLog) -> Result<(), Fault> {
-    for mut entry in missed {
-        if entry.kind == CommittedKind::Normal {
-            entry.data = log.data(entry.index)?;
-        }
-        machine.committed(&[entry], log)?;
-    }
-    Ok(())
 }
 
 impl Worker {
@@ -108,8 +80,8 @@ impl Worker {
         else {
             return;
         };
-        let oldest = self.repair.missed.front().map(|entry| entry.index - 1);
-        let at_least = oldest.or_else(|| self.group.as_ref().map(|group| group.status().commit)).unwrap_or(0);
+        let before = self.repair.missed.begin_after();
+        let at_least = before.or_else(|| self.group.as_ref().map(|group| group.status().commit)).unwrap_or(0);
         let (dir, generation, sender) = (self.dir.clone(), COPY + self.generation, self.sender.clone());
         let partition = self.assignment.partition;
         let client = self.neighbours.storage().clone();
@@ -125,13 +97,23 @@ impl Worker {
         });
     }
 
-    /// Puts the copy in the damaged file's place. The log names the generation, so the number stays; should
+    /// A copy was fetched, or could not be.
+    pub(super) fn copy_fetched(&mut self, index: Option<u64>) {
+        match index {
+            Some(_) => self.repair.fetched = index,
+            None => self.repair.fetching = false,
+        }
+        self.take_copy_if_covered();
+    }
+
+    /// Puts a fetched copy in the damaged file's place, once this replica's log holds all of it as committed: after a
+    /// start a file must not be ahead of its log. The log names the generation, so the number stays; should
     /// the process end in between, the next start finds no file and fetches another copy.
-    pub(super) fn take_copy(&mut self, index: Option<u64>) {
+    pub(super) fn take_copy_if_covered(&mut self) {
+        let Some(index) = self.repair.fetched.take_if(|index| *index <= self.delivered) else { return };
         self.repair.fetching = false;
-        let Some(index) = index.filter(|_| self.repair.needed) else { return };
-        let Some(group) = self.group.clone() else { return };
-        let Some(entries) = self.repair.after(index) else { return };
+        let Some(group) = self.group.clone().filter(|_| self.repair.needed) else { return };
+        let Some(entries) = self.repair.missed.take_after(index) else { return };
         if let Err(error) = self.swap_in(COPY + self.generation) {
             return self.quarantine(&error.to_string());
         }
