@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
+
 use super::http_load::HttpConnection;
 use super::own_cluster::OwnCluster;
 use super::workload::{DATABASE, Subject};
@@ -11,38 +13,36 @@ use crate::failure::Failure;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause after a write that was refused.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Writes that have to succeed one after the other, so that every partition has been written to.
-const WRITES_IN_A_ROW: u32 = 32;
+/// Rows written at the same moment: so many that every partition has one of them.
+const ROWS: usize = 32;
 
-/// Kills the storage node that leads most partitions and waits until writes to all partitions succeed again;
-/// answers how long that took. The node is started again after it.
+/// Kills the storage node that leads most partitions and waits until rows of all partitions are written; answers how long
+/// that took. The node is started again after it.
 pub async fn kill_a_leader(cluster: &mut OwnCluster, subject: &Subject) -> Result<Duration, Failure> {
     let leader = busiest_leader(subject).await?;
-    let mut http = HttpConnection::open(&subject.url).await?;
+    let connections = try_join_all((0..ROWS).map(|_| HttpConnection::open(&subject.url))).await?;
     let number = cluster.kill_node(&leader).await?;
     let killed = Instant::now();
-    let mut in_a_row = 0;
-    let mut recovered = killed;
-    while in_a_row < WRITES_IN_A_ROW {
-        match subject.insert_one(&mut http).await {
-            Ok(()) => {
-                in_a_row += 1;
-                recovered = Instant::now();
-            }
-            Err(failure) if killed.elapsed() > PATIENCE => return Err(failure),
-            Err(_) => {
-                in_a_row = 0;
-                tokio::time::sleep(PAUSE).await;
-                http = HttpConnection::open(&subject.url).await?;
-            }
-        }
-    }
+    try_join_all(connections.into_iter().map(|http| write_one(subject, http, killed))).await?;
+    let recovered = killed.elapsed();
     cluster.restart_node(number).await?;
-    Ok(recovered - killed)
+    Ok(recovered)
+}
+
+/// Writes one row, however often it is refused.
+async fn write_one(subject: &Subject, mut http: HttpConnection, killed: Instant) -> Result<(), Failure> {
+    while let Err(failure) = subject.insert_one(&mut http).await {
+        if killed.elapsed() > PATIENCE {
+            return Err(failure);
+        }
+        tokio::time::sleep(PAUSE).await;
+        http = HttpConnection::open(&subject.url).await?;
+    }
+    Ok(())
 }
 
 /// The node that leads most partitions of the database, once all have a leader.
-async fn busiest_leader(subject: &Subject) -> Result<String, Failure> {
+pub async fn busiest_leader(subject: &Subject) -> Result<String, Failure> {
     let asked = Instant::now();
     loop {
         let answer = subject.connection.get(&format!("/partitions/{DATABASE}")).await?;

@@ -7,6 +7,7 @@ mod constant_server;
 mod documents;
 mod failover;
 mod figures;
+mod healing;
 mod http_load;
 mod own_cluster;
 mod parsing_server;
@@ -23,6 +24,7 @@ use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
 use crate::output::OutputFormat;
+use healing::HealingArguments;
 use http_load::Load;
 use own_cluster::OwnCluster;
 use report::Line;
@@ -56,6 +58,8 @@ pub struct Arguments {
     /// How the figures are written.
     #[arg(long, value_enum, env = "POLYLITE_OUTPUT", default_value = "table")]
     output: OutputFormat,
+    #[command(flatten)]
+    healing: HealingArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,6 +84,9 @@ enum Workload {
     Idle,
     /// How long writes stand still when a leader is killed; only of a cluster started for the run.
     Failover,
+    /// How a cluster heals: leaders are killed, lost replicas made anew, partitions moved and loaded nodes started again, in
+    /// a cluster of its own. Not one of `all`.
+    Healing,
     /// All of them.
     All,
 }
@@ -91,6 +98,11 @@ const REST_TIME: Duration = Duration::from_secs(3);
 
 /// Measures and reports.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    if arguments.workload == Workload::Healing {
+        let time = Duration::from_secs(arguments.seconds.max(1));
+        let rows = healing::run(&arguments.healing, arguments.partitions, time).await?;
+        return Ok(rows.print(arguments.output)?);
+    }
     let folder = tempfile::tempdir()?;
     let mut cluster = match &arguments.coordinator {
         None => Some(OwnCluster::start(folder.path()).await?),

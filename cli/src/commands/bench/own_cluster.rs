@@ -1,4 +1,4 @@
-//! A coordinator and three storage nodes as processes of their own, on free ports, in a temporary folder.
+//! A coordinator and storage nodes as processes of their own, on free ports, in a temporary folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,8 +11,6 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::server;
 
-/// Storage nodes of the cluster.
-const STORAGE_NODES: usize = 3;
 const START_TIME: Duration = Duration::from_secs(30);
 
 /// The processes. They are killed when this is dropped; [`OwnCluster::stop`] also waits for their ends.
@@ -20,21 +18,36 @@ pub struct OwnCluster {
     /// The coordinator's address.
     pub url: String,
     folder: PathBuf,
+    plan: Plan,
     coordinator: Child,
     storage_nodes: Vec<Child>,
 }
 
+/// What a cluster is made of.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    /// Storage nodes.
+    pub nodes: usize,
+    /// Flags of the coordinator.
+    pub coordinator: &'static [&'static str],
+}
+
 impl OwnCluster {
-    /// Starts them and waits until the nodes are registered.
+    /// Starts the processes of the usual cluster and waits until the nodes are registered.
     pub async fn start(folder: &Path) -> Result<OwnCluster, Failure> {
-        let (coordinator, url) = spawn(folder, "coordinator", "coordinator", &[]).await?;
+        OwnCluster::start_as(folder, Plan { nodes: 3, coordinator: &[] }).await
+    }
+
+    /// The same of another one.
+    pub async fn start_as(folder: &Path, plan: Plan) -> Result<OwnCluster, Failure> {
+        let (coordinator, url) = spawn(folder, "coordinator", "coordinator", plan.coordinator).await?;
         let folder = folder.to_owned();
-        let mut cluster = OwnCluster { url, folder, coordinator, storage_nodes: Vec::new() };
-        for number in 0..STORAGE_NODES {
+        let mut cluster = OwnCluster { url, folder, plan, coordinator, storage_nodes: Vec::new() };
+        for number in 0..plan.nodes {
             let node = cluster.spawn_node(number).await?;
             cluster.storage_nodes.push(node);
         }
-        server::nodes_registered(&Connection::to(&[cluster.url.clone()])?, STORAGE_NODES).await?;
+        server::nodes_registered(&Connection::to(&[cluster.url.clone()])?, plan.nodes).await?;
         Ok(cluster)
     }
 
@@ -53,16 +66,22 @@ impl OwnCluster {
 
     /// Ends a storage node as a crash would. It is named by its id in the cluster.
     pub async fn kill_node(&mut self, id: &str) -> Result<usize, Failure> {
-        let number = (0..STORAGE_NODES).find(|&number| node_name(number) == id);
+        let number = (0..self.plan.nodes).find(|&number| node_name(number) == id);
         let number = number.ok_or_else(|| Failure::refused(format!("there is no storage node {id}")))?;
         self.storage_nodes[number].kill().await?;
         Ok(number)
     }
 
-    /// Starts a storage node that was killed, over its own data.
-    pub async fn restart_node(&mut self, number: usize) -> Result<(), Failure> {
+    /// Starts a storage node that was killed, over its own data, and waits until it is ready.
+    pub async fn spawn_again(&mut self, number: usize) -> Result<(), Failure> {
         self.storage_nodes[number] = self.spawn_node(number).await?;
-        server::nodes_registered(&Connection::to(std::slice::from_ref(&self.url))?, STORAGE_NODES).await
+        Ok(())
+    }
+
+    /// The same, and waits until it is registered.
+    pub async fn restart_node(&mut self, number: usize) -> Result<(), Failure> {
+        self.spawn_again(number).await?;
+        server::nodes_registered(&Connection::to(std::slice::from_ref(&self.url))?, self.plan.nodes).await
     }
 
     async fn spawn_node(&self, number: usize) -> Result<Child, Failure> {
@@ -72,7 +91,8 @@ impl OwnCluster {
     }
 }
 
-fn node_name(number: usize) -> String {
+/// The id of a node in the cluster.
+pub fn node_name(number: usize) -> String {
     format!("storage-node-{}", number + 1)
 }
 

@@ -77,12 +77,13 @@ pub fn table(lines: &[Line]) -> RowSet {
     set
 }
 
-fn milliseconds(time: Duration) -> f64 {
+/// A time in milliseconds.
+pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
 /// Large figures without a fraction, small ones with two places.
-fn shown(figure: Option<f64>) -> Value {
+pub fn shown(figure: Option<f64>) -> Value {
     figure.map_or(Value::Null, |figure| {
         Value::Real(if figure >= 100.0 { figure.round() } else { (figure * 100.0).round() / 100.0 })
     })

@@ -25,6 +25,9 @@ pub const PAST_CACHE_PATH: &str = "/databases/polylite_bench/sql?cache=bypass";
 /// Rows whose answers fit into the cache.
 const FEW_ROWS: u64 = 100;
 
+/// Bytes of a row that is only to be carried.
+const LONG_ROW: u64 = 4 << 10;
+
 /// A cluster under measurement.
 pub struct Subject {
     /// The address of one of its coordinators.
@@ -132,6 +135,20 @@ impl Subject {
         Ok(Measured { operations: rows, elapsed: started.elapsed(), median: None, percentile_99: None })
     }
 
+    /// Writes rows of so many bytes in all, for others to carry.
+    pub async fn fill_up(&self, bytes: u64) -> Result<(), Failure> {
+        const PIECE: u64 = 16 << 20;
+        create_table(&self.connection, "ballast").await?;
+        for piece in 0..bytes.div_ceil(PIECE) {
+            let rows = PIECE / LONG_ROW;
+            let stored = import(&self.connection, "ballast", long_rows(piece * rows, rows)).await?;
+            if stored != rows {
+                return Err(Failure::refused(format!("{stored} of {rows} rows were stored")));
+            }
+        }
+        Ok(())
+    }
+
     /// Inserts one row, once.
     pub async fn insert_one(&self, http: &mut http_load::HttpConnection) -> Result<(), Failure> {
         http.post(&insertion(1 + self.last_key.fetch_add(1, Ordering::Relaxed))).await
@@ -197,6 +214,17 @@ fn csv(rows: u64) -> String {
         let _ = writeln!(text, "{key},{},{}.25", row_text(key), key % 1_000);
     }
     text
+}
+
+/// Rows of [`LONG_ROW`] bytes each, the keys of which follow `before`.
+fn long_rows(before: u64, rows: u64) -> String {
+    let text = "x".repeat(usize::try_from(LONG_ROW).unwrap_or(0));
+    let mut csv = String::from("id,name,amount\n");
+    for key in before + 1..=before + rows {
+        // Writing into a string cannot fail.
+        let _ = writeln!(csv, "{key},{text},0.5");
+    }
+    csv
 }
 
 /// Numbers in an order that looks like chance (the finalizer of SplitMix64).

@@ -1,0 +1,39 @@
+//! Replicas of a node that is gone are made anew on others.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{LOOK, PATIENCE};
+use crate::commands::bench::failover;
+use crate::commands::bench::workload::Subject;
+use crate::commands::operation::await_end;
+use crate::failure::Failure;
+
+/// Waits until every partition has a leader again.
+pub async fn await_leaders(subject: &Subject) -> Result<(), Failure> {
+    failover::busiest_leader(subject).await.map(drop)
+}
+
+/// Says that a dead node is gone for good, and waits until every partition has its replicas on others; answers how long
+/// that took.
+pub async fn make_anew(subject: &Subject, node: &str) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    subject.connection.post(&format!("/nodes/{node}/status"), &json!({ "status": "inactive" })).await?;
+    loop {
+        let status = subject.connection.get("/cluster/status").await?;
+        if status["under_replicated"].as_u64() == Some(0) {
+            return Ok(begun.elapsed());
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(Failure::refused("the replicas of a lost node were not made anew"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Spreads replicas and leaders evenly.
+pub async fn even_out(subject: &Subject) -> Result<(), Failure> {
+    let begun = subject.connection.post("/cluster/rebalance", &json!({})).await?;
+    await_end(&subject.connection, &begun).await.map(drop)
+}
