@@ -12,6 +12,8 @@ pub mod isolation_clients;
 pub mod linearizability;
 pub mod metrics;
 pub mod process_cluster;
+pub mod proxy;
+pub mod raised_clock;
 pub mod raw_http;
 pub mod recorded_writers;
 pub mod replica_files;

@@ -1,8 +1,9 @@
-//! Many seeds on all cores at once.
+//! Many seeds on all cores at once, and seeds that find a planted bug.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use crate::simulated_cluster::Violation;
 
@@ -35,4 +36,15 @@ pub fn run_all<R: Default + Send>(
         }
     });
     total
+}
+
+/// Tries seeds until one of them finds a planted bug, says which and how long it took (`cargo xtask planted` gathers that),
+/// and answers how it was noticed. Panics if none does.
+pub fn find_planted(what: &str, seeds: u64, mut violation: impl FnMut(u64) -> Option<String>) -> String {
+    let begun = Instant::now();
+    let found = (0..seeds).find_map(|seed| Some((seed, violation(seed)?)));
+    let (seed, violation) = found.unwrap_or_else(|| panic!("{what} was not found in {seeds} seeds"));
+    let first_line = violation.lines().next().unwrap_or_default();
+    println!("planted: {what}: seed {seed}, after {:.1} s: {first_line}", begun.elapsed().as_secs_f64());
+    violation
 }

@@ -43,6 +43,18 @@ impl Call {
         if status.success() { Ok(()) } else { Err(self.shown) }
     }
 
+    /// Runs it and gives all that it writes to either output, in no order between the two; what it says to the second is
+    /// in the error, too, if it ends badly.
+    pub fn output(mut self) -> Result<String, String> {
+        println!("\n>>> {}", self.shown);
+        let output = self.command.output().map_err(|error| format!("{}: {error}", self.shown))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            return Ok(text(&output.stdout) + &text(&output.stderr));
+        }
+        Err(format!("{}\n{}", self.shown, text(&output.stderr)))
+    }
+
     /// Whether it ends well, with nothing shown.
     pub fn succeeds(mut self) -> bool {
         self.command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())

@@ -3,6 +3,8 @@
 
 mod cargo;
 mod fix;
+mod nightly;
+mod planted;
 mod test;
 mod tidy;
 mod verify;
@@ -16,6 +18,9 @@ const USAGE: &str = "usage: cargo xtask <task>
   fix      format, and apply clippy's suggestions
   tidy     the rules of the architecture alone
   test     all tests, the ones in the documentation included
+  planted  runs the simulations with each planted bug, and shows which seed found it and how long that took
+  nightly [HOURS]
+           the long forms of everything that is random, with fresh seeds, again and again for some hours (8)
 ";
 
 fn main() -> ExitCode {
@@ -26,6 +31,8 @@ fn main() -> ExitCode {
         "fix" => fix::run(&root),
         "tidy" => tidy::run(&root),
         "test" => test::run(&root),
+        "planted" => planted::run(&root),
+        "nightly" => nightly::run(&root, std::env::args().nth(2).as_deref()),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

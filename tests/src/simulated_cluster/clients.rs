@@ -12,10 +12,12 @@ use super::Violation;
 use super::node::PARTITION;
 use crate::linearizability::{Action, Operation};
 
-/// The tables under test: the registers, and the operations that changed one, each exactly once.
-pub const TABLES: [&str; 2] = [
+/// The tables under test: the registers, the operations that changed one, each exactly once, and what nobody reads or
+/// writes.
+pub const TABLES: [&str; 3] = [
     "CREATE TABLE register (key INTEGER PRIMARY KEY, value INTEGER NOT NULL)",
     "CREATE TABLE done (operation INTEGER PRIMARY KEY)",
+    "CREATE TABLE ballast (id INTEGER PRIMARY KEY)",
 ];
 
 /// Rows answered; none of the statements has more than one.

@@ -17,9 +17,10 @@ impl Simulation {
         self.plan(self.settings.cut_every_us, || Event::Cut);
         self.plan(self.settings.pause_every_us, || Event::Pause);
         self.plan(self.settings.disk_fault_every_us, || Event::DiskFault);
+        self.plan(self.settings.harm_every_us, || Event::Harm);
     }
 
-    fn plan(&mut self, every_us: u64, event: impl Fn() -> Event) {
+    pub(super) fn plan(&mut self, every_us: u64, event: impl Fn() -> Event) {
         if every_us > 0 && !self.healing {
             let time = self.random.random_range(every_us / 10..every_us * 2);
             self.schedule.after(time, event());
@@ -61,6 +62,14 @@ impl Simulation {
         place.node = None;
         place.disk.crash();
         place.paused = None;
+        let gone = place.setup.replica;
+        for other in 0..self.places.len() {
+            // Some see at once that the process has ended.
+            if other != index && self.random.random_bool(0.5) {
+                let delay = self.delay();
+                self.schedule.after(delay, Event::Gone { place: other, other: gone });
+            }
+        }
         let down = self.random.random_range(down_us.min(4_000) / 4..down_us);
         self.schedule.after(down, Event::Restart { place: index });
     }
@@ -169,6 +178,7 @@ impl Simulation {
         }
         let limit = self.schedule.now() + HEALING_US;
         self.go_on(|simulation| simulation.under_way.is_empty(), limit)?;
+        self.go_on(Simulation::is_whole, limit)?;
         self.come_to_rest()
     }
 

@@ -7,6 +7,7 @@
 
 pub(crate) mod clients;
 mod faults;
+mod harm;
 mod log_files;
 pub(crate) mod node;
 pub(crate) mod schedule;
@@ -19,15 +20,18 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use common::ReplicaId;
 use common::entry::{Entry, EntryBody};
 use consensus::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlite::simulated::SimulatedDisk;
-use storage_node::replica::machine::Answer;
+use storage_node::replica::machine::{Answer, Compared};
 
 use clients::{History, UnderWay};
+use harm::Harm;
+pub use harm::QuarantineBug;
 use node::{Broken, Input, Node, NodeSetup, PARTITION, Wish};
 use schedule::Schedule;
 pub use settings::Settings;
@@ -45,6 +49,8 @@ pub enum PlantedBug {
     Consensus(consensus::PlantedBug),
     /// In the state machine.
     Machine(storage_node::replica::machine::PlantedBug),
+    /// In what a replica does whose file is not what was written.
+    Quarantine(QuarantineBug),
 }
 
 /// What must never be, and was.
@@ -86,6 +92,12 @@ pub struct Report {
     pub disk_faults: u64,
     /// Nodes that ended because of that.
     pub ended_by_disks: u64,
+    /// Files that were changed behind their replica's back.
+    pub harms: u64,
+    /// Replicas put into quarantine.
+    pub quarantines: u64,
+    /// Of the harmed files, those that another one took the place of.
+    pub rebuilt: u64,
     /// Messages lost, and doubled.
     pub messages_harmed: u64,
     /// Snapshots offered.
@@ -139,6 +151,11 @@ enum Event {
     Resume { place: usize },
     DiskFault,
     MendDisk { place: usize },
+    Gone { place: usize, other: ReplicaId },
+    Harm,
+    Judge { place: usize, compared: Compared },
+    CopyWanted { of: usize, by: usize, at_least: u64 },
+    CopyArrives { place: usize, index: u64, bytes: Bytes },
 }
 
 /// An answer on its way to a client.
@@ -155,6 +172,10 @@ struct Place {
     node: Option<Node>,
     /// Faults that its disk had when the node was started.
     faults_before: u64,
+    /// What is wrong with its file.
+    harm: Option<Harm>,
+    /// It knows, and must not serve.
+    condemned: bool,
     /// What arrived while it was paused.
     paused: Option<Vec<Waiting>>,
 }
@@ -201,12 +222,16 @@ impl Simulation {
                     log_entries: settings.log_entries,
                     entry_bytes: settings.entry_bytes,
                     clock_ahead_ms: random.random_range(0..1_000),
+                    scrubs: settings.harm_every_us > 0,
+                    harmed: false,
                     bug: settings.bug,
                 },
                 disk: SimulatedDisk::new(random.random()),
                 incarnation: 0,
                 node: None,
                 faults_before: 0,
+                harm: None,
+                condemned: false,
                 paused: None,
             })
             .collect();
@@ -327,6 +352,14 @@ impl Simulation {
                 self.mend_disk(place);
                 Ok(())
             }
+            Event::Gone { place, other } => self.input(place, Input::Gone(other)),
+            Event::Harm => self.harm(),
+            Event::Judge { place, compared } => self.judge(place, compared),
+            Event::CopyWanted { of, by, at_least } => {
+                let by = self.places[by].setup.replica;
+                self.input(of, Input::CopyWanted { by, at_least })
+            }
+            Event::CopyArrives { place, index, bytes } => self.input(place, Input::Copy { index, bytes }),
         }
     }
 
@@ -426,11 +459,20 @@ impl Simulation {
                     self.schedule.after(time, Event::Synced { place, incarnation });
                 }
                 Wish::Answer(answer) => {
+                    self.check_may_serve(place, answer.result.is_ok())?;
                     self.answer_client(answer.ticket.0, Told::Write(answer));
                 }
-                Wish::Read { operation, outcome } => self.answer_client(operation, Told::Read(outcome)),
+                Wish::Read { operation, outcome } => {
+                    self.check_may_serve(place, outcome.is_ok())?;
+                    self.answer_client(operation, Told::Read(outcome));
+                }
                 Wish::Leads(term) => self.witness.leads(term, place)?,
-                Wish::Compared(compared) => self.witness.compared(compared)?,
+                Wish::Compared(compared) => self.compared(place, compared)?,
+                Wish::Condemned => self.condemned(place)?,
+                Wish::Rebuilt => self.rebuilt(place),
+                Wish::FoundSound => self.found_sound(place),
+                Wish::WantCopy { of, at_least } => self.ask_for_copy(place, of, at_least),
+                Wish::Copy { to, index, bytes } => self.send_copy(place, to, index, bytes),
                 // Nobody asks for one here.
                 Wish::Pinned { .. } => {}
                 Wish::Committed(index, term, data) => {
@@ -443,10 +485,10 @@ impl Simulation {
     }
 
     fn send(&mut self, from: usize, message: Message) {
-        let to = usize::try_from(message.to().0 - 1).expect("few replicas");
+        let to = harm::place_of(message.to());
         self.witness.note(&("send", from, to, message.term(), message.size()));
         self.report.snapshots += u64::from(message.snapshot().is_some());
-        if self.cut[from][to] > 0 {
+        if self.cut[from][to] > 0 || message.snapshot().is_some() && !self.may_hand_on(from) {
             return;
         }
         if self.strikes(self.settings.loss) {

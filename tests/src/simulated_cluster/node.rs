@@ -8,21 +8,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::{Hlc, PartitionId, ReplicaId, RequestId};
 use consensus::{
-    AppliedConfiguration, BOOTSTRAP_INDEX, Configuration, Group, GroupOptions, MembershipStep, Message,
-    Released, Role, SnapshotDescription, Token,
+    AppliedConfiguration, BOOTSTRAP_INDEX, Configuration, Group, GroupOptions, LogView as _, MembershipStep,
+    Message, Released, Role, RoleChange, SnapshotDescription, Token,
 };
-use consensus_runtime::{GroupView, LogBatch, LogOptions, SharedLog};
+use consensus_runtime::{Committed, GroupView, LogBatch, LogOptions, SharedLog};
 use sqlite::simulated::SimulatedDisk;
 use sqlite::{Location, Maintenance, Reader};
-use storage_node::replica::machine::{Answer, Compared, Machine, Origin, Pending, Turn};
+use storage_node::replica::machine::{Answer, Compared, Fault, Machine, Origin, Pending, Turn, not_leader};
 
 mod care;
+mod quarantine;
 mod reads;
 mod remote;
 
 use super::PlantedBug;
 use super::log_files::{self, LogFiles};
 use care::database_path;
+use quarantine::Quarantine;
 use reads::{Question, Reads};
 pub use remote::PinnedState;
 
@@ -59,6 +61,28 @@ pub enum Wish {
         /// The snapshot.
         outcome: Option<Box<PinnedState>>,
     },
+    /// This replica has found that its file is not what was written.
+    Condemned,
+    /// It has another file.
+    Rebuilt,
+    /// It has read its file again, which is what was written.
+    FoundSound,
+    /// A copy of another replica's file.
+    WantCopy {
+        /// Whose.
+        of: ReplicaId,
+        /// It must hold at least this index.
+        at_least: u64,
+    },
+    /// The copy.
+    Copy {
+        /// For whom.
+        to: ReplicaId,
+        /// What it holds.
+        index: u64,
+        /// The file.
+        bytes: Bytes,
+    },
 }
 
 /// What happens to a node.
@@ -88,6 +112,22 @@ pub enum Input {
     ChangeMembers(MembershipStep, u64),
     /// Another replica is to lead, or this one, if nobody does.
     Transfer(ReplicaId),
+    /// The process of another replica is gone, as it seems.
+    Gone(ReplicaId),
+    /// Another replica asks for a copy of the file.
+    CopyWanted {
+        /// Which.
+        by: ReplicaId,
+        /// It must hold at least this index.
+        at_least: u64,
+    },
+    /// The copy that was asked for.
+    Copy {
+        /// What it holds.
+        index: u64,
+        /// The file.
+        bytes: Bytes,
+    },
 }
 
 /// How a node is set up; the same at every start.
@@ -111,8 +151,33 @@ pub struct NodeSetup {
     pub entry_bytes: usize,
     /// How far its wall clock is ahead, in milliseconds.
     pub clock_ahead_ms: u64,
+    /// Whether the file is read again now and then.
+    pub scrubs: bool,
+    /// Whether its file is not what was written.
+    pub harmed: bool,
     /// A fault in the program under test.
     pub bug: Option<PlantedBug>,
+}
+
+/// A sound file, and who works with it.
+struct Sound {
+    machine: Machine,
+    reader: Reader,
+    maintenance: Maintenance,
+    /// The digest that was asked for last.
+    compared: Option<Compared>,
+}
+
+impl Sound {
+    fn open(setup: &NodeSetup, location: &Location, origin: Option<&Origin>) -> Result<Sound, Fault> {
+        let mut machine = Machine::open(location, setup.partition, origin)?;
+        machine.limit_entries(setup.entry_bytes);
+        if let Some(PlantedBug::Machine(bug)) = setup.bug {
+            machine.plant(bug);
+        }
+        let (reader, maintenance) = (Reader::open(location)?, Maintenance::open(location)?);
+        Ok(Sound { machine, reader, maintenance, compared: None })
+    }
 }
 
 /// A running node.
@@ -121,11 +186,14 @@ pub struct Node {
     disk: SimulatedDisk,
     log: SharedLog<LogFiles>,
     group: Group<GroupView<LogFiles>>,
-    machine: Machine,
+    /// Nothing while the replica is in quarantine.
+    sound: Option<Sound>,
+    quarantine: Quarantine,
+    /// The last entry that the log has handed out as committed.
+    delivered: u64,
+    role: RoleChange,
     location: Location,
     generation: u64,
-    reader: Reader,
-    maintenance: Maintenance,
     syncing: Option<Token>,
     inbox: VecDeque<Input>,
     reads: Reads,
@@ -151,7 +219,8 @@ impl Node {
     pub fn start(setup: &NodeSetup, disk: &SimulatedDisk, incarnation: u64) -> Result<Node, Broken> {
         let log = open_log(setup, disk)?;
         let partition = setup.partition;
-        if log.record(partition).is_none() {
+        let is_new = log.record(partition).is_none();
+        if is_new {
             let mut batch = LogBatch::default();
             let voters = Configuration::of_voters(setup.voters.iter().copied());
             batch.create(partition, setup.replica, Some(voters));
@@ -160,20 +229,23 @@ impl Node {
         let view = log.view(partition).ok_or_else(|| Broken("the log has lost the group".into()))?;
         let generation = view.generation();
         let location = disk.location(&database_path(generation));
-        // Only the first generation begins empty; a later one was staged before the log named it.
-        let origin = (generation == 0).then(|| Origin {
+        // Only the first generation begins empty; a later one was staged before the log named it. One that was harmed was
+        // there.
+        let origin = (generation == 0 && (is_new || !setup.harmed)).then(|| Origin {
             database: "simulated".into(),
             configuration: AppliedConfiguration {
                 index: BOOTSTRAP_INDEX,
                 configuration: Configuration::of_voters(setup.voters.iter().copied()),
             },
         });
-        let mut machine = Machine::open(&location, partition, origin.as_ref())
-            .map_err(|error| broken("open the state")(&error))?;
-        machine.limit_entries(setup.entry_bytes);
-        if let Some(PlantedBug::Machine(bug)) = setup.bug {
-            machine.plant(bug);
-        }
+        let sound = match Sound::open(setup, &location, origin.as_ref()) {
+            Ok(sound) => Some(sound),
+            Err(_) if setup.harmed => None,
+            Err(fault) => return Err(broken("open the state")(&fault)),
+        };
+        // Without a sound file the replica votes and acknowledges.
+        let log_start = view.start().index;
+        let applied = sound.as_ref().map_or(log_start, |sound| sound.machine.state().position.index);
         let mut options =
             GroupOptions::new(partition, setup.replica, setup.seed ^ incarnation.rotate_left(32));
         options.truncation_lag_max = setup.log_entries;
@@ -183,21 +255,19 @@ impl Node {
         if let Some(PlantedBug::Consensus(bug)) = setup.bug {
             options.planted_bug = Some(bug);
         }
-        let group = Group::new(options, view, machine.state().position.index)
-            .map_err(|error| broken("start the group")(&error))?;
-        let reader = Reader::open(&location).map_err(|error| broken("open a reader")(&error))?;
-        let maintenance =
-            Maintenance::open(&location).map_err(|error| broken("open for maintenance")(&error))?;
+        let group = Group::new(options, view, applied).map_err(|error| broken("start the group")(&error))?;
+        let role = RoleChange { term: 0, role: Role::Follower, leader: None };
         Ok(Node {
             setup: setup.clone(),
             disk: disk.clone(),
             log,
             group,
-            machine,
+            sound,
+            quarantine: Quarantine::default(),
+            delivered: applied,
+            role,
             location,
             generation,
-            reader,
-            maintenance,
             syncing: None,
             inbox: VecDeque::new(),
             reads: Reads::default(),
@@ -243,18 +313,37 @@ impl Node {
         match input {
             Input::Tick => {
                 self.group.tick();
-                self.machine.expire(self.now_us / 1_000);
+                if let Some(sound) = &mut self.sound {
+                    sound.machine.expire(self.now_us / 1_000);
+                }
                 self.ask_again();
             }
             Input::Message(message) => self.step(message)?,
-            Input::Write(pending) => self.machine.submit(pending),
+            Input::Write(pending) => self.submit(pending),
             Input::Read { operation, register } => self.ask(Question::Register { operation, register }),
             Input::Maintain => self.maintain()?,
             Input::Pin { operation } => self.ask(Question::State { operation }),
             Input::ChangeMembers(step, index) => self.change_members(step, index),
             Input::Transfer(to) => self.hand_over(to),
+            Input::Gone(replica) => self.group.unreachable(replica),
+            Input::CopyWanted { by, at_least } => self.send_copy(by, at_least)?,
+            Input::Copy { index, bytes } => self.keep_copy(index, bytes)?,
         }
         Ok(())
+    }
+
+    fn submit(&mut self, pending: Pending) {
+        match &mut self.sound {
+            Some(sound) => sound.machine.submit(pending),
+            None => {
+                let result = Err(not_leader(self.role.leader));
+                self.wishes.push(Wish::Answer(Answer { ticket: pending.ticket, result }));
+            }
+        }
+    }
+
+    fn view(&self) -> Result<GroupView<LogFiles>, Broken> {
+        self.log.view(self.setup.partition).ok_or_else(|| Broken("the log has lost the group".into()))
     }
 
     fn step(&mut self, message: Message) -> Result<(), Broken> {
@@ -299,21 +388,18 @@ impl Node {
             if role.role == Role::Leader {
                 self.wishes.push(Wish::Leads(role.term));
             }
-            let fault = self.machine.role_changed(role);
-            fault.map_err(|error| broken("change the role")(&error))?;
+            self.role = role;
+            self.with_machine("change the role", |machine| machine.role_changed(role))?;
             if role.role != Role::Leader {
                 self.refuse_reads();
+            } else if self.sound.is_none() {
+                self.give_leadership_away();
             }
         }
         for entry in &released.committed {
             self.wishes.push(Wish::Committed(entry.index, entry.term, entry.data.clone()));
         }
-        let view =
-            self.log.view(self.setup.partition).ok_or_else(|| Broken("the log has lost the group".into()))?;
-        let fault = self.machine.committed(&released.committed, &view);
-        fault.map_err(|error| broken("land committed entries")(&error))?;
-        self.group.taken_over(self.machine.received());
-        self.group.applied(self.machine.state().position.index);
+        self.land(released.committed)?;
         for read in released.reads {
             self.answered(read.context, read.index);
         }
@@ -323,9 +409,30 @@ impl Node {
         Ok(())
     }
 
+    /// Tells the machine what was committed, or notes it for the time after the quarantine.
+    fn land(&mut self, committed: Vec<Committed>) -> Result<(), Broken> {
+        let Some(last) = committed.last().map(|entry| entry.index) else { return Ok(()) };
+        self.delivered = last;
+        if self.sound.is_none() {
+            self.miss(committed);
+            self.take_copy_if_covered()?;
+        } else {
+            let view = self.view()?;
+            self.with_machine("land committed entries", |machine| machine.committed(&committed, &view))?;
+        }
+        match &self.sound {
+            Some(Sound { machine, .. }) => {
+                self.group.taken_over(machine.received());
+                self.group.applied(machine.state().position.index);
+            }
+            None => self.group.taken_over(last),
+        }
+        Ok(())
+    }
+
     /// Runs waiting writes and passes on what comes of them.
     fn execute(&mut self) -> Result<(), Broken> {
-        loop {
+        while self.sound.is_some() {
             let now_us = self.now_us;
             let turn = Turn {
                 hlc: Hlc::default().next(now_us / 1_000 + self.setup.clock_ahead_ms),
@@ -333,18 +440,24 @@ impl Node {
                 clock_us: &|| now_us,
                 is_awaited: &|_| true,
             };
-            let ran = self.machine.execute(&turn).map_err(|error| broken("execute")(&error))?;
+            let executed = self.with_machine("execute", |machine| {
+                let ran = machine.execute(&turn)?;
+                Ok((ran, machine.drain()))
+            })?;
+            let Some((ran, outbox)) = executed else { return Ok(()) };
             self.requests += u64::from(ran);
-            let outbox = self.machine.drain();
             let quiet = outbox.proposals.is_empty() && outbox.confirmations.is_empty();
             self.wishes.extend(outbox.answers.into_iter().map(Wish::Answer));
-            self.wishes.extend(outbox.compared.into_iter().map(Wish::Compared));
+            for compared in outbox.compared {
+                self.sound.as_mut().expect("it was there a moment ago").compared = Some(compared);
+                self.wishes.push(Wish::Compared(compared));
+            }
             for (request, bytes) in outbox.proposals {
-                let noted = match self.group.propose(bytes) {
-                    Ok(at) => self.machine.proposed(request, at),
-                    Err(_) => self.machine.proposal_refused(request),
-                };
-                noted.map_err(|error| broken("note a proposal's fate")(&error))?;
+                let proposed = self.group.propose(bytes);
+                self.with_machine("note a proposal's fate", |machine| match proposed {
+                    Ok(at) => machine.proposed(request, at),
+                    Err(_) => machine.proposal_refused(request),
+                })?;
             }
             for batch in outbox.confirmations {
                 self.ask(Question::Leadership { batch });
@@ -353,31 +466,34 @@ impl Node {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Index applied, and a digest of every row and of the schema.
     pub fn digest(&mut self) -> Result<(u64, u128), Broken> {
-        let digest = self.maintenance.digest().map_err(|error| broken("digest")(&error))?;
-        Ok((self.machine.received(), digest.0))
+        let sound = self.sound.as_ref().ok_or_else(|| Broken("no sound file".into()))?;
+        let digest = sound.maintenance.digest().map_err(|error| broken("digest")(&error))?;
+        Ok((sound.machine.received(), digest.0))
     }
 
     /// The log index applied, if nothing more is to come: nobody waits, and the log holds nothing beyond.
     #[must_use]
     pub fn at_rest(&self) -> Option<u64> {
-        let applied = self.machine.received();
-        (self.machine.is_idle() && self.group.status().last_index == applied).then_some(applied)
+        let machine = &self.sound.as_ref()?.machine;
+        let applied = machine.received();
+        (machine.is_idle() && self.group.status().last_index == applied).then_some(applied)
     }
 
     /// Version of the schema applied.
     #[must_use]
     pub fn schema_version(&self) -> u64 {
-        self.machine.state().schema_version
+        self.sound.as_ref().map_or(0, |sound| sound.machine.state().schema_version)
     }
 
     /// Whether it leads and takes writes.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.machine.is_writable()
+        self.sound.as_ref().is_some_and(|sound| sound.machine.is_writable())
     }
 }
 

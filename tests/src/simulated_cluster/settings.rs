@@ -49,6 +49,8 @@ pub struct Settings {
     pub pause_every_us: u64,
     /// Mean time between disks that are full for a while or fail to sync; 0 for none.
     pub disk_fault_every_us: u64,
+    /// Mean time between files that are changed behind their replica's back; 0 for none.
+    pub harm_every_us: u64,
     /// The log is truncated when it holds this many entries below the state on disk.
     pub log_entries: u64,
     /// Proposals larger than this travel as sets of chunks.
@@ -96,11 +98,16 @@ impl Settings {
             entry_bytes: if random.random_bool(0.4) { random.random_range(60..200) } else { 1 << 20 },
             bug: None,
             disk_fault_every_us: 0,
+            harm_every_us: 0,
         };
         let kind = random.random_range(0..10);
         let often = random.random_range(100_000..2_000_000);
         let settings =
             Settings { disk_fault_every_us: if random.random_bool(0.3) { often } else { 0 }, ..settings };
+        let often = random.random_range(50_000..1_000_000);
+        // A disk that fails to read would be taken for one that has changed what it holds.
+        let is_harmful = random.random_bool(0.3) && settings.disk_fault_every_us == 0;
+        let settings = Settings { harm_every_us: if is_harmful { often } else { 0 }, ..settings };
         match kind {
             0 => settings.contested(),
             1 => settings.lonely(),
@@ -142,6 +149,12 @@ impl Settings {
             stray: 300_000,
             ..self
         }
+    }
+
+    /// The same run with files that are often not what was written.
+    #[must_use]
+    pub fn harmful(self) -> Settings {
+        Settings { harm_every_us: 100_000, disk_fault_every_us: 0, ..self }
     }
 
     /// The same run with a fault in the program under test.

@@ -45,11 +45,11 @@ impl Witness {
         Err(Violation(format!("replicas {} and {} both led term {term}", first + 1, place + 1)))
     }
 
-    /// A node was asked by the log for its digest. At one index all have the same, whenever they come to it.
-    pub fn compared(&mut self, compared: Compared) -> Result<(), Violation> {
+    /// A node was asked by the log for its digest. At one index all have the same, whenever they come to it, but for
+    /// those whose files were harmed.
+    pub fn compared(&mut self, compared: Compared, is_whole: bool) -> Result<(), Violation> {
         self.note(&("compared", compared.index, compared.own));
-        let first = *self.digests.entry(compared.index).or_insert(compared.own);
-        if first == compared.own && compared.leaders == compared.own {
+        if !is_whole || *self.digests.entry(compared.index).or_insert(compared.own) == compared.own {
             return Ok(());
         }
         Err(Violation(format!("replicas have other rows at index {}", compared.index)))

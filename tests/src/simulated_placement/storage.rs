@@ -113,8 +113,14 @@ impl State {
                     return Err(Violation(format!("{place} was committed twice, otherwise")));
                 }
             }
-            // Nobody asks for these here.
-            Wish::Read { .. } | Wish::Compared(_) => {}
+            // Nobody asks for these here, and no file is harmed.
+            Wish::Read { .. }
+            | Wish::Compared(_)
+            | Wish::Condemned
+            | Wish::Rebuilt
+            | Wish::FoundSound
+            | Wish::WantCopy { .. }
+            | Wish::Copy { .. } => {}
         }
         Ok(())
     }

@@ -283,6 +283,8 @@ impl State {
                     log_entries: u64::MAX,
                     entry_bytes: 1 << 20,
                     clock_ahead_ms: BEGIN_MS,
+                    scrubs: false,
+                    harmed: false,
                     bug: self.settings.bug.map(crate::simulated_cluster::PlantedBug::Machine),
                 };
                 let disk = SimulatedDisk::new(self.random.random());

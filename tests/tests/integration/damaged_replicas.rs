@@ -113,7 +113,7 @@ fn flip_stored_text(file: &PathBuf) {
     // Frames of the write-ahead log have checksums, pages of the file have none.
     sqlite::Maintenance::open(&sqlite::Location::file(file))
         .expect("it opens")
-        .checkpoint()
+        .checkpoint(Duration::ZERO)
         .expect("it moves");
     let bytes = std::fs::read(file).expect("the file is readable");
     let opened = std::fs::File::options().write(true).open(file).expect("the file opens");

@@ -14,6 +14,7 @@ mod differential;
 mod error_codes;
 mod faults_cache;
 mod faults_coordinators;
+mod faults_cut_network;
 mod faults_exactly_once;
 mod faults_isolation;
 mod faults_joining_nodes;

@@ -3,6 +3,7 @@
 //! `SIMULATION_MOMENTS` (default 4) is how many fresh seeds are run.
 
 use storage_node::replica::machine::PlantedBug;
+use tests::seeds::find_planted;
 use tests::simulated_moments::{CoordinatorBug, Report, Settings, run};
 
 /// Seeds tried before a planted bug counts as not found.
@@ -76,18 +77,16 @@ fn a_read_that_does_not_wait_for_a_commit_that_was_told_is_found() {
 
 #[test]
 fn a_key_looked_up_where_its_write_is_routed_is_found_by_a_write_done_twice() {
-    let violation = find_with(|settings| Settings {
-        coordinator_bug: Some(CoordinatorBug::KeyLookedUpWhereRouted),
-        ..settings
-    });
+    let bug = CoordinatorBug::KeyLookedUpWhereRouted;
+    let violation =
+        find_with(&format!("{bug:?}"), |settings| Settings { coordinator_bug: Some(bug), ..settings });
     assert!(violation.contains("increments doubled"), "{violation}");
 }
 
 fn find(bug: PlantedBug) -> String {
-    find_with(|settings| Settings { bug: Some(bug), ..settings })
+    find_with(&format!("{bug:?}"), |settings| Settings { bug: Some(bug), ..settings })
 }
 
-fn find_with(planted: impl Fn(Settings) -> Settings) -> String {
-    let found = (0..SEEDS_PER_BUG).find_map(|seed| run(planted(settings(seed))).err());
-    found.unwrap_or_else(|| panic!("it was not found in {SEEDS_PER_BUG} seeds"))
+fn find_with(what: &str, planted: impl Fn(Settings) -> Settings) -> String {
+    find_planted(what, SEEDS_PER_BUG, |seed| run(planted(settings(seed))).err())
 }

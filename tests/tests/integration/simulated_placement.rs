@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use storage_node::replica::machine::PlantedBug;
-use tests::seeds::run_all;
+use tests::seeds::{find_planted, run_all};
 use tests::simulated_placement::{Report, Settings, run};
 
 /// Seeds that once found something; they must never again.
@@ -63,11 +63,8 @@ fn the_same_seed_has_the_same_history() {
 
 /// Runs seeds until one finds the fault.
 fn find(bug: PlantedBug) {
-    let begun = Instant::now();
-    let found = (0..SEEDS_PER_BUG)
-        .find_map(|seed| Some((seed, run(&Settings { bug: Some(bug), ..settings(seed) }).err()?)));
-    let Some((seed, violation)) = found else { panic!("{bug:?} was not found in {SEEDS_PER_BUG} seeds") };
-    println!("{bug:?}: seed {seed}, after {:.1} s: {violation}", begun.elapsed().as_secs_f64());
+    let violation = |seed| run(&Settings { bug: Some(bug), ..settings(seed) }).err();
+    find_planted(&format!("{bug:?}"), SEEDS_PER_BUG, |seed| violation(seed).map(|violation| violation.0));
 }
 
 #[test]

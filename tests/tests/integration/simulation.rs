@@ -7,10 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use consensus::PlantedBug as InConsensus;
 use storage_node::replica::machine::PlantedBug as InMachine;
-use tests::simulated_cluster::{PlantedBug, Report, Settings, run};
+use tests::seeds::find_planted;
+use tests::simulated_cluster::{PlantedBug, QuarantineBug, Report, Settings, run};
 
 /// Seeds that once found something; they must never again.
-const REGRESSION_SEEDS: &[u64] = &[];
+const REGRESSION_SEEDS: &[u64] = &[1_012_413_443_000_039];
 
 /// Fewer runs than this need not reach every kind of fault.
 const RUNS_MIN: u64 = 60;
@@ -65,6 +66,9 @@ fn fresh_seeds_find_nothing_and_reach_every_kind_of_fault() {
         ("pauses", total.pauses),
         ("faults of disks", total.disk_faults),
         ("ends by faults of disks", total.ended_by_disks),
+        ("harmed files", total.harms),
+        ("quarantines", total.quarantines),
+        ("rebuilt replicas", total.rebuilt),
         ("messages lost or doubled", total.messages_harmed),
         ("snapshots", total.snapshots),
         ("sets of chunks", total.chunks),
@@ -131,6 +135,18 @@ fn a_refused_request_of_which_a_part_stays_is_found() {
     find(PlantedBug::Machine(InMachine::RefusedRequestStaysInPart));
 }
 
+#[test]
+fn a_replica_that_serves_in_quarantine_is_found() {
+    find_in(PlantedBug::Quarantine(QuarantineBug::NotHonoured), |seed| Settings::drawn(seed).harmful());
+}
+
+#[test]
+fn entries_forgotten_during_a_quarantine_are_found() {
+    find_in(PlantedBug::Quarantine(QuarantineBug::MissedEntriesForgotten), |seed| {
+        Settings::drawn(seed).harmful()
+    });
+}
+
 /// Runs seeds until one finds the bug, and says which and how long it took.
 fn find(bug: PlantedBug) {
     find_in(bug, Settings::drawn);
@@ -138,14 +154,8 @@ fn find(bug: PlantedBug) {
 
 /// The same in runs of one kind.
 fn find_in(bug: PlantedBug, drawn: fn(u64) -> Settings) {
-    let start = Instant::now();
-    let found = (0..SEEDS_PER_BUG).find_map(|seed| {
-        let violation = run(&drawn(seed).with_bug(bug)).err()?;
-        Some((seed, violation))
-    });
-    let Some((seed, violation)) = found else { panic!("{bug:?} was not found in {SEEDS_PER_BUG} seeds") };
-    let first_line = violation.0.lines().next().unwrap_or_default().to_owned();
-    println!("{bug:?}: seed {seed}, after {:.1} s: {first_line}", start.elapsed().as_secs_f64());
+    let violation = |seed| run(&drawn(seed).with_bug(bug)).err().map(|violation| violation.0);
+    find_planted(&format!("{bug:?}"), SEEDS_PER_BUG, violation);
 }
 
 fn add(total: &mut Report, report: &Report) {
@@ -158,6 +168,9 @@ fn add(total: &mut Report, report: &Report) {
     total.pauses += report.pauses;
     total.disk_faults += report.disk_faults;
     total.ended_by_disks += report.ended_by_disks;
+    total.harms += report.harms;
+    total.quarantines += report.quarantines;
+    total.rebuilt += report.rebuilt;
     total.messages_harmed += report.messages_harmed;
     total.snapshots += report.snapshots;
     total.chunks += report.chunks;

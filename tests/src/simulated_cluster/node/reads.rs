@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::Value;
 use common::protocol::{Params, Statement};
-use sqlite::Budget;
+use sqlite::{Budget, Failure};
 
-use super::{Broken, Node, Wish, broken};
+use super::{Broken, Node, Sound, Wish, broken};
 
 /// Reads and confirmations of leadership under way, by their context.
 #[derive(Default)]
@@ -52,7 +52,11 @@ impl Node {
             Question::Register { operation, .. } => {
                 self.wishes.push(Wish::Read { operation, outcome: Err(()) });
             }
-            Question::Leadership { batch } => self.machine.leadership_unconfirmed(batch),
+            Question::Leadership { batch } => {
+                if let Some(sound) = &mut self.sound {
+                    sound.machine.leadership_unconfirmed(batch);
+                }
+            }
             Question::State { operation } => self.wishes.push(Wish::Pinned { operation, outcome: None }),
         }
     }
@@ -60,6 +64,17 @@ impl Node {
     pub(super) fn refuse_reads(&mut self) {
         for (_, question) in std::mem::take(&mut self.reads.waiting) {
             self.refuse(question);
+        }
+    }
+
+    /// There is no file to read from, also for those that only wait for their index.
+    pub(super) fn refuse_all_reads(&mut self) {
+        self.refuse_reads();
+        for (_, ready) in std::mem::take(&mut self.reads.ready) {
+            self.refuse(match ready {
+                Ready::Register { operation, register } => Question::Register { operation, register },
+                Ready::State { operation } => Question::State { operation },
+            });
         }
     }
 
@@ -71,14 +86,19 @@ impl Node {
             Some(Question::State { operation }) => {
                 self.reads.ready.push((index, Ready::State { operation }));
             }
-            Some(Question::Leadership { batch }) => self.machine.leadership_confirmed(batch),
+            Some(Question::Leadership { batch }) => {
+                if let Some(sound) = &mut self.sound {
+                    sound.machine.leadership_confirmed(batch);
+                }
+            }
             // An earlier name of a question that was asked again.
             None => {}
         }
     }
 
     pub(super) fn serve_reads(&mut self) -> Result<(), Broken> {
-        let applied = self.machine.received();
+        let Some(sound) = &self.sound else { return Ok(()) };
+        let applied = sound.machine.received();
         let (now, later) =
             std::mem::take(&mut self.reads.ready).into_iter().partition(|(index, ..)| *index <= applied);
         self.reads.ready = later;
@@ -86,7 +106,8 @@ impl Node {
         for (_, ready) in now {
             let wish = match ready {
                 Ready::Register { operation, register } => {
-                    Wish::Read { operation, outcome: Ok(self.register(register)?) }
+                    let found = self.with_sound("read a register", |sound| sound.register(register))?;
+                    Wish::Read { operation, outcome: found.ok_or(()) }
                 }
                 Ready::State { operation } => {
                     Wish::Pinned { operation, outcome: Some(Box::new(self.state()?)) }
@@ -99,20 +120,30 @@ impl Node {
 
     /// What this replica's file says of a register.
     pub fn register(&mut self, register: u64) -> Result<Option<u64>, Broken> {
-        let found = self.numbers(&format!("SELECT value FROM register WHERE key = {register}"))?;
-        Ok(found.into_iter().next())
+        self.sound()?.register(register).map_err(|error| broken("read a register")(&error))
     }
 
     /// The writes that this replica's file holds.
     pub fn done(&mut self) -> Result<BTreeSet<u64>, Broken> {
-        self.numbers("SELECT operation FROM done")
+        let done = self.sound()?.numbers("SELECT operation FROM done");
+        done.map_err(|error| broken("read what is done")(&error))
     }
 
-    fn numbers(&mut self, sql: &str) -> Result<BTreeSet<u64>, Broken> {
+    fn sound(&mut self) -> Result<&mut Sound, Broken> {
+        self.sound.as_mut().ok_or_else(|| Broken("no sound file".into()))
+    }
+}
+
+impl Sound {
+    fn register(&mut self, register: u64) -> Result<Option<u64>, Failure> {
+        let found = self.numbers(&format!("SELECT value FROM register WHERE key = {register}"))?;
+        Ok(found.into_iter().next())
+    }
+
+    fn numbers(&mut self, sql: &str) -> Result<BTreeSet<u64>, Failure> {
         let statement = Statement { sql: sql.into(), params: Params::None };
-        let result = self.reader.query(&statement, &Budget::unlimited());
-        let result = result.map_err(|error| broken("read")(&error))?;
-        let rows = result.rows.to_values().map_err(|error| broken("read")(&error))?;
+        let result = self.reader.query(&statement, &Budget::unlimited())?;
+        let rows = result.rows.to_values().expect("rows as they were written");
         let number = |row: Vec<Value>| match row[0] {
             Value::Integer(number) => u64::try_from(number).expect("only positive numbers are written"),
             ref other => panic!("a number was written, {other:?} was read"),

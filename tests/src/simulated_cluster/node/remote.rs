@@ -6,7 +6,7 @@ use common::replacing::{ImagesHeader, ReplacingReply, RowKey};
 use consensus::{MembershipStep, Role};
 use sqlite::Flow;
 
-use super::{Broken, Node, broken};
+use super::{Broken, Node, Sound, broken};
 
 /// The whole state of a replica at a moment.
 #[derive(Debug)]
@@ -56,7 +56,8 @@ impl Node {
     /// What this replica's file holds.
     pub(super) fn state(&mut self) -> Result<PinnedState, Broken> {
         let epoch = self.epoch();
-        let snapshot = self.reader.snapshot().map_err(|error| broken("open a snapshot")(&error))?;
+        let sound = self.sound.as_mut().ok_or_else(|| Broken("no sound file".into()))?;
+        let snapshot = sound.reader.snapshot().map_err(|error| broken("open a snapshot")(&error))?;
         let broken = broken("read a snapshot");
         let mut images = Vec::new();
         let hand_on = |effects| {
@@ -72,20 +73,24 @@ impl Node {
 
     /// The keys of rows that have changed, as far as this replica knows.
     pub fn changed_rows(&mut self, since: Option<u64>) -> ReplacingReply {
-        let applied = self.machine.state().position.index;
-        ReplacingReply::ChangedRows { applied, keys: self.machine.changed_rows(since) }
+        let (applied, keys) = match &mut self.sound {
+            Some(Sound { machine, .. }) => (machine.state().position.index, machine.changed_rows(since)),
+            None => (0, None),
+        };
+        ReplacingReply::ChangedRows { applied, keys }
     }
 
     /// Whether nobody will need a decision of its log any more.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.machine.is_settled()
+        self.sound.as_ref().is_some_and(|sound| sound.machine.is_settled())
     }
 
     /// Its place in the map.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.machine.state().ownership.as_ref().map_or(0, |ownership| ownership.epoch)
+        let ownership = self.sound.as_ref().and_then(|sound| sound.machine.state().ownership.as_ref());
+        ownership.map_or(0, |ownership| ownership.epoch)
     }
 
     pub(super) fn change_members(&mut self, step: MembershipStep, index: u64) {
@@ -106,15 +111,16 @@ impl Node {
     #[must_use]
     pub fn report(&self) -> ReplicaReport {
         let status = self.group.status();
+        let state = self.sound.as_ref().map(|sound| sound.machine.state());
         let matched = |id| status.peers.iter().find(|peer| peer.replica == id).map_or(0, |peer| peer.matched);
         ReplicaReport {
             partition: self.setup.partition,
             replica: self.setup.replica,
             leader: status.leader,
             term: status.term,
-            applied: self.machine.state().position.index,
+            applied: state.map_or(0, |state| state.position.index),
             committed: status.commit,
-            schema_version: self.machine.state().schema_version,
+            schema_version: state.map_or(0, |state| state.schema_version),
             rows: 0,
             table_rows: Vec::new(),
             bytes: 0,
@@ -122,7 +128,7 @@ impl Node {
             voters: status.configuration.voters.iter().copied().collect(),
             learners: status.configuration.learners.iter().map(|id| (*id, matched(*id))).collect(),
             in_doubt: 0,
-            writable: status.role == Role::Leader && self.machine.is_writable(),
+            writable: status.role == Role::Leader && self.is_writable(),
             digest: None,
             quarantined: None,
             used_bytes: 0,
