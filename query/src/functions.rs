@@ -1,6 +1,8 @@
 //! The functions that partitions may evaluate, as data. What is not here is evaluated at the coordinator.
 
-use crate::ast::{Expr, Literal};
+use sqlite::fixed_moment::FIXED_MOMENT;
+
+use crate::ast::{Expr, FunctionTail, Literal, Name};
 
 /// A function of values. All of these depend on their arguments alone and mean the same on every machine.
 struct Scalar {
@@ -24,9 +26,10 @@ const fn of_json(name: &'static str) -> Scalar {
 }
 
 /// Transcendental functions are left out: their last bit is the C library's. Functions of time are left out,
-/// since a value may say `now`; see [`is_of_known_time`].
-const SCALARS: [Scalar; 49] = [
+/// since a value may say `now`; see [`is_of_known_time`] and [`fixed_moment`].
+const SCALARS: [Scalar; 50] = [
     total("_fields"),
+    partial("_fixed_moment"),
     partial("abs"),
     total("ceil"),
     total("ceiling"),
@@ -87,17 +90,66 @@ const HERE_AND_NOW: [&str; 4] = ["local", "now", "subsec", "utc"];
 /// Whether it is a function of a moment that the text spells out, so that it means the same on every machine and at
 /// any time, and never fails.
 pub(crate) fn is_of_known_time(name: &str, arguments: &[Box<Expr>]) -> bool {
+    of_time(name).is_some_and(|before| arguments.len() > before)
+        && arguments.iter().all(|argument| is_fixed(argument))
+}
+
+/// Whether it is a function of a moment that does not depend on the clock, see [`fixed_moment`].
+pub(crate) fn is_of_fixed_moment(name: &str, arguments: &[Box<Expr>]) -> bool {
+    of_time(name).is_some_and(|place| {
+        arguments.len() > place
+            && arguments
+                .iter()
+                .enumerate()
+                .all(|(index, argument)| is_fixed(argument) || index == place && is_fixed_moment(argument))
+    })
+}
+
+/// Whether it is a moment for which the clock does not count.
+pub(crate) fn is_fixed_moment(expression: &Expr) -> bool {
+    matches!(expression, Expr::FunctionCall { name, .. } if name.as_str() == FIXED_MOMENT)
+}
+
+/// A call of a function of time over a moment that the rows tell, so that it fails where the clock would decide; `None`
+/// if it is something else.
+pub(crate) fn fixed_moment(call: &Expr) -> Option<Expr> {
+    let Expr::FunctionCall { name, args, .. } = call else { return None };
+    let place = of_time(name.as_str()).filter(|place| args.len() > *place)?;
+    let others = args.iter().enumerate().filter(|(index, _)| *index != place);
+    if is_fixed(&args[place]) || !others.into_iter().all(|(_, argument)| is_fixed(argument)) {
+        return None;
+    }
+    let mut call = call.clone();
+    if let Expr::FunctionCall { args, .. } = &mut call {
+        let guarded = Expr::FunctionCall {
+            name: Name::exact(FIXED_MOMENT.to_owned()),
+            distinctness: None,
+            args: vec![args[place].clone()],
+            order_by: Vec::new(),
+            within_group: Vec::new(),
+            filter_over: FunctionTail { filter_clause: None, over_clause: None },
+        };
+        *args[place] = guarded;
+    }
+    Some(call)
+}
+
+/// How many arguments of a function of time come before the moment.
+fn of_time(name: &str) -> Option<usize> {
     let known = OF_TIME.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    let is_fixed = |argument: &Expr| match argument {
+    known.map(|(_, before)| *before)
+}
+
+/// Whether it is spelled out and depends neither on the clock nor on the machine.
+fn is_fixed(argument: &Expr) -> bool {
+    match argument {
         Expr::Literal(Literal::Numeric(_)) => true,
         Expr::Literal(Literal::String(text)) => {
             let text = text.to_ascii_lowercase();
             !HERE_AND_NOW.iter().any(|word| text.contains(word))
         }
         _ => false,
-    };
-    known.is_some_and(|(_, before)| arguments.len() > *before)
-        && arguments.iter().all(|argument| is_fixed(argument))
+    }
 }
 
 fn scalar(name: &str) -> Option<&'static Scalar> {

@@ -26,6 +26,7 @@ mod connection;
 pub mod document_fields;
 pub mod error;
 pub mod executor;
+pub mod fixed_moment;
 pub mod grouping;
 pub mod heap;
 mod images;

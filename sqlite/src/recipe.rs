@@ -12,6 +12,7 @@ use crate::authorizer::Role;
 use crate::connection::Connection;
 use crate::document_fields;
 use crate::error::{Failure, Result};
+use crate::fixed_moment;
 use crate::grouping;
 use crate::partial_sum;
 use crate::pinned;
@@ -185,6 +186,7 @@ pub(crate) fn hostile_safe(raw: &rusqlite::Connection) -> Result<()> {
     )?;
     rusqlite::vtab::series::load_module(raw)?;
     document_fields::load(raw)?;
+    fixed_moment::load(raw)?;
     for (option, value) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),

@@ -71,6 +71,11 @@ fn tables_that_refer_to_each_other_are_those_of_one_file() {
 }
 
 #[test]
+fn what_applications_send_answers_as_one_file() {
+    alike_in_own("applications.sql");
+}
+
+#[test]
 fn queries_of_many_kinds_answer_as_one_file() {
     alike_in_own("queries.sql");
 }
@@ -917,5 +922,28 @@ fn keys_with_collations_of_their_own_and_computed_columns_place_rows() {
         "SELECT * FROM g WHERE a = 0",
         "DELETE FROM g WHERE a = 2",
         "SELECT * FROM g",
+    ]);
+}
+
+#[test]
+fn groups_of_moments_are_those_of_one_file() {
+    alike(&[
+        "CREATE TABLE e (id INTEGER PRIMARY KEY, at TEXT, n NUMERIC, jd REAL)",
+        "INSERT INTO e SELECT value, datetime('2024-01-01', (value * 31) || ' hours'), value * 0.1, 2460310.5 + value FROM generate_series(1, 60)",
+        "INSERT INTO e VALUES (100, NULL, 1, NULL), (101, 'garbage', 2, -5), (102, 86400, 3, 0)",
+        "SELECT strftime('%Y-%m', at) AS month, count(*), sum(n), min(id) FROM e GROUP BY month ORDER BY month",
+        "SELECT date(at) d, sum(n) FROM e GROUP BY date(at) HAVING count(*) > 1 ORDER BY d",
+        "SELECT strftime('%w', at, '+1 day') w, count(*) FROM e WHERE date(at) >= date('2024-01-10') GROUP BY w ORDER BY 2 DESC, 1",
+        "SELECT DISTINCT strftime('%Y', at) FROM e ORDER BY 1",
+        "SELECT id, datetime(at, '-1 month') FROM e ORDER BY datetime(at) DESC, id LIMIT 5",
+        "SELECT count(*), max(julianday(at)), min(unixepoch(at)), sum(julianday(jd) IS NOT NULL) FROM e",
+        "SELECT unixepoch(at) / 86400 / 30 AS bucket, avg(n) FROM e GROUP BY bucket ORDER BY bucket",
+        "SELECT strftime('%H', at) h, group_concat(id) FROM (SELECT * FROM e ORDER BY id) GROUP BY h ORDER BY h LIMIT 3",
+        "SELECT count(*) FROM e WHERE strftime('%m', at) = '02'",
+        "SELECT strftime(at, '2024-01-01'), count(*) FROM e GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 2",
+        "SELECT datetime(at, 'localtime') IS NULL, count(*) FROM e GROUP BY 1 ORDER BY 1",
+        "INSERT INTO e VALUES (200, 'now', 5, NULL), (201, 'NOW', 6, NULL)",
+        "SELECT strftime('%Y-%m', at) = strftime('%Y-%m', 'now') AS present, count(*) FROM e GROUP BY present ORDER BY present",
+        "SELECT count(*) FROM e WHERE date(at) = date('now')",
     ]);
 }

@@ -123,7 +123,7 @@ fn check_function(expression: &Expr, aggregates: bool) -> Result<bool, Why> {
         Expr::FunctionCall { name, args, distinctness: None, filter_over, .. }
             if filter_over.filter_clause.is_none()
                 && (functions::is_scalar(name.as_str(), args.len())
-                    || functions::is_of_known_time(name.as_str(), args)) =>
+                    || functions::is_of_fixed_moment(name.as_str(), args)) =>
         {
             Ok(true)
         }
@@ -277,8 +277,10 @@ fn is_cast_to(name: &str, expression: &Expr) -> bool {
 
 /// Whether it is text, a blob or NULL.
 fn is_text(expression: &Expr) -> bool {
-    const FUNCTIONS: [&str; 10] =
-        ["char", "format", "hex", "lower", "printf", "quote", "replace", "substr", "typeof", "upper"];
+    const FUNCTIONS: [&str; 14] = [
+        "char", "date", "datetime", "format", "hex", "lower", "printf", "quote", "replace", "strftime",
+        "substr", "time", "typeof", "upper",
+    ];
     match ast::bare(expression) {
         Expr::Literal(Literal::String(_)) | Expr::Binary(_, Operator::Concat, _) => true,
         Expr::FunctionCall { name, .. } => {

@@ -107,10 +107,15 @@ pub(crate) fn plan_push(
             return Err("it may matter in which order joined rows are visited");
         }
     }
+    // Rows are handed on as they come: a partition must not fail late where one file would not.
+    let may_fail_late = one.has_moments_of_rows();
     if !partial::has_groups(&one) && !one.distinct {
+        if may_fail_late {
+            return Err("the clock may decide what a moment means");
+        }
         return Ok(Pushed::Ordered(Box::new(Ordered::of_rows(&one, rules)?)));
     }
-    if let Ok(ordered) = Ordered::of_local_groups(&one, rules) {
+    if !may_fail_late && let Ok(ordered) = Ordered::of_local_groups(&one, rules) {
         return Ok(Pushed::Ordered(Box::new(ordered)));
     }
     Ok(Pushed::Partial(Box::new(Partial::of(&one, rules)?)))

@@ -10,6 +10,7 @@ use crate::ast::{
     self, Distinctness, Expr, FromClause, Literal, NullsOrder, OneSelect, ResultColumn, Select, SelectTable,
     SortOrder, SortedColumn,
 };
+use crate::functions;
 use crate::route::{KeyColumn, Operand, Route};
 use crate::scope::Scope;
 use crate::table::Table;
@@ -116,6 +117,12 @@ impl OneTable {
 }
 
 impl OneTable {
+    /// Whether a function of time is over moments that the rows tell.
+    pub(super) fn has_moments_of_rows(&self) -> bool {
+        let expressions = self.condition.iter().chain(&self.groups).chain(self.results());
+        expressions.into_iter().any(|expression| ast::any(expression, &functions::is_fixed_moment))
+    }
+
     /// What puts groups in order that ORDER BY leaves equal. SQLite sorts rows to find the groups; where ORDER
     /// BY has as many terms, it sorts in the directions of these.
     pub(super) fn group_order(&self) -> Vec<Term> {
@@ -225,6 +232,7 @@ impl Names<'_> {
             Expr::Variable(variable) => Some(ast::parameter(variable.index.get() as usize)),
             _ => None,
         });
+        ast::rewrite(&mut resolved, &mut functions::fixed_moment);
         if unknown { Err("a name is no column of the table") } else { Ok(resolved) }
     }
 
