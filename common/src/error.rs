@@ -175,6 +175,10 @@ pub struct Error {
     pub leader: Option<crate::ReplicaId>,
     /// With [`ErrorCode::StaleSchema`] and [`ErrorCode::StalePartitionMap`]: the version to wait for.
     pub version: Option<u64>,
+    /// The statement has said that its whole transaction is rolled back with it (`OR ROLLBACK`, `RAISE(ROLLBACK)`). Messages
+    /// between processes say so in words of their own.
+    #[serde(skip)]
+    pub ends_transaction: bool,
 }
 
 /// The result of an operation whose error goes to the client.
@@ -195,6 +199,7 @@ impl Error {
             applied: Vec::new(),
             leader: None,
             version: None,
+            ends_transaction: false,
         }
     }
 

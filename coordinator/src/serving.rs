@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::CatalogStore;
+use crate::gateway::surroundings::OfCoordinator;
 use crate::gateway::{Gateway, Reach};
 use crate::health::ClusterHealth;
 use crate::http::{App, AppParts, Routes, router};
@@ -88,8 +89,10 @@ impl Serving {
         let holder = LeaseHolder { process: rand::random(), address: address.clone() };
         let leases = Arc::new(HeldLeases::of(holder));
         let reach = Reach {
-            catalog: catalog.clone(),
-            operations: operations.clone(),
+            surroundings: Arc::new(OfCoordinator {
+                catalog: catalog.clone(),
+                operations: operations.clone(),
+            }),
             peers,
             leaders,
             leases: leases.clone(),

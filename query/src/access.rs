@@ -74,6 +74,11 @@ pub trait PartitionAccess: Send + Sync {
         false
     }
 
+    /// Whether the request belongs to a transaction of several, which commits with none of them.
+    fn commits_later(&self) -> bool {
+        false
+    }
+
     /// Takes `count` rowids of a table in a row; answers the first.
     fn allocate_rowids(&self, table: &str, count: u64) -> impl Future<Output = Result<i64>> + Send;
 
@@ -112,6 +117,12 @@ pub trait PartitionAccess: Send + Sync {
     /// it. By default on a thread of its own.
     fn detach(&self, work: impl FnOnce() + Send + 'static) {
         std::thread::spawn(work);
+    }
+
+    /// Whether the work that [`compute`](Self::compute) and [`detach`](Self::detach) are given may wait for what other tasks
+    /// do. It may not where they run it in their caller's task.
+    fn may_wait(&self) -> bool {
+        true
     }
 
     /// Runs work that computes for a while (SQLite merging rows) where it does not hold up others. By

@@ -47,6 +47,17 @@ impl SingleFile {
         Ok(self.execute_all(&[sql])?.pop().unwrap_or_default())
     }
 
+    /// Runs any one statement with nothing around it, within the transaction that is open, if one is.
+    pub fn execute_alone(&self, sql: &str) -> Result<StatementResult, Error> {
+        Ok(self.answer(sql)?)
+    }
+
+    /// Whether a transaction is open.
+    #[must_use]
+    pub fn has_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
     /// Runs statements as one request, all or none. The error names the one that failed.
     pub fn execute_all(&self, statements: &[&str]) -> Result<Vec<StatementResult>, Error> {
         self.connection.execute_batch("SAVEPOINT request").map_err(Failure::from)?;

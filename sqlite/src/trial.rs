@@ -12,7 +12,7 @@ use common::names::quote_identifier;
 use common::protocol::{Statement, StatementResult};
 use common::row::RowBlock;
 use common::value::Affinity;
-use common::{Error, Value};
+use common::{Error, ErrorCode, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 use rusqlite::{OptionalExtension as _, params_from_iter};
@@ -23,7 +23,7 @@ use crate::binding::{Bound, values_of};
 use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::connection::{Connection, ours};
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::executor::{answer_captured, check_deferred_violations};
 use crate::layout::Layouts;
 use crate::merge::{Gathered, relation_ddl};
@@ -46,11 +46,24 @@ pub enum ForeignKeys {
     Checked,
 }
 
+/// What statements that were refused say of the transaction that they may belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It goes on without the one that was refused.
+    Alone,
+    /// It is rolled back.
+    WithAll,
+    /// A deferred foreign key is violated, which would be refused when it commits.
+    AtCommit,
+}
+
 /// What became of statements that were tried.
 #[derive(Debug)]
 pub struct Trial {
     /// Their answers, or the error of one of them, with its number.
     pub outcome: Result<Vec<StatementResult>>,
+    /// What an error says of a transaction.
+    pub refused: Refused,
     /// The rows that they changed, old rows included; after an error those that they had changed before it.
     pub effects: Effects,
     /// AUTOINCREMENT's counters then, by table.
@@ -288,12 +301,19 @@ impl TrialDatabase {
         if foreign_keys == ForeignKeys::Unchecked {
             self.connection.run(ours!("PRAGMA defer_foreign_keys=ON"))?;
         }
-        let outcome = work(self).and_then(|results| {
-            if foreign_keys == ForeignKeys::Checked {
-                check_deferred_violations(self.connection.raw())?;
-            }
-            Ok(results)
-        });
+        let mut outcome = work(self);
+        // An interrupt ends it as well; it is no word of the statement's.
+        let is_told = |failure: &Failure| failure.code() != Some(ErrorCode::StatementTimeout);
+        let mut refused = match &outcome {
+            Err(failure) if is_told(failure) && self.connection.raw().is_autocommit() => Refused::WithAll,
+            _ => Refused::Alone,
+        };
+        if foreign_keys == ForeignKeys::Checked
+            && outcome.is_ok()
+            && let Err(violated) = check_deferred_violations(self.connection.raw())
+        {
+            (outcome, refused) = (Err(violated), Refused::AtCommit);
+        }
         let effects = self.capture.take();
         let mut counters = HashMap::new();
         if !self.connection.raw().is_autocommit() {
@@ -304,7 +324,7 @@ impl TrialDatabase {
         }
         self.capture.take();
         self.enforce(false)?;
-        Ok(Trial { outcome, effects, counters })
+        Ok(Trial { outcome, refused, effects, counters })
     }
 
     fn run(&mut self, statements: &[Statement], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {

@@ -21,13 +21,14 @@ pub fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Waits a while, kills (SIGKILL) or pauses a coordinator, a node, or both, and has them go on. The moment and the
-/// length are drawn: they are what is tried out.
+/// Waits a while, kills (SIGKILL) or pauses a coordinator, a node, or both, and has them go on; or cuts the way to a node, if
+/// the cluster has ways. The moment and the length are drawn: they are what is tried out.
 pub fn strike(cluster: &mut ProcessCluster, random: &mut SmallRng, (coordinators, nodes): (usize, usize)) {
     std::thread::sleep(Duration::from_millis(random.random_range(0..CALM_MAX)));
     let (coordinator, node) = (random.random_range(0..coordinators), random.random_range(0..nodes));
     let away = Duration::from_millis(random.random_range(0..AWAY_MAX));
-    match random.random_range(0..4) {
+    let ways = cluster.way_to_node(node).is_some();
+    match random.random_range(0..if ways { 6 } else { 4 }) {
         0 => {
             cluster.kill_coordinator(coordinator);
             std::thread::sleep(away);
@@ -42,6 +43,13 @@ pub fn strike(cluster: &mut ProcessCluster, random: &mut SmallRng, (coordinators
             cluster.node(node).signal("STOP");
             std::thread::sleep(away);
             cluster.node(node).signal("CONT");
+        }
+        kind @ 4.. => {
+            let way = cluster.way_to_node(node).expect("it was there a moment ago");
+            way.cut();
+            std::thread::sleep(away);
+            // What was on its way arrives late, or never.
+            if kind == 4 { way.mend() } else { way.mend_anew() }
         }
         _ => {
             cluster.kill_coordinator(coordinator);

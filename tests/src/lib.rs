@@ -23,4 +23,5 @@ pub mod simulated_leases;
 pub mod simulated_moments;
 pub mod simulated_placement;
 pub mod simulated_power_cuts;
+pub mod simulated_transactions;
 pub mod terminal;

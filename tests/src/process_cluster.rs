@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::binary::polylite;
+use crate::proxy::Proxy;
 
 /// Longest wait for a server's ready line, and for its end.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -212,6 +213,8 @@ struct Member {
     flags: Vec<String>,
     port: u16,
     process: Option<ServerProcess>,
+    /// What others are told to reach it by, if it is not its port.
+    way: Option<Proxy>,
 }
 
 /// Coordinators and storage nodes as processes of their own.
@@ -240,6 +243,26 @@ impl ProcessCluster {
         nodes: usize,
     ) -> ProcessCluster {
         ProcessCluster { environment, ..ProcessCluster::empty("127.0.0.1") }.grown(coordinators, nodes)
+    }
+
+    /// As [`ProcessCluster::start`], with a way to each storage node that can be cut: the coordinators and the other
+    /// storage nodes know no other one.
+    #[must_use]
+    pub fn start_with_ways(coordinators: usize, nodes: usize) -> ProcessCluster {
+        let mut cluster = ProcessCluster::empty("127.0.0.1").grown(coordinators, 0);
+        for _ in 0..nodes {
+            let way = Proxy::start();
+            let flags = ["--advertise".to_owned(), format!("127.0.0.1:{}", way.port())];
+            cluster.add_node_behind(&[&flags[0], &flags[1]], Some(way));
+        }
+        cluster.await_active_nodes(nodes);
+        cluster
+    }
+
+    /// The way to a storage node, if it can be cut.
+    #[must_use]
+    pub fn way_to_node(&self, number: usize) -> Option<&Proxy> {
+        self.nodes[number].way.as_ref()
     }
 
     fn empty(host: &'static str) -> ProcessCluster {
@@ -291,7 +314,14 @@ impl ProcessCluster {
     fn add_coordinator_with(&mut self, flags: Vec<String>) -> usize {
         let number = self.coordinators.len();
         let name = format!("coordinator-{number}");
-        self.coordinators.push(Member { name, role: "coordinator", flags, port: 0, process: None });
+        self.coordinators.push(Member {
+            name,
+            role: "coordinator",
+            flags,
+            port: 0,
+            process: None,
+            way: None,
+        });
         self.restart_coordinator(number);
         number
     }
@@ -303,6 +333,10 @@ impl ProcessCluster {
 
     /// The same, with further flags.
     pub fn add_node_with(&mut self, flags: &[&str]) -> usize {
+        self.add_node_behind(flags, None)
+    }
+
+    fn add_node_behind(&mut self, flags: &[&str], way: Option<Proxy>) -> usize {
         let number = self.nodes.len();
         let name = format!("node-{number}");
         self.nodes.push(Member {
@@ -311,6 +345,7 @@ impl ProcessCluster {
             role: "storage-node",
             port: 0,
             process: None,
+            way,
         });
         self.restart_node(number);
         number
@@ -331,6 +366,9 @@ impl ProcessCluster {
         let started = start_member(self, &self.nodes[number], &flags);
         let member = &mut self.nodes[number];
         member.port = started.port();
+        if let Some(way) = &member.way {
+            way.lead_to(member.port);
+        }
         member.process = Some(started);
     }
 

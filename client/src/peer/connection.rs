@@ -1,6 +1,6 @@
 //! The state of one connection, shared by its reader, its writer and everyone who waits on it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -44,13 +44,13 @@ struct State {
     next_stream: u64,
     lanes: Lanes,
     /// Calls made from here that wait for a reply.
-    calls: HashMap<u64, WaitingCall>,
+    calls: BTreeMap<u64, WaitingCall>,
     /// Streams opened from here, by which their items go to the [`super::PeerStream`].
-    streams: HashMap<u64, mpsc::Sender<Result<Bytes, PeerError>>>,
+    streams: BTreeMap<u64, mpsc::Sender<Result<Bytes, PeerError>>>,
     /// Streams opened by the peer: the credit of the [`super::StreamSink`], closed when cancelled.
-    sinks: HashMap<u64, SinkState>,
+    sinks: BTreeMap<u64, SinkState>,
     /// Calls by the peer that are worked on: cancelled when the peer gives them up.
-    answering: HashMap<u64, CancellationToken>,
+    answering: BTreeMap<u64, CancellationToken>,
 }
 
 /// What the connection shares with the sending end of a stream.
@@ -90,10 +90,10 @@ impl Connection {
                 open: true,
                 next_stream: 1,
                 lanes: Lanes::default(),
-                calls: HashMap::new(),
-                streams: HashMap::new(),
-                sinks: HashMap::new(),
-                answering: HashMap::new(),
+                calls: BTreeMap::new(),
+                streams: BTreeMap::new(),
+                sinks: BTreeMap::new(),
+                answering: BTreeMap::new(),
             }),
             room: Arc::new(Semaphore::new(ROOM_KIB)),
             one_way_room: Arc::new(Semaphore::new(ONE_WAY_ROOM_KIB)),

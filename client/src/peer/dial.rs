@@ -4,10 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
 use http::{Request, StatusCode};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, Owner};
@@ -15,12 +17,42 @@ use super::pool::PeerOptions;
 use super::server::{PATH, PROTOCOL};
 use super::{handshake, reader, writer};
 
+/// Bytes both ways.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// Another way to peers than TCP and the upgrade of an HTTP connection: a network within the process, whose other ends
+/// are served by [`serve`](super::serve).
+pub trait Network: Send + Sync + 'static {
+    /// Opens a way to a peer.
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>>;
+}
+
 /// Connects, upgrades, greets, and starts the tasks that read and write.
 pub(super) async fn connect(address: &str, options: &PeerOptions) -> io::Result<Arc<Owner>> {
+    if let Some(network) = &options.network {
+        let (reader, writer) = tokio::io::split(network.connect(address).await?);
+        return greet(reader, writer, BytesMut::new(), options).await;
+    }
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
-    let (socket, mut buffer) = upgrade(socket, address, options).await?;
-    let (mut reader, mut writer) = socket.into_split();
+    let (socket, buffer) = upgrade(socket, address, options).await?;
+    let (reader, writer) = socket.into_split();
+    greet(reader, writer, buffer, options).await
+}
+
+/// Greets, and starts the tasks that read and write.
+async fn greet<R, W>(
+    mut reader: R,
+    mut writer: W,
+    mut buffer: BytesMut,
+    options: &PeerOptions,
+) -> io::Result<Arc<Owner>>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
     let clock = options.clock.clone();
     let remote =
         handshake::exchange(&mut reader, &mut writer, &mut buffer, &options.identity, clock.as_ref()).await?;

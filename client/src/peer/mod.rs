@@ -36,6 +36,7 @@ mod server;
 mod stream;
 mod writer;
 
+pub use dial::{ByteStream, Network};
 pub use error::PeerError;
 pub use handshake::PeerIdentity;
 pub use pool::{Losses, PeerOptions, PeerPool};

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Owner;
+use super::dial::Network;
 use super::stream::PeerStream;
 use super::{KeepAlive, NoClock, PeerClock, PeerError, PeerIdentity, dial};
 
@@ -42,6 +43,8 @@ pub struct PeerOptions {
     pub keep_alive: KeepAlive,
     /// Sent as the `Authorization` header of the upgrade.
     pub authorization: Option<HeaderValue>,
+    /// The way to peers, if it is not TCP.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 impl Default for PeerOptions {
@@ -52,6 +55,7 @@ impl Default for PeerOptions {
             connect_timeout: Duration::from_secs(1),
             keep_alive: KeepAlive::default(),
             authorization: None,
+            network: None,
         }
     }
 }

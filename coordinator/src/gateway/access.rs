@@ -139,7 +139,7 @@ impl RequestAccess {
             return bookmark;
         }
         let mut bookmark = self.seen.lock().clone();
-        bookmark.catalog = bookmark.catalog.max(self.gateway.shared.catalog.view().version);
+        bookmark.catalog = bookmark.catalog.max(self.gateway.shared.surroundings.view().version);
         bookmark
     }
 
@@ -380,6 +380,10 @@ impl PartitionAccess for RequestAccess {
         self.once.is_some()
     }
 
+    fn commits_later(&self) -> bool {
+        self.journal().is_some()
+    }
+
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
         let first = self.gateway.allocate_rowids(self, table, count).await?;
         let own = self.journal().and_then(|journal| journal.lock().greatest_rowid(table));
@@ -420,7 +424,7 @@ impl PartitionAccess for RequestAccess {
         self.gateway.change_schema(&name, change, self.deadline).await?;
         self.note_written();
         self.note_schema_change();
-        if let Some(changed) = self.gateway.shared.catalog.view().databases.get(&name) {
+        if let Some(changed) = self.gateway.shared.surroundings.view().databases.get(&name) {
             *self.database.write() = Arc::new(changed.clone());
         }
         Ok(())
@@ -428,7 +432,8 @@ impl PartitionAccess for RequestAccess {
 
     async fn back_off(&self, attempts: usize) {
         let most = BACK_OFF * 2_u32.saturating_pow(u32::try_from(attempts).unwrap_or(u32::MAX).min(6));
-        let pause = most.mul_f64(rand::random());
+        let most_us = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
+        let pause = Duration::from_micros(self.gateway.shared.surroundings.drawn() % most_us);
         let begun = Instant::now();
         tokio::time::sleep_until(self.deadline.min(begun + pause)).await;
         self.gateway.shared.transactions.waited(Wait::Conflict, begun.elapsed());
@@ -448,12 +453,20 @@ impl PartitionAccess for RequestAccess {
     }
 
     fn detach(&self, work: impl FnOnce() + Send + 'static) {
-        // Whoever wants the answer hears of a panic by the answer's end.
-        drop(tokio::task::spawn_blocking(work));
+        if self.may_wait() {
+            // Whoever wants the answer hears of a panic by the answer's end.
+            drop(tokio::task::spawn_blocking(work));
+        } else {
+            work();
+        }
+    }
+
+    fn may_wait(&self) -> bool {
+        !self.gateway.shared.surroundings.computes_here()
     }
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        super::join(tokio::task::spawn_blocking(work).await)
+        self.gateway.compute(work).await
     }
 }
 

@@ -150,7 +150,7 @@ impl RequestAccess {
 
     /// Places of the partitions by the addresses of the nodes that are believed to lead them.
     fn by_node(&self, targets: &[BriefTarget]) -> BTreeMap<String, Vec<usize>> {
-        let catalog = self.gateway.shared.catalog.view();
+        let catalog = self.gateway.shared.surroundings.view();
         let mut nodes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (place, target) in targets.iter().enumerate() {
             let partition = target.target.partition;

@@ -150,7 +150,7 @@ impl Gateway {
         asking: &impl Asking,
     ) -> Option<Found<T>> {
         let cache = &self.shared.cache;
-        let catalog = self.shared.catalog.view();
+        let catalog = self.shared.surroundings.view();
         if !may_use_cache(options) || catalog.version < options.bookmark.catalog || !cache.obey(catalog.cache)
         {
             return None;
@@ -195,7 +195,7 @@ impl Gateway {
             return Ok(Found { answer: Arc::new(answer), bookmark, cache: CacheUse::Bypass });
         }
         let cache = &self.shared.cache;
-        let may_use = may_use_cache(options) && cache.obey(self.shared.catalog.view().cache);
+        let may_use = may_use_cache(options) && cache.obey(self.shared.surroundings.view().cache);
         loop {
             let session = self.begin(database, options).await?;
             let question = if may_use {
@@ -345,7 +345,7 @@ impl Gateway {
     /// What has become of them so far.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
-        self.shared.cache.obey(self.shared.catalog.view().cache);
+        self.shared.cache.obey(self.shared.surroundings.view().cache);
         self.shared.cache.stats()
     }
 }

@@ -2,7 +2,7 @@
 //! writers that never rest.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use common::entry::Effects;
 use common::protocol::{StorageReply, StorageRequest, WriteRequest};
@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::access::RequestAccess;
-use super::partition_call::{From, Repeat};
+use super::partition_call::{From, Repeat, millis};
+use super::surroundings::unix_ms;
 use crate::metrics::Wait;
 
 /// How long a request or a transaction may keep others out, in all.
@@ -72,8 +73,8 @@ impl RequestAccess {
         // An aborted attempt has used up the old name.
         drop(self.contention.lock().held.take());
         let begun = Instant::now();
-        let mut held =
-            HeldLocks { gateway: self.gateway.clone(), name: rand::random(), partitions: Vec::new() };
+        let name = self.gateway.shared.surroundings.drawn_name();
+        let mut held = HeldLocks { gateway: self.gateway.clone(), name, partitions: Vec::new() };
         for index in partitions {
             if !self.lock_partition(&mut held, index, begun).await {
                 // Whoever has it comes first.
@@ -107,8 +108,8 @@ impl RequestAccess {
 
     /// When the request began, in milliseconds since the Unix epoch: of those that lock, the older ones come first.
     fn began_ms(&self) -> u64 {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(wall.saturating_sub(self.begun.elapsed()).as_millis()).unwrap_or(u64::MAX)
+        let now = unix_ms(self.gateway.shared.surroundings.now());
+        now.saturating_sub(millis(self.begun.elapsed()))
     }
 }
 

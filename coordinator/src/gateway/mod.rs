@@ -24,6 +24,7 @@ mod partition_stream;
 mod planners;
 mod replica_search;
 mod rowids;
+pub mod surroundings;
 mod transaction;
 
 use std::sync::Arc;
@@ -47,9 +48,8 @@ pub use interactive::{Control, OpenTransaction, TransactionOptions, is_transacti
 pub use once::Once;
 pub use replica_search::Leaders;
 
-use crate::catalog::{CatalogStore, database_not_found};
+use crate::catalog::database_not_found;
 use crate::metrics::{TransactionMetrics, Wait};
-use crate::operations::Operations;
 use crate::result_cache::ResultCache;
 use crate::result_cache::leases::HeldLeases;
 use brief::BriefReads;
@@ -57,6 +57,7 @@ use interactive::{Transactions, Within};
 use joint::Joining;
 use planners::Planners;
 use rowids::RowidQueues;
+use surroundings::Surroundings;
 
 /// How a request wants to be served.
 #[derive(Clone, Debug)]
@@ -119,21 +120,15 @@ impl Session {
             return;
         }
         let planner = self.planner.clone();
-        let planning = tokio::task::spawn_blocking(move || {
-            for sql in new {
-                planner.prepare(&sql);
-            }
-        });
-        join(planning.await);
+        let plan = move || new.iter().for_each(|sql| planner.prepare(sql));
+        self.access.gateway.compute(plan).await;
     }
 }
 
 /// What a gateway stands on.
 pub struct Reach {
-    /// What the coordinators agree on.
-    pub catalog: CatalogStore,
-    /// Schema changes.
-    pub operations: Operations,
+    /// What the coordinators agree on, time and chance.
+    pub surroundings: Arc<dyn Surroundings>,
     /// Connections to storage nodes.
     pub peers: PeerPool,
     /// The leaders that are known.
@@ -149,8 +144,7 @@ pub struct Gateway {
 }
 
 struct Shared {
-    catalog: CatalogStore,
-    operations: Operations,
+    surroundings: Arc<dyn Surroundings>,
     peers: PeerPool,
     leaders: Arc<Leaders>,
     brief_reads: BriefReads,
@@ -175,10 +169,9 @@ impl Gateway {
         workspace: Workspace,
         transactions: TransactionMetrics,
     ) -> Gateway {
-        let Reach { catalog, operations, peers, leaders, leases } = reach;
+        let Reach { surroundings, peers, leaders, leases } = reach;
         let shared = Shared {
-            catalog,
-            operations,
+            surroundings,
             peers,
             leaders,
             brief_reads: BriefReads::default(),
@@ -225,16 +218,16 @@ impl Gateway {
 
     /// Plans against the catalog as it is known here, once that is as new as the client's bookmark.
     pub async fn begin(&self, database: &str, options: &RequestOptions) -> Result<Arc<Session>> {
-        let mut catalog = self.shared.catalog.view();
+        let mut catalog = self.shared.surroundings.view();
         if catalog.version < options.bookmark.catalog {
             catalog = self.at_version(options.bookmark.catalog, options.deadline).await?;
         }
         if ready(&catalog, database).is_none() {
             // Another coordinator may know it already.
-            catalog = self.shared.catalog.confirmed().await?;
+            catalog = self.shared.surroundings.confirmed().await?;
         }
         let found = ready(&catalog, database).ok_or_else(|| database_not_found(database))?;
-        let planner = self.shared.planners.of(found).await?;
+        let planner = self.planner_of(found).await?;
         let access = RequestAccess::new(self.clone(), planner.database().clone(), options);
         Ok(Arc::new(Session { planner, access }))
     }
@@ -252,7 +245,7 @@ impl Gateway {
         if !may_be_old || !may_repeat(session, &error) {
             return Err(error);
         }
-        let catalog = match self.shared.catalog.confirmed().await {
+        let catalog = match self.shared.surroundings.confirmed().await {
             Ok(catalog) => catalog,
             Err(no_quorum) if error.code.http_status() == 404 => return Err(no_quorum),
             Err(_) => return Err(error),
@@ -272,18 +265,18 @@ impl Gateway {
 
     /// Waits until the view is at least of a version.
     async fn at_version(&self, version: u64, deadline: Instant) -> Result<Arc<Catalog>> {
-        let mut changed = self.shared.catalog.changed();
+        let mut changed = self.shared.surroundings.changed();
         let reached =
             tokio::time::timeout_at(deadline, changed.wait_for(|reached| *reached >= version)).await;
         if !matches!(reached, Ok(Ok(_))) {
             let message = "this coordinator has not caught up with the bookmark in time";
             return Err(Error::new(ErrorCode::NoQuorum, message));
         }
-        Ok(self.shared.catalog.view())
+        Ok(self.shared.surroundings.view())
     }
 
     async fn wait_for_change(&self, since: u64, deadline: Instant) -> Result<(), ()> {
-        let mut changed = self.shared.catalog.changed();
+        let mut changed = self.shared.surroundings.changed();
         let begun = Instant::now();
         let newer = tokio::time::timeout_at(deadline, changed.wait_for(|version| *version > since)).await;
         self.shared.transactions.waited(Wait::Schema, begun.elapsed());
@@ -294,12 +287,12 @@ impl Gateway {
     async fn change_schema(&self, database: &str, change: SchemaChange, deadline: Instant) -> Result<()> {
         let before = change.schema.version.saturating_sub(1);
         let within = deadline.saturating_duration_since(Instant::now());
-        self.shared.operations.change_schema(database, before, change, within).await
+        self.shared.surroundings.change_schema(database.to_owned(), before, change, within).await
     }
 
     /// Forgets what belongs to databases that are gone. To be called now and then.
     pub fn tidy(&self) {
-        let catalog = self.shared.catalog.view();
+        let catalog = self.shared.surroundings.view();
         self.shared.leaders.retain(&catalog);
         self.shared.brief_reads.tidy();
         self.shared.planners.retain(&catalog);
@@ -324,6 +317,14 @@ impl Gateway {
     #[must_use]
     pub fn workspace(&self) -> &Workspace {
         &self.shared.workspace
+    }
+
+    /// Runs work that computes for a while where it does not hold up other requests.
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if self.shared.surroundings.computes_here() {
+            return work();
+        }
+        join(tokio::task::spawn_blocking(work).await)
     }
 
     fn next_turn(&self) -> usize {

@@ -103,7 +103,7 @@ impl RequestAccess {
     }
 
     async fn pin(&self, index: usize, at: Option<Hlc>, readers: u32) -> Result<Pin> {
-        let id = PinId(rand::random());
+        let id = PinId(self.gateway.shared.surroundings.drawn_name());
         let target = self.target(index)?;
         let partition = target.partition;
         let mut request = PinRequest { target, pin: id, at, at_least: self.seen(partition), readers };

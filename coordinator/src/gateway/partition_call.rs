@@ -73,7 +73,7 @@ impl Gateway {
         deadline: Instant,
         request: &mut StorageRequest,
     ) -> Result<StorageReply, Unanswered> {
-        let catalog = self.shared.catalog.view();
+        let catalog = self.shared.surroundings.view();
         let mut search = self.search(&catalog, partition, from)?;
         let mut reason = String::from("no replica of the partition leads");
         let mut in_doubt = false;
@@ -147,7 +147,7 @@ impl Gateway {
     }
 
     fn refreshed(&self, search: Search, partition: PartitionId, from: From) -> Result<Search, Unanswered> {
-        let catalog = self.shared.catalog.view();
+        let catalog = self.shared.surroundings.view();
         let fresh = self.search(&catalog, partition, from)?;
         Ok(search.continued_over(fresh))
     }
@@ -174,7 +174,7 @@ impl Gateway {
 
     /// A replica that is behind this coordinator catches up; otherwise the coordinator is behind.
     fn after_stale(&self, partition: PartitionId, refused: Error) -> Next {
-        let catalog = self.shared.catalog.view();
+        let catalog = self.shared.surroundings.view();
         let known =
             catalog.partitions.get(&partition).and_then(|found| catalog.databases.get(&found.database));
         let has_version = known.is_some_and(|database| {
@@ -194,7 +194,7 @@ impl Gateway {
     pub(super) fn name_partition(&self, partition: PartitionId, mut error: Error) -> Error {
         if error.partition.is_none() && error.code.http_status() >= 500 {
             error.partition =
-                self.shared.catalog.view().partitions.get(&partition).map(|found| found.uuid.clone());
+                self.shared.surroundings.view().partitions.get(&partition).map(|found| found.uuid.clone());
         }
         error
     }

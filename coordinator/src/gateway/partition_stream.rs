@@ -49,7 +49,7 @@ impl RequestAccess {
         from: From,
         mut request: impl FnMut(u64) -> StorageStream + Send,
     ) -> Result<Opened<T>> {
-        let catalog = self.gateway.shared.catalog.view();
+        let catalog = self.gateway.shared.surroundings.view();
         let mut search =
             self.gateway.search(&catalog, partition, from).map_err(|error| self.gave_up(error))?;
         loop {

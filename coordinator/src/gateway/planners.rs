@@ -8,6 +8,8 @@ use common::{PartitionId, Result};
 use parking_lot::RwLock;
 use query::{Planner, Rules};
 
+use super::Gateway;
+
 /// What a planner depends on. Two databases of one name, one after the other, differ in their partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
@@ -50,24 +52,13 @@ impl Planners {
         (*known == Version::of(database)).then(|| planner.clone())
     }
 
-    /// The planner for a database as it is now.
-    pub async fn of(&self, database: &Database) -> Result<Arc<Planner>> {
-        if let Some(planner) = self.at_hand(database) {
-            return Ok(planner);
-        }
-        let version = Version::of(database);
-        let database = Arc::new(database.clone());
-        let name = database.name.clone();
-        // Reading a schema of many objects takes SQLite milliseconds.
-        let rules = self.rules;
-        let made = tokio::task::spawn_blocking(move || Planner::new(database, rules));
-        let planner = Arc::new(super::join(made.await)?);
+    fn keep(&self, planner: &Arc<Planner>) {
+        let database = planner.database();
         let mut kept = self.kept.write();
-        if let Some((_, older)) = kept.get(&name) {
+        if let Some((_, older)) = kept.get(&database.name) {
             planner.set_statistics(older.statistics());
         }
-        kept.insert(name, (version, planner.clone()));
-        Ok(planner)
+        kept.insert(database.name.clone(), (Version::of(database), planner.clone()));
     }
 
     /// All that are kept.
@@ -78,5 +69,20 @@ impl Planners {
     /// Drops planners of databases that are gone.
     pub fn retain(&self, catalog: &Catalog) {
         self.kept.write().retain(|name, _| catalog.databases.contains_key(name));
+    }
+}
+
+impl Gateway {
+    /// The planner for a database as it is now.
+    pub(super) async fn planner_of(&self, database: &Database) -> Result<Arc<Planner>> {
+        let planners = &self.shared.planners;
+        if let Some(planner) = planners.at_hand(database) {
+            return Ok(planner);
+        }
+        let (database, rules) = (Arc::new(database.clone()), planners.rules);
+        // Reading a schema of many objects takes SQLite milliseconds.
+        let planner = Arc::new(self.compute(move || Planner::new(database, rules)).await?);
+        planners.keep(&planner);
+        Ok(planner)
     }
 }

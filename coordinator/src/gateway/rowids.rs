@@ -104,11 +104,12 @@ impl Gateway {
             count,
             greatest,
         };
-        let mut answer = self.shared.catalog.propose(command(None)).await.map_err(nothing_written)?;
+        let mut answer = self.shared.surroundings.propose(command(None)).await.map_err(nothing_written)?;
         if answer == Answer::NeedsGreatest {
-            let planner = self.shared.planners.of(&access.database()).await?;
+            let planner = self.planner_of(&access.database()).await?;
             let greatest = query::greatest_rowid(&planner, access, table).await?;
-            answer = self.shared.catalog.propose(command(Some(greatest))).await.map_err(nothing_written)?;
+            answer =
+                self.shared.surroundings.propose(command(Some(greatest))).await.map_err(nothing_written)?;
         }
         match answer {
             Answer::Rowids { first } => Ok(first),
@@ -122,20 +123,20 @@ impl Gateway {
     pub(super) async fn release_rowids(&self, database: &str, table: &str, first: i64, count: u64) {
         let command =
             Command::ReleaseRowids { database: database.to_owned(), table: table.to_owned(), first, count };
-        if let Err(error) = self.shared.catalog.propose(command).await {
+        if let Err(error) = self.shared.surroundings.propose(command).await {
             tracing::debug!(%error, database, table, "rowids could not be given back");
         }
     }
 
     /// Makes the catalog look the greatest rowid up before it hands out the next one.
     pub(super) async fn rowids_set(&self, database: &str, table: &str) -> Result<()> {
-        let known = self.shared.catalog.view();
+        let known = self.shared.surroundings.view();
         let spec = known.databases.get(database).and_then(|database| database.schema.table(table));
         if spec.is_some_and(|spec| spec.rowids_set_by_client) {
             return Ok(());
         }
         let command = Command::RowidsSetByClient { database: database.to_owned(), table: table.to_owned() };
-        self.shared.catalog.propose(command).await.map(|_| ()).map_err(nothing_written)
+        self.shared.surroundings.propose(command).await.map(|_| ()).map_err(nothing_written)
     }
 }
 

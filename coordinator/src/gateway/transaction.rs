@@ -11,7 +11,7 @@
 //!
 //! A coordinator that dies in between leaves participants in doubt; they ask the decider themselves.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use common::idempotency::Keyed;
 use common::protocol::{StorageReply, StorageRequest, Verdict};
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::partition_call::{From, Repeat, Unanswered, millis};
+use super::surroundings::unix_ms;
 use crate::metrics::{Phases, Wait};
 
 /// How much later than the client's deadline a prepare or a commit is still accepted: clocks differ.
@@ -49,8 +50,9 @@ impl Transaction {
         participants: Vec<PartitionId>,
         decider: PartitionId,
         deadline: Instant,
+        now: SystemTime,
     ) -> Transaction {
-        let id = new_id(name, deadline);
+        let id = new_id(name, deadline, now);
         Transaction { id, participants, decider, at: Hlc::default(), phases: Phases::default() }
     }
 
@@ -193,8 +195,7 @@ pub(super) fn not_applied(error: Error) -> Error {
 
 /// A transaction's name. Its deadline lies behind the client's, so that no part of it can be accepted long
 /// after everybody has forgotten it.
-fn new_id(unique: u128, deadline: Instant) -> TransactionId {
+fn new_id(unique: u128, deadline: Instant, now: SystemTime) -> TransactionId {
     let left = deadline.saturating_duration_since(Instant::now()).max(DECISION_TIME_MIN);
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TransactionId { deadline: Hlc::from_millis(millis(wall + left + CLOCK_SLACK)), unique }
+    TransactionId { deadline: Hlc::from_millis(unix_ms(now) + millis(left + CLOCK_SLACK)), unique }
 }

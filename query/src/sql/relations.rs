@@ -132,10 +132,10 @@ async fn filled(
     relations: Relations,
     waiting: &mut Waiting,
 ) -> Result<MergeDatabase> {
-    let workspace = access.workspace();
+    let (workspace, may_wait) = (access.workspace(), access.may_wait());
     let relations = Arc::new(relations);
     let prepared = Arc::clone(&relations);
-    let (merge, streamed) = access.compute(move || prepare(&prepared, &workspace)).await?;
+    let (merge, streamed) = access.compute(move || prepare(&prepared, &workspace, may_wait)).await?;
     let loaded = std::pin::pin!(load(access, merge, &relations, &streamed));
     let late = std::pin::pin!(access.deadline_passed());
     let mut merge = match future::select(loaded, late).await {
@@ -150,11 +150,16 @@ async fn filled(
     Ok(merge)
 }
 
-/// The empty relations, and which of them are streams.
-fn prepare(relations: &Relations, workspace: &Workspace) -> Result<(MergeDatabase, Vec<usize>)> {
+/// The empty relations, and which of them are streams, for which the statement has to wait while it runs.
+fn prepare(
+    relations: &Relations,
+    workspace: &Workspace,
+    may_wait: bool,
+) -> Result<(MergeDatabase, Vec<usize>)> {
     let mut merge = MergeDatabase::new(workspace)?;
     let names_indexes = relations.text.to_ascii_uppercase().contains("INDEXED");
-    let may_stream = relations.purpose != Purpose::ReadLoaded
+    let may_stream = may_wait
+        && relations.purpose != Purpose::ReadLoaded
         && !names_indexes
         && relations.tables.len() <= STREAMED_TABLES_MAX;
     let mut streamed = Vec::new();

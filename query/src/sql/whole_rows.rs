@@ -8,6 +8,7 @@ use common::protocol::{Statement, StatementResult, WorkItem};
 use common::{Error, Result};
 use sqlite::ForeignKeys;
 
+use super::computed::of_transaction;
 use super::entries::Entries;
 use super::gather::budget;
 use super::images;
@@ -69,11 +70,13 @@ async fn make(
             let budget = budget(u32::MAX, &interrupted);
             let trial = database.attempt(&statements, ForeignKeys::Ignored, &budget)?;
             idle.keep(&name, database);
-            Ok((trial.outcome?, trial.effects))
+            Ok((trial.outcome, trial.refused, trial.effects))
         })
         .await;
     waiting.answered();
-    let (results, effects) = made.map_err(|error: Error| Error { statement: None, ..error })?;
+    let of_one = |error: Error| Error { statement: None, ..error };
+    let (outcome, refused, effects) = made.map_err(of_one)?;
+    let results = outcome.map_err(|failure| of_one(of_transaction(access, failure.into(), refused)))?;
     let routed = images::route(planner, effects, Entries::default())?;
     let result = combined(Combine::default(), results, u32::MAX);
     Ok((result, routed.images.into_work().collect()))

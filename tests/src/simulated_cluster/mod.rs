@@ -222,6 +222,7 @@ impl Simulation {
                     log_entries: settings.log_entries,
                     entry_bytes: settings.entry_bytes,
                     clock_ahead_ms: random.random_range(0..1_000),
+                    clock: None,
                     scrubs: settings.harm_every_us > 0,
                     harmed: false,
                     bug: settings.bug,
@@ -474,7 +475,7 @@ impl Simulation {
                 Wish::WantCopy { of, at_least } => self.ask_for_copy(place, of, at_least),
                 Wish::Copy { to, index, bytes } => self.send_copy(place, to, index, bytes),
                 // Nobody asks for one here.
-                Wish::Pinned { .. } => {}
+                Wish::Pinned { .. } | Wish::Served { .. } => {}
                 Wish::Committed(index, term, data) => {
                     self.report.chunks += u64::from(is_chunk(&data));
                     self.witness.committed(index, term, &data)?;

@@ -1,32 +1,39 @@
 //! One simulated storage node: a disk that outlives crashes, and while it runs the production log, group and
 //! state machine of its replica, driven as the production threads drive them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{Hlc, PartitionId, ReplicaId, RequestId};
+use common::protocol::PinId;
+use common::{Error, Hlc, PartitionId, ReplicaId, RequestId, TransactionId};
 use consensus::{
     AppliedConfiguration, BOOTSTRAP_INDEX, Configuration, Group, GroupOptions, LogView as _, MembershipStep,
     Message, Released, Role, RoleChange, SnapshotDescription, Token,
 };
 use consensus_runtime::{Committed, GroupView, LogBatch, LogOptions, SharedLog};
 use sqlite::simulated::SimulatedDisk;
-use sqlite::{Location, Maintenance, Reader};
+use sqlite::{Location, Maintenance, Reader, ReaderPool};
 use storage_node::replica::machine::{Answer, Compared, Fault, Machine, Origin, Pending, Turn, not_leader};
+use storage_node::replica::promises::Promises;
 
 mod care;
+mod clock;
 mod quarantine;
 mod reads;
 mod remote;
+mod service;
 
 use super::PlantedBug;
 use super::log_files::{self, LogFiles};
 use care::database_path;
+pub use clock::NodeClock;
 use quarantine::Quarantine;
 use reads::{Question, Reads};
 pub use remote::PinnedState;
+use service::Pin;
+pub use service::{Asked, Found};
 
 /// The partition under test, where there is one.
 pub const PARTITION: PartitionId = PartitionId(1);
@@ -60,6 +67,13 @@ pub enum Wish {
         operation: u64,
         /// The snapshot.
         outcome: Option<Box<PinnedState>>,
+    },
+    /// What a coordinator has asked.
+    Served {
+        /// Names the question.
+        operation: u64,
+        /// The answer.
+        outcome: Result<Found, Error>,
     },
     /// This replica has found that its file is not what was written.
     Condemned,
@@ -112,6 +126,15 @@ pub enum Input {
     ChangeMembers(MembershipStep, u64),
     /// Another replica is to lead, or this one, if nobody does.
     Transfer(ReplicaId),
+    /// A coordinator asks for rows.
+    Ask {
+        /// Names the question.
+        operation: u64,
+        /// The question.
+        asked: Asked,
+    },
+    /// A snapshot need not stay any longer.
+    Unpin(PinId),
     /// The process of another replica is gone, as it seems.
     Gone(ReplicaId),
     /// Another replica asks for a copy of the file.
@@ -151,6 +174,8 @@ pub struct NodeSetup {
     pub entry_bytes: usize,
     /// How far its wall clock is ahead, in milliseconds.
     pub clock_ahead_ms: u64,
+    /// The clock that the replicas of its storage node share. Without one, it has no other time than the wall clock's.
+    pub clock: Option<NodeClock>,
     /// Whether the file is read again now and then.
     pub scrubs: bool,
     /// Whether its file is not what was written.
@@ -159,11 +184,19 @@ pub struct NodeSetup {
     pub bug: Option<PlantedBug>,
 }
 
+/// More connections than anybody needs at once: nothing can be waited for in one thread.
+const READERS_MAX: usize = 10_000;
+/// Connections that are kept open.
+const READERS_KEPT: usize = 4;
+
 /// A sound file, and who works with it.
 struct Sound {
     machine: Machine,
     reader: Reader,
     maintenance: Maintenance,
+    promises: Promises,
+    readers: ReaderPool,
+    pins: BTreeMap<PinId, Pin>,
     /// The digest that was asked for last.
     compared: Option<Compared>,
 }
@@ -176,7 +209,9 @@ impl Sound {
             machine.plant(bug);
         }
         let (reader, maintenance) = (Reader::open(location)?, Maintenance::open(location)?);
-        Ok(Sound { machine, reader, maintenance, compared: None })
+        let (promises, pins) = (Promises::default(), BTreeMap::new());
+        let readers = ReaderPool::new(location.clone(), READERS_MAX, READERS_KEPT);
+        Ok(Sound { machine, reader, maintenance, promises, readers, pins, compared: None })
     }
 }
 
@@ -325,6 +360,8 @@ impl Node {
             Input::Pin { operation } => self.ask(Question::State { operation }),
             Input::ChangeMembers(step, index) => self.change_members(step, index),
             Input::Transfer(to) => self.hand_over(to),
+            Input::Ask { operation, asked } => self.ask_for_rows(operation, asked),
+            Input::Unpin(pin) => self.unpin(pin),
             Input::Gone(replica) => self.group.unreachable(replica),
             Input::CopyWanted { by, at_least } => self.send_copy(by, at_least)?,
             Input::Copy { index, bytes } => self.keep_copy(index, bytes)?,
@@ -422,6 +459,7 @@ impl Node {
         }
         match &self.sound {
             Some(Sound { machine, .. }) => {
+                self.observe(machine.state().position.hlc);
                 self.group.taken_over(machine.received());
                 self.group.applied(machine.state().position.index);
             }
@@ -432,10 +470,13 @@ impl Node {
 
     /// Runs waiting writes and passes on what comes of them.
     fn execute(&mut self) -> Result<(), Broken> {
-        while self.sound.is_some() {
+        while let Some(Sound { machine, promises, .. }) = &self.sound {
             let now_us = self.now_us;
+            // What is on its way keeps its moment.
+            let begins = machine.may_execute();
+            let hlc = if begins { promises.begin_batch(|| self.clock_now()) } else { Hlc::default() };
             let turn = Turn {
-                hlc: Hlc::default().next(now_us / 1_000 + self.setup.clock_ahead_ms),
+                hlc,
                 request: RequestId(u128::from(self.setup.replica.0) << 64 | u128::from(self.requests)),
                 clock_us: &|| now_us,
                 is_awaited: &|_| true,
@@ -467,6 +508,37 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    fn clock_now(&self) -> Hlc {
+        let wall_ms = self.now_us / 1_000 + self.setup.clock_ahead_ms;
+        self.setup.clock.as_ref().map_or_else(|| Hlc::default().next(wall_ms), |clock| clock.now(wall_ms))
+    }
+
+    fn observe(&self, reading: Hlc) {
+        if let Some(clock) = &self.setup.clock {
+            clock.observe(reading);
+        }
+    }
+
+    /// The transaction that is prepared here and not decided, and who decides, if this replica leads.
+    #[must_use]
+    pub fn in_doubt(&self) -> Option<(TransactionId, PartitionId)> {
+        let machine = self.sound.as_ref().map(|sound| &sound.machine)?;
+        let prepared = machine.prepared().filter(|_| machine.is_writable())?;
+        Some((prepared.transaction, prepared.decider))
+    }
+
+    /// Whether a transaction is prepared here, whoever leads.
+    #[must_use]
+    pub fn has_prepared(&self) -> bool {
+        self.sound.as_ref().is_some_and(|sound| sound.machine.prepared().is_some())
+    }
+
+    /// Whether its reads wait for a commit that may have been told.
+    #[must_use]
+    pub fn owes_commit(&self) -> bool {
+        self.sound.as_ref().is_some_and(|sound| sound.machine.owes_commit())
     }
 
     /// Index applied, and a digest of every row and of the schema.

@@ -21,7 +21,7 @@ use super::clients::TABLE;
 use super::world::{NODES, State, World};
 
 /// The database under test.
-pub(super) const DATABASE: &str = "d";
+pub(crate) const DATABASE: &str = "d";
 /// Partitions at the beginning.
 const PARTITIONS: u32 = 2;
 /// Most partitions.
@@ -30,7 +30,7 @@ const PARTITIONS_MAX: usize = 5;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Makes the database, and waits until it is there.
-pub(super) async fn found(world: &World) {
+pub(crate) async fn found(world: &World) {
     {
         let mut state = world.state();
         let catalog = state.catalog.clone();
@@ -85,7 +85,7 @@ pub(super) async fn found(world: &World) {
 }
 
 /// Asks for splits, merges, moves and other leaders, at random.
-pub(super) async fn ask_for_changes(world: &World, until: Instant) {
+pub(crate) async fn ask_for_changes(world: &World, until: Instant) {
     while Instant::now() < until {
         let pause = world.state().random.random_range(20..400);
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -142,7 +142,7 @@ fn replace(
 }
 
 /// Cuts the power of storage nodes.
-pub(super) async fn harm(world: &World, until: Instant) {
+pub(crate) async fn harm(world: &World, until: Instant) {
     let every = world.state().random.random_range(500..6_000);
     while Instant::now() < until {
         let pause = world.state().random.random_range(every / 4..every * 2);
@@ -154,7 +154,7 @@ pub(super) async fn harm(world: &World, until: Instant) {
 }
 
 /// Drives operations as a coordinator does that leads, and dies from time to time at any of their steps.
-pub(super) async fn drive_with_deaths(world: &World, until: Instant) {
+pub(crate) async fn drive_with_deaths(world: &World, until: Instant) {
     let every = world.state().random.random_range(200..8_000);
     while Instant::now() < until {
         let life = Duration::from_millis(world.state().random.random_range(every / 4..every * 2));
@@ -176,7 +176,7 @@ pub(super) async fn drive_with_deaths(world: &World, until: Instant) {
 }
 
 /// Drives operations as a coordinator does that leads.
-pub(super) async fn drive_for_ever(world: &World) {
+pub(crate) async fn drive_for_ever(world: &World) {
     let mut driven = std::collections::BTreeSet::new();
     let mut running = FuturesUnordered::new();
     loop {

@@ -7,12 +7,12 @@
 //! before; one term of a partition has one leader; in the end each row lies in the one partition that owns it, as it was
 //! last written, and no operation is left under way.
 
-mod admin;
+pub(crate) mod admin;
 mod clients;
 mod cluster;
-mod requests;
+pub(crate) mod requests;
 mod storage;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

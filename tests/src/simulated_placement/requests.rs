@@ -21,7 +21,7 @@ use crate::simulated_cluster::node::{Input, PinnedState};
 const STEP_MS: u64 = 4_000;
 
 /// What a storage node is asked.
-pub(super) enum Question {
+pub(crate) enum Question {
     Replacing(ReplacingRequest),
     Pin(PinRequest),
     Images(PinId),
@@ -33,7 +33,7 @@ pub(super) enum Question {
 }
 
 /// What it answers.
-pub(super) enum Told {
+pub(crate) enum Told {
     Replacing(ReplacingReply),
     Pinned(Pinned),
     Images(ImagesHeader, Vec<Effects>),
@@ -42,10 +42,10 @@ pub(super) enum Told {
 }
 
 /// Where the answer goes.
-pub(super) type Tell = oneshot::Sender<Result<Told>>;
+pub(crate) type Tell = oneshot::Sender<Result<Told>>;
 
 /// Somebody waits for a replica.
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     tell: Tell,
     what: What,
 }
@@ -58,7 +58,7 @@ enum What {
 
 impl World {
     /// Asks a storage node by its address.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         address: &str,
         partition: PartitionId,
@@ -90,7 +90,7 @@ fn node_at(catalog: &Catalog, address: &str) -> Option<usize> {
 
 impl State {
     /// A request arrives.
-    pub(super) fn asked(
+    pub(crate) fn asked(
         &mut self,
         on: usize,
         partition: PartitionId,
@@ -172,7 +172,7 @@ impl State {
     }
 
     /// A job of the node's own, for which nobody waits.
-    pub(super) fn submit_own(&mut self, name: Name, job: Job) -> Result<(), Violation> {
+    pub(crate) fn submit_own(&mut self, name: Name, job: Job) -> Result<(), Violation> {
         self.last_ticket += 1;
         self.submit_as(Ticket(self.last_ticket), name, job, STEP_MS)
     }
@@ -183,7 +183,7 @@ impl State {
     }
 
     /// A replica has carried a job out, or not.
-    pub(super) fn answered(&mut self, ticket: u64, name: Name, result: Result<Reply>) {
+    pub(crate) fn answered(&mut self, ticket: u64, name: Name, result: Result<Reply>) {
         let Some(Waiting { tell, what }) = self.waiting.remove(&ticket) else { return };
         let settled = self.places[&name].node.as_ref().is_some_and(|node| node.is_settled());
         let at = Hlc::default().next(BEGIN_MS + self.schedule.now() / 1_000);
@@ -195,7 +195,7 @@ impl State {
     }
 
     /// A replica has opened a snapshot, or does not lead.
-    pub(super) fn pinned(&mut self, operation: u64, name: Name, outcome: Option<Box<PinnedState>>) {
+    pub(crate) fn pinned(&mut self, operation: u64, name: Name, outcome: Option<Box<PinnedState>>) {
         let Some(Waiting { tell, what: What::Pin(request) }) = self.waiting.remove(&operation) else {
             return;
         };

@@ -8,29 +8,29 @@ use common::protocol::{PinId, ReplicaReport};
 use rand::Rng as _;
 use sqlite::simulated::SimulatedDisk;
 
-use super::world::{Event, Name, State};
+use super::world::{BEGIN_MS, Event, Name, State};
 use crate::simulated_cluster::Violation;
 use crate::simulated_cluster::node::{Broken, Input, Node, NodeSetup, PinnedState, Wish};
 
 /// Where a replica lives.
 pub struct Place {
     /// The storage node.
-    pub(super) on: usize,
+    pub(crate) on: usize,
     setup: NodeSetup,
     disk: SimulatedDisk,
-    pub(super) incarnation: u64,
+    pub(crate) incarnation: u64,
     /// While it runs.
-    pub(super) node: Option<Node>,
-    pub(super) pins: BTreeMap<PinId, Arc<PinnedState>>,
+    pub(crate) node: Option<Node>,
+    pub(crate) pins: BTreeMap<PinId, Arc<PinnedState>>,
 }
 
 impl Place {
-    pub(super) fn new(on: usize, setup: NodeSetup, disk: SimulatedDisk) -> Place {
+    pub(crate) fn new(on: usize, setup: NodeSetup, disk: SimulatedDisk) -> Place {
         Place { on, setup, disk, incarnation: 0, node: None, pins: BTreeMap::new() }
     }
 
     /// It loses power, and with it what it has not synced.
-    pub(super) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         // First of all: what the dying process would still do in its destructors is lost with it.
         self.disk.lose_power();
         self.node = None;
@@ -38,13 +38,13 @@ impl Place {
         self.disk.crash();
     }
 
-    pub(super) fn report(&self) -> Option<ReplicaReport> {
+    pub(crate) fn report(&self) -> Option<ReplicaReport> {
         self.node.as_ref().map(Node::report)
     }
 }
 
 impl State {
-    pub(super) fn start(&mut self, name: Name) -> Result<(), Violation> {
+    pub(crate) fn start(&mut self, name: Name) -> Result<(), Violation> {
         let place = self.places.get_mut(&name).expect("it was assigned");
         place.incarnation += 1;
         let incarnation = place.incarnation;
@@ -55,12 +55,12 @@ impl State {
     }
 
     /// Something happens to a replica.
-    pub(super) fn input(&mut self, name: Name, input: Input) -> Result<(), Violation> {
+    pub(crate) fn input(&mut self, name: Name, input: Input) -> Result<(), Violation> {
         let now = self.schedule.now();
         self.work(name, |node| node.input(now, input))
     }
 
-    pub(super) fn synced(&mut self, name: Name) -> Result<(), Violation> {
+    pub(crate) fn synced(&mut self, name: Name) -> Result<(), Violation> {
         let now = self.schedule.now();
         self.work(name, |node| node.synced(now))
     }
@@ -87,7 +87,10 @@ impl State {
                 let to = (partition, message.to());
                 if !self.loses_message() {
                     let delay = self.delay();
-                    self.schedule.after(delay, Event::Arrive { name: to, message });
+                    let clock = self.clock_of(self.places[&name].on);
+                    let wall_ms = BEGIN_MS + self.schedule.now() / 1_000;
+                    let clock = clock.map(|clock| clock.now(wall_ms));
+                    self.schedule.after(delay, Event::Arrive { name: to, message, clock });
                 }
             }
             Wish::Sync => {
@@ -95,7 +98,16 @@ impl State {
                 let time = self.random.random_range(100..5_000);
                 self.schedule.after(time, Event::Synced { name, incarnation });
             }
-            Wish::Answer(answer) => self.answered(answer.ticket.0, name, answer.result),
+            Wish::Answer(answer) => match self.jobs.remove(&answer.ticket.0) {
+                // Whoever asked may have gone.
+                Some(job) => drop(job.send(answer.result)),
+                None => self.answered(answer.ticket.0, name, answer.result),
+            },
+            Wish::Served { operation, outcome } => {
+                if let Some(rows) = self.rows.remove(&operation) {
+                    drop(rows.send(outcome));
+                }
+            }
             Wish::Pinned { operation, outcome } => self.pinned(operation, name, outcome),
             Wish::Leads(term) => {
                 let first = *self.leaders.entry((partition, term)).or_insert(replica);

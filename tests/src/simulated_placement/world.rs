@@ -8,82 +8,94 @@ use std::time::Duration;
 
 use common::catalog::{Catalog, NodeStatus};
 use common::partition_map::BucketRange;
-use common::{NodeId, PartitionId, ReplicaId};
+use common::{Hlc, NodeId, PartitionId, ReplicaId};
 use coordinator::catalog::{Answer, Command, apply, is_open};
 use coordinator::placement::assignments;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlite::simulated::SimulatedDisk;
-use storage_node::replica::machine::Job;
+use storage_node::replica::machine::{Job, Reply};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::requests::{Question, Tell, Waiting};
 use super::{Report, Settings};
 use crate::simulated_cluster::Violation;
-use crate::simulated_cluster::node::{Input, Node, NodeSetup};
+use crate::simulated_cluster::node::{Found, Input, Node, NodeClock, NodeSetup};
 use crate::simulated_cluster::schedule::Schedule;
 
-pub(super) use super::storage::Place;
+pub(crate) use super::storage::Place;
 
 /// Storage nodes.
-pub(super) const NODES: usize = 4;
+pub(crate) const NODES: usize = 4;
 /// A replica's clock ticks so often, in microseconds.
 const TICK_US: u64 = 20_000;
 /// Nodes look so often for what they should run, in microseconds.
 const OBEY_US: u64 = 50_000;
 /// When the simulation begins, in milliseconds since the Unix epoch.
-pub(super) const BEGIN_MS: u64 = 1_700_000_000_000;
+pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
 
 /// A simulated cluster. Clones are the same one.
 #[derive(Clone)]
 pub struct World(Arc<Mutex<State>>);
 
 /// Names a replica.
-pub(super) type Name = (PartitionId, ReplicaId);
+pub(crate) type Name = (PartitionId, ReplicaId);
 
-pub(super) enum Event {
+pub(crate) enum Event {
     Tick { name: Name, incarnation: u64 },
     Synced { name: Name, incarnation: u64 },
-    Arrive { name: Name, message: consensus::Message },
+    Arrive { name: Name, message: consensus::Message, clock: Option<Hlc> },
     Ask { node: usize, partition: PartitionId, question: Question, tell: Tell },
     Told { told: Box<dyn FnOnce() + Send> },
     Obey { node: usize },
     Start { node: usize },
+    Input { name: Name, input: Input },
 }
 
-pub(super) struct State {
-    pub(super) settings: Settings,
-    pub(super) random: StdRng,
-    pub(super) schedule: Schedule<Event>,
+pub(crate) struct State {
+    pub(crate) settings: Settings,
+    pub(crate) random: StdRng,
+    pub(crate) schedule: Schedule<Event>,
     begun: Instant,
-    pub(super) catalog: Arc<Catalog>,
+    pub(crate) catalog: Arc<Catalog>,
     /// Who founded each partition.
-    pub(super) founders: BTreeMap<PartitionId, Vec<ReplicaId>>,
-    pub(super) places: BTreeMap<Name, Place>,
+    pub(crate) founders: BTreeMap<PartitionId, Vec<ReplicaId>>,
+    pub(crate) places: BTreeMap<Name, Place>,
     /// Whether each storage node runs.
-    pub(super) running: [bool; NODES],
-    pub(super) waiting: BTreeMap<u64, Waiting>,
-    pub(super) last_ticket: u64,
+    pub(crate) running: [bool; NODES],
+    pub(crate) waiting: BTreeMap<u64, Waiting>,
+    /// Coordinators wait for these jobs, …
+    pub(crate) jobs: BTreeMap<u64, oneshot::Sender<common::Result<Reply>>>,
+    /// … and for these rows.
+    pub(crate) rows: BTreeMap<u64, oneshot::Sender<common::Result<Found>>>,
+    /// The storage nodes' clocks, where it matters that messages carry them.
+    pub(crate) clocks: Option<[NodeClock; NODES]>,
+    /// Something is to happen earlier than was known.
+    pub(crate) news: Arc<Notify>,
+    /// The catalog's version.
+    pub(crate) changed: watch::Sender<u64>,
+    pub(crate) last_ticket: u64,
     /// Who led each term of each partition.
-    pub(super) leaders: BTreeMap<(PartitionId, u64), ReplicaId>,
+    pub(crate) leaders: BTreeMap<(PartitionId, u64), ReplicaId>,
     /// What was committed at each index.
-    pub(super) committed: BTreeMap<(PartitionId, u64), (u64, u64)>,
-    pub(super) healing: bool,
+    pub(crate) committed: BTreeMap<(PartitionId, u64), (u64, u64)>,
+    pub(crate) healing: bool,
     /// How many of a million messages between replicas are lost, …
-    message_loss: u32,
+    pub(crate) message_loss: u32,
     /// … and how many of requests and their answers.
     request_loss: u32,
-    pub(super) report: Report,
+    pub(crate) report: Report,
     hasher: DefaultHasher,
     names: PathBuf,
 }
 
-pub(super) fn node_id(node: usize) -> NodeId {
+pub(crate) fn node_id(node: usize) -> NodeId {
     NodeId::from(format!("n{node}").as_str())
 }
 
 impl World {
-    pub(super) fn new(settings: Settings, names: &Path) -> World {
+    pub(crate) fn new(settings: Settings, names: &Path) -> World {
         let mut random = StdRng::seed_from_u64(settings.seed);
         let mut state = State {
             settings,
@@ -94,6 +106,11 @@ impl World {
             places: BTreeMap::new(),
             running: [true; NODES],
             waiting: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            clocks: None,
+            news: Arc::default(),
+            changed: watch::Sender::new(0),
             last_ticket: 0,
             leaders: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -127,12 +144,12 @@ impl World {
         World(Arc::new(Mutex::new(state)))
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("a panic ends the run")
     }
 
     /// Lets everything happen at its time. Ends only by a violation.
-    pub(super) async fn happen(&self) -> Violation {
+    pub(crate) async fn happen(&self) -> Violation {
         loop {
             let next = {
                 let mut state = self.state();
@@ -145,13 +162,20 @@ impl World {
                 }
                 state.schedule.next_time().expect("nodes look for ever for what they should run")
             };
-            let begun = self.state().begun;
-            tokio::time::sleep_until(begun + Duration::from_micros(next)).await;
+            let (begun, news) = {
+                let state = self.state();
+                (state.begun, state.news.clone())
+            };
+            tokio::select! {
+                biased;
+                () = news.notified() => {}
+                () = tokio::time::sleep_until(begun + Duration::from_micros(next)) => {}
+            }
         }
     }
 
     /// No more faults: every node runs, and messages arrive.
-    pub(super) fn heal(&self) {
+    pub(crate) fn heal(&self) {
         let mut state = self.state();
         state.healing = true;
         for node in 0..NODES {
@@ -160,7 +184,7 @@ impl World {
     }
 
     /// Whether no operation is open and all partitions of the map have leaders that take writes.
-    pub(super) fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_at_rest(&self) -> bool {
         let state = self.state();
         let catalog = &state.catalog;
         let leads = |id: PartitionId| {
@@ -172,51 +196,65 @@ impl World {
     }
 
     /// The operations under way, for messages.
-    pub(super) fn open_operations(&self) -> String {
+    pub(crate) fn open_operations(&self) -> String {
         let state = self.state();
         let open = state.catalog.operations.values().filter(|operation| is_open(operation));
         open.map(|operation| format!("{:?} ", operation.work)).collect()
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let state = self.state();
         Report { fingerprint: state.hasher.finish(), ..state.report }
     }
 }
 
 impl State {
-    pub(super) fn elapsed_us(&self) -> u64 {
+    pub(crate) fn elapsed_us(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_micros()).expect("a short run")
     }
 
     /// Makes something a part of the run's fingerprint.
-    pub(super) fn note(&mut self, what: &impl std::hash::Hash) {
+    pub(crate) fn note(&mut self, what: &impl std::hash::Hash) {
         (self.schedule.now(), what).hash(&mut self.hasher);
     }
 
     /// Carries a command out on the catalog.
-    pub(super) fn propose(&mut self, command: &Command) -> common::Result<Answer> {
+    pub(crate) fn propose(&mut self, command: &Command) -> common::Result<Answer> {
         let mut catalog = (*self.catalog).clone();
         catalog.version += 1;
         let answer = apply(&mut catalog, BEGIN_MS + self.schedule.now() / 1_000, command)?;
         self.note(&("catalog", catalog.version));
+        self.changed.send_replace(catalog.version);
         self.catalog = Arc::new(catalog);
         Ok(answer)
     }
 
+    /// Lets something happen to a replica at once.
+    pub(crate) fn soon(&mut self, name: Name, input: Input) {
+        // The schedule knows the time of what has happened last.
+        let delay = self.elapsed_us().saturating_sub(self.schedule.now());
+        self.schedule.after(delay, Event::Input { name, input });
+        self.news.notify_one();
+    }
+
+    /// A storage node's clock.
+    pub(crate) fn clock_of(&self, node: usize) -> Option<&NodeClock> {
+        self.clocks.as_ref().map(|clocks| &clocks[node])
+    }
+
     /// How long something is on its way, in microseconds.
-    pub(super) fn delay(&mut self) -> u64 {
+    pub(crate) fn delay(&mut self) -> u64 {
         let longest = if self.healing || self.random.random_bool(0.9) { 2_000 } else { 40_000 };
         self.random.random_range(100..longest)
     }
 
     /// Whether a message between replicas is lost on its way.
-    pub(super) fn loses_message(&mut self) -> bool {
+    pub(crate) fn loses_message(&mut self) -> bool {
         self.loses(self.message_loss)
     }
 
     /// Whether a request or its answer is lost on its way.
-    pub(super) fn loses_request(&mut self) -> bool {
+    pub(crate) fn loses_request(&mut self) -> bool {
         self.loses(self.request_loss)
     }
 
@@ -237,7 +275,13 @@ impl State {
             }
             Event::Synced { name, incarnation } if self.is(name, incarnation) => self.synced(name),
             Event::Synced { .. } => Ok(()),
-            Event::Arrive { name, message } => self.input(name, Input::Message(message)),
+            Event::Arrive { name, message, clock } => {
+                if let (Some(place), Some(clock)) = (self.places.get(&name), clock) {
+                    self.clock_of(place.on).into_iter().for_each(|own| own.observe(clock));
+                }
+                self.input(name, Input::Message(message))
+            }
+            Event::Input { name, input } => self.input(name, input),
             Event::Ask { node, partition, question, tell } => self.asked(node, partition, question, tell),
             Event::Told { told } => {
                 told();
@@ -283,6 +327,7 @@ impl State {
                     log_entries: u64::MAX,
                     entry_bytes: 1 << 20,
                     clock_ahead_ms: BEGIN_MS,
+                    clock: self.clock_of(node).cloned(),
                     scrubs: false,
                     harmed: false,
                     bug: self.settings.bug.map(crate::simulated_cluster::PlantedBug::Machine),
@@ -306,7 +351,7 @@ impl State {
     }
 
     /// A storage node loses power.
-    pub(super) fn crash_node(&mut self, node: usize) {
+    pub(crate) fn crash_node(&mut self, node: usize) {
         if !self.running[node] || self.healing {
             return;
         }
@@ -319,17 +364,17 @@ impl State {
     }
 
     /// A storage node starts; its replicas follow when it looks what it should run.
-    pub(super) fn start_node(&mut self, node: usize) {
+    pub(crate) fn start_node(&mut self, node: usize) {
         self.running[node] = true;
     }
 
-    pub(super) fn schedule_tick(&mut self, name: Name, incarnation: u64) {
+    pub(crate) fn schedule_tick(&mut self, name: Name, incarnation: u64) {
         let first = self.random.random_range(0..TICK_US);
         self.schedule.after(first, Event::Tick { name, incarnation });
     }
 
     /// The nodes that the catalog holds for active.
-    pub(super) fn active(&self) -> Vec<NodeId> {
+    pub(crate) fn active(&self) -> Vec<NodeId> {
         let active = self.catalog.nodes.values().filter(|node| node.status == NodeStatus::Active);
         active.map(|node| node.id.clone()).collect()
     }

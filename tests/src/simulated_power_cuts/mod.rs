@@ -139,6 +139,7 @@ impl Place {
             // Small enough, a batch of any kind is a set of chunks.
             entry_bytes: if random.random_bool(0.3) { random.random_range(60..200) } else { 1 << 20 },
             clock_ahead_ms: 0,
+            clock: None,
             scrubs: false,
             harmed: false,
             bug: settings.bug,

@@ -45,7 +45,7 @@ impl Gateway {
         gone: Error,
         options: &RequestOptions,
     ) -> Result<Bookmark> {
-        if !fate::is_remembered(id) {
+        if !fate::is_remembered(id, self.shared.surroundings.now()) {
             return Err(gone.with_outcome(Outcome::Unknown));
         }
         if !name::may_belong_to(id, database) {

@@ -9,7 +9,7 @@
 //! Names are kept as long as idempotency keys. Of a transaction that began longer ago nothing can be learnt.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use common::idempotency::{IdempotencyKey, KEY_LIFE_MS, Keeps, Kept, Keyed, KeyedRequest};
@@ -22,6 +22,7 @@ use super::super::access::RequestAccess;
 use super::super::joint::Told;
 use super::super::once::kept_in;
 use super::super::partition_call::{From, Repeat};
+use super::super::surroundings::unix_ms;
 use super::super::{Bookmark, Gateway, RequestOptions, Session};
 use super::name::began_ms;
 
@@ -152,8 +153,6 @@ impl Gateway {
 }
 
 /// Whether the name of a transaction would still be kept if it had committed.
-pub(super) fn is_remembered(id: &str) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    began_ms(id).is_some_and(|began| now_ms.abs_diff(began) < KEY_LIFE_MS - CLOCK_SLACK_MS)
+pub(super) fn is_remembered(id: &str, now: SystemTime) -> bool {
+    began_ms(id).is_some_and(|began| unix_ms(now).abs_diff(began) < KEY_LIFE_MS - CLOCK_SLACK_MS)
 }

@@ -22,8 +22,6 @@ pub(in crate::gateway) struct Journal {
     bytes: usize,
     /// Its locks; they stay whatever is taken back.
     pub(super) locks: Option<Locks>,
-    /// Whether a statement has rolled the whole transaction back (`ON CONFLICT ROLLBACK`).
-    pub(super) is_over: bool,
     /// Tables in which it has set rowids itself.
     pub(in crate::gateway) rowids_set: BTreeSet<String>,
 }

@@ -33,6 +33,7 @@ pub(super) use within::{Locks, Within, tells_of_rows};
 use fate::KeptAt;
 
 use super::moment::Moment;
+use super::surroundings::unix_ms;
 use super::{Bookmark, Gateway, RequestOptions};
 use crate::metrics::{InteractiveEnd, TransactionMetrics};
 
@@ -179,16 +180,14 @@ impl Open {
 
 impl Interactive {
     /// Lets it take locks, if it may change something.
-    fn give_locks(&self) {
+    fn give_locks(&self, name: u128) {
         if self.options.read_only {
             return;
         }
-        let since_epoch = self.began.1.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let began_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         if let Ok(mut state) = self.state.try_lock()
             && let State::Open(open) = &mut *state
         {
-            open.journal.lock().locks = Some(Locks::new(rand::random(), began_ms));
+            open.journal.lock().locks = Some(Locks::new(name, unix_ms(self.began.1)));
         }
     }
 
@@ -262,7 +261,7 @@ impl Gateway {
         } else {
             None
         };
-        let now = (Instant::now(), SystemTime::now());
+        let now = (Instant::now(), self.shared.surroundings.now());
         let interactive = Arc::new(Interactive {
             id: self.new_transaction_id(database, now.1),
             database: database.to_owned(),
@@ -278,7 +277,7 @@ impl Gateway {
                 savepoints: Vec::new(),
             })),
         });
-        interactive.give_locks();
+        interactive.give_locks(self.shared.surroundings.drawn_name());
         let shown = interactive.shown();
         self.shared.interactive.known.lock().insert(shown.id.clone(), interactive);
         Ok(shown)
@@ -299,7 +298,8 @@ impl Gateway {
     }
 
     fn new_transaction_id(&self, database: &str, began: SystemTime) -> String {
-        name::new_name(self.shared.catalog.replica(), database, began, rand::random())
+        let surroundings = &self.shared.surroundings;
+        name::new_name(surroundings.replica(), database, began, surroundings.drawn())
     }
 }
 

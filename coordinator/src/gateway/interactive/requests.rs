@@ -56,7 +56,7 @@ impl Gateway {
                 interactive.end(&mut state, State::Failed(conflict.clone()));
                 return Err(conflict);
             }
-            if open.journal.lock().is_over {
+            if error.ends_transaction {
                 self.unlock(&session, &open.journal);
                 interactive.end(&mut state, State::RolledBack);
             }
@@ -107,7 +107,7 @@ impl Gateway {
             return false;
         }
         let planned = planned_on(session.planner.database());
-        match self.shared.catalog.confirmed().await {
+        match self.shared.surroundings.confirmed().await {
             Ok(catalog) => catalog
                 .databases
                 .get(&session.planner.database().name)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::digest::RowsDigest;
 use common::entry::Effects;
@@ -23,6 +22,7 @@ use super::super::access::RequestAccess;
 use super::super::contention::LOCKED_MAX;
 use super::super::moment::Moment;
 use super::super::partition_call::{From, Repeat, Unanswered};
+use super::super::surroundings::unix_ms;
 use super::Journal;
 
 /// Most bytes of rows that one read of a partition may bring to a transaction that also writes.
@@ -92,7 +92,7 @@ impl RequestAccess {
             collect(self.stream_newest(request).await?).await?
         } else {
             let work = vec![WorkItem::Statement(statement.clone())];
-            let held = *pinned.insert(pinned_now());
+            let held = *pinned.insert(self.pinned_now());
             let mut tried = self.attempt(journal, index, (own, work.clone()), u32::MAX, held).await?;
             if tried.refusal.is_some() {
                 return Err(refused(journal, index, (work, u32::MAX, held), &tried)?);
@@ -117,7 +117,7 @@ impl RequestAccess {
         work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
-        let pinned = pinned_now();
+        let pinned = self.pinned_now();
         let tries = work.iter().map(|(index, items)| {
             let own = journal.lock().own(*index);
             self.attempt(journal, *index, (own, items.clone()), max_rows, pinned)
@@ -139,6 +139,12 @@ impl RequestAccess {
             results.push(tried.results);
         }
         Ok(results)
+    }
+
+    /// Time and chance as they are.
+    fn pinned_now(&self) -> TimeAndChance {
+        let surroundings = &self.gateway.shared.surroundings;
+        TimeAndChance { now_ms: unix_ms(surroundings.now()), seed: surroundings.drawn() }
     }
 
     async fn attempt(
@@ -176,22 +182,15 @@ fn refused(
 ) -> Result<Error> {
     let Some(refusal) = &tried.refusal else { return Err(Error::internal("what was done is no refusal")) };
     let mut journal = journal.lock();
-    journal.is_over |= refusal.ends_transaction;
     if tells_of_rows(&refusal.error) {
         journal.note_tried(index, work, max_rows, pinned, tried)?;
     }
-    Ok(refusal.error.clone())
+    Ok(Error { ends_transaction: refusal.ends_transaction, ..refusal.error.clone() })
 }
 
 /// Whether an error may depend on what is stored: then it must be the same when the transaction commits.
 pub(in crate::gateway) fn tells_of_rows(error: &Error) -> bool {
     !error.code.retryable() && matches!(error.code.http_status(), 400 | 404 | 409 | 412 | 413)
-}
-
-/// Time and chance as they are.
-fn pinned_now() -> TimeAndChance {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    TimeAndChance { now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX), seed: rand::random() }
 }
 
 /// Whether a statement may ask for time or chance. That it does not is certain; it is done with both held otherwise.

@@ -216,7 +216,8 @@ impl Gateway {
             attempts += 1;
             let writes = members.iter().map(|member| member.write.clone()).collect();
             let name = members.iter().find_map(|member| member.write.name);
-            let mut attempted = self.attempt_jointly(name.unwrap_or_else(rand::random), writes, order).await;
+            let named = name.unwrap_or_else(|| self.shared.surroundings.drawn_name());
+            let mut attempted = self.attempt_jointly(named, writes, order).await;
             if let Attempted::Prepared(attempt) = attempted {
                 let before = members.len();
                 attempted = attempt.commit_with_answers(&mut members).await;

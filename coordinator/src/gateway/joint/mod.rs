@@ -103,7 +103,8 @@ impl Gateway {
         }
         let participants: Vec<PartitionId> = parts.keys().copied().collect();
         let Some(&decider) = participants.last() else { return Attempted::Committed(Vec::new()) };
-        let transaction = Transaction::new(name, participants, decider, deadline);
+        let now = self.shared.surroundings.now();
+        let transaction = Transaction::new(name, participants, decider, deadline, now);
         let written = writes.iter().map(|write| write.unwritten()).collect();
         let (asked, refused) = (Vec::new(), BTreeMap::new());
         let gateway = self.clone();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use common::entry::{Change, Effects};
 use common::protocol::{Params, Statement, StatementResult};
 use common::{Error, ErrorCode, Result, Value};
-use sqlite::{Failure, ForeignKeys, Trial, TrialDatabase};
+use sqlite::{Failure, ForeignKeys, Refused, Trial, TrialDatabase};
 
 use super::Limits;
 use super::entries::Entries;
@@ -123,12 +123,12 @@ impl<A: PartitionAccess> Computation<'_, A> {
                 return Err(error);
             }
         };
-        let Trial { outcome, mut effects, counters } = trial;
+        let Trial { outcome, refused, mut effects, counters } = trial;
         let results = match outcome {
             Ok(results) => results,
             Err(failure) => {
                 self.release().await;
-                return Err(failure.into());
+                return Err(of_transaction(self.access, failure.into(), refused));
             }
         };
         if let Task::Drop(table) = &self.task {
@@ -262,5 +262,18 @@ async fn entries_of(
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The error of statements as the transaction that they may belong to has to take it.
+pub(super) fn of_transaction(access: &impl PartitionAccess, error: Error, refused: Refused) -> Error {
+    match refused {
+        Refused::AtCommit if access.commits_later() => Error::not_supported(
+            "a deferred foreign key may be violated between the requests of a transaction in a database of one \
+             partition only",
+            "send the statements that violate it and satisfy it again with one request",
+        ),
+        Refused::WithAll => Error { ends_transaction: true, ..error },
+        Refused::Alone | Refused::AtCommit => error,
     }
 }

@@ -162,7 +162,10 @@ impl Machine {
         turn: &Turn<'_>,
     ) -> Result<(), Fault> {
         if let Some(decision) = self.store.decision(transaction)? {
-            self.confirm(queued.held(Ok(Reply::Decided(verdict_of(&decision)))));
+            let known = verdict_of(&decision);
+            #[cfg(feature = "planted-bugs")]
+            let known = self.let_late_commit_win(known, Verdict { commit: true, at: prepared_at }, true);
+            self.confirm(queued.held(Ok(Reply::Decided(known))));
             return Ok(());
         }
         // An answer that a closed partition kept would be found by nobody.

@@ -37,7 +37,11 @@ impl Node {
         context: &str,
         act: impl FnOnce(&mut Machine) -> Result<T, Fault>,
     ) -> Result<Option<T>, Broken> {
-        self.with_sound(context, |sound| act(&mut sound.machine))
+        self.with_sound(context, |sound| {
+            let done = act(&mut sound.machine);
+            sound.promises.update(&sound.machine);
+            done
+        })
     }
 
     /// The same with everything that works with the file.

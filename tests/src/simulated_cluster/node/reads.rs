@@ -6,6 +6,7 @@ use common::Value;
 use common::protocol::{Params, Statement};
 use sqlite::{Budget, Failure};
 
+use super::service::Waiting;
 use super::{Broken, Node, Sound, Wish, broken};
 
 /// Reads and confirmations of leadership under way, by their context.
@@ -21,12 +22,14 @@ pub(super) enum Question {
     Register { operation: u64, register: u64 },
     Leadership { batch: u64 },
     State { operation: u64 },
+    Rows(Waiting),
 }
 
 /// What is read once enough is applied.
 enum Ready {
     Register { operation: u64, register: u64 },
     State { operation: u64 },
+    Rows(Waiting),
 }
 
 impl Node {
@@ -58,6 +61,7 @@ impl Node {
                 }
             }
             Question::State { operation } => self.wishes.push(Wish::Pinned { operation, outcome: None }),
+            Question::Rows(waiting) => self.refuse_rows(&waiting),
         }
     }
 
@@ -74,6 +78,7 @@ impl Node {
             self.refuse(match ready {
                 Ready::Register { operation, register } => Question::Register { operation, register },
                 Ready::State { operation } => Question::State { operation },
+                Ready::Rows(waiting) => Question::Rows(waiting),
             });
         }
     }
@@ -86,9 +91,11 @@ impl Node {
             Some(Question::State { operation }) => {
                 self.reads.ready.push((index, Ready::State { operation }));
             }
+            Some(Question::Rows(waiting)) => self.reads.ready.push((index, Ready::Rows(waiting))),
             Some(Question::Leadership { batch }) => {
                 if let Some(sound) = &mut self.sound {
                     sound.machine.leadership_confirmed(batch);
+                    sound.promises.update(&sound.machine);
                 }
             }
             // An earlier name of a question that was asked again.
@@ -103,8 +110,15 @@ impl Node {
             std::mem::take(&mut self.reads.ready).into_iter().partition(|(index, ..)| *index <= applied);
         self.reads.ready = later;
         let now: Vec<(u64, Ready)> = now;
-        for (_, ready) in now {
+        for (index, ready) in now {
             let wish = match ready {
+                Ready::Rows(waiting) => match self.rows_for(&waiting) {
+                    Some(outcome) => Wish::Served { operation: waiting.operation, outcome },
+                    None => {
+                        self.reads.ready.push((index, Ready::Rows(waiting)));
+                        continue;
+                    }
+                },
                 Ready::Register { operation, register } => {
                     let found = self.with_sound("read a register", |sound| sound.register(register))?;
                     Wish::Read { operation, outcome: found.ok_or(()) }
