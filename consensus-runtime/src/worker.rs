@@ -202,7 +202,8 @@ impl<F: FileSystem + 'static> Worker<F> {
         };
         let log = view.downgrade();
         let mut group = Group::new(options, view, spec.applied)?;
-        if spec.campaign_now {
+        // Who votes alone has nobody to wait for.
+        if spec.campaign_now || group.configuration().configuration.is_alone(spec.replica) {
             group.campaign();
         }
         let status = RwLock::new(Arc::new(group.status()));

@@ -23,6 +23,12 @@ pub struct Configuration {
 }
 
 impl Configuration {
+    /// Whether the replica is the only one whose vote counts.
+    #[must_use]
+    pub fn is_alone(&self, replica: ReplicaId) -> bool {
+        self.voters.len() == 1 && self.voters.contains(&replica) && self.voters_outgoing.is_empty()
+    }
+
     /// A group of these voters.
     pub fn of_voters(voters: impl IntoIterator<Item = ReplicaId>) -> Configuration {
         Configuration { voters: voters.into_iter().collect(), ..Configuration::default() }

@@ -38,6 +38,20 @@ fn another_leader_is_elected_without_waiting_for_a_time_out_when_the_process_is_
 }
 
 #[test]
+fn who_votes_alone_leads_at_once_when_it_starts_again() {
+    // A time-out would take hours.
+    let options =
+        RuntimeOptions { election_ticks_min: 1 << 20, election_ticks_max: 1 << 21, ..RuntimeOptions::new(0) };
+    let mut cluster = Cluster::with_options(1, options);
+    cluster.write(1, "first");
+    cluster.kill(1);
+    cluster.start(1, None);
+    cluster.wait_for_leader(&[1]);
+    cluster.write(1, "second");
+    cluster.wait_for_values(&[1], &["first", "second"]);
+}
+
+#[test]
 fn all_processes_restart_from_their_logs() {
     let mut cluster = Cluster::new(3);
     cluster.write(1, "first");
