@@ -90,7 +90,7 @@ async fn measure(
     eprintln!("measuring: a node is lost, and its replicas of {} MiB are made anew", arguments.mib);
     let lost = failover::busiest_leader(&subject).await?;
     let number = cluster.kill_node(&lost).await?;
-    rebuilding::await_leaders(&subject).await?;
+    rebuilding::await_notice(&subject, &lost).await?;
     let (rebuilt, meanwhile) = writers.during(rebuilding::make_anew(&subject, &lost)).await;
     report.rebuilt(arguments.mib, rebuilt?);
     report.writes("writes while replicas are made anew", &meanwhile, Some(&before));

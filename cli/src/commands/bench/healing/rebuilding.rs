@@ -10,9 +10,18 @@ use crate::commands::bench::workload::Subject;
 use crate::commands::operation::await_end;
 use crate::failure::Failure;
 
-/// Waits until every partition has a leader again.
-pub async fn await_leaders(subject: &Subject) -> Result<(), Failure> {
-    failover::busiest_leader(subject).await.map(drop)
+/// Waits until every partition has a leader again, and the silence of a node that was killed has been noticed: before, a
+/// coordinator that has heard from it a moment ago does not take it for gone.
+pub async fn await_notice(subject: &Subject, node: &str) -> Result<(), Failure> {
+    failover::busiest_leader(subject).await?;
+    let begun = Instant::now();
+    while subject.connection.get(&format!("/nodes/{node}")).await?["node"]["status"] == "active" {
+        if begun.elapsed() > PATIENCE {
+            return Err(Failure::refused("nobody notices that a node is gone"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Says that a dead node is gone for good, and waits until every partition has its replicas on others; answers how long
