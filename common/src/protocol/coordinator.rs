@@ -61,7 +61,7 @@ pub enum CoordinatorRequest {
     GiveBack {
         /// The partition.
         partition: PartitionId,
-        /// Who is asked: [`LeaseHolder::process`].
+        /// Who is asked: [`LeaseHolder::process`](crate::lease::LeaseHolder::process).
         process: u64,
     },
     /// A client's request that belongs to a transaction of the receiver. → [`CoordinatorReply::Relayed`]

@@ -272,7 +272,7 @@ pub enum StorageRequest {
     },
 }
 
-/// Replies of a storage node; an error in place of one is [`Error`].
+/// Replies of a storage node; an error in place of one is [`Error`](crate::Error).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StorageReply {
     /// The work is done, or prepared.
@@ -330,7 +330,7 @@ pub enum StorageStream {
         /// The snapshot must hold at least this index.
         at_least: u64,
     },
-    /// [`Pinned`]; the snapshot is kept until the stream is cancelled.
+    /// [`Pinned`](crate::pin::Pinned); the snapshot is kept until the stream is cancelled.
     Pin(PinRequest),
     /// Every replicated row of a pinned snapshot: [`crate::replacing::ImagesHeader`], then [`Effects`].
     Images {
