@@ -186,7 +186,7 @@ impl Simulation {
             .collect();
         let Some(node) = &self.places[index].node else { return Ok(()) };
         match judge(compared, node.leads(), &others, node.voters()) {
-            Judgement::Divergent => self.work(index, Node::condemn_itself),
+            Judgement::Divergent => self.work(index, |node| node.condemn_itself(compared)),
             Judgement::Open => {
                 self.schedule.after(ASK_AGAIN_US, Event::Judge { place: index, compared });
                 Ok(())

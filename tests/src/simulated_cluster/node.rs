@@ -137,6 +137,8 @@ pub enum Input {
     Unpin(PinId),
     /// The process of another replica is gone, as it seems.
     Gone(ReplicaId),
+    /// Most of the others have a digest that is not this replica's.
+    Divergent(Compared),
     /// Another replica asks for a copy of the file.
     CopyWanted {
         /// Which.
@@ -363,6 +365,7 @@ impl Node {
             Input::Ask { operation, asked } => self.ask_for_rows(operation, asked),
             Input::Unpin(pin) => self.unpin(pin),
             Input::Gone(replica) => self.group.unreachable(replica),
+            Input::Divergent(found) => self.diverges(found)?,
             Input::CopyWanted { by, at_least } => self.send_copy(by, at_least)?,
             Input::Copy { index, bytes } => self.keep_copy(index, bytes)?,
         }

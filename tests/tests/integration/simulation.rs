@@ -11,7 +11,7 @@ use tests::seeds::find_planted;
 use tests::simulated_cluster::{PlantedBug, QuarantineBug, Report, Settings, run};
 
 /// Seeds that once found something; they must never again.
-const REGRESSION_SEEDS: &[u64] = &[1_012_413_443_000_039];
+const REGRESSION_SEEDS: &[u64] = &[1_012_413_443_000_039, 97_802_971_697_952, 82_941_912_994_746];
 
 /// Fewer runs than this need not reach every kind of fault.
 const RUNS_MIN: u64 = 60;

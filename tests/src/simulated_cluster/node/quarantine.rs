@@ -14,7 +14,7 @@ use storage_node::replica::machine::{Compared, Fault, Machine};
 use storage_node::replica::missed_entries::{MissedEntries, catch_up};
 
 use super::care::{database_path, delete_database, write_file};
-use super::{Broken, Node, Sound, Wish, broken};
+use super::{Broken, Input, Node, Sound, Wish, broken};
 use crate::simulated_cluster::PlantedBug;
 use crate::simulated_cluster::harm::QuarantineBug;
 
@@ -70,7 +70,8 @@ impl Node {
     /// Whether somebody else can write its file at this moment.
     #[must_use]
     pub fn may_be_harmed(&self) -> bool {
-        self.sound.as_ref().is_some_and(|sound| !sound.machine.has_batch_under_way())
+        let is_written = |sound: &Sound| sound.machine.has_batch_under_way();
+        self.syncing.is_none() && self.sound.as_ref().is_some_and(|sound| !is_written(sound))
     }
 
     /// Its database, where it lies.
@@ -85,16 +86,21 @@ impl Node {
         database_path(self.generation)
     }
 
-    /// Reads the file again at once.
+    /// Reads the file again at once, which cannot be done while a sync is waited for.
     pub fn read_again(&mut self) -> Result<Vec<Wish>, Broken> {
         self.scrub()?;
         Ok(std::mem::take(&mut self.wishes))
     }
 
     /// The others have found that it is not what they are.
-    pub fn condemn_itself(&mut self) -> Result<Vec<Wish>, Broken> {
-        self.condemn()?;
-        Ok(std::mem::take(&mut self.wishes))
+    pub fn condemn_itself(&mut self, found: Compared) -> Result<Vec<Wish>, Broken> {
+        self.inbox.push_back(Input::Divergent(found));
+        self.run()
+    }
+
+    /// Unless it has another file by now.
+    pub(super) fn diverges(&mut self, found: Compared) -> Result<(), Broken> {
+        if self.compared() == Some(found) { self.condemn() } else { Ok(()) }
     }
 
     /// The replica's file was harmed.
@@ -211,7 +217,8 @@ impl Node {
         }
         let path = database_path(self.generation);
         delete_database(&self.disk, &path);
-        self.disk.rename(copy, &path).map_err(|error| broken("move a copy")(&error))?;
+        let moved = self.disk.rename(copy, &path).and_then(|()| self.disk.sync(&path));
+        moved.map_err(|error| broken("move a copy")(&error))?;
         let mut sound =
             Sound::open(&self.setup, &self.location, None).map_err(|fault| broken("open a copy")(&fault))?;
         let view = self.view()?;
