@@ -1,7 +1,7 @@
-//! Reads over partitions see one moment, with real processes of which nodes are killed: money that is only moved
+//! Reads over partitions see one moment, with real processes that are killed, paused and cut off: money that is only moved
 //! is complete in every read, and no two reads see two partitions' writers in different orders, be it rows or documents.
 //!
-//! `POLYLITE_FAULTS_SECONDS` makes the run longer.
+//! `POLYLITE_FAULTS_SECONDS` makes the run longer, `POLYLITE_FAULTS_SEED` repeats its choices.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use polylite_client::{Client, Database, RetryPolicy};
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
 use serde_json::{Value as Json, json};
+use tests::drawn_faults::{setting, strike};
 use tests::histories::long_fork::check_counters;
 use tests::process_cluster::ProcessCluster;
 use tests::raw_http::try_send_with;
@@ -17,11 +20,14 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 const DATABASE: &str = "bank";
+const COORDINATORS: usize = 2;
 const NODES: usize = 3;
 /// Accounts, and counters: enough to lie on all partitions.
 const ROWS: i64 = 16;
 const BALANCE: i64 = 100;
 const READERS: usize = 3;
+/// Until the next try of a client that was refused: whoever it asks may be away.
+const REST: Duration = Duration::from_millis(5);
 
 /// What the readers of one run have seen.
 #[derive(Default)]
@@ -62,6 +68,9 @@ async fn transfer(database: Database, stop: Arc<AtomicBool>, seen: Arc<Seen>, nu
             .run()
             .await;
         seen.transfers.fetch_add(u64::from(moved.is_ok()), Ordering::Relaxed);
+        if moved.is_err() {
+            tokio::time::sleep(REST).await;
+        }
     }
 }
 
@@ -69,7 +78,9 @@ async fn transfer(database: Database, stop: Arc<AtomicBool>, seen: Arc<Seen>, nu
 async fn count(database: Database, stop: Arc<AtomicBool>, id: i64) {
     while !stop.load(Ordering::Relaxed) {
         // An increment whose fate is unknown does not matter here: order does.
-        let _ = database.sql("UPDATE counters SET n = n + 1 WHERE id = ?").bind(id).execute().await;
+        if database.sql("UPDATE counters SET n = n + 1 WHERE id = ?").bind(id).execute().await.is_err() {
+            tokio::time::sleep(REST).await;
+        }
     }
 }
 
@@ -78,7 +89,9 @@ fn mark(url: &str, stop: &AtomicBool, id: i64) {
     let path = format!("/databases/{DATABASE}/collections/marks/update");
     let body = json!({"filter": {"_id": id}, "update": {"$inc": {"n": 1}}});
     while !stop.load(Ordering::Relaxed) {
-        let _ = try_send_with(url, "POST", &path, &[], &body);
+        if try_send_with(url, "POST", &path, &[], &body).is_err() {
+            std::thread::sleep(REST);
+        }
     }
 }
 
@@ -97,17 +110,23 @@ async fn read(database: Database, stop: Arc<AtomicBool>, seen: Arc<Seen>) {
             seen.counters.lock().expect("no reader panics").push(counters);
         }
         let marks = database.collection("marks").find(json!({})).sort(json!({"_id": 1}));
-        if let Ok(marks) = marks.run::<Json>().await {
-            let marks = marks.iter().map(|mark| mark["n"].as_i64().expect("a number")).collect();
-            seen.marks.lock().expect("no reader panics").push(marks);
+        match marks.run::<Json>().await {
+            Ok(marks) => {
+                let marks = marks.iter().map(|mark| mark["n"].as_i64().expect("a number")).collect();
+                seen.marks.lock().expect("no reader panics").push(marks);
+            }
+            Err(_) => tokio::time::sleep(REST).await,
         }
     }
 }
 
 #[test]
-fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
-    let seconds = std::env::var("POLYLITE_FAULTS_SECONDS").map_or(8, |text| text.parse().expect("a number"));
-    let mut cluster = ProcessCluster::start(2, NODES);
+fn no_read_sees_half_of_a_transfer_or_a_long_fork_under_faults() {
+    let seconds = setting("POLYLITE_FAULTS_SECONDS").unwrap_or(8);
+    let seed = setting("POLYLITE_FAULTS_SEED").unwrap_or_else(rand::random);
+    eprintln!("POLYLITE_FAULTS_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut cluster = ProcessCluster::start_with_ways(COORDINATORS, NODES);
     cluster.run(&["create-database", "--name", DATABASE, "--partitions", "5"]).succeeded();
     let runtime = Runtime::new().expect("a runtime starts");
     let addresses = cluster.coordinator_urls();
@@ -139,14 +158,10 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
         tasks.push(runtime.spawn(read(client(number), stop.clone(), seen.clone())));
     }
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut victim = 0;
+    let mut strikes = 0;
     while Instant::now() < end {
-        // How long all is well, and how long the victim is away, is what is tried out.
-        std::thread::sleep(Duration::from_millis(900));
-        cluster.kill_node(victim % NODES);
-        std::thread::sleep(Duration::from_millis(400));
-        cluster.restart_node(victim % NODES);
-        victim += 1;
+        strike(&mut cluster, &mut random, (COORDINATORS, NODES));
+        strikes += 1;
     }
     let moved = |reads: &Mutex<Vec<Vec<i64>>>| {
         let grown = |read: &Vec<i64>| read.iter().filter(|seen| **seen > 0).count() > 1;
@@ -168,7 +183,7 @@ fn no_read_sees_half_of_a_transfer_or_a_long_fork_while_nodes_are_killed() {
     });
     markers.into_iter().for_each(|marker| marker.join().expect("no client panics"));
     let (reads, transfers) = (seen.reads.load(Ordering::Relaxed), seen.transfers.load(Ordering::Relaxed));
-    eprintln!("{reads} reads, {transfers} transfers, {victim} kills");
+    eprintln!("{reads} reads, {transfers} transfers, {strikes} strikes");
     let violations = seen.violations.lock().expect("no reader panics").clone();
     assert!(violations.is_empty(), "{violations:?}");
     let counters = seen.counters.lock().expect("no reader panics").clone();
