@@ -32,9 +32,7 @@ impl ElectionClock {
         self.current = usize::try_from(ticks).expect("ticks are few");
         raft.set_randomized_election_timeout(self.current);
     }
-}
 
-impl ElectionClock {
     /// Lets the time-out come after so many ticks, if it would come later. The leader counts as silent for the least
     /// time-out from now on, so that who stands for election before this replica gets its vote.
     pub(crate) fn hasten<L: LogView>(&mut self, node: &mut Node<L>, ticks: usize) {

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use crate::cargo::Call;
 
-/// What is set for a round, which takes about an hour on two cores. Seeds that a variable does not give are drawn, and
+/// What is set for a round. Seeds that a variable does not give are drawn, and
 /// printed where something is found.
-const ROUND: [(&str, &str); 10] = [
+const ROUND: [(&str, &str); 11] = [
     ("SIMULATION_SECONDS", "900"),
     ("POLYLITE_POWER_CUTS", "200000"),
     ("SIMULATION_PLACEMENT", "400"),
+    ("SIMULATION_TRANSACTIONS", "60"),
     ("SIMULATION_LEASES", "1000"),
     ("SIMULATION_MOMENTS", "200"),
     ("POLYLITE_FAULTS_SECONDS", "120"),
     ("POLYLITE_FAULTS_STRIKES", "40"),
-    ("POLYLITE_STATEMENTS", "2000"),
+    ("POLYLITE_STATEMENTS", "10000"),
     ("POLYLITE_SEED", "fresh"),
     ("POLYLITE_DOCUMENT_OPERATIONS", "50000"),
 ];
@@ -30,7 +31,7 @@ pub fn run(root: &Path, hours: Option<&str>) -> Result<(), String> {
     let begun = Instant::now();
     let mut rounds = 0;
     while rounds == 0 || begun.elapsed() < time {
-        let tests = "nextest run --profile nightly --package tests --package differential --no-fail-fast";
+        let tests = "nextest run --profile nightly --package tests --package differential --package query --no-fail-fast";
         let random = "test(/^simul/)|test(/^faults_/)|test(/^moments/)|test(/random/)|test(/^healing/)";
         let call = Call::new(root, &format!("{tests} --success-output immediate -E {random}"));
         ROUND.iter().fold(call, |call, (name, value)| call.env(name, value)).run()?;

@@ -19,6 +19,9 @@ pub fn run(root: &Path) -> Result<(), String> {
     for line in &found {
         println!("{line}");
     }
+    if found.is_empty() {
+        return Err("no test of a planted bug was run".to_owned());
+    }
     println!("{} planted bugs were found, and none was not", found.len());
     Ok(())
 }

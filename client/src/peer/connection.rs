@@ -39,6 +39,7 @@ pub(super) struct Connection {
     pub remote: PeerIdentity,
 }
 
+/// Maps are in the order of their keys, so that whoever waits is told in the same order in every run of a simulation.
 struct State {
     open: bool,
     next_stream: u64,

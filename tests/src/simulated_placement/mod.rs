@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Settings {
     /// Everything random in the run comes from it.
     pub seed: u64,
-    /// Time under faults.
+    /// Time under faults, in which clients begin something.
     pub time: Duration,
     /// A fault in the program under test.
     pub bug: Option<PlantedBug>,

@@ -25,11 +25,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::{Rng as _, SeedableRng as _};
-use storage_node::replica::machine::PlantedBug;
 use tokio::time::Instant;
 
 use crate::simulated_cluster::node::NodeClock;
 use crate::simulated_cluster::{Violation, panics_are_violations};
+pub use crate::simulated_placement::Settings;
 use crate::simulated_placement::admin::drive_for_ever;
 use crate::simulated_placement::world::World;
 use clients::Client;
@@ -48,17 +48,6 @@ const SKEW_MS: u64 = 40;
 const HEALING: Duration = Duration::from_secs(60);
 /// Between two looks whether it is so.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// Settings of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Everything random in the run comes from it.
-    pub seed: u64,
-    /// Time in which clients begin something.
-    pub time: Duration,
-    /// A fault in the program under test.
-    pub bug: Option<PlantedBug>,
-}
 
 /// Runs a seed's history to its end. An error is a fault of the program under test, and so is a panic.
 pub fn run(settings: &Settings) -> Result<Report, Violation> {
@@ -89,8 +78,7 @@ fn on_stage<T>(
             .build()
             .expect("a runtime can be made");
         runtime.block_on(async {
-            let Settings { seed, time, bug } = settings;
-            let world = World::new(crate::simulated_placement::Settings { seed, time, bug }, names.path());
+            let world = World::new(settings, names.path());
             let acted = async {
                 let stage = Stage::new(&world).await;
                 let network = stage.network.clone();

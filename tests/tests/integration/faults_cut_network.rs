@@ -2,7 +2,6 @@
 //! knew, and nothing acknowledged is lost, whether what was on its way to it arrives late or never.
 
 use tests::process_cluster::{PATIENCE, ProcessCluster};
-use tests::proxy::Proxy;
 use tests::raised_clock::{DATABASE, RaisedClock};
 use tests::recorded_writers::RecordedWriters;
 use tests::replica_files::assert_equal_after_stop;
@@ -12,26 +11,20 @@ const ROUNDS: i64 = 4;
 
 #[test]
 fn a_leader_that_nobody_reaches_is_replaced_and_answers_nothing_stale() {
-    let mut cluster = ProcessCluster::start(1, 0);
-    let ways: Vec<Proxy> = (0..NODES).map(|_| Proxy::start()).collect();
-    for way in &ways {
-        let node = cluster.add_node_with(&["--advertise", &format!("127.0.0.1:{}", way.port())]);
-        way.lead_to(cluster.node(node).port());
-    }
-    cluster.await_active_nodes(NODES);
-    let mut clock = RaisedClock::over(cluster);
+    let mut clock = RaisedClock::over(ProcessCluster::start_with_ways(1, NODES));
     let writers = RecordedWriters::start(&clock.cluster.coordinator_urls(), DATABASE, 4, 12);
     writers.await_progress(20, PATIENCE);
     for round in 1..=ROUNDS {
         let leader = clock.leader();
-        ways[leader].cut();
+        let way = clock.cluster.way_to_node(leader).expect("it can be cut");
+        way.cut();
         // An acknowledgement now comes from a new leader.
         clock.raise_to(round);
         writers.await_progress(20, PATIENCE);
         if round % 2 == 0 {
-            ways[leader].mend_anew()
+            way.mend_anew()
         } else {
-            ways[leader].mend()
+            way.mend()
         }
         let read = clock.runtime.block_on(clock.read()).expect("it is answered");
         assert_eq!(read, round, "somebody was told what the leader that was cut off knew");

@@ -9,6 +9,8 @@ use super::own_cluster::OwnCluster;
 use super::workload::{DATABASE, Subject};
 use crate::failure::Failure;
 
+/// By when 99 of 100 times all partitions are written again.
+pub const GOAL: Duration = Duration::from_secs(2);
 /// A cluster that does not write again within this time has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause after a write that was refused.

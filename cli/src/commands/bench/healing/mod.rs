@@ -180,7 +180,8 @@ impl Report {
     fn failovers(&mut self, mut times: Vec<Duration>) {
         times.sort_unstable();
         let what = format!("leader killed, {} times, until all partitions are written", times.len());
-        for (percent, goal) in [(50, None), (99, Some(("goal", Some(2.0))))] {
+        let goal = Some(("goal", Some(failover::GOAL.as_secs_f64())));
+        for (percent, goal) in [(50, None), (99, goal)] {
             let figure = percentile(&times, percent).map(|time| time.as_secs_f64());
             self.add(&what, &format!("s, p{percent}"), figure, goal);
         }

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use super::LOOK;
 use crate::commands::bench::own_cluster::node_name;
 use crate::commands::bench::workload::{DATABASE, Subject};
-use crate::connection::Connection;
+use crate::commands::operation::await_end_closely;
 use crate::failure::Failure;
 
 /// Moves replicas to nodes that hold none of the partition for a while; answers how many would be moved in an hour.
@@ -30,23 +29,8 @@ pub async fn move_replicas(subject: &Subject, nodes: usize, time: Duration) -> R
         };
         let path = format!("/cluster/partitions/{}/move", partition["id"].as_str().unwrap_or_default());
         let operation = subject.connection.post(&path, &json!({ "from": from, "to": to })).await?;
-        await_completed(&subject.connection, &operation).await?;
+        await_end_closely(&subject.connection, &operation).await?;
         moved += 1;
     }
     Ok(moved as f64 * 3_600.0 / begun.elapsed().as_secs_f64())
-}
-
-/// Waits for the end of an operation, closely; one that fails is an error.
-pub async fn await_completed(connection: &Connection, begun: &Json) -> Result<(), Failure> {
-    let path = format!("/cluster/operations/{}", begun["operation"].as_str().unwrap_or_default());
-    loop {
-        let operation = connection.get(&path).await?;
-        match operation["state"].as_str() {
-            Some("completed") => return Ok(()),
-            Some("failed" | "cancelled") => {
-                return Err(Failure::refused(format!("a replica was not moved: {operation}")));
-            }
-            _ => tokio::time::sleep(LOOK).await,
-        }
-    }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use super::moves::await_completed;
 use crate::commands::bench::workload::{DATABASE, Subject};
+use crate::commands::operation::await_end_closely;
 use crate::failure::Failure;
 
 /// By when requests to a partition that is replaced should go on.
@@ -34,7 +34,7 @@ pub async fn split_and_merge(subject: &Subject, time: Duration) -> Result<usize,
 
 async fn replace(subject: &Subject, path: &str, body: &Json) -> Result<(), Failure> {
     let operation = subject.connection.post(path, body).await?;
-    await_completed(&subject.connection, &operation).await
+    await_end_closely(&subject.connection, &operation).await
 }
 
 /// The partitions' ids in the order of their slots.
