@@ -20,7 +20,7 @@ use sqlite::{Failure, ForeignKeys, Refused, Trial, TrialDatabase};
 
 use super::Limits;
 use super::entries::Entries;
-use super::lookups::{self, Finder, Known, Lookups};
+use super::lookups::{self, Finder, Known, Lookups, has_several_keys};
 use super::write::{Pending, is_of_a_row};
 use crate::Planner;
 use crate::access::PartitionAccess;
@@ -159,6 +159,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
                 self.allocate(&missing).await?;
             } else if foreign_keys == ForeignKeys::Checked {
                 let doubtful = match &trial.outcome {
+                    Ok(_) if self.may_leave_rows_out() => self.met_by_attempts(round).await?,
                     Ok(_) => None,
                     Err(failure) => self.doubt(failure, round).await?,
                 };
@@ -190,9 +191,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
         }
         if !error.message.starts_with(WRONG_TYPE) {
             // The row that is refused may violate a constraint that is looked at earlier, with a row elsewhere.
-            let attempted = self.attempted_rows().await?;
-            let lookups = self.lookups(&attempted, round).await?;
-            return Ok((!lookups.is_empty()).then_some(lookups));
+            return self.met_by_attempts(round).await;
         }
         // A STRICT table's types are looked at after a conflict of the rowid, and before all others. Which rowid
         // the row would have had is not known.
@@ -201,6 +200,21 @@ impl<A: PartitionAccess> Computation<'_, A> {
             table.strict && table.rowid_alias.is_some() && self.footprint.writes.contains(&table.name)
         });
         written.for_each(|table| lookups.add_whole(&table.name, &self.known));
+        Ok((!lookups.is_empty()).then_some(lookups))
+    }
+
+    /// Whether a row that is left out for one of its keys, or changes another row instead, may have to be refused for
+    /// another key.
+    fn may_leave_rows_out(&self) -> bool {
+        let written = |table: &&Arc<Table>| self.footprint.writes.contains(&table.name);
+        self.footprint.meets_rows
+            && self.footprint.tables.iter().filter(written).any(|table| has_several_keys(table))
+    }
+
+    /// What the rows make necessary that the statements try to store, those included that do not come to be.
+    async fn met_by_attempts(&mut self, round: usize) -> Result<Option<Lookups>> {
+        let attempted = self.attempted_rows().await?;
+        let lookups = self.lookups(&attempted, round).await?;
         Ok((!lookups.is_empty()).then_some(lookups))
     }
 

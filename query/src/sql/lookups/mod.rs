@@ -327,6 +327,11 @@ fn unique_keys(table: &Table, entries_are_known: bool) -> Option<Vec<By>> {
     Some(keys)
 }
 
+/// Whether two rows of a table may be in conflict in more than one way.
+pub(super) fn has_several_keys(table: &Table) -> bool {
+    unique_keys(table, false).is_none_or(|keys| keys.len() > 1)
+}
+
 /// `None` if a row image does not hold them.
 fn values_of(table: &Table, image: &Image, by: &By) -> Option<Vec<Value>> {
     match by {
