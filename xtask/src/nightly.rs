@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cargo::Call;
+use crate::test;
 
 /// What is set for a round. Seeds that a variable does not give are drawn, and
 /// printed where something is found.
@@ -28,12 +29,14 @@ pub fn run(root: &Path, hours: Option<&str>) -> Result<(), String> {
     let hours =
         hours.map_or(Ok(HOURS), |text| text.parse::<f64>().map_err(|error| format!("{text}: {error}")))?;
     let time = Duration::try_from_secs_f64(hours * 3_600.0).map_err(|error| error.to_string())?;
+    let binary = test::build_binary(root)?;
     let begun = Instant::now();
     let mut rounds = 0;
     while rounds == 0 || begun.elapsed() < time {
-        let tests = "nextest run --profile nightly --package tests --package differential --package query --no-fail-fast";
+        let tests = "nextest run --profile nightly --workspace --no-fail-fast --success-output immediate";
         let random = "test(/^simul/)|test(/^faults_/)|test(/^moments/)|test(/random/)|test(/^healing/)";
-        let call = Call::new(root, &format!("{tests} --success-output immediate -E {random}"));
+        let call = Call::new(root, &format!("{tests} -E {random}"));
+        let call = call.env("POLYLITE_BINARY", &binary.to_string_lossy());
         ROUND.iter().fold(call, |call, (name, value)| call.env(name, value)).run()?;
         rounds += 1;
         println!("{rounds} rounds in {:.1} hours", begun.elapsed().as_secs_f64() / 3_600.0);

@@ -10,7 +10,8 @@ const MARK: &str = "planted: ";
 /// Runs the tests of planted bugs, one at a time, so that the times say something, and shows what they wrote. Each fails if
 /// its bug is not found.
 pub fn run(root: &Path) -> Result<(), String> {
-    let tests = "nextest run --package tests --no-fail-fast --test-threads 1 --success-output immediate";
+    // Of the whole workspace, as `verify` builds it: a package alone would be built with other features.
+    let tests = "nextest run --workspace --no-fail-fast --test-threads 1 --success-output immediate";
     let output =
         Call::new(root, &format!("{tests} -E package(tests)&test(/^simul/)&test(/found/)")).output()?;
     let mut found: Vec<&str> =

@@ -17,7 +17,7 @@ pub fn run(root: &Path) -> Result<(), String> {
 
 /// Builds the binary by itself, as people get it, and puts it where building the tests does not replace it:
 /// they turn on features for their simulations.
-fn build_binary(root: &Path) -> Result<PathBuf, String> {
+pub fn build_binary(root: &Path) -> Result<PathBuf, String> {
     Call::new(root, "build --package polylite-cli").run()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     // A relative folder is meant relative to the workspace, in which cargo runs.
