@@ -109,6 +109,22 @@ pub(crate) struct Relations {
     pub(crate) purpose: Purpose,
 }
 
+impl Relations {
+    /// Whether it may matter that an INTEGER PRIMARY KEY has no collation: a compound compares by the one of its first
+    /// branch whose column has any. A stream's columns all have one.
+    fn compounds_differ_in_collations(&self) -> bool {
+        let names = |words: &[&str]| {
+            std::iter::once(&self.text).chain(&self.views).any(|text| {
+                let text = text.to_ascii_uppercase();
+                words.iter().any(|word| text.contains(word))
+            })
+        };
+        let mut columns = self.tables.iter().flat_map(|relation| &relation.table.columns);
+        names(&["UNION", "INTERSECT", "EXCEPT"])
+            && (names(&["COLLATE"]) || columns.any(|column| !column.collation.eq_ignore_ascii_case("BINARY")))
+    }
+}
+
 /// A merging database, ready to run the statement, and the one who waits for it.
 pub(super) struct Filled {
     pub(super) merge: MergeDatabase,
@@ -162,9 +178,11 @@ fn prepare(
         && relations.purpose != Purpose::ReadLoaded
         && !names_indexes
         && relations.tables.len() <= STREAMED_TABLES_MAX;
+    let seeks_collations = relations.compounds_differ_in_collations();
     let mut streamed = Vec::new();
     for (index, relation) in relations.tables.iter().enumerate() {
-        if may_stream && relation.can_stream() {
+        let needs_its_key = seeks_collations && relation.table.rowid_alias.is_some();
+        if may_stream && relation.can_stream() && !needs_its_key {
             merge.create_stream(&relation.gathered(), relation.rows_expected)?;
             streamed.push(index);
         } else {
