@@ -249,6 +249,7 @@ impl Executor {
                 WorkItem::Repeated(repeated) => self.repeat(repeated, budget),
                 WorkItem::Undone(work) => self.check_undone(work, budget),
                 WorkItem::Adopted(effects) => self.adopt(effects, budget),
+                WorkItem::Schema(_) => Err(Error::internal("a schema step without its transaction").into()),
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }

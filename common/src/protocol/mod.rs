@@ -13,7 +13,7 @@ pub use self::reports::{
     Assignment, Assignments, Heartbeat, NodeHealth, PeerAddress, Registration, ReplicaReport,
 };
 pub use self::storage::{
-    MembershipChange, PartitionTarget, Proof, ReadLevel, ReadRequest, RowsHeader, StorageReply,
+    MembershipChange, PartitionTarget, Proof, ReadLevel, ReadRequest, RowsHeader, SchemaStep, StorageReply,
     StorageRequest, StorageStream, Verdict, WorkItem, WriteReply, WriteRequest,
 };
 pub use crate::brief::{BriefAnswer, BriefRead, BriefTarget};

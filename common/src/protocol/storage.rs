@@ -62,6 +62,17 @@ pub enum WorkItem {
     /// Rows of another partition, to be here as they are there: what is inserted takes the place of what has its
     /// key, and what is deleted need not be here.
     Adopted(Effects),
+    /// The schema changes. The items behind it find the tables as they are then.
+    Schema(SchemaStep),
+}
+
+/// A change of a partition's schema, between changes of its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaStep {
+    /// Version that the schema has once the request is done: the same in each of its steps.
+    pub version: u64,
+    /// DDL, run in order.
+    pub statements: Vec<String>,
 }
 
 /// What a read found, so that the partition can tell later whether it would find the same again.

@@ -112,6 +112,15 @@ impl<A: PartitionAccess> PartitionAccess for Measuring<'_, A> {
         self.inner.change_schema(change).await
     }
 
+    async fn change_schema_and_rows(
+        &self,
+        change: SchemaChange,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        self.inner.change_schema_and_rows(change, work, max_rows).await
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.inner.deadline()
     }

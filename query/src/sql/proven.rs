@@ -197,6 +197,15 @@ impl<A: PartitionAccess> PartitionAccess for Proving<'_, A> {
         self.access.change_schema(change).await
     }
 
+    async fn change_schema_and_rows(
+        &self,
+        change: SchemaChange,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        self.access.change_schema_and_rows(change, work, max_rows).await
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.access.deadline()
     }

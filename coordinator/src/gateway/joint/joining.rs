@@ -286,6 +286,7 @@ fn rows_of(item: &WorkItem) -> usize {
     match item {
         WorkItem::Statement(_) | WorkItem::Proof(_) | WorkItem::Key(_) => 1,
         WorkItem::Effects(effects) | WorkItem::Adopted(effects) => effects.rows.len(),
+        WorkItem::Schema(step) => step.statements.len().max(1),
         WorkItem::Repeated(repeated) => repeated.effects.rows.len().max(1),
         WorkItem::Undone(items) => items.iter().map(rows_of).sum(),
     }
