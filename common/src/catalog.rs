@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::slot;
 use crate::partition_map::{Bucket, PartitionMethod};
 use crate::schema::{DatabaseKind, PartitionType, Schema};
-use crate::{NodeId, PartitionId, ReplicaId, Value};
+use crate::{NodeId, PartitionId, ReplicaId, TransactionId, Value};
 
 /// Everything the cluster agrees on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -422,6 +422,17 @@ pub enum ReplacingStage {
     Closing,
 }
 
+/// A transaction that changes a schema and rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaTransaction {
+    /// Its name.
+    pub id: TransactionId,
+    /// The partition whose log says what became of it.
+    pub decider: PartitionId,
+    /// Milliseconds after which its coordinator is taken for gone.
+    pub patience_ms: u64,
+}
+
 /// Kinds of operations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -459,6 +470,10 @@ pub enum OperationWork {
         /// Why a partition refused: from here on what was done is undone on all.
         #[serde(default)]
         refused: Option<Box<crate::Error>>,
+        /// The transaction that makes the change on all partitions, together with changes of rows, or comes to
+        /// nothing.
+        #[serde(default)]
+        transaction: Option<SchemaTransaction>,
     },
     /// Give a partition one more replica: learner first, then voter.
     AddReplica {

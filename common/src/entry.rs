@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::partition_map::BucketRange;
-use crate::protocol::Verdict;
+use crate::protocol::{SchemaStep, Verdict};
 use crate::{Hlc, PartitionId, RequestId, TransactionId, Value};
 
 /// Version of the encoding, the first byte of every entry.
@@ -116,7 +116,7 @@ impl EntryBody {
     }
 }
 
-/// Rows that changed, in the order in which SQLite changed them.
+/// Rows that changed, in the order in which SQLite changed them, and what became of the schema in between.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Effects {
     /// The tables named by [`Effect::table`].
@@ -125,12 +125,13 @@ pub struct Effects {
     pub rows: Vec<Effect>,
 }
 
-/// One row inserted, changed or deleted.
+/// One row inserted, changed or deleted, or a step of a change of the schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
-    /// Index into [`Effects::tables`].
+    /// Index into [`Effects::tables`]; of no meaning for a step of a change of the schema. A name is that of the
+    /// table which has it when the effect's turn comes.
     pub table: u16,
-    /// What happened to the row.
+    /// What happened.
     pub change: Change,
 }
 
@@ -163,6 +164,8 @@ pub enum Change {
         /// The columns it had, where the database keeps them.
         old_row: Option<Vec<Value>>,
     },
+    /// The schema changed: later effects are about the tables that there are then.
+    Schema(SchemaStep),
 }
 
 /// The bytes are not an entry of a format known here.

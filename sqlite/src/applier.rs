@@ -1,24 +1,23 @@
 //! The connection that lands committed entries: rows as values, checked DDL, and the system tables.
 
+mod changes;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use common::entry::{Change, Effect, Effects};
-use common::names::quote_identifier;
-use common::row::ValueRef;
-use common::{Error, ErrorCode};
-use rusqlite::config::DbConfig;
+use common::entry::{Effect, Effects};
 use rusqlite::ffi;
 
-use crate::connection::{ClientStatement, Connection, first_word, ours};
+use self::changes::Changes;
+pub use self::changes::Landed;
+use crate::connection::{Connection, ours};
+use crate::definition::define;
 use crate::error::{Failure, Result};
-use crate::executor::land_surely;
-use crate::layout::{Layout, Layouts, schema_cookie};
+use crate::layout::{Layouts, schema_cookie};
 use crate::recipe::{self, Location};
-use crate::row_images::{layout_at, layouts_of};
 use crate::system::{System, SystemState};
-use crate::table_sums::{self, Before, ChangeSums, Digest, TableSums};
-use crate::touched_keys::{KeyWatch, TouchedKeys, WatchList, rowid_of};
+use crate::table_sums::{self, Before, Digest, TableSums};
+use crate::touched_keys::{KeyWatch, TouchedKeys, WatchList};
 
 /// What a database file is, before it is opened for applying.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +36,8 @@ pub enum FileContents {
 /// the applied index change together or not at all.
 pub struct Applier {
     connection: Connection,
-    layouts: Arc<Layouts>,
+    /// Changes while what is landed is read through the connection.
+    layouts: RefCell<Arc<Layouts>>,
     /// Told of rows while what they come from reads through the connection.
     watch: RefCell<KeyWatch>,
     open: bool,
@@ -91,7 +91,7 @@ impl Applier {
     }
 
     fn over(connection: Connection) -> Result<Applier> {
-        let layouts = Arc::new(Layouts::read(connection.raw())?);
+        let layouts = RefCell::new(Arc::new(Layouts::read(connection.raw())?));
         Ok(Applier { connection, layouts, watch: RefCell::default(), open: false })
     }
 
@@ -122,28 +122,26 @@ impl Applier {
     /// # Panics
     /// If no transaction is open.
     pub fn apply(&mut self, effects: &Effects) -> Result<TableSums> {
-        assert!(self.open, "no transaction is open");
-        let tables = layouts_of(&self.layouts, &effects.tables)?;
-        let mut sums = ChangeSums::default();
-        effects.rows.iter().try_for_each(|effect| self.land(&tables, effect, &mut sums))?;
-        Ok(sums.of(&effects.tables))
+        match self.land(effects, &TableSums::default())? {
+            Landed::Rows(sums) => Ok(sums),
+            Landed::Schema { .. } => Err(Failure::diverged("rows were expected, and the schema changes")),
+        }
     }
 
-    fn land(&self, tables: &[&Layout], effect: &Effect, sums: &mut ChangeSums) -> Result<()> {
-        let (raw, layout) = (self.connection.raw(), layout_at(tables, effect.table)?);
-        let old = sums.old(raw, layout, &effect.change, &mut self.watch.borrow_mut())?;
-        land_surely(raw, layout, effect)?;
-        sums.count(layout, effect, old);
-        if let Change::Insert { key, row } | Change::Update { key, row, .. } = &effect.change {
-            let column = |at| row.get(at).map_or(ValueRef::Null, ValueRef::from);
-            self.watch.borrow_mut().touch(layout, rowid_of(key), column);
-        }
-        Ok(())
+    /// Lands changes of rows and of the schema, given the tables' sums before them.
+    ///
+    /// # Panics
+    /// If no transaction is open.
+    pub fn land(&mut self, effects: &Effects, before: &TableSums) -> Result<Landed> {
+        assert!(self.open, "no transaction is open");
+        let mut changes = Changes::begin(self, &effects.tables, before);
+        effects.rows.iter().try_for_each(|effect| changes.land(effect))?;
+        Ok(changes.end())
     }
 
     /// Notes which keys of some columns are touched, from now on.
     pub fn watch(&mut self, list: &WatchList) {
-        self.watch.get_mut().watch(list, &self.layouts);
+        self.watch.get_mut().watch(list, self.layouts.get_mut());
     }
 
     /// The keys that were touched since this was last asked.
@@ -151,22 +149,22 @@ impl Applier {
         self.watch.get_mut().take()
     }
 
-    /// Lands rows as they come. An error of the source ends it.
+    /// Lands changes as they come. An error of the source ends it.
     ///
     /// # Panics
     /// If no transaction is open.
-    pub fn apply_each<E: From<Failure>>(
+    pub fn land_each<E: From<Failure>>(
         &self,
         tables: &[String],
         effects: &mut dyn Iterator<Item = std::result::Result<Effect, E>>,
-    ) -> std::result::Result<TableSums, E> {
+        before: &TableSums,
+    ) -> std::result::Result<Landed, E> {
         assert!(self.open, "no transaction is open");
-        let layouts = layouts_of(&self.layouts, tables)?;
-        let mut sums = ChangeSums::default();
+        let mut changes = Changes::begin(self, tables, before);
         for effect in effects {
-            self.land(&layouts, &effect?, &mut sums)?;
+            changes.land(&effect?)?;
         }
-        Ok(sums.of(tables))
+        Ok(changes.end())
     }
 
     /// The digest of everything that is replicated, as the open transaction, or else the last commit, has it.
@@ -190,17 +188,17 @@ impl Applier {
         if self.system().schema_version()? >= version {
             return Ok(None);
         }
-        let (mut before, layouts) = (Before::note(self.connection.raw())?, Arc::clone(&self.layouts));
+        self.define(version, statements, sums).map(Some)
+    }
+
+    /// Runs DDL, and answers the sums afterwards. On a failure nothing is changed.
+    fn define(&self, version: u64, statements: &[String], sums: &TableSums) -> Result<TableSums> {
+        let (mut before, old) = (Before::note(self.connection.raw())?, self.layouts());
         self.connection.run(ours!("SAVEPOINT schema"))?;
         // Rows that come from the log were checked before; those that get a new column were not.
         self.connection.run(ours!("PRAGMA ignore_check_constraints=OFF"))?;
-        let done = statements
-            .iter()
-            .try_for_each(|sql| {
-                self.define(sql)?;
-                before.follow(self.connection.raw(), sql)
-            })
-            .and_then(|()| check_stored_text(&self.connection))
+        let follow = |sql: &str| before.follow(self.connection.raw(), sql);
+        let done = define(&self.connection, statements, false, follow)
             .and_then(|()| self.system().set_schema_version(version));
         self.connection.run(ours!("PRAGMA ignore_check_constraints=ON"))?;
         if done.is_err() {
@@ -209,20 +207,7 @@ impl Applier {
         self.connection.run(ours!("RELEASE schema"))?;
         done?;
         self.follow_schema()?;
-        Ok(Some(before.sums_after(self.connection.raw(), sums, (&layouts, &self.layouts))?))
-    }
-
-    /// Runs a statement of DDL.
-    fn define(&self, sql: &str) -> Result<()> {
-        let raw = self.connection.raw();
-        // Only where foreign keys are looked at does SQLite refuse to give rows a new column that refers to another
-        // table and has a value.
-        let adds_reference =
-            first_word(sql).eq_ignore_ascii_case("ALTER") && sql.to_ascii_uppercase().contains("REFERENCES");
-        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, adds_reference)?;
-        let done = raw.execute_batch(sql);
-        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
-        Ok(done?)
+        before.sums_after(self.connection.raw(), sums, (&old, &self.layouts()))
     }
 
     /// The system tables, as the open transaction sees and changes them.
@@ -251,13 +236,20 @@ impl Applier {
             // The only failure is that SQLite has rolled back already.
             let _ = self.connection.run(ours!("ROLLBACK"));
         }
+        // SQLite's version of a schema that was rolled back is used again for another one.
+        *self.layouts.get_mut() = Arc::default();
         self.open = false;
     }
 
-    fn follow_schema(&mut self) -> Result<()> {
-        if schema_cookie(self.connection.raw())? != self.layouts.schema_cookie {
-            self.layouts = Arc::new(Layouts::read(self.connection.raw())?);
-            self.watch.get_mut().resolve(&self.layouts);
+    fn layouts(&self) -> Arc<Layouts> {
+        Arc::clone(&self.layouts.borrow())
+    }
+
+    fn follow_schema(&self) -> Result<()> {
+        if schema_cookie(self.connection.raw())? != self.layouts.borrow().schema_cookie {
+            let layouts = Arc::new(Layouts::read(self.connection.raw())?);
+            self.watch.borrow_mut().resolve(&layouts);
+            *self.layouts.borrow_mut() = layouts;
         }
         Ok(())
     }
@@ -276,29 +268,4 @@ fn is_missing(location: &Location, code: i32) -> Result<bool> {
         .try_exists()
         .map(|exists| !exists)
         .map_err(|error| Failure::Storage { code, message: format!("{}: {error}", location.path.display()) })
-}
-
-/// Refuses views that read the system's tables, which compiling CREATE VIEW does not notice, and triggers,
-/// which would run with the rights of whoever changes the table.
-fn check_stored_text(connection: &Connection) -> Result<()> {
-    let sql = ours!("SELECT type, name FROM sqlite_schema WHERE type IN ('view', 'trigger')");
-    let objects: Vec<(String, String)> = {
-        let mut statement = connection.raw().prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect::<rusqlite::Result<_>>()?
-    };
-    for (kind, name) in objects {
-        if kind == "trigger" {
-            return Err(Error::not_supported("triggers are not supported", "leave it out").into());
-        }
-        let read = format!("SELECT * FROM {}", quote_identifier(&name));
-        let compiled = connection.as_client(|raw| ClientStatement::prepare(raw, &read).map(|_| ()));
-        // A view over a table that is gone does not compile, and can be read by nobody.
-        if let Err(failure) = compiled
-            && failure.code() != Some(ErrorCode::SqlError)
-        {
-            return Err(failure);
-        }
-    }
-    Ok(())
 }

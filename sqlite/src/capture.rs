@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::entry::{Change, Effect, Effects};
 use common::limits::EFFECTS_MAX;
+use common::protocol::SchemaStep;
 use common::row::ValueRef;
 use common::{Error, ErrorCode, Value};
 use rusqlite::ffi;
@@ -90,12 +91,24 @@ impl Capture {
         unsafe { &mut *self.state }
     }
 
-    /// The tables as they are from now on.
+    /// The tables as they are from now on; what was captured is forgotten.
     pub(crate) fn set_layouts(&mut self, layouts: Arc<Layouts>) {
         let state = self.state_mut();
-        state.watch.resolve(&layouts);
-        state.layouts = layouts;
+        state.follow(layouts);
         state.forget();
+    }
+
+    /// The schema has changed between the rows that are captured.
+    pub(crate) fn change_schema(&mut self, step: SchemaStep, layouts: Arc<Layouts>) {
+        let state = self.state_mut();
+        state.effects.rows.push(Effect { table: 0, change: Change::Schema(step) });
+        state.old_hashes.push(0);
+        state.follow(layouts);
+    }
+
+    /// The tables are laid out so from now on; what was captured stays.
+    pub(crate) fn follow(&mut self, layouts: Arc<Layouts>) {
+        self.state_mut().follow(layouts);
     }
 
     pub(crate) fn layouts(&self) -> &Arc<Layouts> {
@@ -223,6 +236,13 @@ impl Drop for Capture {
 }
 
 impl State {
+    fn follow(&mut self, layouts: Arc<Layouts>) {
+        self.watch.resolve(&layouts);
+        self.layouts = layouts;
+        self.numbers.clear();
+        self.last = None;
+    }
+
     fn forget(&mut self) {
         self.effects = Effects::default();
         self.old_hashes.clear();
@@ -237,8 +257,14 @@ impl State {
         if let Some(number) = self.numbers.get(&position) {
             return *number;
         }
-        let number = u16::try_from(self.effects.tables.len()).expect("fewer than 65,536 tables");
-        self.effects.tables.push(self.layouts.tables[position].name.clone());
+        let name = &self.layouts.tables[position].name;
+        // Before the schema changed it may have been the name of another table.
+        let known = self.effects.tables.iter().position(|table| table == name);
+        let number = known.unwrap_or_else(|| {
+            self.effects.tables.push(name.clone());
+            self.effects.tables.len() - 1
+        });
+        let number = u16::try_from(number).expect("fewer than 65,536 names of tables");
         self.numbers.insert(position, number);
         number
     }

@@ -85,6 +85,12 @@ impl Connection {
         Ok(())
     }
 
+    /// Drops all kept statements: the schema that they were compiled for was rolled back.
+    pub(crate) fn forget_statements(&self) {
+        self.schema_cookie.store(i64::MIN, Ordering::Relaxed);
+        self.raw.flush_prepared_statement_cache();
+    }
+
     /// The connection for our own statements.
     pub(crate) fn raw(&self) -> &rusqlite::Connection {
         &self.raw

@@ -2,6 +2,7 @@
 //! each request, and captures the rows they change.
 
 mod adopting;
+mod defining;
 mod tries;
 
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct Executor {
     is_first: bool,
     /// Rows that the request has changed by keeping its key, if it is the first one of its batch.
     kept_rows: usize,
+    /// Whether the batch has changed the schema.
+    defined: bool,
 }
 
 /// Where and when a batch is expected to take effect.
@@ -80,6 +83,7 @@ impl Executor {
             place: BatchPlace::default(),
             is_first: true,
             kept_rows: 0,
+            defined: false,
         })
     }
 
@@ -123,7 +127,7 @@ impl Executor {
 
     fn follow_schema(&mut self) -> Result<()> {
         if schema_cookie(self.connection.raw())? != self.capture.layouts().schema_cookie {
-            self.capture.set_layouts(Arc::new(Layouts::read(self.connection.raw())?));
+            self.capture.follow(Arc::new(Layouts::read(self.connection.raw())?));
         }
         self.sequences = self.read_sequences()?;
         Ok(())
@@ -145,6 +149,7 @@ impl Executor {
     /// If no batch is open.
     pub fn run(&mut self, work: &[WorkItem], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
         assert!(self.open, "no batch is open");
+        self.check_is_alone(work)?;
         let mark = self.capture.mark();
         self.is_first = self.effect_count() == 0;
         self.connection.run(ours!("SAVEPOINT request"))?;
@@ -219,6 +224,7 @@ impl Executor {
             let _ = self.connection.run(ours!("ROLLBACK"));
         }
         self.capture.take();
+        self.forget_definition();
         self.open = false;
     }
 
@@ -249,7 +255,7 @@ impl Executor {
                 WorkItem::Repeated(repeated) => self.repeat(repeated, budget),
                 WorkItem::Undone(work) => self.check_undone(work, budget),
                 WorkItem::Adopted(effects) => self.adopt(effects, budget),
-                WorkItem::Schema(_) => Err(Error::internal("a schema step without its transaction").into()),
+                WorkItem::Schema(step) => self.define(step, budget),
             };
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
@@ -352,6 +358,11 @@ impl Executor {
     fn finish_request(&mut self) -> Result<()> {
         self.capture.check()?;
         check_deferred_violations(self.connection.raw())?;
+        self.capture_sequences()
+    }
+
+    /// The hook does not see AUTOINCREMENT's counters, so they are compared.
+    fn capture_sequences(&mut self) -> Result<()> {
         let sequences = self.read_sequences()?;
         for sequence in &sequences {
             if !self.sequences.contains(sequence) {
@@ -366,7 +377,6 @@ impl Executor {
         Ok(())
     }
 
-    /// The hook does not see AUTOINCREMENT's counters, so they are compared.
     fn read_sequences(&self) -> Result<Vec<Sequence>> {
         if !self.capture.layouts().has_sequences {
             return Ok(Vec::new());
@@ -398,6 +408,7 @@ impl Executor {
             self.capture.cut(mark);
             undone
         };
+        let undone = undone.and_then(|()| self.undo_definition());
         if undone.is_err() {
             self.rollback();
         }

@@ -23,6 +23,7 @@ mod binding;
 pub mod budget;
 mod capture;
 mod connection;
+mod definition;
 pub mod document_fields;
 pub mod error;
 pub mod executor;
@@ -58,7 +59,7 @@ mod touched_keys;
 pub mod trial;
 pub mod workspace;
 
-pub use applier::Applier;
+pub use applier::{Applier, Landed};
 pub use budget::Budget;
 pub use error::Failure;
 pub use executor::{BatchPlace, Executor};

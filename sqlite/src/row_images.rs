@@ -56,6 +56,8 @@ pub(crate) fn land(raw: &Connection, layout: &Layout, change: &Change, guarded: 
             bind_values(&mut statement, 1, key)?;
             statement.raw_execute()?
         }
+        // It is no row's.
+        Change::Schema(_) => return Ok(Landing::Unfit),
     };
     Ok(if found == 1 { Landing::Done } else { Landing::Missing })
 }
@@ -95,6 +97,7 @@ fn fits(layout: &Layout, change: &Change) -> bool {
         Change::Insert { key, row } => key_fits(key) && row_fits(row),
         Change::Update { old_key, key, row, .. } => key_fits(old_key) && key_fits(key) && row_fits(row),
         Change::Delete { key, .. } => key_fits(key),
+        Change::Schema(_) => false,
     }
 }
 

@@ -167,6 +167,7 @@ impl ChangeSums {
                 sum.rows -= 1;
                 sum.digest.remove(old);
             }
+            Change::Schema(_) => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! What can be done to the catalog.
 
-use common::catalog::{NodeStatus, ReplacingStage, ReplicaRole};
+use common::catalog::{NodeStatus, ReplacingStage, ReplicaRole, SchemaTransaction};
 use common::partition_map::{BucketRange, PartitionMethod};
 use common::schema::{DatabaseKind, PartitionType, Schema};
 use common::{Error, NodeId, PartitionId, ReplicaId, RequestId};
@@ -86,6 +86,9 @@ pub enum Command {
         group_statements: Vec<Vec<String>>,
         /// DDL that takes it back.
         undo: Vec<String>,
+        /// The transaction that makes it, together with changes of rows.
+        #[serde(default)]
+        transaction: Option<SchemaTransaction>,
     },
     /// A partition refused a schema change for its data: from here on it is undone. → [`Answer::Done`]
     RefuseSchemaChange {

@@ -147,6 +147,15 @@ impl RequestAccess {
         self.database.read().clone()
     }
 
+    /// Addresses partitions as they are now known to be.
+    pub(super) fn follow_schema(&self) {
+        let view = self.gateway.shared.surroundings.view();
+        let mut database = self.database.write();
+        if let Some(changed) = view.databases.get(&database.name) {
+            *database = Arc::new(changed.clone());
+        }
+    }
+
     pub(super) fn see(&self, partition: PartitionId, index: u64) {
         self.seen.lock().see(partition, index);
         self.oldest
@@ -424,10 +433,19 @@ impl PartitionAccess for RequestAccess {
         self.gateway.change_schema(&name, change, self.deadline).await?;
         self.note_written();
         self.note_schema_change();
-        if let Some(changed) = self.gateway.shared.surroundings.view().databases.get(&name) {
-            *self.database.write() = Arc::new(changed.clone());
-        }
+        self.follow_schema();
         Ok(())
+    }
+
+    async fn change_schema_and_rows(
+        &self,
+        change: SchemaChange,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        // Reads that follow see what is written here.
+        self.moment.lock().take();
+        self.change_all(change, work, max_rows).await
     }
 
     async fn back_off(&self, attempts: usize) {

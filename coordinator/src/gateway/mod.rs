@@ -24,6 +24,7 @@ mod partition_stream;
 mod planners;
 mod replica_search;
 mod rowids;
+mod schema_transaction;
 pub mod surroundings;
 mod transaction;
 

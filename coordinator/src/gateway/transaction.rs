@@ -44,15 +44,12 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// One that begins now, under a name that nobody has used before.
+    /// One that begins now.
     pub(super) fn new(
-        name: u128,
+        id: TransactionId,
         participants: Vec<PartitionId>,
         decider: PartitionId,
-        deadline: Instant,
-        now: SystemTime,
     ) -> Transaction {
-        let id = new_id(name, deadline, now);
         Transaction { id, participants, decider, at: Hlc::default(), phases: Phases::default() }
     }
 
@@ -193,9 +190,9 @@ pub(super) fn not_applied(error: Error) -> Error {
     Error { message: message.to_owned(), ..error }.with_outcome(Outcome::NotApplied)
 }
 
-/// A transaction's name. Its deadline lies behind the client's, so that no part of it can be accepted long
+/// The id of a transaction that begins now, under a name that nobody has used before. Its deadline lies behind the client's, so that no part of it can be accepted long
 /// after everybody has forgotten it.
-fn new_id(unique: u128, deadline: Instant, now: SystemTime) -> TransactionId {
+pub(super) fn new_id(unique: u128, deadline: Instant, now: SystemTime) -> TransactionId {
     let left = deadline.saturating_duration_since(Instant::now()).max(DECISION_TIME_MIN);
     TransactionId { deadline: Hlc::from_millis(unix_ms(now) + millis(left + CLOCK_SLACK)), unique }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use common::catalog::{Catalog, Database};
 use common::entry::Effects;
-use common::protocol::{MembershipChange, PinId, PinRequest, Pinned, WriteRequest};
+use common::protocol::{MembershipChange, PinId, PinRequest, Pinned, Verdict, WriteRequest};
 use common::replacing::{ImagesHeader, ReplacingReply, ReplacingRequest};
-use common::{Error, PartitionId, ReplicaId, Result};
+use common::{Error, PartitionId, ReplicaId, Result, TransactionId};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use query::relocation::Relocation;
@@ -16,6 +16,9 @@ use super::Operations;
 use crate::catalog::{Answer, Command};
 use crate::health::PartitionFacts;
 use crate::placement::Measured;
+
+/// How long a decider takes to answer, at most.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Row images on their way.
 pub type Images = BoxStream<'static, Result<Effects>>;
@@ -75,6 +78,14 @@ pub trait Cluster: Clone + Send + Sync + 'static {
 
     /// Writes to a partition.
     fn write(&self, address: &str, write: WriteRequest) -> impl Future<Output = Result<()>> + Send;
+
+    /// Asks the decider what became of a transaction; without a decision it decides to abort.
+    fn resolve(
+        &self,
+        address: &str,
+        decider: PartitionId,
+        transaction: TransactionId,
+    ) -> impl Future<Output = Result<Verdict>> + Send;
 
     /// Brings a partition's schema to a version.
     fn change_schema(
@@ -161,6 +172,15 @@ impl Cluster for Operations {
 
     async fn write(&self, address: &str, write: WriteRequest) -> Result<()> {
         self.storage.write(address, write).await.map(drop)
+    }
+
+    async fn resolve(
+        &self,
+        address: &str,
+        decider: PartitionId,
+        transaction: TransactionId,
+    ) -> Result<Verdict> {
+        self.storage.resolve(address, decider, transaction, RESOLVE_TIMEOUT).await
     }
 
     async fn change_schema(

@@ -16,6 +16,7 @@ use super::resizing::Resizer;
 use super::spreading::Spreading;
 use super::{
     Operations, create_database, drain, leader_transfer, rebalance, replacing, replicas, schema_change,
+    schema_transaction,
 };
 use crate::catalog::{Command, is_open, now_ms};
 use crate::placement::{Patience, assignments, repairs};
@@ -105,7 +106,9 @@ async fn lead(operations: &Operations) {
 async fn drive(operations: Operations, operation: Operation) -> String {
     let driven = match &operation.work {
         OperationWork::DropDatabase { .. } => finish(&operations, &operation.id).await,
-        OperationWork::ChangeSchema { .. } => schema_change::drive(&operations, &operation.id).await,
+        OperationWork::ChangeSchema { transaction: None, .. } => {
+            schema_change::drive(&operations, &operation.id).await
+        }
         OperationWork::DrainNode { node, .. } => drain::drive(&operations, &operation.id, node).await,
         OperationWork::Rebalance => rebalance::drive(&operations, &operation.id).await,
         _ => carry_out(&operations, &operation).await,
@@ -136,8 +139,11 @@ pub async fn carry_out(cluster: &impl Cluster, operation: &Operation) -> Result<
             leader_transfer::drive(cluster, &operation.id, *partition, *replica).await
         }
         OperationWork::ReplaceBuckets { .. } => replacing::drive(cluster, &operation.id).await,
+        OperationWork::ChangeSchema { transaction: Some(_), .. } => {
+            schema_transaction::drive(cluster, &operation.id).await
+        }
         OperationWork::DropDatabase { .. }
-        | OperationWork::ChangeSchema { .. }
+        | OperationWork::ChangeSchema { transaction: None, .. }
         | OperationWork::DrainNode { .. }
         | OperationWork::Rebalance => Err(Error::internal("this is no operation on partitions")),
     }

@@ -15,6 +15,7 @@ mod replacing;
 mod replicas;
 mod resizing;
 mod schema_change;
+mod schema_transaction;
 mod spreading;
 mod undo;
 
@@ -160,6 +161,7 @@ impl Operations {
             statements: change.statements,
             group_statements: change.group_statements,
             undo,
+            transaction: None,
         };
         let operation = self.propose_operation(command, deadline).await?;
         self.end_of(&operation, deadline).await

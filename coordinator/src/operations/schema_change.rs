@@ -43,7 +43,7 @@ pub(super) async fn drive(operations: &Operations, id: &str) -> Result<()> {
 
 fn find(operations: &Operations, id: &str) -> Option<Change> {
     let catalog = operations.catalog.view();
-    let OperationWork::ChangeSchema { database, schema, statements, group_statements, undo, refused } =
+    let OperationWork::ChangeSchema { database, schema, statements, group_statements, undo, refused, .. } =
         catalog.operations.get(id)?.work.clone()
     else {
         return None;

@@ -39,6 +39,7 @@ pub(super) fn push(
                 }
                 RowChange::Update { old_key: old_key.clone(), key: key.clone(), old_row, row }
             }
+            RowChange::Schema(step) => RowChange::Schema(step.clone()),
         };
         images.push(database.partition_index(part.group, bucket), &table.name, change);
     }

@@ -207,6 +207,7 @@ pub(super) fn sides(change: &RowChange) -> Result<(Option<Image>, Option<Image>)
             (Some((old_key.clone(), kept(old_row)?)), Some((key.clone(), row.clone())))
         }
         RowChange::Delete { key, old_row } => (Some((key.clone(), kept(old_row)?)), None),
+        RowChange::Schema(_) => (None, None),
     })
 }
 

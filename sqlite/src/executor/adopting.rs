@@ -32,6 +32,7 @@ impl Executor {
                 Change::Insert { key, .. } => (key, layout.name == keys::TABLE),
                 Change::Update { old_key, .. } => (old_key, false),
                 Change::Delete { key, .. } => (key, false),
+                Change::Schema(_) => continue,
             };
             if !stays && layout.name != SEQUENCES {
                 let mut statement = raw.prepare_cached(&layout.delete)?;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::catalog::{Catalog, Database};
-use common::protocol::{MembershipChange, PinId, PinRequest, Pinned, WriteRequest};
+use common::protocol::{MembershipChange, PinId, PinRequest, Pinned, Verdict, WriteRequest};
 use common::replacing::{ImagesHeader, ReplacingReply, ReplacingRequest};
-use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, Result};
+use common::{Error, ErrorCode, Outcome, PartitionId, ReplicaId, Result, TransactionId};
 use coordinator::catalog::{Answer, Command};
 use coordinator::health::PartitionFacts;
 use coordinator::operations::cluster::{Cluster, Images};
@@ -115,6 +115,18 @@ impl Cluster for World {
     async fn write(&self, address: &str, write: WriteRequest) -> Result<()> {
         let partition = write.target.partition;
         self.within(CONTROL, address, partition, Question::Write(write)).await.map(drop)
+    }
+
+    async fn resolve(
+        &self,
+        address: &str,
+        decider: PartitionId,
+        transaction: TransactionId,
+    ) -> Result<Verdict> {
+        match self.within(CONTROL, address, decider, Question::Resolve(transaction)).await? {
+            Told::Decided(verdict) => Ok(verdict),
+            _ => Err(Error::internal("another answer")),
+        }
     }
 
     async fn change_schema(

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use common::catalog::Catalog;
 use common::entry::Effects;
-use common::protocol::{MembershipChange, PinId, PinRequest, Pinned, ReplicaReport, WriteRequest};
+use common::protocol::{MembershipChange, PinId, PinRequest, Pinned, ReplicaReport, Verdict, WriteRequest};
 use common::replacing::{ImagesHeader, ReplacingReply, ReplacingRequest};
-use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, ReplicaId, Result};
+use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, ReplicaId, Result, TransactionId};
 use consensus::MembershipStep;
 use storage_node::replica::machine::{
     Job, Pending, Reply, Ticket, not_leader, stale_partition_map, stale_schema,
@@ -27,6 +27,7 @@ pub(crate) enum Question {
     Images(PinId),
     Write(WriteRequest),
     Schema { version: u64, statements: Vec<String> },
+    Resolve(TransactionId),
     ChangeMembers(MembershipChange, u64),
     Transfer(ReplicaId),
     Report,
@@ -38,6 +39,7 @@ pub(crate) enum Told {
     Pinned(Pinned),
     Images(ImagesHeader, Vec<Effects>),
     Report(Box<ReplicaReport>),
+    Decided(Verdict),
     Done,
 }
 
@@ -142,6 +144,10 @@ impl State {
                 let job = Job::Schema { version, statements };
                 self.submit(name, job, STEP_MS, Waiting { tell, what: What::Done })
             }
+            Question::Resolve(transaction) => {
+                let job = Job::Decide { transaction, verdict: Verdict::ABORT, decides: true };
+                self.submit(name, job, STEP_MS, Waiting { tell, what: What::Done })
+            }
             Question::Pin(request) => {
                 self.last_ticket += 1;
                 let operation = self.last_ticket;
@@ -187,9 +193,13 @@ impl State {
         let Some(Waiting { tell, what }) = self.waiting.remove(&ticket) else { return };
         let settled = self.places[&name].node.as_ref().is_some_and(|node| node.is_settled());
         let at = Hlc::default().next(BEGIN_MS + self.schedule.now() / 1_000);
-        let told = result.map(|_| match what {
+        let told = result.map(|reply| match what {
+            What::Done => match reply {
+                Reply::Decided(verdict) => Told::Decided(verdict),
+                _ => Told::Done,
+            },
             What::Owned => Told::Replacing(ReplacingReply::Owned { at, settled }),
-            What::Done | What::Pin(_) => Told::Done,
+            What::Pin(_) => Told::Done,
         });
         self.tell(tell, told);
     }

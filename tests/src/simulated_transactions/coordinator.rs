@@ -179,6 +179,7 @@ impl Surroundings for Around {
                 statements: change.statements.clone(),
                 group_statements: change.group_statements.clone(),
                 undo: Vec::new(),
+                transaction: None,
             };
             let Answer::Operation(operation) = self.propose(command).await? else {
                 return Err(Error::internal("a change of the schema is an operation"));

@@ -10,7 +10,7 @@ use tests::seeds::find_planted;
 use tests::simulated_transactions::scenarios::{
     Interference, reads_after_a_leader_is_lost, write_whose_commit_is,
 };
-use tests::simulated_transactions::{Report, Settings, run};
+use tests::simulated_transactions::{MigrationReport, Report, Settings, run, run_migrations};
 
 /// Seeds tried before a planted bug counts as not found.
 const SEEDS_PER_BUG: u64 = 20;
@@ -34,6 +34,20 @@ fn what_clients_see_is_serializable_and_happens_once() {
     }
     println!("seeds from {first}: {total:?}");
     assert!(total.acknowledged > 0 && total.lists > 0, "{total:?}");
+}
+
+#[test]
+fn the_schema_and_rows_change_together_or_not_at_all_whoever_dies() {
+    let runs = number("SIMULATION_TRANSACTIONS").unwrap_or(3);
+    let first = number("SIMULATION_SEED").unwrap_or_else(|| rand::random::<u32>().into());
+    let mut total = MigrationReport::default();
+    for seed in first..first + runs {
+        let settings = Settings { time: Duration::from_secs(40), ..settings(seed) };
+        let report = run_migrations(&settings).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        total.add(&report);
+    }
+    println!("seeds from {first}: {total:?}");
+    assert!(total.applied > 0, "{total:?}");
 }
 
 #[test]

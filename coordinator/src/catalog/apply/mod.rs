@@ -13,7 +13,7 @@ mod schemas;
 #[cfg(test)]
 mod tests;
 
-use common::catalog::{Catalog, Database, DatabaseState};
+use common::catalog::{Catalog, Database, DatabaseState, OperationWork};
 use common::{Error, ErrorCode, Result};
 
 use super::command::{Answer, Command};
@@ -40,9 +40,25 @@ pub fn apply(catalog: &mut Catalog, at: u64, command: &Command) -> Result<Answer
         Command::RemoveNode { node } => nodes::remove(catalog, node),
         Command::CreateDatabase(new) => databases::create(catalog, at, new),
         Command::DropDatabase { database } => databases::drop(catalog, at, database),
-        Command::ChangeSchema { database, expected_version, schema, statements, group_statements, undo } => {
-            let statements = (statements.as_slice(), group_statements.as_slice());
-            schemas::change(catalog, at, database, *expected_version, schema, statements, undo)
+        Command::ChangeSchema {
+            database,
+            expected_version,
+            schema,
+            statements,
+            group_statements,
+            undo,
+            transaction,
+        } => {
+            let work = OperationWork::ChangeSchema {
+                database: database.clone(),
+                schema: schema.clone(),
+                statements: statements.clone(),
+                group_statements: group_statements.clone(),
+                undo: undo.clone(),
+                refused: None,
+                transaction: *transaction,
+            };
+            schemas::change(catalog, at, database, *expected_version, schema.version, work)
         }
         Command::RefuseSchemaChange { operation, error } => schemas::refuse(catalog, operation, error),
         Command::AddReplica { partition, node, replaces } => {

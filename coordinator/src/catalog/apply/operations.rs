@@ -101,6 +101,9 @@ pub(super) fn fail(catalog: &mut Catalog, at: u64, id: &str, error: &Error) -> R
         OperationWork::CreateDatabase { database, .. } => databases::remove(catalog, &database),
         // What is left of it is removed by another attempt, or by hand; clients do not see it.
         OperationWork::DropDatabase { .. } => {}
+        OperationWork::ChangeSchema { database, transaction: Some(_), .. } => {
+            schemas::drop_change(catalog, &database);
+        }
         OperationWork::ChangeSchema { database, schema, .. } => {
             schemas::withdraw(catalog, &database, schema.version);
         }

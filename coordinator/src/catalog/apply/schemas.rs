@@ -12,9 +12,8 @@ pub(super) fn change(
     at: u64,
     name: &str,
     expected_version: u64,
-    schema: &Schema,
-    statements: (&[String], &[Vec<String>]),
-    undo: &[String],
+    version: u64,
+    work: OperationWork,
 ) -> Result<Answer> {
     replacing::check_none(catalog, name)?;
     let database = ready_database(catalog, name)?;
@@ -22,18 +21,10 @@ pub(super) fn change(
         let message = format!("the schema of '{name}' is being changed by operation {pending}");
         return Err(stale(message, database.schema.version + 1));
     }
-    if database.schema.version != expected_version || schema.version != expected_version + 1 {
+    if database.schema.version != expected_version || version != expected_version + 1 {
         let message = format!("the schema of '{name}' has changed meanwhile");
         return Err(stale(message, database.schema.version));
     }
-    let work = OperationWork::ChangeSchema {
-        database: name.to_owned(),
-        schema: schema.clone(),
-        statements: statements.0.to_vec(),
-        group_statements: statements.1.to_vec(),
-        undo: undo.to_vec(),
-        refused: None,
-    };
     let operation = operations::begin(catalog, at, work);
     ready_database(catalog, name)?.schema_change = Some(operation.clone());
     Ok(Answer::Operation(operation))
@@ -71,6 +62,13 @@ pub(super) fn publish(catalog: &mut Catalog, name: &str, mut schema: Schema) {
     }
     database.schema = schema;
     database.schema_change = None;
+}
+
+/// The transaction that was to make a change has come to nothing, so there is nothing to undo.
+pub(super) fn drop_change(catalog: &mut Catalog, name: &str) {
+    if let Some(database) = catalog.databases.get_mut(name) {
+        database.schema_change = None;
+    }
 }
 
 /// A change to `version` is undone on every partition: they are one version further, with the objects that

@@ -154,7 +154,7 @@ fn new_rowid(change: &Change) -> Option<i64> {
             [Value::Integer(rowid)] => Some(*rowid),
             _ => None,
         },
-        Change::Delete { .. } => None,
+        Change::Delete { .. } | Change::Schema(_) => None,
     }
 }
 

@@ -212,6 +212,10 @@ impl Gateway {
     /// of their own.
     async fn commit_together(&self, mut members: Vec<Waiting>, mut order: Order) {
         let mut attempts = 0;
+        let entered = members.iter().find_map(|member| member.write.entered);
+        if let Some(entered) = entered {
+            order = entered.order;
+        }
         while !members.is_empty() {
             attempts += 1;
             let writes = members.iter().map(|member| member.write.clone()).collect();
@@ -253,9 +257,12 @@ impl Gateway {
                     }
                     return;
                 }
-                Attempted::Kept(_) if order == Order::AtOnce => order = Order::InLine,
+                Attempted::Kept(_) if order == Order::AtOnce && entered.is_none() => order = Order::InLine,
                 Attempted::Failed(error)
-                    if attempts < ATTEMPTS_MAX && name.is_none() && has_lost_leader(&error, &members) => {}
+                    if attempts < ATTEMPTS_MAX
+                        && name.is_none()
+                        && entered.is_none()
+                        && has_lost_leader(&error, &members) => {}
                 Attempted::Failed(error) | Attempted::Kept(error) if !is_single && !is_stale(&error) => {
                     return self.try_alone(members.into_iter());
                 }
@@ -278,7 +285,7 @@ impl Gateway {
 /// Whether the write's refusal says something about itself, and it takes a moment only.
 fn may_share(write: &JointWrite) -> bool {
     let rows: usize = write.items().map(rows_of).sum();
-    rows <= SHARED_ROWS_MAX && write.deadline > Instant::now() + SHARED_TIME_MIN
+    write.entered.is_none() && rows <= SHARED_ROWS_MAX && write.deadline > Instant::now() + SHARED_TIME_MIN
 }
 
 /// Statements and rows of an item.

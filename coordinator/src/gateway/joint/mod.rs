@@ -31,11 +31,11 @@ use tokio::time::Instant;
 
 pub(super) use answers::HeldBack;
 pub(super) use joining::Joining;
-pub(super) use write::Told;
+pub(super) use write::{Entered, Told};
 
 use super::Gateway;
 use super::partition_call::{From, Repeat, Unanswered};
-use super::transaction::{DECISION_TIME_MIN, Transaction, not_applied};
+use super::transaction::{DECISION_TIME_MIN, Transaction, new_id, not_applied};
 use crate::metrics::{Conflict, Wait};
 use write::{JointWrite, Part, Refusal, Written};
 
@@ -68,7 +68,7 @@ fn no_reason() -> Error {
 
 /// How parts are prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// Side by side, and only if nobody is in the way.
     AtOnce,
     /// One after the other, waiting for others.
@@ -93,8 +93,6 @@ struct Attempt {
 impl Gateway {
     /// Tries to commit some writes as one transaction.
     async fn attempt_jointly(&self, name: u128, writes: Vec<Arc<JointWrite>>, order: Order) -> Attempted {
-        let latest = Instant::now() + KEPT_MAX;
-        let deadline = writes.iter().map(|write| write.deadline).fold(latest, Instant::min);
         let mut parts: BTreeMap<PartitionId, Vec<(usize, usize)>> = BTreeMap::new();
         for (number, write) in writes.iter().enumerate() {
             for (place, partition) in write.partitions().enumerate() {
@@ -103,8 +101,12 @@ impl Gateway {
         }
         let participants: Vec<PartitionId> = parts.keys().copied().collect();
         let Some(&decider) = participants.last() else { return Attempted::Committed(Vec::new()) };
+        let first = writes.iter().map(|write| write.deadline).min().unwrap_or_else(Instant::now);
+        let deadline = if participants.len() > 1 { first.min(Instant::now() + KEPT_MAX) } else { first };
+        let entered = writes.iter().find_map(|write| write.entered);
         let now = self.shared.surroundings.now();
-        let transaction = Transaction::new(name, participants, decider, deadline, now);
+        let id = entered.map_or_else(|| new_id(name, deadline, now), |entered| entered.id);
+        let transaction = Transaction::new(id, participants, decider);
         let written = writes.iter().map(|write| write.unwritten()).collect();
         let (asked, refused) = (Vec::new(), BTreeMap::new());
         let gateway = self.clone();

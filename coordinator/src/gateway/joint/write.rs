@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use common::idempotency::{Keeps, Kept, Keyed, KeyedRequest};
 use common::protocol::{JointReply, PartitionTarget, RequestWork, StatementResult, WorkItem};
-use common::{Error, Outcome, PartitionId, Result};
+use common::{Error, Outcome, PartitionId, Result, TransactionId};
 use tokio::time::Instant;
 
 use super::super::access::RequestAccess;
 use super::super::once::kept_in;
 use super::super::transaction::{Place, not_applied};
+use super::Order;
 use super::answers::Prepared;
 
 /// What a request writes to several partitions.
@@ -21,6 +22,17 @@ pub(in crate::gateway) struct JointWrite {
     pub(super) key: Option<KeyedRequest>,
     /// By this name partitions let it in that it has locked. It shares its transaction with no other then.
     pub(super) name: Option<u128>,
+    /// It changes the schema. It shares its transaction with no other then, and has one attempt.
+    pub(super) entered: Option<Entered>,
+}
+
+/// The transaction of a write that changes the schema, as it was entered in the catalog.
+#[derive(Clone, Copy)]
+pub(in crate::gateway) struct Entered {
+    /// Its id.
+    pub(in crate::gateway) id: TransactionId,
+    /// How its parts are prepared.
+    pub(in crate::gateway) order: Order,
 }
 
 /// What it writes to one of them.
@@ -162,12 +174,7 @@ impl RequestAccess {
         work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
-        match self.write_jointly(name, None, work, max_rows).await? {
-            Told::Written(written) => Ok(written.results),
-            Told::Prepared(_) | Told::Known(_) | Told::Nothing(_) => {
-                Err(Error::internal("a write has no key").with_outcome(Outcome::Unknown))
-            }
-        }
+        results_of(self.write_jointly(name, None, work, max_rows).await?)
     }
 
     /// The same of work that may have a key: one of its own, or that of the request, with its home.
@@ -179,6 +186,24 @@ impl RequestAccess {
         max_rows: u32,
     ) -> Result<Told> {
         let write = self.joint_write(name, key, work, max_rows)?;
+        self.commit_jointly(write).await
+    }
+
+    /// Writes to every partition and changes the schema, in a transaction that the catalog knows.
+    pub(in crate::gateway) async fn write_entered(
+        &self,
+        name: Option<u128>,
+        entered: Entered,
+        deadline: Instant,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        let write = self.joint_write(name, None, work, max_rows)?;
+        let write = JointWrite { entered: Some(entered), deadline, ..write };
+        results_of(self.commit_jointly(write).await?)
+    }
+
+    async fn commit_jointly(&self, write: JointWrite) -> Result<Told> {
         let told = self.gateway.write_jointly(Arc::new(write)).await;
         match &told {
             Ok(Told::Written(written)) => {
@@ -220,6 +245,16 @@ impl RequestAccess {
             parts.push(Part { target, request, place: None, is_home: true });
         }
         parts.sort_by_key(|part| part.target.partition);
-        Ok(JointWrite { parts, deadline: self.deadline, key: key.map(|(_, key)| key), name })
+        Ok(JointWrite { parts, deadline: self.deadline, key: key.map(|(_, key)| key), name, entered: None })
+    }
+}
+
+/// What was written without a key.
+fn results_of(told: Told) -> Result<Vec<Vec<StatementResult>>> {
+    match told {
+        Told::Written(written) => Ok(written.results),
+        Told::Prepared(_) | Told::Known(_) | Told::Nothing(_) => {
+            Err(Error::internal("a write has no key").with_outcome(Outcome::Unknown))
+        }
     }
 }

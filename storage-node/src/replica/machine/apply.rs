@@ -6,7 +6,7 @@ use common::entry::{Effects, Entry, EntryBody, EntryHeader};
 use common::{Error, Hlc, RequestId};
 use consensus_runtime::{Committed, CommittedKind, CommittedLog};
 use sqlite::system::Ownership;
-use sqlite::{Failure, TableSums, TouchedKeys};
+use sqlite::{Failure, Landed, TableSums, TouchedKeys};
 
 use super::chunks::{Gathered, SetInLog};
 use super::flight::Fate;
@@ -212,9 +212,7 @@ impl Machine {
                 Ok(None)
             }
             EntryBody::Schema { version, statements } => {
-                self.changes.note_all(index);
-                self.key_changes.note_all(index);
-                self.change_schema(version, &statements, header.hlc)
+                self.change_schema(index, version, &statements, header.hlc)
             }
             EntryBody::Prepare { transaction, decider, participants, effects } => {
                 let mut body = Some(Bytes::from(encode_body(EntryBody::Effects(effects))));
@@ -253,9 +251,8 @@ impl Machine {
 
     fn land_rows(&mut self, index: u64, effects: &Effects) -> Result<(), Fault> {
         let applier = self.store.applier()?;
-        let (changed, touched) = (applier.apply(effects)?, applier.take_touched());
-        self.add_sums(&changed);
-        self.note_changes(&effects.tables, &touched, index);
+        let (landed, touched) = (applier.land(effects, &self.sums)?, applier.take_touched());
+        self.note_landed(landed, &effects.tables, &touched, index);
         self.note_rows(effects, index);
         Ok(())
     }
@@ -311,10 +308,9 @@ impl Machine {
             }
         });
         let applier = self.store.applier()?;
-        let changed = applier.apply_each(tables, &mut rows)?;
+        let landed = applier.land_each(tables, &mut rows, &self.sums)?;
         let touched = applier.take_touched();
-        self.add_sums(&changed);
-        self.note_changes(tables, &touched, index);
+        self.note_landed(landed, tables, &touched, index);
         Ok(())
     }
 
@@ -324,15 +320,38 @@ impl Machine {
         self.key_changes.note(touched, index);
     }
 
-    pub(super) fn add_sums(&mut self, changed: &TableSums) {
-        self.sums.add(changed);
-        self.store.sums_changed(changed);
+    /// Changes were landed, of these tables and maybe of the schema.
+    pub(super) fn note_landed(
+        &mut self,
+        landed: Landed,
+        tables: &[String],
+        touched: &TouchedKeys,
+        index: u64,
+    ) {
+        match landed {
+            Landed::Rows(changed) => {
+                self.sums.add(&changed);
+                self.store.sums_changed(&changed);
+                self.note_changes(tables, touched, index);
+            }
+            Landed::Schema { version, sums } => self.note_schema(version, sums, index),
+        }
+    }
+
+    /// The schema has changed, and with it anything may have.
+    fn note_schema(&mut self, version: u64, sums: TableSums, index: u64) {
+        self.changes.note_all(index);
+        self.key_changes.note_all(index);
+        self.state.schema_version = version;
+        self.sums = sums;
+        self.store.tables_changed();
     }
 
     /// DDL that fails does so on every replica alike, because their rows are equal: the schema stays, and
     /// whoever asked is told.
     fn change_schema(
         &mut self,
+        index: u64,
         version: u64,
         statements: &[String],
         at: Hlc,
@@ -341,9 +360,7 @@ impl Machine {
             Ok(changed) => {
                 if let Some(sums) = changed {
                     self.note_commit(at);
-                    self.state.schema_version = version;
-                    self.sums = sums;
-                    self.store.tables_changed();
+                    self.note_schema(version, sums, index);
                 }
                 Ok(None)
             }

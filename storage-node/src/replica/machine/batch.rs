@@ -150,7 +150,11 @@ impl Machine {
         if target.epoch < self.epoch() {
             return Some(stale_partition_map(self.epoch()));
         }
-        (target.schema_version < self.state.schema_version).then(|| stale_schema(self.state.schema_version))
+        if target.schema_version < self.state.schema_version {
+            return Some(stale_schema(self.state.schema_version));
+        }
+        // What a batch of several requests has done to the schema could not be told from what the others have done.
+        job.changes_schema_in_batch().then(|| Error::internal("the schema is changed without a transaction"))
     }
 
     /// A job waits for a prepared transaction's decision, and for the schema and the map it was planned on.

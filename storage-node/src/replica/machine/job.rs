@@ -3,7 +3,7 @@
 use common::idempotency::Keyed;
 use common::partition_map::BucketRange;
 use common::protocol::{
-    JointPurpose, JointReply, JointRequest, PartitionTarget, Verdict, WriteReply, WriteRequest,
+    JointPurpose, JointReply, JointRequest, PartitionTarget, Verdict, WorkItem, WriteReply, WriteRequest,
 };
 use common::tries::{Tried, TryRequest};
 use common::{Error, ErrorCode, Hlc, Outcome, PartitionId, ReplicaId, TransactionId};
@@ -104,6 +104,12 @@ impl Job {
             Job::Joint(joint) => Some(joint.transaction),
             _ => None,
         }
+    }
+
+    /// Whether it would change the schema in a batch that others share.
+    pub(super) fn changes_schema_in_batch(&self) -> bool {
+        let changes_schema = |item: &WorkItem| matches!(item, WorkItem::Schema(_));
+        matches!(self, Job::Write(write) if write.work.iter().any(changes_schema))
     }
 
     /// The transaction that the job would leave prepared.

@@ -64,6 +64,7 @@ fn keys_of(change: &Change) -> Vec<&[Value]> {
         Change::Insert { key, .. } | Change::Delete { key, .. } => vec![key],
         Change::Update { old_key, key, .. } if old_key == key => vec![key],
         Change::Update { old_key, key, .. } => vec![old_key, key],
+        Change::Schema(_) => Vec::new(),
     }
 }
 

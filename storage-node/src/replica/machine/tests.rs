@@ -7,5 +7,6 @@ mod keys;
 #[cfg(feature = "planted-bugs")]
 mod planted_bugs;
 mod published;
+mod schema;
 mod transactions;
 mod writes;

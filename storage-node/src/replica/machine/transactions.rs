@@ -13,7 +13,7 @@ use common::protocol::{Verdict, WorkItem};
 use common::tries::{Tried, TryRequest};
 use common::{Error, ErrorCode, Hlc, PartitionId, TransactionId};
 use sqlite::system::Decision;
-use sqlite::{Applier, Budget, Prepared, System, TableSums};
+use sqlite::{Applier, Budget, Landed, Prepared, System, TableSums};
 
 use super::batch::Turn;
 use super::flight::Held;
@@ -271,16 +271,14 @@ impl Machine {
         let mut note = |tables: &[String], effect: &Effect| {
             noted.iter_mut().for_each(|changes| changes.note_effect(tables, effect, index));
         };
-        let (changed, tables) = if decision.commit {
-            land_prepared(applier, transaction, &mut note)?
-        } else {
-            Default::default()
+        let landed = match decision.commit {
+            true => Some(land_prepared(applier, transaction, &self.sums, &mut note)?),
+            false => None,
         };
         applier.system().remove_prepared(transaction)?;
         let touched = applier.take_touched();
-        self.add_sums(&changed);
-        self.note_changes(&tables, &touched, index);
-        if decision.commit {
+        if let Some((landed, tables)) = landed {
+            self.note_landed(landed, &tables, &touched, index);
             self.note_commit(decision.at);
         }
         Ok(())
@@ -321,20 +319,22 @@ fn verdict_of(decision: &Decision) -> Verdict {
     Verdict { commit: decision.commit, at: decision.at }
 }
 
-/// Lands the effects of a prepared transaction, one at a time. Answers how the tables' sums change, and the tables.
+/// Lands the effects of a prepared transaction, one at a time, given the tables' sums before them. Answers what they have
+/// made of these, and the tables.
 fn land_prepared(
     applier: &Applier,
     transaction: TransactionId,
+    before: &TableSums,
     note: &mut dyn FnMut(&[String], &Effect),
-) -> Result<(TableSums, Vec<String>), Fault> {
+) -> Result<(Landed, Vec<String>), Fault> {
     let mut body = BodyReader::new(PreparedBody { system: applier.system(), transaction, next: 0 });
     let BodyHead::Effects { tables } = body.head()? else {
         return Err(postcard::Error::DeserializeBadEnum.into());
     };
     let rows = std::iter::from_fn(|| body.next_effect().transpose());
     let mut rows = rows.inspect(|row| row.iter().for_each(|effect| note(&tables, effect)));
-    let changed = applier.apply_each(&tables, &mut rows)?;
-    Ok((changed, tables))
+    let landed = applier.land_each(&tables, &mut rows, before)?;
+    Ok((landed, tables))
 }
 
 /// The pieces of a prepared transaction's effects.

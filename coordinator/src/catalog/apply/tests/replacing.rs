@@ -159,6 +159,7 @@ fn a_database_is_changed_in_one_way_at_a_time() {
         statements: Vec::new(),
         group_statements: Vec::new(),
         undo: Vec::new(),
+        transaction: None,
     };
     assert_eq!(refused(&mut catalog, &change).code, ErrorCode::StaleSchema, "it waits");
     run(&mut catalog, &Command::DropDatabase { database: "d".into() });

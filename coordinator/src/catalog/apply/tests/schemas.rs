@@ -1,5 +1,8 @@
 //! Schema changes: one at a time, published or undone as a whole.
 
+use common::catalog::SchemaTransaction;
+use common::{Hlc, TransactionId};
+
 use super::*;
 
 fn change(catalog: &Catalog, expected_version: u64, tables: &[&str]) -> Command {
@@ -19,6 +22,7 @@ fn change(catalog: &Catalog, expected_version: u64, tables: &[&str]) -> Command 
         statements: vec!["DDL".into()],
         group_statements: vec![],
         undo: vec!["UNDO".into()],
+        transaction: None,
     }
 }
 
@@ -79,8 +83,49 @@ fn a_renamed_tables_rowids_are_looked_up() {
         statements: vec![],
         group_statements: vec![],
         undo: vec![],
+        transaction: None,
     };
     let id = operation(run(&mut catalog, &command));
     run(&mut catalog, &Command::FinishOperation { operation: id });
     assert!(catalog.databases["d"].schema.table("new").unwrap().rowids_set_by_client);
+}
+
+/// A change that a transaction makes, and its operation.
+fn begin_transaction(catalog: &mut Catalog) -> String {
+    let mut command = change(catalog, 1, &["T", "u"]);
+    let Command::ChangeSchema { transaction, .. } = &mut command else { panic!() };
+    let id = TransactionId { deadline: Hlc(u64::MAX), unique: u128::MAX };
+    *transaction = Some(SchemaTransaction { id, decider: PartitionId(1), patience_ms: 5_000 });
+    // What the log holds must come back from it.
+    let encoded = serde_json::to_vec(&command).unwrap();
+    assert_eq!(serde_json::from_slice::<Command>(&encoded).unwrap(), command);
+    operation(run(catalog, &command))
+}
+
+#[test]
+fn a_change_by_a_transaction_is_published_when_that_has_committed() {
+    let mut catalog = with_table();
+    let id = begin_transaction(&mut catalog);
+    let second = refused(&mut catalog.clone(), &change(&catalog, 1, &["T"]));
+    assert_eq!((second.code, second.version), (ErrorCode::StaleSchema, Some(2)), "it keeps others out");
+    run(&mut catalog, &Command::FinishOperation { operation: id });
+    let database = &catalog.databases["d"];
+    assert_eq!((database.schema.version, database.schema_change.as_ref()), (2, None));
+    assert!(database.schema.table("u").is_some());
+}
+
+#[test]
+fn a_change_by_a_transaction_that_aborts_leaves_the_version_as_it_is() {
+    let mut catalog = with_table();
+    let id = begin_transaction(&mut catalog);
+    let error = Error::new(ErrorCode::SerializationFailure, "aborted");
+    run(&mut catalog, &Command::FailOperation { operation: id.clone(), error: error.clone() });
+    let database = &catalog.databases["d"];
+    assert_eq!((database.schema.version, database.schema_change.as_ref()), (1, None));
+    assert!(database.schema.table("u").is_none());
+    assert_eq!(catalog.operations[&id].error.as_ref(), Some(&error));
+    // Its end is told once more, by whoever has taken it up.
+    run(&mut catalog, &Command::FinishOperation { operation: id });
+    assert_eq!(catalog.databases["d"].schema.version, 1);
+    begin_transaction(&mut catalog);
 }
