@@ -6,11 +6,11 @@ use common::Value;
 use common::names::quote_identifier;
 use turso_parser::ast::FrameBound;
 pub(crate) use turso_parser::ast::{
-    AlterTableBody, As, Cmd, ColumnConstraint, CommonTableExpr, CompoundOperator, CreateTableBody,
-    Distinctness, Expr, FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator, JoinType,
-    JoinedSelectTable, LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, Over, QualifiedName,
-    ResolveType, ResultColumn, Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt, UnaryOperator,
-    Upsert, UpsertDo, Variable, Window, With,
+    AlterTableBody, As, Cmd, ColumnConstraint, ColumnDefinition, CommonTableExpr, CompoundOperator,
+    CreateTableBody, Distinctness, Expr, FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator,
+    JoinType, JoinedSelectTable, LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, Over,
+    QualifiedName, ResolveType, ResultColumn, Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt,
+    UnaryOperator, Upsert, UpsertDo, Variable, Window, With,
 };
 
 /// Operators of pattern matching that are built in.

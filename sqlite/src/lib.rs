@@ -75,5 +75,5 @@ pub use stream_table::{RowSource, was_read_twice};
 pub use system::{Position, Prepared, System, SystemState};
 pub use table_sums::{Digest, TableSum, TableSums};
 pub use touched_keys::{KeyColumns, Touched, TouchedKeys, WatchList};
-pub use trial::{ForeignKeys, Refused, Trial, TrialDatabase};
+pub use trial::{ForeignKeys, Refused, ScriptStep, ScriptTrial, Segment, Trial, TrialDatabase};
 pub use workspace::{Workspace, WorkspaceLimits, WorkspaceUse};

@@ -4,6 +4,8 @@
 //! Statements are tried and undone. What they changed says which rows matter that are not here yet (the
 //! children of a row that goes, say); they are added, and the statements tried again.
 
+mod script;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ use crate::recipe;
 use crate::schema::{Column, Generated, Table};
 use crate::spill::SpillVfs;
 use crate::workspace::{Share, Workspace};
+
+pub use script::{ScriptStep, ScriptTrial, Segment};
 
 /// An integer that no row has.
 const UNUSED_INTEGER: i64 = i64::MIN + 1_000_003;
@@ -179,7 +183,7 @@ impl TrialDatabase {
     pub fn begin_rowids(&mut self, table: &Table, next: i64) -> Result<bool> {
         self.end_rowids(table)?;
         if table.autoincrement {
-            self.set_sequence(&table.name, next.saturating_sub(1))?;
+            self.set_counter(&table.name, next.saturating_sub(1))?;
             return Ok(true);
         }
         let Some(last) = next.checked_sub(1).filter(|last| *last > 0) else { return Ok(true) };
@@ -218,7 +222,8 @@ impl TrialDatabase {
         self.unobserved(|raw| Ok(raw.execute(&sql, [last])?)).map(|_| ())
     }
 
-    fn set_sequence(&mut self, table: &str, last: i64) -> Result<()> {
+    /// Says what AUTOINCREMENT has counted for a table so far.
+    pub fn set_counter(&mut self, table: &str, last: i64) -> Result<()> {
         self.unobserved(|raw| {
             raw.prepare_cached(ours!("DELETE FROM sqlite_sequence WHERE name = ?"))?.execute([table])?;
             raw.prepare_cached(ours!("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"))?
@@ -269,31 +274,13 @@ impl TrialDatabase {
         Ok(Arc::clone(self.capture.layouts()))
     }
 
-    /// Drops a table and undoes it: foreign keys act as if its rows were deleted before, and its own triggers
-    /// do not.
-    pub fn attempt_drop(&mut self, table: &str, foreign_keys: ForeignKeys) -> Result<Trial> {
-        let sql = format!("{}DROP TABLE {}", ours!(""), quote_identifier(table));
-        self.undone(foreign_keys, |database| database.define(&sql))
-    }
-
-    /// Runs checked DDL over the rows that are here and undoes it.
-    pub fn attempt_definition(&mut self, sql: &str) -> Result<Trial> {
-        self.undone(ForeignKeys::Checked, |database| database.define(sql))
-    }
-
-    fn define(&mut self, sql: &str) -> Result<Vec<StatementResult>> {
-        self.connection.raw().execute_batch(sql)?;
-        self.capture.check()?;
-        Ok(Vec::new())
-    }
-
     /// Does work as one transaction, and undoes it.
     fn undone(
         &mut self,
         foreign_keys: ForeignKeys,
         work: impl FnOnce(&mut TrialDatabase) -> Result<Vec<StatementResult>>,
     ) -> Result<Trial> {
-        let has_counters = self.layouts()?.has_sequences;
+        self.layouts()?;
         // Counters that were set before are no changes of what is tried.
         self.capture.take();
         self.enforce(foreign_keys != ForeignKeys::Ignored)?;
@@ -317,7 +304,7 @@ impl TrialDatabase {
         let effects = self.capture.take();
         let mut counters = HashMap::new();
         if !self.connection.raw().is_autocommit() {
-            if has_counters {
+            if self.capture.layouts().has_sequences {
                 counters = self.counters()?;
             }
             self.connection.run(ours!("ROLLBACK"))?;
@@ -328,15 +315,19 @@ impl TrialDatabase {
     }
 
     fn run(&mut self, statements: &[Statement], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
-        // What was loaded is no statement of the client's.
-        // SAFETY: the handle is open while the connection is borrowed.
-        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.raw().handle(), 0) };
+        self.forget_last_insert();
         let mut results = Vec::with_capacity(statements.len());
         for (index, statement) in statements.iter().enumerate() {
             let result = answer_captured(&self.connection, &mut self.capture, statement, budget);
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
         Ok(results)
+    }
+
+    /// What was loaded is no statement of the client's.
+    fn forget_last_insert(&self) {
+        // SAFETY: the handle is open while the connection is borrowed.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.raw().handle(), 0) };
     }
 
     fn counters(&self) -> Result<HashMap<String, i64>> {

@@ -172,7 +172,7 @@ impl Generator {
     }
 
     /// A column to be changed. AUTOINCREMENT does not count rowids that an UPDATE sets, while partitions do.
-    fn updated(&mut self, table: &Table) -> Column {
+    pub(super) fn updated(&mut self, table: &Table) -> Column {
         loop {
             let column = self.writable(table);
             if !(table.autoincrement && column.class == Class::Rowid) {

@@ -20,6 +20,66 @@ impl Generator {
         Statement { sql, order: Order::Any, is_change: true }
     }
 
+    /// Statements that make a request change the schema and rows, in order.
+    pub(super) fn definitions_of_a_batch(&mut self) -> Vec<String> {
+        let table = self.table();
+        match self.below(4) {
+            0 => vec![self.definition().sql],
+            1 => self.copy_and_drop(&table),
+            2 => self.rename_and_back(&table),
+            _ => self.scratch(&table),
+        }
+    }
+
+    fn copy_and_drop(&mut self, table: &Table) -> Vec<String> {
+        let (first, second) = (self.updated(table), self.updated(table).name);
+        let mut all = vec![
+            format!("CREATE TABLE copy AS SELECT * FROM {} ORDER BY {}", table.name, table.order),
+            format!("UPDATE copy SET {} = {} WHERE rowid % 3 = 0", first.name, self.literal(first.class)),
+        ];
+        if self.chance(40) {
+            all.push(format!("CREATE UNIQUE INDEX copied ON copy ({second})"));
+        }
+        all.push("SELECT rowid, * FROM copy ORDER BY rowid".to_owned());
+        all.push(format!(
+            "UPDATE {} SET {second} = (SELECT {second} FROM copy ORDER BY rowid DESC LIMIT 1) WHERE {second} IS NULL",
+            table.name
+        ));
+        all.extend(self.chance(85).then(|| "DROP TABLE copy".to_owned()));
+        all
+    }
+
+    fn rename_and_back(&mut self, table: &Table) -> Vec<String> {
+        let column = self.updated(table);
+        let value = self.literal(column.class);
+        vec![
+            format!("ALTER TABLE {} RENAME TO moved", table.name),
+            format!(
+                "UPDATE moved SET {} = {value} WHERE {} IS NOT NULL",
+                column.name,
+                self.writable(table).name
+            ),
+            format!("SELECT * FROM moved ORDER BY {}", table.order),
+            format!("ALTER TABLE moved RENAME TO {}", table.name),
+        ]
+    }
+
+    fn scratch(&mut self, table: &Table) -> Vec<String> {
+        let (first, second) = (self.writable(table).name, self.writable(table).name);
+        let (name, clause) = (&table.name, self.pick(&["", " OR IGNORE", " OR REPLACE"]));
+        vec![
+            "CREATE TABLE scratch (id INTEGER PRIMARY KEY, x UNIQUE, y)".to_owned(),
+            format!(
+                "INSERT{clause} INTO scratch (x, y) SELECT {first}, {second} FROM {name} ORDER BY {}",
+                table.order
+            ),
+            "CREATE UNIQUE INDEX scratched ON scratch (y) WHERE x IS NULL".to_owned(),
+            format!("DELETE FROM {name} WHERE {first} IN (SELECT x FROM scratch WHERE id % 4 = 0)"),
+            "SELECT * FROM scratch ORDER BY id".to_owned(),
+            "DROP TABLE scratch".to_owned(),
+        ]
+    }
+
     fn add_column(&mut self, position: usize, table: &Table) -> String {
         let name = format!("{}{}", self.pick(&["h", "k", "l"]), table.columns.len());
         let choices = ["INT", "TEXT", "REAL", "BLOB"];

@@ -109,6 +109,15 @@ impl Generator {
             .collect();
         // A rowid that is deleted is not used again: what inserts comes before.
         statements.sort_by_key(|sql| sql.contains("DELETE FROM"));
+        if self.features.definitions && self.chance(30) {
+            let together = self.chance(60);
+            let mut at = self.below(statements.len() + 1);
+            for sql in self.definitions_of_a_batch() {
+                statements.insert(at, sql);
+                at += 1;
+                at += if together { 0 } else { self.below(statements.len() + 1 - at) };
+            }
+        }
         Statement { sql: batch::text(&statements), order: Order::Any, is_change: true }
     }
 

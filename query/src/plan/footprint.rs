@@ -110,16 +110,6 @@ impl Footprint {
         }
     }
 
-    /// Of a change of a table's definition that all of its rows must bear.
-    pub(crate) fn of_definition(table: &Arc<Table>) -> Footprint {
-        Footprint {
-            scans: vec![Source::whole(table)],
-            tables: vec![Arc::clone(table)],
-            writes: BTreeSet::from([table.name.clone()]),
-            ..Footprint::default()
-        }
-    }
-
     /// Of what may read and change anything.
     pub(crate) fn of_everything<'t>(tables: impl Iterator<Item = &'t Arc<Table>> + Clone) -> Footprint {
         Footprint {

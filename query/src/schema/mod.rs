@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 pub use column_groups::columns_of_groups;
 pub use group_declaration::{declare_attribute_groups, declare_column_groups};
 pub(crate) use spread::term_column;
-pub(crate) use statement::{Build, Definition, define, define_all};
+pub(crate) use statement::{Build, Defined, Definition, define, define_all};
 use statement::{Said, define_with};
 
 /// A checked change, ready to be carried out on every partition and then published.

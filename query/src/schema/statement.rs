@@ -62,6 +62,18 @@ impl Definition {
         change
     }
 
+    /// The DDL for the partitions of a column group where the rows that are there are entered by the same request:
+    /// new hidden tables first.
+    pub(crate) fn statements_of(&self, group: usize) -> Vec<String> {
+        match group.checked_sub(1) {
+            None => {
+                let hidden = self.builds.iter().map(|build| &build.ddl);
+                hidden.chain(&self.change.statements).cloned().collect()
+            }
+            Some(other) => self.change.group_statements.get(other).cloned().unwrap_or_default(),
+        }
+    }
+
     /// The change that takes [`Definition::beginning`] back.
     pub(crate) fn withdrawal(&self, database: &Database) -> SchemaChange {
         let schema = Schema { version: database.schema.version + 2, ..database.schema.clone() };
@@ -91,8 +103,9 @@ pub(crate) fn define(database: &Database, sql: &str) -> Result<Option<Definition
     define_with(database, sql, &Said::default())
 }
 
-/// Several statements of DDL as one change. The number in the error is the statement's.
-pub(crate) fn define_all(database: &Database, statements: &[&str]) -> Result<Option<Definition>> {
+/// Several statements of DDL as one change; `None` if it is none that could be made without changing rows together with
+/// the schema. The number in the error is the statement's.
+pub(crate) fn define_all(database: &Database, statements: &[&str]) -> Result<Option<Defined>> {
     let before = database;
     let mut database = database.clone();
     let version = database.schema.version + 1;
@@ -100,11 +113,7 @@ pub(crate) fn define_all(database: &Database, statements: &[&str]) -> Result<Opt
     for (index, sql) in statements.iter().enumerate() {
         let Some(next) = define(&database, sql).map_err(|error| error.at_statement(index))? else { continue };
         if next.fill.is_some() {
-            return Err(Error::not_supported(
-                "CREATE TABLE … AS SELECT must be a request of its own",
-                "send it alone",
-            )
-            .at_statement(index));
+            return Ok(None);
         }
         database.schema = next.change.schema.clone();
         all = Some(match all {
@@ -126,16 +135,22 @@ pub(crate) fn define_all(database: &Database, statements: &[&str]) -> Result<Opt
             }
         });
     }
-    if let Some(all) = &mut all {
-        all.change.schema.version = version;
-        check_builds(before, all)?;
-    }
-    Ok(all)
+    let Some(mut all) = all else { return Ok(Some(Defined::Nothing)) };
+    all.change.schema.version = version;
+    Ok(can_build_before(before, &mut all).then(|| Defined::Change(Box::new(all))))
 }
 
-/// Rows are entered into a new global index before the rest of the request is carried out, so its table must
+/// What statements of DDL come to.
+pub(crate) enum Defined {
+    /// They leave the schema as it is.
+    Nothing,
+    /// One change.
+    Change(Box<Definition>),
+}
+
+/// Whether rows can be entered into new global indexes before the rest of the request is carried out: the tables must
 /// be the same before and after.
-fn check_builds(before: &Database, all: &mut Definition) -> Result<()> {
+fn can_build_before(before: &Database, all: &mut Definition) -> bool {
     let after = &all.change.schema;
     let text = |schema: &Schema, name: &str| {
         let is_it = |object: &&SchemaObject| object.kind == ObjectKind::Table && object.name == name;
@@ -149,17 +164,11 @@ fn check_builds(before: &Database, all: &mut Definition) -> Result<()> {
     all.builds = kept;
     let dropped: Vec<Build> = dropped;
     all.change.statements.splice(0..0, dropped.into_iter().map(|build| build.ddl));
-    let changes = |build: &&Build| {
+    let changes = |build: &Build| {
         let known = text(&before.schema, &build.table);
         known.is_none() || known != text(after, &build.table)
     };
-    match all.builds.iter().find(|build| all.renames || changes(build)) {
-        None => Ok(()),
-        Some(build) => Err(Error::not_supported(
-            format!("a request that changes table {} cannot also make a UNIQUE index on it", build.table),
-            "send CREATE UNIQUE INDEX as a request of its own",
-        )),
-    }
+    !all.builds.iter().any(|build| all.renames || changes(build))
 }
 
 /// ANALYZE or REINDEX, which change no object: every partition gathers statistics of its own rows, for its own

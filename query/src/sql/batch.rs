@@ -11,7 +11,7 @@ use common::{Error, ErrorCode, Result, Value};
 
 use super::computed::{self, Part};
 use super::write::{self, Pending, send};
-use super::{Limits, collections, define, insert, only_reads, read};
+use super::{Limits, collections, define, insert, migration, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Action, Footprint, Planned, Source};
@@ -36,21 +36,24 @@ pub(super) async fn run(
         if limits.read_only {
             return Err(only_reads().at_statement(0));
         }
-        return define::run_all(planner, access, statements, limits).await;
+        return Ok(define::run(planner, access, statements, limits).await?.0);
+    }
+    if statements.iter().any(|statement| is_definition(&statement.sql)) {
+        return Ok(migration::run(planner, access, statements, limits).await?.0);
     }
     let mut members = Vec::with_capacity(statements.len());
-    let mut definitions = 0;
     for (index, statement) in statements.iter().enumerate() {
         match planner.plan(&statement.sql) {
             Ok(planned) => {
-                definitions += usize::from(matches!(planned.action, Action::Definition));
+                // One that only SQLite understands.
+                if matches!(planned.action, Action::Definition) {
+                    return Ok(migration::run(planner, access, statements, limits).await?.0);
+                }
                 let values = planned.values(&statement.params).map_err(|error| error.at_statement(index))?;
                 collections::check_write(planner, &planned, limits.writer)
                     .map_err(|error| error.at_statement(index))?;
                 members.push(Member { statement, planned, values });
             }
-            // A table that an earlier statement makes is not known yet.
-            Err(_) if definitions > 0 => return Err(mixed()),
             Err(error) => {
                 let earlier = failure_of(planner, access, &members, limits).await;
                 return Err(earlier.unwrap_or_else(|| error.at_statement(index)));
@@ -61,9 +64,6 @@ pub(super) async fn run(
         && let Some(index) = members.iter().position(|member| !member.planned.is_read)
     {
         return Err(only_reads().at_statement(index));
-    }
-    if definitions > 0 {
-        return Err(mixed());
     }
     let (mut attempt, mut exactly) = (0, false);
     let can_be_computed = members.iter().all(|member| member.planned.footprint().is_some());
@@ -190,17 +190,10 @@ fn parts(
     members.iter().map(part).collect()
 }
 
-fn reads_the_schema() -> Error {
+pub(super) fn reads_the_schema() -> Error {
     Error::not_supported(
         "a request that computes changes cannot also read the schema",
         "read the schema with a request of its own",
-    )
-}
-
-fn mixed() -> Error {
-    Error::not_supported(
-        "an atomic request cannot change the schema and rows",
-        "send the statements that change the schema first, or send \"atomic\": false",
     )
 }
 

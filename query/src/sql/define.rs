@@ -4,164 +4,67 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::catalog::Database;
-use common::protocol::{Params, Statement, StatementResult};
+use common::protocol::{Statement, StatementResult};
 use common::row::RowBlock;
 use common::schema::Schema;
-use common::{Error, Outcome, Result, Value};
+use common::{Outcome, Result, Value};
 
-use super::{Limits, computed, index_build, run_one, send};
+use super::{Limits, index_build, migration};
 use crate::Planner;
 use crate::access::PartitionAccess;
-use crate::ast::{self, AlterTableBody, Cmd, ColumnConstraint, Stmt};
+use crate::ast::{self, AlterTableBody, Cmd, ColumnConstraint, ColumnDefinition, Stmt};
 use crate::plan::Planned;
-use crate::schema::{Definition, define, define_all};
-use crate::table::Table;
+use crate::schema::{Defined, Definition, define_all};
 
 /// The part of a request's time that an index may be built for; the rest is for taking it back.
 const BUILD_SHARE: (u32, u32) = (3, 4);
 
-/// Runs a statement of DDL; also answers what later statements are planned on.
+/// Runs statements of DDL as one change; also answers what later statements are planned on.
 pub(super) async fn run(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    sql: &str,
-    limits: Limits,
-) -> Result<(StatementResult, Option<Planner>)> {
-    let Some(definition) = define(planner.database(), sql)? else {
-        return Ok((StatementResult::default(), None));
-    };
-    let fill = definition.fill.clone();
-    try_on_rows(planner, access, &[sql], limits).await?;
-    let released = drop_rows(planner, access, &[sql], limits).await?;
-    let newer = carry_out(planner, access, definition).await.map_err(|error| told(error, released))?;
-    if let Some(sql) = fill {
-        let insert = Statement { sql, params: Params::None };
-        // The boxed future breaks the cycle of a statement that runs a statement.
-        let filled = Box::pin(run_one(&newer, access, &insert, limits.max_rows)).await;
-        filled.map_err(|mut error| {
-            error.hint = Some("the table was made and is empty; fill it with INSERT … SELECT".to_owned());
-            error.with_outcome(Outcome::Partial)
-        })?;
-    }
-    // SQLite counts no rows as changed by a statement that makes a table.
-    Ok((StatementResult::default(), Some(newer)))
-}
-
-/// Runs several as one change.
-pub(super) async fn run_all(
     planner: &Planner,
     access: &impl PartitionAccess,
     statements: &[Statement],
     limits: Limits,
-) -> Result<Vec<StatementResult>> {
+) -> Result<(Vec<StatementResult>, Option<Planner>)> {
     let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
-    if let Some(definition) = define_all(planner.database(), &texts)? {
-        try_on_rows(planner, access, &texts, limits).await?;
-        let released = drop_rows(planner, access, &texts, limits).await?;
-        carry_out(planner, access, definition).await.map_err(|error| told(error, released))?;
-    }
-    Ok(vec![StatementResult::default(); statements.len()])
-}
-
-/// A new column with a CHECK, or with a value that must be another table's, concerns rows that no partition has as a
-/// whole, if the table is split.
-async fn try_on_rows(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    statements: &[&str],
-    limits: Limits,
-) -> Result<()> {
-    for (index, sql) in statements.iter().enumerate() {
-        let Some(table) = checked_column(sql).and_then(|name| planner.table(&name)) else { continue };
-        if table.is_split() {
-            let tried = computed::try_definition(planner, access, &table, sql, limits).await;
-            tried.map_err(|error| error.at_statement(index))?;
-        }
-    }
-    Ok(())
-}
-
-/// The table to which a statement adds a column that rows must bear.
-fn checked_column(sql: &str) -> Option<String> {
-    let Some(Cmd::Stmt(Stmt::AlterTable(alter))) = ast::parse(sql) else { return None };
-    let AlterTableBody::AddColumn(column) = &alter.body else { return None };
-    let concerns_rows = |constraint: &ColumnConstraint| {
-        matches!(constraint, ColumnConstraint::Check { .. } | ColumnConstraint::ForeignKey { .. })
+    let defined = match define_all(planner.database(), &texts) {
+        Ok(defined) => defined.filter(|_| !concern_rows(planner, &texts)),
+        // Of several, an earlier one may be refused for the rows that are there.
+        Err(error) if statements.len() == 1 => return Err(error),
+        Err(_) => None,
     };
-    let is_tried = column.constraints.iter().any(|constraint| concerns_rows(&constraint.constraint));
-    is_tried.then(|| alter.name.name.as_str().to_owned())
-}
-
-/// Does what foreign keys do to the rows of other tables before a table goes, or refuses to let it go. Says
-/// whether rows were changed.
-async fn drop_rows(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    statements: &[&str],
-    limits: Limits,
-) -> Result<bool> {
-    let (mut changed, mut dropped) = (false, Vec::new());
-    for (index, sql) in statements.iter().enumerate() {
-        let Some(table) = dropped_table(sql).and_then(|name| planner.table(&name)) else { continue };
-        let is_gone = |child: &Arc<Table>| dropped.contains(&child.name);
-        let children = planner.references_to(&table.name);
-        let gone = children.iter().filter(|(child, _)| is_gone(child)).count();
-        if gone < children.len() {
-            if gone > 0 {
-                return Err(Error::not_supported(
-                    format!(
-                        "table {} cannot be dropped together with some tables that refer to it",
-                        table.name
-                    ),
-                    "drop them in requests of their own, those that refer to others first",
-                ));
-            }
-            let done = drop_rows_of(planner, access, &table, limits).await;
-            changed |= done.map_err(|error| told(error, changed).at_statement(index))?;
+    // SQLite counts no rows as changed by a statement of DDL.
+    let results = vec![StatementResult::default(); statements.len()];
+    match defined {
+        Some(Defined::Nothing) => Ok((results, None)),
+        Some(Defined::Change(definition)) => {
+            let newer = carry_out(planner, access, *definition).await?;
+            Ok((results, Some(newer)))
         }
-        dropped.push(table.name.clone());
+        None => migration::run(planner, access, statements, limits).await,
     }
-    Ok(changed)
 }
 
-async fn drop_rows_of(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    table: &Arc<Table>,
-    limits: Limits,
-) -> Result<bool> {
-    let Some(footprint) = planner.footprint_of_emptying(table) else { return Ok(false) };
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let pending = computed::prepare_drop(planner, access, table, footprint.clone(), limits).await?;
-        let changes = !pending.work.is_empty();
-        match send(planner, access, vec![pending], limits.max_rows).await {
-            Ok(_) => return Ok(changes),
-            Err(refusal) if refusal.may_pass(attempt) => {
-                refusal.clear_the_way(planner, access).await?;
-                access.back_off(attempt).await;
-            }
-            Err(refusal) => return Err(refusal.error),
+/// Whether one of the statements changes rows, or is about rows that no partition has as a whole.
+fn concern_rows(planner: &Planner, statements: &[&str]) -> bool {
+    statements.iter().any(|sql| match ast::parse(sql) {
+        // Foreign keys of other tables act on their rows.
+        Some(Cmd::Stmt(Stmt::DropTable { tbl_name, .. })) => {
+            !planner.references_to(tbl_name.name.as_str()).is_empty()
         }
-    }
+        // A new column with a CHECK, or with a value that must be another table's.
+        Some(Cmd::Stmt(Stmt::AlterTable(alter))) => {
+            let is_split = planner.table(alter.name.name.as_str()).is_some_and(|table| table.is_split());
+            is_split && matches!(&alter.body, AlterTableBody::AddColumn(column) if is_checked(column))
+        }
+        _ => false,
+    })
 }
 
-/// The table that a statement drops.
-fn dropped_table(sql: &str) -> Option<String> {
-    match ast::parse(sql) {
-        Some(Cmd::Stmt(Stmt::DropTable { tbl_name, .. })) => Some(tbl_name.name.as_str().to_owned()),
-        _ => None,
-    }
-}
-
-/// An error after rows were changed.
-fn told(mut error: Error, rows_changed: bool) -> Error {
-    if rows_changed && error.outcome == Outcome::NotApplied {
-        error.hint = Some("rows that referred to the table were changed, and it is still there".to_owned());
-        error = error.with_outcome(Outcome::Partial);
-    }
-    error
+fn is_checked(column: &ColumnDefinition) -> bool {
+    column.constraints.iter().any(|constraint| {
+        matches!(constraint.constraint, ColumnConstraint::Check { .. } | ColumnConstraint::ForeignKey { .. })
+    })
 }
 
 async fn carry_out(

@@ -32,6 +32,20 @@ impl Images {
         effects.rows.push(Effect { table, change });
     }
 
+    /// Leaves out what the changed rows of a table were: others know that they are that.
+    pub(crate) fn forget_old_rows(&mut self, table: &str) {
+        for effects in self.by_bucket.values_mut() {
+            let Some(number) = effects.tables.iter().position(|name| name == table) else { continue };
+            for effect in effects.rows.iter_mut().filter(|effect| usize::from(effect.table) == number) {
+                if let RowChange::Update { old_row, .. } | RowChange::Delete { old_row, .. } =
+                    &mut effect.change
+                {
+                    *old_row = None;
+                }
+            }
+        }
+    }
+
     /// As work.
     pub(crate) fn into_work(self) -> impl Iterator<Item = (usize, WorkItem)> {
         self.by_bucket.into_iter().map(|(bucket, effects)| (bucket, WorkItem::Effects(effects)))

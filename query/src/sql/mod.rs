@@ -23,6 +23,7 @@ mod index_build;
 mod insert;
 mod lookups;
 mod measured;
+mod migration;
 pub(crate) mod ordered;
 mod partial;
 mod proven;
@@ -199,11 +200,12 @@ impl<'a> Session<'a> {
             return read_checked(self.planner(), access, &planned, &values, statement, limits).await;
         }
         if matches!(planned.action, Action::Definition) {
-            let (result, newer) = define::run(self.planner(), access, &statement.sql, limits).await?;
+            let statements = std::slice::from_ref(statement);
+            let (mut results, newer) = define::run(self.planner(), access, statements, limits).await?;
             if let Some(newer) = newer {
                 self.newer = Some(newer);
             }
-            return Ok(result);
+            return Ok(results.pop().unwrap_or_default());
         }
         collections::check_write(self.planner(), &planned, limits.writer)?;
         write_one(self.planner(), access, &planned, &values, statement, limits).await

@@ -66,6 +66,11 @@ fn schemas_and_what_drivers_ask_are_those_of_one_file() {
 }
 
 #[test]
+fn migrations_and_dumps_are_those_of_one_file() {
+    alike_in_own("migrations.sql");
+}
+
+#[test]
 fn tables_that_refer_to_each_other_are_those_of_one_file() {
     alike_in_own("relations.sql");
 }

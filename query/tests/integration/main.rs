@@ -16,6 +16,7 @@ mod earthquakes;
 mod exactness;
 mod key_shipping;
 mod local_joins;
+mod migrations;
 mod objects;
 mod plans;
 mod pushdown;

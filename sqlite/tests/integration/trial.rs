@@ -5,7 +5,7 @@ use common::entry::Change;
 use common::protocol::{Params, Statement};
 use common::row::RowBlock;
 use sqlite::schema::Table;
-use sqlite::{Budget, ForeignKeys, Gathered, Shadow, TrialDatabase, Workspace};
+use sqlite::{Budget, ForeignKeys, Gathered, ScriptStep, Shadow, TrialDatabase, Workspace};
 
 const SCHEMA: [&str; 4] = [
     "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE COLLATE NOCASE, age INT, name TEXT NOT NULL
@@ -106,4 +106,56 @@ fn rowids_begin_where_they_are_told_to() {
         assert_eq!(results[0].last_insert_rowid, Some(next + 1));
         assert_eq!(results[1].last_insert_rowid, Some(next));
     }
+}
+
+fn rows(sql: &str) -> ScriptStep {
+    ScriptStep::Statement(statement(sql))
+}
+
+fn definition(sql: &str, reads: &[&str]) -> ScriptStep {
+    let reads = reads.iter().map(|name| (*name).to_owned()).collect();
+    ScriptStep::Definition { sql: Some(sql.to_owned()), reads }
+}
+
+#[test]
+fn a_script_tells_what_changed_under_which_schema() {
+    let (mut database, _) = database();
+    let script = [
+        rows("SELECT changes(), last_insert_rowid()"),
+        rows("UPDATE users SET age = 1 WHERE id = 7"),
+        definition("ALTER TABLE users RENAME TO people", &[]),
+        definition("CREATE TABLE ages AS SELECT id, age FROM people ORDER BY id DESC", &["ages"]),
+        rows("SELECT changes(), last_insert_rowid()"),
+        rows("DELETE FROM log"),
+        definition("DROP TABLE people", &[]),
+        rows("INSERT INTO counted (n) VALUES (5)"),
+    ];
+    for _ in 0..2 {
+        let trial = database.attempt_script(&script, &Budget::default()).unwrap();
+        let results = trial.outcome.unwrap();
+        assert_eq!(results[0].rows.to_values().unwrap(), [[0.into(), 0.into()]]);
+        // Neither ALTER TABLE nor CREATE TABLE counts rows.
+        assert_eq!(results[4].rows.to_values().unwrap(), [[1.into(), 0.into()]]);
+        let [renamed, made, dropped] = trial.segments.as_slice() else { panic!("{:?}", trial.segments) };
+        assert_eq!(renamed.effects.tables, ["users", "log"]);
+        assert!(made.effects.rows.is_empty());
+        let Change::Insert { key, row } = &made.rows.rows[0].change else { panic!("{made:?}") };
+        assert_eq!((key.as_slice(), row.as_slice()), (&[1.into()][..], &[9.into(), 30.into()][..]));
+        assert_eq!(
+            dropped.effects.tables,
+            ["log", "people"],
+            "the rows of a table that others refer to go first"
+        );
+        assert_eq!(trial.rest.tables, ["counted"]);
+        assert_eq!(trial.counters["counted"], 1);
+    }
+    let refused = [
+        definition("CREATE TABLE made (a)", &[]),
+        definition("CREATE UNIQUE INDEX i ON users (length(email))", &[]),
+    ];
+    let trial = database.attempt_script(&refused, &Budget::default()).unwrap();
+    let error = common::Error::from(trial.outcome.unwrap_err());
+    assert_eq!((error.code, error.statement), (ErrorCode::UniqueViolation, Some(1)));
+    let again = database.attempt_script(&refused[..1], &Budget::default()).unwrap();
+    assert!(again.outcome.is_ok(), "what was tried before is undone");
 }

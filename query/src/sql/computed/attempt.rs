@@ -6,26 +6,20 @@ use common::entry::Effects;
 use common::{Error, Result};
 use sqlite::{ForeignKeys, Trial, TrialDatabase};
 
-use super::{Computation, Task};
+use super::Computation;
 use crate::access::PartitionAccess;
 use crate::sql::gather::budget;
 use crate::sql::waiting::Waiting;
 
 impl<A: PartitionAccess> Computation<'_, A> {
     pub(super) async fn attempt(&mut self, foreign_keys: ForeignKeys) -> Result<Trial> {
-        let (task, max_rows) = (self.task.clone(), self.limits.max_rows);
+        let (statements, max_rows) = (Arc::clone(&self.statements), self.limits.max_rows);
         let waiting = Waiting::new(self.access.workspace(), self.access.deadline());
         let watch = waiting.watch();
         let trial = self
             .work(move |workspace| {
                 let interrupted = || watch.is_over();
-                Ok(match &task {
-                    Task::Statements(statements) => {
-                        workspace.attempt(statements, foreign_keys, &budget(max_rows, &interrupted))?
-                    }
-                    Task::Drop(table) => workspace.attempt_drop(table, foreign_keys)?,
-                    Task::Define(sql) => workspace.attempt_definition(sql)?,
-                })
+                Ok(workspace.attempt(&statements, foreign_keys, &budget(max_rows, &interrupted))?)
             })
             .await;
         waiting.answered();
@@ -55,8 +49,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
 
     /// The rows that the statements try to store, refused ones too.
     pub(super) async fn attempted_rows(&mut self) -> Result<Effects> {
-        let Task::Statements(statements) = &self.task else { return Ok(Effects::default()) };
-        let (statements, max_rows) = (Arc::clone(statements), self.limits.max_rows);
+        let (statements, max_rows) = (Arc::clone(&self.statements), self.limits.max_rows);
         let written =
             self.footprint.tables.iter().filter(|table| self.footprint.writes.contains(&table.name));
         let written: Vec<sqlite::schema::Table> = written.map(|table| table.definition().clone()).collect();

@@ -8,7 +8,7 @@ use common::schema::ObjectKind;
 use common::{Error, Result, Value};
 use sqlite::{TrialDatabase, Workspace};
 
-use super::{Computation, Part, Task};
+use super::{Computation, Part};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Footprint, Source};
@@ -92,7 +92,7 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
             planner,
             access,
             limits,
-            task: Task::Statements(statements.into()),
+            statements: statements.into(),
             footprint,
             workspace: Some(workspace),
             scanned,

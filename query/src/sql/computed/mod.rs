@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::entry::{Change, Effects};
-use common::protocol::{Params, Statement, StatementResult};
+use common::protocol::{Statement, StatementResult};
 use common::{Error, ErrorCode, Result, Value};
 use sqlite::{Failure, ForeignKeys, Refused, Trial, TrialDatabase};
 
@@ -56,53 +56,11 @@ pub(super) async fn prepare(
     computation.finish().await
 }
 
-/// Computes what becomes of other tables' rows when a table is dropped: SQLite deletes its rows before, so that
-/// foreign keys act or refuse it (<https://sqlite.org/foreignkeys.html>, section 5).
-pub(super) async fn prepare_drop(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    table: &Table,
-    footprint: Footprint,
-    limits: Limits,
-) -> Result<Pending> {
-    let statement = Statement { sql: String::new(), params: Params::None };
-    let part = Part { statement, footprint, values: Vec::new() };
-    let mut computation = Computation::begin(planner, access, vec![part], limits).await?;
-    computation.task = Task::Drop(table.name.clone());
-    Ok(computation.finish().await?.1)
-}
-
-/// Tries a change of a table's definition on all of its rows.
-pub(super) async fn try_definition(
-    planner: &Planner,
-    access: &impl PartitionAccess,
-    table: &Arc<Table>,
-    sql: &str,
-    limits: Limits,
-) -> Result<()> {
-    let statement = Statement { sql: String::new(), params: Params::None };
-    let footprint = Footprint::of_definition(table);
-    let part = Part { statement, footprint, values: Vec::new() };
-    let mut computation = Computation::begin(planner, access, vec![part], limits).await?;
-    computation.task = Task::Define(sql.to_owned());
-    computation.finish().await.map(drop)
-}
-
-/// What is tried.
-#[derive(Clone)]
-enum Task {
-    Statements(Arc<[Statement]>),
-    /// A table is dropped.
-    Drop(String),
-    /// A statement of DDL that was checked before.
-    Define(String),
-}
-
 struct Computation<'a, A> {
     planner: &'a Planner,
     access: &'a A,
     limits: Limits,
-    task: Task,
+    statements: Arc<[Statement]>,
     footprint: Footprint,
     /// Taken while work is done on another thread.
     workspace: Option<TrialDatabase>,
@@ -123,7 +81,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
                 return Err(error);
             }
         };
-        let Trial { outcome, refused, mut effects, counters } = trial;
+        let Trial { outcome, refused, effects, counters } = trial;
         let results = match outcome {
             Ok(results) => results,
             Err(failure) => {
@@ -131,11 +89,6 @@ impl<A: PartitionAccess> Computation<'_, A> {
                 return Err(of_transaction(self.access, failure.into(), refused));
             }
         };
-        if let Task::Drop(table) = &self.task {
-            // Its own rows go with it.
-            let names = effects.tables.clone();
-            effects.rows.retain(|effect| names[usize::from(effect.table)] != *table);
-        }
         Ok((results, self.pending(effects, &counters).await?))
     }
 

@@ -34,11 +34,15 @@ struct File {
 }
 
 impl File {
-    /// Commits as the next entry of a log.
-    fn commit(&mut self) {
+    /// Commits as the next entry of a log, which may leave another version of the schema.
+    fn commit(&mut self, schema_version: Option<u64>) {
         let position = self.executor.system().position().unwrap();
         let next = Position { index: position.index + 1, base: position.index + 1, ..position };
-        self.executor.commit(|system| system.set_position(next)).unwrap();
+        let record = |system: &sqlite::System<'_>| {
+            system.set_position(next)?;
+            schema_version.map_or(Ok(()), |version| system.set_schema_version(version))
+        };
+        self.executor.commit(record).unwrap();
     }
 }
 
@@ -292,12 +296,12 @@ impl Cluster {
     fn count_hidden(&self, effects: &Effects) {
         let mut hidden = self.hidden_rows.lock().unwrap();
         for effect in &effects.rows {
-            let table = &effects.tables[usize::from(effect.table)];
-            if table.starts_with("_unique_") {
+            let table = effects.tables.get(usize::from(effect.table));
+            if let Some(table) = table.filter(|table| table.starts_with("_unique_")) {
                 *hidden.entry(table.clone()).or_default() += match effect.change {
                     Change::Insert { .. } => 1,
-                    Change::Update { .. } => 0,
                     Change::Delete { .. } => -1,
+                    _ => 0,
                 };
             }
         }
@@ -414,46 +418,9 @@ impl PartitionAccess for Session<'_> {
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
         self.cluster.give_way().await;
-        let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
         self.cluster.spend_a_write()?;
         let files: Result<Vec<_>> = work.iter().map(|(bucket, _)| self.file(*bucket)).collect();
-        let mut files = files?;
-        let mut answers = Vec::new();
-        let (mut failure, mut items_before) = (None, 0);
-        for (file, (bucket, items)) in files.iter_mut().zip(&work) {
-            if items.iter().any(|item| !matches!(item, WorkItem::Proof(_))) {
-                self.cluster.written.lock().unwrap().insert(*bucket);
-            }
-            let mut items = items.clone();
-            if self.cluster.ignores_proofs {
-                let believed = Statement { sql: "SELECT 1".into(), params: Params::None };
-                let is_proof = |item: &&mut WorkItem| matches!(item, WorkItem::Proof(_));
-                items
-                    .iter_mut()
-                    .filter(is_proof)
-                    .for_each(|item| *item = WorkItem::Statement(believed.clone()));
-            }
-            file.executor.begin().unwrap();
-            match file.executor.run(&items, &budget) {
-                Ok(results) => answers.push(results),
-                Err(error) => {
-                    let mut error = Error::from(error);
-                    error.statement = error.statement.map(|item| item + items_before);
-                    failure = Some(error);
-                    break;
-                }
-            }
-            items_before += u32::try_from(items.len()).unwrap();
-        }
-        for file in &mut files {
-            if failure.is_some() && file.executor.is_open() {
-                file.executor.rollback();
-            } else if file.executor.is_open() {
-                self.cluster.count_hidden(&file.executor.take_effects());
-                file.commit();
-            }
-        }
-        failure.map_or(Ok(answers), Err)
+        self.carry_out(&mut files?, &work, max_rows, None)
     }
 
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {
@@ -522,13 +489,114 @@ impl PartitionAccess for Session<'_> {
             file.schema_version = version;
         }
         drop(files);
-        let specs = change.schema.tables.values();
+        self.publish(change.schema)
+    }
+
+    async fn change_schema_and_rows(
+        &self,
+        change: SchemaChange,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        let cluster = self.cluster;
+        cluster.give_way().await;
+        cluster.spend_a_write()?;
+        let _alone = cluster.changing_schema.lock().unwrap();
+        let version = change.schema.version;
+        if cluster.database().schema.version + 1 != version {
+            return Err(Error::new(ErrorCode::StaleSchema, "the schema has changed meanwhile"));
+        }
+        let partitions: Vec<usize> = work.iter().map(|(partition, _)| *partition).collect();
+        assert_eq!(
+            partitions,
+            (0..cluster.files.len()).collect::<Vec<usize>>(),
+            "every partition takes part"
+        );
+        for (partition, items) in &work {
+            let steps = items.iter().filter_map(|item| match item {
+                WorkItem::Schema(step) => Some(step.version),
+                _ => None,
+            });
+            let versions: BTreeSet<u64> = steps.collect();
+            assert_eq!(versions, BTreeSet::from([version]), "the steps of partition {partition}");
+        }
+        let files: Result<Vec<_>> = partitions.iter().map(|partition| self.file(*partition)).collect();
+        let mut files = files?;
+        let answers = self.carry_out(&mut files, &work, max_rows, Some(version))?;
+        for file in &mut files {
+            file.schema_version = version;
+        }
+        drop(files);
+        self.publish(change.schema)?;
+        Ok(answers)
+    }
+}
+
+impl Session<'_> {
+    /// Runs work on files, on all of them or on none.
+    fn carry_out(
+        &self,
+        files: &mut [std::sync::MutexGuard<'_, File>],
+        work: &[(usize, Vec<WorkItem>)],
+        max_rows: u32,
+        schema_version: Option<u64>,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        let budget = Budget { rows: u64::from(max_rows), ..Budget::default() };
+        let mut answers = Vec::new();
+        let (mut failure, mut items_before) = (None, 0);
+        for (file, (bucket, items)) in files.iter_mut().zip(work) {
+            if items.iter().any(|item| !matches!(item, WorkItem::Proof(_))) {
+                self.cluster.written.lock().unwrap().insert(*bucket);
+            }
+            let mut items = items.clone();
+            if self.cluster.ignores_proofs {
+                let believed = Statement { sql: "SELECT 1".into(), params: Params::None };
+                let is_proof = |item: &&mut WorkItem| matches!(item, WorkItem::Proof(_));
+                items
+                    .iter_mut()
+                    .filter(is_proof)
+                    .for_each(|item| *item = WorkItem::Statement(believed.clone()));
+            }
+            file.executor.begin().unwrap();
+            match file.executor.run(&items, &budget) {
+                Ok(results) => answers.push(results),
+                Err(error) => {
+                    let mut error = Error::from(error);
+                    error.statement = error.statement.map(|item| item + items_before);
+                    failure = Some(error);
+                    break;
+                }
+            }
+            items_before += u32::try_from(items.len()).unwrap();
+        }
+        for file in files {
+            if failure.is_some() && file.executor.is_open() {
+                file.executor.rollback();
+            } else if file.executor.is_open() {
+                self.cluster.count_hidden(&file.executor.take_effects());
+                file.commit(schema_version);
+            }
+        }
+        failure.map_or(Ok(answers), Err)
+    }
+
+    /// Has everybody plan with a schema that all partitions have.
+    fn publish(&self, schema: Schema) -> Result<()> {
+        let (cluster, version) = (self.cluster, schema.version);
+        let mut rowids = cluster.rowids.lock().unwrap();
+        for spec in schema.tables.values() {
+            let (next, set_by_client) = rowids.entry(spec.name.clone()).or_insert((1, false));
+            *next = spec.next_rowid.max(*next);
+            *set_by_client |= spec.rowids_set_by_client;
+        }
+        drop(rowids);
+        let specs = schema.tables.values();
         let hidden: Vec<&str> =
             specs.flat_map(|spec| &spec.global_indexes).map(|index| index.table.as_str()).collect();
         cluster.hidden_rows.lock().unwrap().retain(|table, _| hidden.contains(&table.as_str()));
         let mut database = cluster.database.write().unwrap();
         let mut newer = database.as_ref().clone();
-        newer.schema = change.schema;
+        newer.schema = schema;
         *database = Arc::new(newer);
         *cluster.planner.write().unwrap() = Arc::new(Planner::new(Arc::clone(&database), cluster.rules)?);
         self.schema_version.store(version, Ordering::SeqCst);
@@ -586,5 +654,14 @@ impl PartitionAccess for Cluster {
 
     async fn change_schema(&self, change: SchemaChange) -> Result<()> {
         self.current().change_schema(change).await
+    }
+
+    async fn change_schema_and_rows(
+        &self,
+        change: SchemaChange,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        self.current().change_schema_and_rows(change, work, max_rows).await
     }
 }
