@@ -48,6 +48,7 @@ fn keys_of(effects: &Effects) -> Vec<RowKey> {
         let named = match &effect.change {
             Change::Insert { key, .. } | Change::Delete { key, .. } => vec![key],
             Change::Update { old_key, key, .. } => vec![old_key, key],
+            Change::Schema(_) => continue,
         };
         keys.extend(named.into_iter().map(|key| RowKey { table: table.clone(), key: key.clone() }));
     }
