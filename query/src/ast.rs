@@ -8,7 +8,7 @@ use turso_parser::ast::FrameBound;
 pub(crate) use turso_parser::ast::{
     AlterTableBody, As, Cmd, ColumnConstraint, ColumnDefinition, CommonTableExpr, CompoundOperator,
     CreateTableBody, Distinctness, Expr, FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator,
-    JoinType, JoinedSelectTable, LikeOperator, Literal, Name, NullsOrder, OneSelect, Operator, Over,
+    JoinType, JoinedSelectTable, LikeOperator, Limit, Literal, Name, NullsOrder, OneSelect, Operator, Over,
     QualifiedName, ResolveType, ResultColumn, Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt,
     UnaryOperator, Upsert, UpsertDo, Variable, Window, With,
 };
@@ -172,6 +172,32 @@ pub(crate) fn is_subquery(expression: &Expr) -> bool {
             | Expr::InTable { .. }
             | Expr::SubqueryResult { .. }
     )
+}
+
+/// All expressions of a SELECT that has no compounds, those of its joins too. Of queries in FROM there are none.
+pub(crate) fn expressions(select: &Select) -> Vec<&Expr> {
+    let mut found: Vec<&Expr> = select.order_by.iter().map(|term| &*term.expr).collect();
+    if let Some(limit) = &select.limit {
+        found.extend(std::iter::once(&*limit.expr).chain(limit.offset.as_deref()));
+    }
+    let OneSelect::Select { columns, from, where_clause, group_by, .. } = &select.body.select else {
+        return found;
+    };
+    for column in columns {
+        if let ResultColumn::Expr(expression, _) = column {
+            found.push(expression);
+        }
+    }
+    for join in from.iter().flat_map(|from| &from.joins) {
+        if let Some(JoinConstraint::On(condition)) = &join.constraint {
+            found.push(condition);
+        }
+    }
+    found.extend(where_clause.as_deref());
+    if let Some(group_by) = group_by {
+        found.extend(group_by.exprs.iter().map(AsRef::as_ref).chain(group_by.having.as_deref()));
+    }
+    found
 }
 
 /// Whether the expression is the time of the statement under one of its three names.

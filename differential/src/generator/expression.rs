@@ -163,7 +163,10 @@ impl Generator {
                 format!("({column}, {other}) {} ({near}, {second})", self.pick(&["<", "=", ">=", "<>", "IS"]))
             }
             9 if scope.levels > 0 => self.membership(scope, &column),
-            10 if scope.levels > 0 => self.existence(scope),
+            10 if scope.levels > 0 => match self.chance(40) {
+                true => self.of_one_place(scope).unwrap_or_else(|| self.existence(scope)),
+                false => self.existence(scope),
+            },
             11 => format!("{column} {} {}", self.pick(&["=", "<", ">="]), self.column(scope).0),
             12 => column,
             13..16 => format!("{column} {} {}", self.pick(&["<", "<=", ">", ">=", "<>"]), self.near(class)),

@@ -5,6 +5,7 @@
 //! the statement is written so that it does not matter, or matters seldom.
 
 mod change;
+mod correlated;
 mod definition;
 mod expression;
 mod schema;

@@ -189,32 +189,16 @@ pub(crate) fn plan_read<'a>(
     let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
     let parameters = checked.parameters.len();
-    let mut sent = Vec::new();
     let flattened =
         select.filter(|_| rules.has(Rule::Flattening)).and_then(|select| push::flattened(select, objects));
-    let mut pushed = match flattened.as_ref().or(select) {
-        Some(select) => {
-            // Keys that are sent the other way may leave few rows to be gathered, but do not make groups of them.
-            let may_send = |rule| rules.has(rule) && (steps.is_empty() || push::makes_groups(select));
-            let answered = match may_send(Rule::Subqueries) {
-                true => push::answered_first(select, parameters, prepare),
-                false => None,
-            };
-            let (select, answers) = match &answered {
-                Some((select, answers)) => (select, answers.as_slice()),
-                None => (select, [].as_slice()),
-            };
-            sent.extend(answers.iter().cloned().map(Sent::Answer));
-            push::plan_push(select, rules, objects.table).or_else(|why| {
-                let is_allowed = may_send(Rule::Broadcast);
-                let sending = Sending { is_allowed, sources: &sources, parameters: parameters + sent.len() };
-                let (pushed, tables) =
-                    push_join(select, rules, objects, sending).map_err(|other| other.unwrap_or(why))?;
-                sent.extend(tables.into_iter().map(Sent::Table));
-                Ok(pushed)
-            })
-        }
+    let pushing = Pushing { rules, objects, sources: &sources, parameters, steps: &steps };
+    let found = match flattened.as_ref().or(select) {
+        Some(select) => pushing.plan(select, prepare),
         None => Err("only SQLite understands the whole statement"),
+    };
+    let (mut pushed, mut sent) = match found {
+        Ok((pushed, sent)) => (Ok(pushed), sent),
+        Err(why) => (Err(why), Vec::new()),
     };
     if let (Err(_), Some(select)) = (&pushed, select.filter(|_| rules.has(Rule::Composition)))
         && let Some((composed, answers)) = push::composed(select, parameters, objects, prepare)
@@ -225,20 +209,67 @@ pub(crate) fn plan_read<'a>(
     Read { sources, routes, group: 0, steps, pushed, sent, parameters }
 }
 
-/// What partitions can do of a SELECT over a join whose rows each lie in one partition, and the sources that are
-/// sent for it. Without a reason the statement does not join.
-fn push_join(
-    select: &Select,
+/// What is known when it is decided what partitions do.
+struct Pushing<'a, 'o> {
     rules: Rules,
-    objects: Objects<'_>,
-    sending: Sending<'_>,
-) -> Result<(Pushed, Vec<usize>), Option<push::Why>> {
-    if !rules.has(Rule::CoLocatedJoins) {
-        return Err(None);
+    objects: Objects<'o>,
+    sources: &'a [Source],
+    /// Parameters of the client.
+    parameters: usize,
+    /// What would be fetched first, were the statement gathered.
+    steps: &'a [Step],
+}
+
+impl Pushing<'_, '_> {
+    /// What partitions can do of a SELECT, and what is sent to them for it.
+    fn plan(
+        &self,
+        select: &Select,
+        prepare: &dyn Fn(&str) -> Result<Arc<Planned>>,
+    ) -> Result<(Pushed, Vec<Sent>), push::Why> {
+        // What partitions know by themselves need not be sent.
+        let is_local = self.rules.has(Rule::LocalSubqueries) && join::has_subqueries(select);
+        if is_local && let Ok(found) = self.over(select, Vec::new()) {
+            return Ok(found);
+        }
+        let answered = match self.may_send(Rule::Subqueries, select) {
+            true => push::answered_first(select, self.parameters, prepare),
+            false => None,
+        };
+        match answered {
+            Some((select, answers)) => self.over(&select, answers.into_iter().map(Sent::Answer).collect()),
+            None => self.over(select, Vec::new()),
+        }
     }
-    let join = LocalJoin::of(select, objects, sending)?;
-    let pushed = push::plan_push(&join.select, rules, &|_| Some(Arc::clone(&join.table)))?;
-    Ok((pushed, join.sent))
+
+    /// Keys that are sent the other way may leave few rows to be gathered, but do not make groups of them.
+    fn may_send(&self, rule: Rule, select: &Select) -> bool {
+        self.rules.has(rule) && (self.steps.is_empty() || push::makes_groups(select))
+    }
+
+    /// The same, with what is sent already.
+    fn over(&self, select: &Select, mut sent: Vec<Sent>) -> Result<(Pushed, Vec<Sent>), push::Why> {
+        let why = match push::plan_push(select, self.rules, self.objects.table) {
+            Ok(pushed) => return Ok((pushed, sent)),
+            Err(why) => why,
+        };
+        let (pushed, tables) = self.join(select, sent.len()).map_err(|other| other.unwrap_or(why))?;
+        sent.extend(tables.into_iter().map(Sent::Table));
+        Ok((pushed, sent))
+    }
+
+    /// What partitions can do of a SELECT over a join whose rows each lie in one partition, and the sources that are
+    /// sent for it. Without a reason the statement does not join.
+    fn join(&self, select: &Select, sent: usize) -> Result<(Pushed, Vec<usize>), Option<push::Why>> {
+        if !self.rules.has(Rule::CoLocatedJoins) {
+            return Err(None);
+        }
+        let is_allowed = self.may_send(Rule::Broadcast, select);
+        let sending = Sending { is_allowed, sources: self.sources, parameters: self.parameters + sent };
+        let join = LocalJoin::of(select, self.objects, sending, self.rules.has(Rule::LocalSubqueries))?;
+        let pushed = push::plan_push(&join.select, self.rules, &|_| Some(Arc::clone(&join.table)))?;
+        Ok((pushed, join.sent))
+    }
 }
 
 /// What a statement that changes rows needs of each table, as the SELECT that looks for them does; `None` if that

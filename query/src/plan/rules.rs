@@ -27,6 +27,8 @@ pub enum Rule {
     Flattening,
     /// Joins of rows that lie in one partition run there.
     CoLocatedJoins,
+    /// Subqueries whose rows lie in the partition of the row around them are evaluated there.
+    LocalSubqueries,
     /// Subqueries that mean the same wherever they stand are answered first, and the answers sent.
     Subqueries,
     /// Queries within a statement are answered by themselves, and it is evaluated over their answers.
@@ -41,7 +43,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 15] = [
         Rule::Scatter,
         Rule::Limit,
         Rule::TopK,
@@ -51,6 +53,7 @@ impl Rule {
         Rule::Distinct,
         Rule::Flattening,
         Rule::CoLocatedJoins,
+        Rule::LocalSubqueries,
         Rule::Subqueries,
         Rule::Composition,
         Rule::Broadcast,
@@ -71,6 +74,7 @@ impl Rule {
             Rule::Distinct => "distinct",
             Rule::Flattening => "flattening",
             Rule::CoLocatedJoins => "co-located-joins",
+            Rule::LocalSubqueries => "local-subqueries",
             Rule::Subqueries => "subqueries",
             Rule::Composition => "composition",
             Rule::Broadcast => "broadcast",

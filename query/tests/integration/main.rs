@@ -16,6 +16,7 @@ mod earthquakes;
 mod exactness;
 mod key_shipping;
 mod local_joins;
+mod local_subqueries;
 mod migrations;
 mod objects;
 mod plans;

@@ -24,6 +24,18 @@ async fn check(file: &str) {
             {"name": "tag", "data_type": "BLOB"}]}]),
     );
     query::PartitionAccess::change_schema(&cluster, change.unwrap()).await.unwrap();
+    let change = query::schema::declare_tables(
+        &cluster.database(),
+        &serde_json::json!([
+            {"name": "items", "partition_key": "customer", "columns": [
+                {"name": "customer", "data_type": "INTEGER"}, {"name": "price", "data_type": "REAL"},
+                {"name": "grade", "data_type": "INTEGER"}]},
+            {"name": "grades", "reference": true, "columns": [
+                {"name": "id", "data_type": "INTEGER", "primary_key": true},
+                {"name": "title", "data_type": "TEXT"}]}]),
+    );
+    query::PartitionAccess::change_schema(&cluster, change.unwrap()).await.unwrap();
+    cluster.ok("CREATE INDEX items_customer ON items (customer)").await;
     for view in [
         "CREATE VIEW large AS SELECT customer, n FROM orders WHERE n > 10",
         "CREATE VIEW everybody (who) AS SELECT id FROM customers UNION ALL SELECT customer FROM orders WHERE n > 1",
@@ -73,6 +85,11 @@ async fn of_several_tables_only_rows_that_matter_are_read() {
 #[tokio::test]
 async fn partitions_do_what_they_can_of_one_table() {
     check("pushdown.txt").await;
+}
+
+#[tokio::test]
+async fn partitions_evaluate_subqueries_whose_rows_lie_together() {
+    check("subqueries.txt").await;
 }
 
 #[tokio::test]

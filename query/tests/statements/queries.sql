@@ -103,3 +103,31 @@ SELECT t.id FROM t UNION SELECT v.b COLLATE RTRIM FROM u v ORDER BY 1
 SELECT u.a FROM u UNION SELECT n FROM t ORDER BY 1
 SELECT id FROM t UNION SELECT n FROM (SELECT n FROM t) ORDER BY 1
 SELECT id FROM t WHERE id > 1 UNION ALL SELECT b COLLATE RTRIM FROM u EXCEPT SELECT 'A'
+
+CREATE TABLE users (id INTEGER PRIMARY KEY, a INT, name TEXT COLLATE NOCASE, level INT)
+CREATE TABLE profiles (id INTEGER PRIMARY KEY, a INT, bio TEXT, score REAL)
+CREATE TABLE logins (a INT, n INT, at TEXT, PRIMARY KEY (a, n)) WITHOUT ROWID
+CREATE INDEX profiles_a ON profiles (a, score)
+INSERT INTO users VALUES (1, 1, 'ann', 1), (2, 1, 'Bob', 2), (3, 2, 'cat', NULL), (4, 5, 'ANN', 1), (5, NULL, 'eve', 3), (6, 7, 'fay', 2), (7, 5, 'gus', 9)
+INSERT INTO profiles VALUES (1, 1, 'x', 1.5), (3, 2, 'y', -0.1), (4, 5, NULL, 1e15), (6, 7, 'z', 0.3), (8, 5, 'w', 0.1), (9, 1, 'v', NULL)
+INSERT INTO logins VALUES (1, 1, '2024-01-01'), (1, 2, '2024-02-01'), (2, 1, '2024-01-05'), (5, 1, 'never'), (7, 3, '2023-12-31')
+SELECT id FROM users u WHERE EXISTS (SELECT * FROM profiles p WHERE p.id = u.id AND p.score > 0) ORDER BY id
+SELECT id FROM users u WHERE NOT EXISTS (SELECT 1 FROM profiles WHERE profiles.id = u.id)
+SELECT name, (SELECT bio FROM profiles p WHERE p.id = users.id) AS b FROM users ORDER BY b, name, id
+SELECT name, (SELECT sum(score) FROM profiles p WHERE p.a = u.a), (SELECT count(DISTINCT bio) FROM profiles p WHERE p.a = u.a) FROM users u ORDER BY id
+SELECT u.a, count(*), (SELECT max(n) FROM logins l WHERE l.a = u.a) FROM users u GROUP BY u.a HAVING EXISTS (SELECT 1 FROM logins l WHERE l.a = u.a)
+SELECT id FROM users WHERE a IN (SELECT a FROM logins WHERE n > 1) OR id IN (SELECT id FROM profiles WHERE score IS NULL)
+SELECT id, a IN (SELECT a FROM logins), a NOT IN (SELECT a FROM profiles) FROM users ORDER BY 1
+SELECT id FROM users WHERE id NOT IN (SELECT id FROM profiles) ORDER BY id
+SELECT id FROM users u WHERE level IN (SELECT n FROM logins WHERE a = u.a) ORDER BY id
+SELECT id FROM users u WHERE (SELECT count(*) FROM logins l WHERE l.a = u.a AND l.n <= u.level) > 0 ORDER BY id
+SELECT id, (SELECT at FROM logins l WHERE l.a = u.a ORDER BY at DESC LIMIT 1) FROM users u ORDER BY id
+SELECT id FROM users u WHERE EXISTS (SELECT 1 FROM profiles p WHERE p.id = u.id AND NOT EXISTS (SELECT 1 FROM logins l WHERE l.a = p.a AND l.n > u.level)) ORDER BY id
+SELECT level, count(*), sum((SELECT score FROM profiles p WHERE p.id = u.id)) FROM users u WHERE EXISTS (SELECT 1 FROM profiles WHERE id = u.id) GROUP BY level ORDER BY level
+SELECT u.id, p.id FROM users u JOIN profiles p ON p.id = u.id WHERE EXISTS (SELECT 1 FROM users v WHERE v.id = p.id AND v.level > 1)
+SELECT u.id FROM users u LEFT JOIN profiles p ON p.id = u.id AND p.score > 1 WHERE NOT EXISTS (SELECT 1 FROM users v WHERE v.id = p.id) ORDER BY u.id
+SELECT (SELECT sum(u.level) FROM profiles p WHERE p.id = 1) FROM users u
+SELECT count(*) FROM users u WHERE (SELECT name FROM users v WHERE v.id = u.id) = 'ann'
+SELECT id FROM users u WHERE EXISTS (SELECT max(p.score) FROM profiles p WHERE p.id = u.id) ORDER BY id
+SELECT id FROM users u WHERE EXISTS (SELECT 1 FROM profiles p WHERE p.id = u.id LIMIT 0) OR EXISTS (SELECT 1 FROM profiles p WHERE p.id = u.id ORDER BY score LIMIT 1)
+SELECT id, (SELECT abs(-9223372036854775807 - p.id) FROM profiles p WHERE p.id = u.id AND u.id > 1) FROM users u

@@ -1,6 +1,7 @@
 //! The rows of a local join as a table: its columns, the subquery that makes it, and the client's SELECT over it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use common::names::quote_identifier;
 use common::value::Affinity;
@@ -9,10 +10,11 @@ use sqlite::schema::{Column as Definition, Generated, Table as Relation};
 use super::local::{Joined, place};
 use super::names::{Item, Names, Place};
 use super::sent;
+use super::subqueries::Around;
 use crate::ast::{self, Expr, FromClause, OneSelect, QualifiedName, ResultColumn, Select, SelectTable};
 use crate::plan::push::{self, Why};
 use crate::route::KeyColumn;
-use crate::table::Key;
+use crate::table::{Key, Table};
 
 /// What the joined rows are called as a table.
 const NAME: &str = "joined";
@@ -104,6 +106,23 @@ impl Columns<'_> {
             _ => None,
         });
         failed.map_or(Ok(()), Err)
+    }
+
+    /// The SELECT with its subqueries as partitions are to evaluate them. Rows lie where the columns `together` say.
+    pub(super) fn with_subqueries(
+        &mut self,
+        select: &Select,
+        together: Vec<Place>,
+        find: &dyn Fn(&str) -> Option<Arc<Table>>,
+    ) -> Result<Select, Why> {
+        let names = self.names;
+        let tables = self.joined.iter().map(|joined| Arc::clone(&joined.table)).collect();
+        let mut name = |place: Place| {
+            let place = self.plain(place);
+            self.add(place);
+            Ok(ast::quoted_name(&self.name(place)?))
+        };
+        Around::new(find, tables, together, &mut name).statement(select, names)
     }
 
     /// The SELECT over the joined rows.
@@ -214,13 +233,16 @@ impl Columns<'_> {
 
     /// Calls columns as the subquery's own FROM clause does.
     fn own_names(&mut self, condition: &mut Expr) -> Result<(), Why> {
+        if ast::any(condition, &ast::is_subquery) {
+            return Err("a condition of the join has a subquery");
+        }
         self.parameters = self.parameters.max(push::parameters(condition));
         let mut resolved = condition.clone();
         ast::rewrite(&mut resolved, &mut |part| match part {
             Expr::Qualified(_, name) => Some(Expr::Id(name.clone())),
             _ => None,
         });
-        push::check_row(&resolved)?;
+        push::check(&resolved, false)?;
         let mut failed = None;
         ast::rewrite(condition, &mut |part| match part {
             Expr::Id(_) | Expr::Name(_) | Expr::Qualified(..) | Expr::DoublyQualified(..) => {

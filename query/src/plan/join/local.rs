@@ -13,12 +13,13 @@ use common::value::Affinity;
 
 use super::joined_rows::{Columns, relation};
 use super::names::{Item, Names, Place, Relation as Given};
+use super::subqueries::has_subqueries;
 use super::{Objects, output, sent};
 use crate::ast::{
     self, Expr, FromClause, JoinConstraint, JoinOperator, JoinType, OneSelect, Operator, Select, SelectTable,
 };
 use crate::plan::Source;
-use crate::plan::push::Why;
+use crate::plan::push::{Why, affinity};
 use crate::route::KeyColumn;
 use crate::table::{Key, Subquery, Table};
 
@@ -51,11 +52,13 @@ pub(super) struct Joined<'a> {
 }
 
 impl LocalJoin {
-    /// Reads a SELECT. Without a reason it does not join.
+    /// Reads a SELECT, with `subqueries` also one that has some which partitions can answer. Without a reason it does
+    /// not join.
     pub(crate) fn of(
         select: &Select,
         objects: Objects<'_>,
         sending: Sending<'_>,
+        subqueries: bool,
     ) -> Result<LocalJoin, Option<Why>> {
         let OneSelect::Select { from: Some(from), where_clause, columns, .. } = &select.body.select else {
             return Err(None);
@@ -63,8 +66,8 @@ impl LocalJoin {
         if select.with.is_some() || !select.body.compounds.is_empty() || from.joins.is_empty() {
             return Err(None);
         }
-        let (mut joined, mut names) = tables(from, objects)?;
-        let lead = leading(&mut joined, &names, where_clause.as_deref(), sending)?;
+        let (mut joined, mut names) = tables(from, 0, objects.table)?;
+        let (lead, together) = leading(&mut joined, &names, where_clause.as_deref(), sending)?;
         names.aliases = output::aliases(columns);
         if names.aliases.iter().any(|alias| alias.contains('.')) {
             return Err(Some("a result is called like a column of a join"));
@@ -72,7 +75,12 @@ impl LocalJoin {
         let mut columns = Columns { joined: &joined, names: &names, used: Vec::new(), parameters: 0 };
         let key = columns.key(lead)?;
         let row = columns.row(lead)?;
-        let rewritten = columns.select(select)?;
+        let local = match (has_subqueries(select), subqueries) {
+            (true, true) => Some(columns.with_subqueries(select, together, objects.table)?),
+            (true, false) => return Err(Some("there is a subquery")),
+            (false, _) => None,
+        };
+        let rewritten = columns.select(local.as_ref().unwrap_or(select))?;
         let used = std::mem::take(&mut columns.used);
         let text = columns.text(&used)?;
         let definition = relation(&joined, &used, row);
@@ -83,8 +91,12 @@ impl LocalJoin {
     }
 }
 
-/// The tables of a FROM clause of base tables, and their names.
-fn tables<'a>(from: &'a FromClause, objects: Objects<'_>) -> Result<(Vec<Joined<'a>>, Names), Why> {
+/// The tables of a FROM clause of base tables, and their names. They are numbered from `base` on.
+pub(super) fn tables<'a>(
+    from: &'a FromClause,
+    base: usize,
+    find: &dyn Fn(&str) -> Option<Arc<Table>>,
+) -> Result<(Vec<Joined<'a>>, Names), Why> {
     let (mut joined, mut names) = (Vec::new(), Names::default());
     let first = std::iter::once((&from.select, JoinType::INNER, None));
     let others = from.joins.iter().map(|join| {
@@ -99,7 +111,7 @@ fn tables<'a>(from: &'a FromClause, objects: Objects<'_>) -> Result<(Vec<Joined<
             return Err("the statement joins something else than tables");
         };
         let is_main = name.namespace.as_ref().is_none_or(|space| space.as_str().eq_ignore_ascii_case("main"));
-        let found = (objects.table)(name.name.as_str()).filter(|table| is_main && !table.is_split());
+        let found = find(name.name.as_str()).filter(|table| is_main && !table.is_split());
         let table = found.ok_or("the statement joins something else than whole tables")?;
         if kind.intersects(JoinType::NATURAL | JoinType::RIGHT)
             || (kind.contains(JoinType::OUTER) && !kind.contains(JoinType::LEFT))
@@ -112,22 +124,23 @@ fn tables<'a>(from: &'a FromClause, objects: Objects<'_>) -> Result<(Vec<Joined<
             Some(JoinConstraint::Using(_)) => return Err("the join has USING"),
         };
         let alias = alias.as_ref().map_or(&name.name, ast::As::name).as_str().to_owned();
-        let relation = Given::of_table(joined.len(), &table);
-        names.items.push(Item { alias: Some(alias), relation, nullable: false });
-        joined.push(Joined { table, is_left: kind.contains(JoinType::LEFT), conditions, sent: None });
+        let relation = Given::of_table(base + joined.len(), &table);
+        let is_left = kind.contains(JoinType::LEFT);
+        names.items.push(Item { alias: Some(alias), relation, nullable: is_left });
+        joined.push(Joined { table, is_left, conditions, sent: None });
     }
     Ok((joined, names))
 }
 
 /// The table that leads: a partitioned one to which all others are joined by unique keys, those that are
 /// partitioned by the columns that they are partitioned by, or else are sent. Of several the one for which the
-/// fewest are sent.
+/// fewest are sent. With it the columns whose value tells where the joined rows lie.
 fn leading(
     joined: &mut [Joined<'_>],
     names: &Names,
     filter: Option<&Expr>,
     sending: Sending<'_>,
-) -> Result<usize, Why> {
+) -> Result<(usize, Vec<Place>), Why> {
     let filter = filter.map(ast::conjuncts).unwrap_or_default();
     if joined.iter().all(|joined| joined.table.reference) {
         return Err("all tables are reference tables");
@@ -135,8 +148,8 @@ fn leading(
     let candidates =
         (0..joined.len()).filter(|&index| !joined[index].table.reference && !joined[index].is_left);
     let reached = candidates.filter_map(|lead| Some((lead, reached(lead, joined, names, &filter, sending)?)));
-    let (lead, sent) = reached
-        .min_by_key(|(_, sent)| sent.len())
+    let (lead, Reach { together, sent }) = reached
+        .min_by_key(|(_, reach)| reach.sent.len())
         .ok_or("the tables are not joined by keys that lie together")?;
     for (number, index) in sent.into_iter().enumerate() {
         let name = &joined[index].table.name;
@@ -146,17 +159,25 @@ fn leading(
         let definition = sent::definition(index, joined[index].is_left, &sending.sources[source], parameter)?;
         joined[index].sent = Some((definition, source));
     }
-    Ok(lead)
+    Ok((lead, together))
 }
 
-/// The tables that must be sent, in order, for all to be joined to one that leads; `None` if that does not do.
+/// How all tables are joined to one that leads.
+struct Reach {
+    /// Columns whose value tells where the leading table's row lies.
+    together: Vec<Place>,
+    /// The tables that must be sent, in order.
+    sent: Vec<usize>,
+}
+
+/// How all tables are joined to one that leads; `None` if they are not.
 fn reached(
     lead: usize,
     joined: &[Joined<'_>],
     names: &Names,
     filter: &[&Expr],
     sending: Sending<'_>,
-) -> Option<Vec<usize>> {
+) -> Option<Reach> {
     let mut reached = vec![false; joined.len()];
     reached[lead] = true;
     // Tables whose rows lie where the leading table's row lies, by the same column of the key.
@@ -178,7 +199,7 @@ fn reached(
         }
     }
     sent.sort_unstable();
-    Some(sent)
+    Some(Reach { together, sent })
 }
 
 /// Why a table's rows are where those are that they are joined with.
@@ -235,7 +256,7 @@ fn reach(
     })
 }
 
-fn same_column(table: &Table, one: Place, other: Place) -> bool {
+pub(super) fn same_column(table: &Table, one: Place, other: Place) -> bool {
     let is_rowid = |place: Place| is_rowid(table, place.column);
     one.reference == other.reference && (one.column == other.column || is_rowid(one) && is_rowid(other))
 }
@@ -244,7 +265,7 @@ pub(super) fn place(expression: &Expr, names: &Names) -> Option<Place> {
     names.column(ast::bare(expression))?.1.origins.first().copied()
 }
 
-fn is_rowid(table: &Table, column: KeyColumn) -> bool {
+pub(super) fn is_rowid(table: &Table, column: KeyColumn) -> bool {
     match column {
         KeyColumn::Rowid => true,
         KeyColumn::Position(position) => table.rowid_alias == Some(position),
@@ -252,7 +273,7 @@ fn is_rowid(table: &Table, column: KeyColumn) -> bool {
 }
 
 /// The only column that a table is partitioned by.
-fn key_of(reference: usize, table: &Table) -> Option<Place> {
+pub(super) fn key_of(reference: usize, table: &Table) -> Option<Place> {
     let column = match &table.key {
         _ if table.reference => return None,
         Key::Rowid => KeyColumn::Rowid,
@@ -264,12 +285,11 @@ fn key_of(reference: usize, table: &Table) -> Option<Place> {
     Some(Place { reference, column })
 }
 
-fn comparison(table: &Table, column: KeyColumn) -> Option<(Affinity, Collation)> {
+pub(super) fn comparison(table: &Table, column: KeyColumn) -> Option<(Affinity, Collation)> {
     match column {
         KeyColumn::Rowid => Some((Affinity::Integer, Collation::Binary)),
         KeyColumn::Position(position) => {
-            let column = &table.columns[position];
-            Some((column.affinity, column.known_collation()?))
+            Some((affinity(position, table), table.columns[position].known_collation()?))
         }
     }
 }

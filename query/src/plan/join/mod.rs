@@ -14,6 +14,9 @@ mod names;
 mod output;
 mod sent;
 mod shipping;
+mod subqueries;
+mod subquery_results;
+mod subquery_tables;
 mod walk;
 
 use std::sync::Arc;
@@ -28,6 +31,7 @@ pub(crate) use equality::Equality;
 pub(crate) use local::{LocalJoin, Sending};
 pub(crate) use names::Place;
 pub(crate) use shipping::{Shipment, Step, shown, steps};
+pub(crate) use subqueries::{AROUND, has_subqueries, of_one_table};
 use walk::Walk;
 
 /// A view, parsed.

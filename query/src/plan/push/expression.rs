@@ -4,23 +4,24 @@ use common::hash::Collation;
 use common::value::Affinity;
 
 use super::{Why, answers};
-use crate::ast::{self, Expr, LIKE_OPERATORS, Literal, Operator, UnaryOperator};
+use crate::ast::{self, Expr, LIKE_OPERATORS, Literal, Operator, Select, UnaryOperator, expressions};
 use crate::functions::{self, Aggregate};
+use crate::plan::join::AROUND;
 use crate::table::{Key, Table};
 
 /// A call of an aggregate.
 #[derive(Clone, Debug)]
-pub(super) struct Call<'a> {
-    pub(super) aggregate: Aggregate,
+pub(crate) struct Call<'a> {
+    pub(crate) aggregate: Aggregate,
     /// `None` for `count(*)` and `count()`.
-    pub(super) argument: Option<&'a Expr>,
-    pub(super) distinct: bool,
+    pub(crate) argument: Option<&'a Expr>,
+    pub(crate) distinct: bool,
     pub(super) filter: Option<&'a Expr>,
 }
 
 impl<'a> Call<'a> {
     /// The call that an expression is.
-    pub(super) fn of(expression: &'a Expr) -> Option<Call<'a>> {
+    pub(crate) fn of(expression: &'a Expr) -> Option<Call<'a>> {
         let (name, arguments, distinct, tail) = match expression {
             Expr::FunctionCall { name, args, distinctness, filter_over, .. } => {
                 let distinct = *distinctness == Some(ast::Distinctness::Distinct);
@@ -40,13 +41,13 @@ impl<'a> Call<'a> {
         })
     }
 
-    pub(super) fn is_extreme(&self) -> bool {
+    pub(crate) fn is_extreme(&self) -> bool {
         matches!(self.aggregate, Aggregate::Min | Aggregate::Max)
     }
 }
 
 /// The calls of aggregates in an expression, from left to right.
-pub(super) fn calls<'a>(expression: &'a Expr, found: &mut Vec<&'a Expr>) {
+pub(crate) fn calls<'a>(expression: &'a Expr, found: &mut Vec<&'a Expr>) {
     if Call::of(expression).is_some() {
         if !found.contains(&expression) {
             found.push(expression);
@@ -58,9 +59,9 @@ pub(super) fn calls<'a>(expression: &'a Expr, found: &mut Vec<&'a Expr>) {
     }
 }
 
-/// Whether partitions may evaluate an expression whose names are resolved. An error that it raises there is
-/// raised wherever its rows are evaluated.
-pub(super) fn check(expression: &Expr, aggregates: bool) -> Result<(), Why> {
+/// Whether partitions may evaluate an expression whose names are resolved, in subqueries too. An error that it raises
+/// there is raised wherever its rows are evaluated.
+pub(crate) fn check(expression: &Expr, aggregates: bool) -> Result<(), Why> {
     let mut inner = aggregates;
     match expression {
         Expr::Binary(_, Operator::ArrayContains | Operator::ArrayOverlap, _) => {
@@ -107,7 +108,8 @@ pub(super) fn check(expression: &Expr, aggregates: bool) -> Result<(), Why> {
             }
             inner &= check_function(expression, aggregates)?;
         }
-        _ if answers::parameter(expression).is_some() => {}
+        // Whoever resolves names has looked at them.
+        Expr::Exists(_) | Expr::InSelect { .. } | Expr::Subquery(_) => {}
         _ if ast::is_subquery(expression) => return Err("there is a subquery"),
         _ => return Err("an expression is not known to mean the same everywhere"),
     }
@@ -154,7 +156,7 @@ pub(super) fn is_constant(expression: &Expr) -> bool {
     !ast::any(expression, &|part| match part {
         Expr::Id(_) | Expr::FunctionCallStar { .. } => true,
         Expr::FunctionCall { filter_over, .. } => filter_over.over_clause.is_some(),
-        _ => false,
+        other => is_open_subquery(other),
     })
 }
 
@@ -162,9 +164,43 @@ pub(super) fn is_constant(expression: &Expr) -> bool {
 pub(crate) fn parameters(expression: &Expr) -> usize {
     let own = match expression {
         Expr::Variable(variable) => variable.index.get() as usize,
-        _ => answers::parameter(expression).unwrap_or(0),
+        _ => answers::parameter(expression).unwrap_or_else(|| {
+            let inside = query(expression).map(expressions).unwrap_or_default();
+            inside.into_iter().map(parameters).max().unwrap_or(0)
+        }),
     };
     ast::children(expression).into_iter().map(parameters).max().unwrap_or(0).max(own)
+}
+
+/// The query that an expression is about.
+fn query(expression: &Expr) -> Option<&Select> {
+    match expression {
+        Expr::Subquery(select) | Expr::Exists(select) | Expr::InSelect { rhs: select, .. } => Some(select),
+        _ => None,
+    }
+}
+
+/// Whether it is a subquery that was not answered already.
+pub(crate) fn is_open_subquery(expression: &Expr) -> bool {
+    ast::is_subquery(expression) && answers::parameter(expression).is_none()
+}
+
+/// The columns of the rows around a subquery on which its value depends, where partitions evaluate it.
+pub(super) fn columns_around(expression: &Expr) -> Vec<Expr> {
+    let mut found = Vec::new();
+    let inside = query(expression).map(expressions).unwrap_or_default();
+    for expression in inside {
+        collect_around(expression, &mut found);
+    }
+    found
+}
+
+fn collect_around(expression: &Expr, found: &mut Vec<Expr>) {
+    match expression {
+        Expr::Qualified(table, name) if table.as_str() == AROUND => found.push(Expr::Id(name.clone())),
+        _ => found.extend(columns_around(expression)),
+    }
+    ast::children(expression).into_iter().for_each(|child| collect_around(child, found));
 }
 
 /// The position of the column that an expression is; `None` within for the rowid.
@@ -186,7 +222,7 @@ pub(crate) fn affinity(position: usize, table: &Table) -> Affinity {
 }
 
 /// The collation under which an expression is compared, where there is no doubt.
-pub(super) fn collation(expression: &Expr, table: &Table) -> Option<Collation> {
+pub(crate) fn collation(expression: &Expr, table: &Table) -> Option<Collation> {
     if let Some(column) = column(expression, table) {
         return match column {
             Some(position) => table.columns[position].known_collation(),
@@ -209,7 +245,7 @@ fn has_collation(expression: &Expr) -> bool {
 /// Whether two values that are equal may still differ (`1` and `1.0`; `'a'` and `'A'`), so that it matters
 /// which row a value is of. A column with a numeric type turns every real that is an integer into one, all but
 /// -2^63, which whoever relies on this has to look out for.
-pub(super) fn is_ambiguous(expression: &Expr, table: &Table) -> bool {
+pub(crate) fn is_ambiguous(expression: &Expr, table: &Table) -> bool {
     match column(expression, table) {
         Some(None) => false,
         Some(Some(position)) => {
@@ -233,6 +269,7 @@ fn is_integer(expression: &Expr, table: &Table) -> bool {
     }
     match ast::bare(expression) {
         Expr::Literal(Literal::Numeric(text)) => text.bytes().all(|byte| byte.is_ascii_digit()),
+        Expr::Exists(_) | Expr::InSelect { .. } => true,
         Expr::Unary(_, inner) => is_integer(inner, table),
         Expr::Cast { .. } => is_cast_to("INTEGER", expression),
         Expr::Binary(

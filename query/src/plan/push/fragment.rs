@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::expression::parameters;
+use super::expression::{is_open_subquery, parameters};
 use super::one_table::{OneTable, Term};
-use crate::ast::{self, Expr, NullsOrder};
+use crate::ast::{self, Expr, Literal, NullsOrder};
+use crate::plan::join::AROUND;
 use crate::table::Table;
 
 /// A SELECT for partitions.
@@ -31,8 +32,9 @@ impl Fragment {
             one.table.indexes.iter().any(|index| {
                 !one.table.without_rowid || index.origin != sqlite::schema::IndexOrigin::PrimaryKey
             });
+        let name = if one.has_subqueries() { format!(" AS {AROUND}") } else { String::new() };
         Fragment {
-            from: one.table.source_text(),
+            from: format!("{}{name}", one.table.source_text()),
             condition: one.condition.clone(),
             has_indexes,
             parameters: one.table.parameters(),
@@ -84,14 +86,26 @@ impl Fragment {
             let _ = write!(sql, " HAVING {having}");
         }
         if !self.order.is_empty() {
-            let _ = write!(sql, " ORDER BY {}", terms(&self.order));
+            let order: Vec<Term> = self.order.iter().map(|term| self.once(term)).collect();
+            let _ = write!(sql, " ORDER BY {}", terms(&order));
         }
         sql
+    }
+
+    /// A term of ORDER BY, by the number of its column if SQLite would evaluate it twice.
+    fn once(&self, term: &Term) -> Term {
+        let is_open = ast::any(&term.expression, &is_open_subquery);
+        match self.columns.iter().position(|column| *column == term.expression).filter(|_| is_open) {
+            Some(at) => {
+                Term { expression: Expr::Literal(Literal::Numeric((at + 1).to_string())), ..term.clone() }
+            }
+            None => term.clone(),
+        }
     }
 }
 
 /// The terms by which SQLite keeps the rows of a table in order.
-pub(super) fn row_order(table: &Table) -> Vec<Term> {
+pub(crate) fn row_order(table: &Table) -> Vec<Term> {
     let name = |position: usize| Expr::Id(ast::quoted_name(&table.columns[position].name));
     let ascending = |expression| Term { expression, descending: false, nulls: None };
     match (table.rowid_alias, table.rowid_name) {

@@ -23,8 +23,11 @@ use common::catalog::Database;
 
 pub(crate) use answers::{Answer, answered_first};
 pub(crate) use composed::{Composed, composed, makes_groups};
-pub(crate) use expression::{affinity, parameters};
+pub(crate) use expression::{
+    Call, affinity, calls, check, collation, is_ambiguous, is_open_subquery, parameters,
+};
 pub(crate) use flattened::flattened;
+pub(crate) use fragment::row_order;
 pub(crate) use ordered::{Ordered, OrderedRun, SortKey};
 pub(crate) use partial::{Partial, PartialRun};
 
@@ -83,14 +86,9 @@ impl Pushed {
     }
 }
 
-/// Whether partitions may evaluate an expression on a row.
-pub(crate) fn check_row(expression: &Expr) -> Result<(), Why> {
-    expression::check(expression, false)
-}
-
 /// Whether a value is computed from groups of rows.
 pub(crate) fn is_aggregate(expression: &Expr) -> bool {
-    ast::any(expression, &|part| expression::Call::of(part).is_some())
+    ast::any(expression, &|part| Call::of(part).is_some())
 }
 
 /// Plans a SELECT of one table.
@@ -99,7 +97,7 @@ pub(crate) fn plan_push(
     rules: Rules,
     find: &dyn Fn(&str) -> Option<Arc<Table>>,
 ) -> Result<Pushed, Why> {
-    let one = OneTable::of(select, find)?;
+    let one = OneTable::of(select, rules, find)?;
     if one.table.joined.is_some() {
         // One file visits joined rows in an order of its own choice, which must not show.
         let is_sorted = !one.order.is_empty() || one.limit.is_some();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Why;
-use super::expression::{check, is_constant};
+use super::expression::{check, is_constant, is_open_subquery};
 use super::fragment::row_order;
 use super::windows::{check_windows, without_windows};
 use crate::ast::{
@@ -11,6 +11,8 @@ use crate::ast::{
     SortOrder, SortedColumn,
 };
 use crate::functions;
+use crate::plan::join;
+use crate::plan::rules::{Rule, Rules};
 use crate::route::{KeyColumn, Operand, Route};
 use crate::scope::Scope;
 use crate::table::Table;
@@ -33,10 +35,10 @@ pub(super) struct OneTable {
 
 /// A term of ORDER BY.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Term {
-    pub(super) expression: Expr,
-    pub(super) descending: bool,
-    pub(super) nulls: Option<NullsOrder>,
+pub(crate) struct Term {
+    pub(crate) expression: Expr,
+    pub(crate) descending: bool,
+    pub(crate) nulls: Option<NullsOrder>,
 }
 
 /// LIMIT and OFFSET.
@@ -50,16 +52,18 @@ pub(super) struct Limit {
 
 impl OneTable {
     /// Reads a SELECT.
-    pub(super) fn of(select: &Select, find: &dyn Fn(&str) -> Option<Arc<Table>>) -> Result<OneTable, Why> {
+    pub(super) fn of(
+        select: &Select,
+        rules: Rules,
+        find: &dyn Fn(&str) -> Option<Arc<Table>>,
+    ) -> Result<OneTable, Why> {
         if select.with.is_some() {
             return Err("the statement has a WITH clause");
         }
         if !select.body.compounds.is_empty() {
             return Err("the statement is a compound");
         }
-        let OneSelect::Select { distinctness, columns, from, where_clause, group_by, window_clause } =
-            &select.body.select
-        else {
+        let OneSelect::Select { from, window_clause, .. } = &select.body.select else {
             return Err("the statement is VALUES");
         };
         if !window_clause.is_empty() {
@@ -67,7 +71,25 @@ impl OneTable {
         }
         let scope = single_scope(from.as_ref(), find)?;
         let table = Arc::clone(&scope.items[0].table);
-        let mut names = Names { scope: &scope, table: &table, aliases: Vec::new() };
+        // Those of a join were looked at together with its tables.
+        let local = match join::has_subqueries(select) && table.joined.is_none() {
+            true if rules.has(Rule::LocalSubqueries) => {
+                Some(join::of_one_table(select, &table, &scope.items[0].alias, find)?)
+            }
+            true => return Err("there is a subquery"),
+            false => None,
+        };
+        OneTable::of_scope(local.as_ref().unwrap_or(select), &scope)
+    }
+
+    /// Reads a SELECT of the one table of a scope.
+    fn of_scope(select: &Select, scope: &Scope) -> Result<OneTable, Why> {
+        let OneSelect::Select { distinctness, columns, where_clause, group_by, .. } = &select.body.select
+        else {
+            return Err("the statement is VALUES");
+        };
+        let table = Arc::clone(&scope.items[0].table);
+        let mut names = Names { scope, table: &table, aliases: Vec::new() };
         let outputs = names.outputs(columns)?;
         let conditions = where_clause.as_deref().map(ast::conjuncts).unwrap_or_default();
         let route =
@@ -108,6 +130,12 @@ impl OneTable {
         }
         check_windows(self)?;
         self.results().try_for_each(|expression| check(&without_windows(expression), true))
+    }
+
+    /// Whether partitions evaluate subqueries over its rows.
+    pub(super) fn has_subqueries(&self) -> bool {
+        let expressions = self.condition.iter().chain(&self.groups).chain(self.results());
+        expressions.into_iter().any(|expression| ast::any(expression, &is_open_subquery))
     }
 
     /// The expressions that are evaluated on groups where there are groups.

@@ -9,7 +9,7 @@ use super::columns::Columns;
 use crate::ast::{self, Expr};
 use crate::functions::Aggregate;
 use crate::plan::push::Why;
-use crate::plan::push::expression::{Call, collation};
+use crate::plan::push::expression::{Call, collation, is_open_subquery};
 use crate::plan::push::fragment::{list, terms};
 use crate::plan::push::one_table::{Limit, OneTable, Term};
 use crate::route::Operand;
@@ -31,6 +31,7 @@ impl Inner<'_> {
             let merged = match (Call::of(part), part) {
                 (Some(call), _) => self.merged(part, &call),
                 (None, Expr::Id(_)) => self.columns.row_value(part, &self.one.table),
+                (None, other) if is_open_subquery(other) => Err("a subquery is over groups"),
                 _ => return None,
             };
             match merged {

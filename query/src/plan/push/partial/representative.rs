@@ -4,7 +4,7 @@ use super::call;
 use crate::ast::{self, Expr};
 use crate::functions::Aggregate;
 use crate::plan::push::Why;
-use crate::plan::push::expression::{Call, column, is_ambiguous};
+use crate::plan::push::expression::{Call, column, columns_around, is_ambiguous};
 use crate::plan::push::one_table::OneTable;
 
 /// Whether it matters which row of a group stands for it.
@@ -24,7 +24,8 @@ pub(super) fn shows_row(expression: &Expr, one: &OneTable) -> bool {
     if one.groups.contains(expression) && !is_ambiguous(expression, &one.table) {
         return false;
     }
-    ast::children(expression).into_iter().any(|child| shows_row(child, one))
+    columns_around(expression).iter().any(|column| shows_row(column, one))
+        || ast::children(expression).into_iter().any(|child| shows_row(child, one))
 }
 
 /// Whether a term of GROUP BY shows the row that a partition meets first, whatever row stands for the part: SQLite
