@@ -62,18 +62,21 @@ pub fn run_migrations(settings: &Settings) -> Result<MigrationReport, Violation>
     on_stage(*settings, async |stage| {
         tokio::select! {
             biased;
-            () = drive_and_die(&stage.world) => unreachable!("it never ends"),
+            () = drive_and_die(&stage.world, time) => unreachable!("it never ends"),
             report = Box::pin(history(&stage, time)) => report,
         }
     })
 }
 
-/// Whoever leads the catalog drives its operations, for a time that is drawn, and then another one does.
-async fn drive_and_die(world: &World) {
-    loop {
-        let time = world.state().random.random_range(100..3_000);
+/// Whoever leads the catalog drives its operations, for a time that is drawn, and then another one does. The last one
+/// stays.
+async fn drive_and_die(world: &World, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let time = world.state().random.random_range(100..20_000);
         let _ = timeout(Duration::from_millis(time), drive_for_ever(world)).await;
     }
+    drive_for_ever(world).await;
 }
 
 async fn history(stage: &Stage, time: Duration) -> Result<MigrationReport, Violation> {

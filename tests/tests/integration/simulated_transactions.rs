@@ -42,7 +42,7 @@ fn the_schema_and_rows_change_together_or_not_at_all_whoever_dies() {
     let first = number("SIMULATION_SEED").unwrap_or_else(|| rand::random::<u32>().into());
     let mut total = MigrationReport::default();
     for seed in first..first + runs {
-        let settings = Settings { time: Duration::from_secs(40), ..settings(seed) };
+        let settings = Settings { time: Duration::from_secs(12), ..settings(seed) };
         let report = run_migrations(&settings).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
         total.add(&report);
     }
