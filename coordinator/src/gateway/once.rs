@@ -44,7 +44,13 @@ struct Progress {
     by_text: bool,
     stage: Stage,
     /// What is prepared.
-    held: Option<HeldBack>,
+    held: Option<Held>,
+}
+
+/// What is prepared, and the catalog's operation if it changes the schema.
+struct Held {
+    joint: HeldBack,
+    operation: Option<String>,
 }
 
 /// How far the attempt has come.
@@ -126,13 +132,13 @@ impl Once {
         self.progress.lock().stage = stage;
     }
 
-    fn hold(&self, held: HeldBack) {
+    fn hold(&self, held: Held) {
         let mut progress = self.progress.lock();
         (progress.stage, progress.held) = (Stage::Prepared, Some(held));
     }
 
     /// What was prepared; it is the caller's from now on.
-    fn take_prepared(&self) -> Option<HeldBack> {
+    fn take_prepared(&self) -> Option<Held> {
         let mut progress = self.progress.lock();
         let held = progress.held.take()?;
         progress.stage = Stage::Free;
@@ -264,34 +270,50 @@ impl RequestAccess {
         mut work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
     ) -> Result<Vec<Vec<StatementResult>>> {
-        if once.progress.lock().by_text {
-            if work.len() == 1 {
-                let (index, items) = work.remove(0);
-                return Ok(vec![self.keep_results(once, index, items, max_rows).await?]);
+        if once.progress.lock().by_text && work.len() == 1 {
+            let (index, items) = work.remove(0);
+            return Ok(vec![self.keep_results(once, index, items, max_rows).await?]);
+        }
+        let key = self.begin_prepared(once).await?;
+        let name = self.contention.lock().name();
+        match self.write_jointly(name, Some(key), work, max_rows).await? {
+            Told::Prepared(prepared) => {
+                once.hold(Held { joint: prepared.held, operation: None });
+                Ok(prepared.written.results)
             }
+            Told::Nothing(written) => Ok(written.results),
+            Told::Known(kept) => Err(self.known_before(kept).await),
+            Told::Written(_) => {
+                Err(Error::internal("a write was committed without its answer")
+                    .with_outcome(Outcome::Applied))
+            }
+        }
+    }
+
+    /// Before something is prepared and its answer awaited: the key, and its home. What was prepared before comes to
+    /// nothing.
+    pub(super) async fn begin_prepared(&self, once: &Once) -> Result<(usize, KeyedRequest)> {
+        if once.progress.lock().by_text {
             once.set_by_text(false);
             self.look_up().await?;
         }
         if once.take_prepared().is_some() {
             return Err(disturbed());
         }
-        let name = self.contention.lock().name();
-        let key = (self.home(once), once.request.clone());
-        match self.write_jointly(name, Some(key), work, max_rows).await? {
-            Told::Prepared(prepared) => {
-                once.hold(prepared.held);
-                Ok(prepared.written.results)
-            }
-            Told::Nothing(written) => Ok(written.results),
-            Told::Known(kept) => {
-                self.follow(once, kept).await?;
-                Err(disturbed())
-            }
-            Told::Written(_) => {
-                Err(Error::internal("a write was committed without its answer")
-                    .with_outcome(Outcome::Applied))
-            }
+        Ok((self.home(once), once.request.clone()))
+    }
+
+    /// A change of the schema is prepared: it commits with its answer.
+    pub(super) fn hold_change(&self, joint: HeldBack, operation: String) {
+        if let Some(once) = self.once() {
+            once.hold(Held { joint, operation: Some(operation) });
         }
+    }
+
+    /// Why an attempt has ended under whose key something is kept.
+    pub(super) async fn known_before(&self, kept: Kept) -> Error {
+        let Some(once) = self.once() else { return disturbed() };
+        self.follow(once, kept).await.err().unwrap_or_else(disturbed)
     }
 
     /// Runs work on one partition, which keeps the results.
@@ -414,7 +436,10 @@ impl Gateway {
                 Ok(self.run(database, &options, keep).await?.0.is_none())
             }
             Stage::Prepared => match once.take_prepared() {
-                Some(held) => held.commit(answer.clone()).await,
+                Some(Held { joint, operation: None }) => joint.commit(answer.clone()).await,
+                Some(Held { joint, operation: Some(operation) }) => {
+                    self.commit_change(joint, &operation, answer.clone(), options.deadline).await
+                }
                 None => Ok(false),
             },
         }

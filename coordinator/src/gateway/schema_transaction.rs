@@ -10,14 +10,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::catalog::{Catalog, Operation, OperationState, SchemaTransaction};
+use common::idempotency::KeyedRequest;
 use common::protocol::{StatementResult, WorkItem};
 use common::{Error, ErrorCode, Outcome, PartitionId, Result};
 use query::schema::SchemaChange;
 use tokio::time::Instant;
 
+use super::Gateway;
 use super::access::RequestAccess;
-use super::joint::{Entered, Order};
+use super::joint::{Entered, HeldBack, Order, Told};
 use super::partition_call::millis;
 use super::transaction::new_id;
 use crate::catalog::{Answer, Command, is_open};
@@ -36,6 +39,8 @@ struct Request {
     change: SchemaChange,
     work: Vec<(usize, Vec<WorkItem>)>,
     max_rows: u32,
+    /// Its idempotency key, with the key's home: the commit waits for the answer then.
+    key: Option<(usize, KeyedRequest)>,
 }
 
 impl RequestAccess {
@@ -52,14 +57,12 @@ impl RequestAccess {
                 "change it with a request of its own",
             ));
         }
-        if self.once().is_some() {
-            return Err(Error::not_supported(
-                "a request with an Idempotency-Key cannot change the schema and rows together",
-                "send it without the key, or change the schema with a request of its own",
-            ));
-        }
+        let key = match self.once() {
+            Some(once) => Some(self.begin_prepared(once).await?),
+            None => None,
+        };
         let partitions = self.check_is_complete(&work)?;
-        let request = Request { change, work, max_rows };
+        let request = Request { change, work, max_rows, key };
         let (mut order, mut attempts) = (Order::AtOnce, 1);
         let done = loop {
             let done = self.attempt_change(&request, &partitions, order).await;
@@ -119,13 +122,32 @@ impl RequestAccess {
             patience_ms: millis(deadline.saturating_duration_since(now) + GONE_AFTER),
         };
         let operation = self.enter(request.change.clone(), transaction).await?;
-        let entered = Entered { id: transaction.id, order };
-        let work = request.work.clone();
-        let written = self.write_entered(name, entered, deadline, work, request.max_rows).await;
-        match written {
-            Ok(results) => self.publish(&operation).await.map(|()| results),
-            Err(error) => Err(self.ended_otherwise(&operation, error).await),
-        }
+        let entered = Entered { id: transaction.id, order, deadline };
+        let (key, work) = (request.key.clone(), request.work.clone());
+        let end_by = self.deadline.max(Instant::now() + END_TIME_MIN);
+        let failed = match self.write_entered(name, entered, key, work, request.max_rows).await {
+            Ok(Told::Written(written)) => {
+                let published = self.gateway.publish(&operation, end_by).await;
+                self.note_written();
+                self.follow_schema();
+                return published.map(|()| written.results);
+            }
+            Ok(Told::Prepared(prepared)) => {
+                self.hold_change(prepared.held, operation);
+                return Ok(prepared.written.results);
+            }
+            Ok(Told::Known(kept)) => {
+                let known = self.known_before(kept).await;
+                // Whatever is known was applied by another attempt.
+                self.gateway.fail_change(&operation, &known, end_by).await;
+                return Err(known);
+            }
+            Ok(Told::Nothing(_)) => Error::internal("a change of the schema was taken for nothing"),
+            Err(error) => error,
+        };
+        let ended = self.gateway.ended_otherwise(&operation, failed, end_by).await;
+        self.follow_schema();
+        Err(ended)
     }
 
     /// Enters the operation. While its transaction has not begun nothing is applied, whatever becomes of the operation.
@@ -150,17 +172,34 @@ impl RequestAccess {
             )),
         }
     }
+}
+
+impl Gateway {
+    /// Commits a change that is prepared, together with its answer. Says no if nothing of it stays.
+    pub(super) async fn commit_change(
+        &self,
+        held: HeldBack,
+        operation: &str,
+        answer: Bytes,
+        deadline: Instant,
+    ) -> Result<bool> {
+        match held.commit(answer).await {
+            Ok(true) => self.publish(operation, deadline).await.map(|()| true),
+            Ok(false) => {
+                let conflict = Error::new(ErrorCode::SerializationFailure, "another request came first");
+                self.fail_change(operation, &conflict, deadline).await;
+                Ok(false)
+            }
+            Err(error) => Err(self.ended_otherwise(operation, error, deadline).await),
+        }
+    }
 
     /// The transaction has committed. Requests may be planned on the new schema once this coordinator knows it.
-    async fn publish(&self, operation: &str) -> Result<()> {
-        let deadline = self.deadline.max(Instant::now() + END_TIME_MIN);
+    async fn publish(&self, operation: &str, deadline: Instant) -> Result<()> {
         let finish = Command::FinishOperation { operation: operation.to_owned() };
         // Should the catalog not answer, whoever leads it publishes the schema.
-        let _ = tokio::time::timeout_at(deadline, self.gateway.shared.surroundings.propose(finish)).await;
-        let ended = self.end_of(operation, deadline).await.is_some();
-        self.note_written();
-        self.follow_schema();
-        if ended {
+        let _ = tokio::time::timeout_at(deadline, self.shared.surroundings.propose(finish)).await;
+        if self.end_of(operation, deadline).await.is_some() {
             return Ok(());
         }
         let text = "the schema and rows are changed, and the new schema is not published yet";
@@ -168,24 +207,18 @@ impl RequestAccess {
     }
 
     /// The transaction has not been answered as it should: what became of it, as truly as can be told.
-    async fn ended_otherwise(&self, operation: &str, error: Error) -> Error {
-        let deadline = self.deadline.max(Instant::now() + END_TIME_MIN);
+    async fn ended_otherwise(&self, operation: &str, error: Error, deadline: Instant) -> Error {
         match error.outcome {
             Outcome::NotApplied => {
-                let fail = Command::FailOperation { operation: operation.to_owned(), error: error.clone() };
-                // Else whoever leads the catalog finds the same.
-                let failing = self.gateway.shared.surroundings.propose(fail);
-                let _ = tokio::time::timeout_at(deadline, failing).await;
+                self.fail_change(operation, &error, deadline).await;
                 error
             }
             Outcome::Applied => {
-                let _ = self.publish(operation).await;
+                let _ = self.publish(operation, deadline).await;
                 error
             }
             Outcome::Partial | Outcome::Unknown => {
-                let ended = self.end_of(operation, deadline).await;
-                self.follow_schema();
-                match ended.map(|operation| operation.state) {
+                match self.end_of(operation, deadline).await.map(|operation| operation.state) {
                     Some(OperationState::Completed) => error.with_outcome(Outcome::Applied),
                     Some(_) => error.with_outcome(Outcome::NotApplied),
                     None => error.with_outcome(Outcome::Unknown),
@@ -194,9 +227,16 @@ impl RequestAccess {
         }
     }
 
+    /// Nothing of the transaction is applied.
+    async fn fail_change(&self, operation: &str, error: &Error, deadline: Instant) {
+        let fail = Command::FailOperation { operation: operation.to_owned(), error: error.clone() };
+        // If the catalog does not answer, whoever leads it finds the same.
+        let _ = tokio::time::timeout_at(deadline, self.shared.surroundings.propose(fail)).await;
+    }
+
     /// The operation, once it has ended as far as this coordinator knows.
     async fn end_of(&self, operation: &str, deadline: Instant) -> Option<Operation> {
-        let surroundings = &self.gateway.shared.surroundings;
+        let surroundings = &self.shared.surroundings;
         let mut changed = surroundings.changed();
         let ended = |catalog: Arc<Catalog>| {
             catalog.operations.get(operation).filter(|operation| !is_open(operation)).cloned()

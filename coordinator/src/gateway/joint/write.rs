@@ -33,6 +33,8 @@ pub(in crate::gateway) struct Entered {
     pub(in crate::gateway) id: TransactionId,
     /// How its parts are prepared.
     pub(in crate::gateway) order: Order,
+    /// When it must have been decided.
+    pub(in crate::gateway) deadline: Instant,
 }
 
 /// What it writes to one of them.
@@ -111,7 +113,9 @@ impl JointWrite {
 
     /// Whether its answer is awaited before it commits, and it has changed nothing that could be committed.
     pub(super) fn has_changed_nothing(&self, written: &Written) -> bool {
-        self.key.is_some() && written.results.iter().flatten().all(|result| result.affected_rows == 0)
+        self.key.is_some()
+            && self.entered.is_none()
+            && written.results.iter().flatten().all(|result| result.affected_rows == 0)
     }
 
     /// Nothing yet.
@@ -194,13 +198,13 @@ impl RequestAccess {
         &self,
         name: Option<u128>,
         entered: Entered,
-        deadline: Instant,
+        key: Option<(usize, KeyedRequest)>,
         work: Vec<(usize, Vec<WorkItem>)>,
         max_rows: u32,
-    ) -> Result<Vec<Vec<StatementResult>>> {
-        let write = self.joint_write(name, None, work, max_rows)?;
-        let write = JointWrite { entered: Some(entered), deadline, ..write };
-        results_of(self.commit_jointly(write).await?)
+    ) -> Result<Told> {
+        let write = self.joint_write(name, key, work, max_rows)?;
+        let write = JointWrite { entered: Some(entered), deadline: entered.deadline, ..write };
+        self.commit_jointly(write).await
     }
 
     async fn commit_jointly(&self, write: JointWrite) -> Result<Told> {
