@@ -103,6 +103,56 @@ async fn a_repeated_statement_changes_nothing_and_gets_the_first_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_change_of_schema_and_rows_changes_nothing_and_gets_the_first_answer() {
+    let cluster = Cluster::start().await;
+    cluster.post("/databases", shop()).await;
+    let many =
+        |table: &str| format!("INSERT INTO {table} VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')");
+    let batch = |statements: &[&str]| json!({ "statements": statements });
+    for (number, (request, table, count)) in [
+        (batch(&["CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, v TEXT)", &many("t")]), "t", 5),
+        // A second time it would do something else.
+        (batch(&["CREATE TABLE IF NOT EXISTS t (id, v)", "INSERT INTO t (v) SELECT v FROM t"]), "t", 10),
+        (
+            batch(&[
+                "CREATE TABLE n (id INTEGER PRIMARY KEY, v TEXT, w INT DEFAULT 3)",
+                "INSERT INTO n (id, v) SELECT id, v FROM t WHERE id < 10",
+                "DROP TABLE t",
+                "ALTER TABLE n RENAME TO t",
+                "CREATE UNIQUE INDEX tv ON t (id, v)",
+            ]),
+            "t",
+            9,
+        ),
+        (json!({ "sql": "CREATE TABLE c AS SELECT v, w FROM t" }), "c", 9),
+        (
+            batch(&["ALTER TABLE c ADD COLUMN x INT", "UPDATE c SET x = w", "DELETE FROM c WHERE x IS NULL"]),
+            "c",
+            9,
+        ),
+        // No row is changed.
+        (batch(&["CREATE TABLE e (id)", "DELETE FROM e"]), "e", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        cluster.twice(SQL, &format!("k{number}"), request.clone()).await;
+        assert_eq!(cluster.value(&format!("SELECT count(*) FROM {table}")).await, count, "{request}");
+    }
+    let refused = batch(&["CREATE TABLE gone (id)", "INSERT INTO t (id) VALUES (77), (1)"]);
+    for _ in 0..2 {
+        let told = cluster.keyed(SQL, "refused", refused.clone()).await;
+        assert_eq!(told.code(), (409, "unique_violation".to_owned()));
+        assert_eq!(told.json()["outcome"], "not_applied");
+        assert_eq!(told.json()["statement"], 1);
+    }
+    assert_eq!(cluster.value("SELECT count(*) FROM sqlite_schema WHERE name = 'gone'").await, 0);
+    assert_eq!(cluster.value("SELECT count(*) FROM t").await, 9);
+    // Nothing is left that would keep other changes of the schema away.
+    cluster.sql("CREATE TABLE gone (id)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_belongs_to_one_request_and_must_be_well_formed() {
     let cluster = Cluster::start().await;
     cluster.post("/databases", shop()).await;

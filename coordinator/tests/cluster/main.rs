@@ -3,6 +3,7 @@
 
 mod contention;
 mod exactly_once;
+mod migrations;
 mod transactions;
 
 use coordinator::{Coordinator, CoordinatorOptions};
