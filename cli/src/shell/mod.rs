@@ -4,6 +4,7 @@
 mod completion;
 mod dot_commands;
 mod keywords;
+mod script;
 mod session;
 
 use std::borrow::Cow;

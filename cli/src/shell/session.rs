@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::completion::Names;
-use super::dot_commands::{self, Next};
 use crate::commands::docs;
 use crate::connection::{Connection, StatementAnswer, segment};
 use crate::failure::Failure;
@@ -67,9 +66,14 @@ impl Session {
         Arc::clone(&self.names)
     }
 
+    /// Whether a transaction was begun and has not ended.
+    pub fn is_in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
     /// Changes to another database, which must exist.
     pub async fn use_database(&mut self, name: &str) -> Result<(), Failure> {
-        if self.transaction.is_some() {
+        if self.is_in_transaction() {
             return Err(Failure::refused("a transaction is open").with_hint("COMMIT or ROLLBACK it first"));
         }
         self.connection.get(&format!("/databases/{}", segment(name))).await?;
@@ -90,7 +94,7 @@ impl Session {
     }
 
     /// Runs a line of the document mode.
-    async fn run_document_line(&self, collection: &str, line: &str) -> Result<(), Failure> {
+    pub(super) async fn run_document_line(&self, collection: &str, line: &str) -> Result<(), Failure> {
         let request = docs::parse_line(line)?;
         let place = docs::Collection { database: self.require_database()?, name: collection };
         let form = Some(self.mode).filter(|mode| *mode != OutputFormat::Table);
@@ -111,53 +115,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a script: statements, and commands that begin a line with a dot between statements.
-    pub async fn run_script(&mut self, script: &str) -> Result<(), Failure> {
-        let mut pending = String::new();
-        let mut pending_line = 1;
-        for (index, line) in script.lines().enumerate() {
-            if line.starts_with('.') && statements::split(&pending).into_all().is_empty() {
-                pending.clear();
-                let next =
-                    dot_commands::run(self, line).await.map_err(|failure| at_line(failure, index + 1))?;
-                if next == Next::Quit {
-                    return Ok(());
-                }
-                continue;
-            }
-            if let Some(collection) = self.collection() {
-                if !line.trim().is_empty() {
-                    let done = self.run_document_line(collection, line).await;
-                    done.map_err(|failure| at_line(failure, index + 1))?;
-                }
-                continue;
-            }
-            if pending.is_empty() {
-                pending_line = index + 1;
-            }
-            pending.push_str(line);
-            pending.push('\n');
-            // Only a line with a semicolon can end a statement; the text is looked at no more often than that.
-            if line.contains(';') {
-                let split = statements::split(&pending);
-                let rest = split.rest.clone();
-                self.run_all(split.statements, pending_line).await?;
-                pending_line += rest.as_ref().map_or(0, |rest| rest.line - 1);
-                pending = rest.map_or_else(String::new, |rest| format!("{}\n", rest.text));
-            }
-        }
-        self.run_all(statements::split(&pending).into_all(), pending_line).await
-    }
-
-    async fn run_all(&mut self, all: Vec<ScriptStatement>, first_line: usize) -> Result<(), Failure> {
-        for statement in all {
-            let line = first_line + statement.line - 1;
-            self.run_statement(&statement).await.map_err(|failure| at_line(failure, line))?;
-        }
-        Ok(())
-    }
-
-    async fn run_statement(&mut self, statement: &ScriptStatement) -> Result<(), Failure> {
+    /// Runs a statement and shows its answer.
+    pub(super) async fn run_statement(&mut self, statement: &ScriptStatement) -> Result<(), Failure> {
         let started = Instant::now();
         if self.control_transaction(&statement.text).await? {
             return Ok(());
@@ -233,7 +192,7 @@ impl Session {
         Ok(out.flush()?)
     }
 
-    fn show_answer(&self, answer: &StatementAnswer) -> Result<(), Failure> {
+    pub(super) fn show_answer(&self, answer: &StatementAnswer) -> Result<(), Failure> {
         if let Some(rows) = &answer.rows {
             self.show(rows)?;
         } else {
@@ -268,12 +227,12 @@ impl Session {
     }
 }
 
-fn at_line(failure: Failure, line: usize) -> Failure {
+pub(super) fn at_line(failure: Failure, line: usize) -> Failure {
     failure.while_doing(format_args!("line {line}"))
 }
 
 /// Whether a statement may add or remove a table or a column.
-fn changes_names(statement: &str) -> bool {
+pub(super) fn changes_names(statement: &str) -> bool {
     let first: String =
         statement.trim_start().chars().take_while(|character| character.is_alphabetic()).collect();
     ["CREATE", "ALTER", "DROP"].iter().any(|word| first.eq_ignore_ascii_case(word))

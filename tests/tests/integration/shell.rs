@@ -103,3 +103,49 @@ fn a_person_works_in_the_shell() {
     shell.type_text("\u{4}");
     assert_eq!(shell.wait(), Some(0));
 }
+
+/// As `sqlite3 music.db .dump` writes it.
+const DUMP: &str = "PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE artists (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+INSERT INTO artists VALUES(1,'AC/DC');
+INSERT INTO artists VALUES(2,'a; b
+c');
+CREATE TABLE albums (id INTEGER PRIMARY KEY, artist INT REFERENCES artists (id), title TEXT);
+INSERT INTO albums VALUES(1,1,'Back in Black');
+INSERT INTO albums VALUES(2,2,'Y');
+CREATE INDEX albums_of ON albums (artist);
+CREATE TRIGGER short AFTER INSERT ON albums BEGIN UPDATE albums SET title = 'none' WHERE id = NEW.id AND title = ''; END;
+COMMIT;
+";
+
+#[test]
+fn a_dump_is_loaded_as_a_whole_or_not_at_all() {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let flags = ["--port", "0", "--ephemeral", "--nodes", "3"];
+    let server = ServerProcess::start(home.path(), "dev", &flags, &home.path().join("dev.log"));
+    let arguments = ["--coordinator", server.url(), "--name", "music", "--partitions", "4"];
+    run(home.path(), &[&["create-database"], &arguments[..]].concat()).succeeded();
+    let ask = |sql: &str| {
+        let arguments = ["sql", "--coordinator", server.url(), "--db-name", "music", "--output", "csv", sql];
+        run(home.path(), &arguments).succeeded()
+    };
+    let load = |script: &str| {
+        std::fs::write(home.path().join("dump.sql"), script).expect("the folder can be written");
+        let arguments = ["sql", "--coordinator", server.url(), "--db-name", "music", "--file", "dump.sql"];
+        run(home.path(), &arguments)
+    };
+    // The last album has an artist that there is not.
+    let broken = DUMP.replace("VALUES(2,2,'Y')", "VALUES(2,3,'Y')");
+    let refused = load(&broken);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("line 9: FOREIGN KEY constraint failed"), "{}", refused.stderr);
+    assert!(ask("SELECT count(*) FROM sqlite_schema").ends_with("\n0\n"), "nothing is left");
+    let loaded = load(DUMP);
+    assert!(loaded.stderr.starts_with("note: foreign keys are always enforced"), "{}", loaded.stderr);
+    loaded.succeeded();
+    let joined = ask("SELECT name, title FROM artists JOIN albums ON artist = artists.id ORDER BY 2 DESC");
+    assert!(joined.contains("AC/DC,Back in Black"), "{joined}");
+    ask("INSERT INTO albums VALUES (3, 1, '')");
+    assert!(ask("SELECT title FROM albums WHERE id = 3").ends_with("\nnone\n"));
+}
