@@ -186,8 +186,12 @@ impl TrialDatabase {
             self.set_counter(&table.name, next.saturating_sub(1))?;
             return Ok(true);
         }
-        let Some(last) = next.checked_sub(1).filter(|last| *last > 0) else { return Ok(true) };
         let rowid = table.rowid_name.unwrap_or("rowid");
+        let Some(last) = next.checked_sub(1) else { return Ok(true) };
+        // A table without rows begins at 1 by itself; after rows that are all negative the next rowid is, too.
+        if last == 0 && self.is_empty(table)? {
+            return Ok(true);
+        }
         let (names, values) = stand_in(table);
         let names: Vec<String> = std::iter::once(rowid.to_owned()).chain(names).collect();
         let stands_in = self.unobserved(|raw| {
@@ -206,6 +210,11 @@ impl TrialDatabase {
         let sql =
             format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {rowid} = ?)", quote_identifier(&table.name));
         Ok(self.connection.raw().query_row(&sql, [last], |row| row.get(0))?)
+    }
+
+    fn is_empty(&self, table: &Table) -> Result<bool> {
+        let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", quote_identifier(&table.name));
+        Ok(self.connection.raw().query_row(&sql, [], |row| row.get(0))?)
     }
 
     /// The rowid of the row that stands in for others. A statement that meets it needs the whole table.

@@ -126,7 +126,8 @@ impl<A: PartitionAccess> Computation<'_, A> {
         let (rows, proof) = proven::read(self.access, 0, greatest_in_bucket(&table)).await?;
         self.known.proofs.extend(proof);
         Ok(match rows.first().map(Vec::as_slice) {
-            Some([Value::Integer(greatest)]) => greatest.saturating_add(1).max(1),
+            Some([Value::Integer(greatest)]) if table.autoincrement => greatest.saturating_add(1).max(1),
+            Some([Value::Integer(greatest)]) => greatest.saturating_add(1),
             _ => 1,
         })
     }
