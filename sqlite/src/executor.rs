@@ -211,7 +211,7 @@ impl Executor {
         let done =
             record(&System::of(self.connection.raw())).and_then(|()| self.connection.run(ours!("COMMIT")));
         match done {
-            Ok(()) => self.open = false,
+            Ok(()) => (self.open, self.defined) = (false, false),
             Err(_) => self.rollback(),
         }
         done
