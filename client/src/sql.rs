@@ -19,6 +19,9 @@ use crate::value::{Cell, ToValue, Value};
 /// The client waits this much longer than the statement's own limit, whose error says more.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A batch of more statements gets no idempotency key by itself: its answer may be larger than those that are kept.
+const NAMED_STATEMENTS_MAX: usize = 1_000;
+
 /// What a statement did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Executed {
@@ -277,6 +280,9 @@ fn build(database: &Database, body: &SqlRequest<'_>, reads: bool) -> Result<Requ
     }
     if !body.atomic && body.statements.len() > 1 {
         request = request.unnamed().of_transaction();
+    }
+    if body.statements.len() > NAMED_STATEMENTS_MAX {
+        request = request.unnamed();
     }
     if let Some(milliseconds) = body.options.timeout_ms {
         request = request.timeout(Duration::from_millis(milliseconds) + GRACE);

@@ -70,7 +70,7 @@ impl Session {
     ) -> Result<(), Failure> {
         for mut statement in all {
             statement.line += first_line - 1;
-            if sets_foreign_keys(&statement.text) {
+            if sets_foreign_keys(&statement.text) || sets_counters(&statement.text) {
                 continue;
             }
             let control = control_of(&statement.text);
@@ -144,6 +144,24 @@ fn sets_foreign_keys(statement: &str) -> bool {
     true
 }
 
+/// Whether a statement sets what AUTOINCREMENT has counted, as dumps end: the rows that are inserted count by themselves.
+fn sets_counters(statement: &str) -> bool {
+    let words: Vec<String> =
+        statement.split_ascii_whitespace().take(3).map(str::to_ascii_lowercase).collect();
+    let words: Vec<&str> = words.iter().map(|word| word.trim_matches('"')).collect();
+    let sets = matches!(
+        words.as_slice(),
+        ["delete", "from", "sqlite_sequence"] | ["insert", "into", "sqlite_sequence"]
+    );
+    if sets && words[0] == "insert" {
+        eprintln!(
+            "note: rowids of AUTOINCREMENT are counted from the rows; `{}` has no effect",
+            statement.trim()
+        );
+    }
+    sets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +183,8 @@ mod tests {
         assert!(sets_foreign_keys("PRAGMA foreign_keys=OFF"));
         assert!(sets_foreign_keys("pragma foreign_keys = on"));
         assert!(!sets_foreign_keys("PRAGMA foreign_keys"));
+        assert!(sets_counters("DELETE FROM sqlite_sequence"));
+        assert!(sets_counters("INSERT INTO \"sqlite_sequence\" VALUES('t',3)"));
+        assert!(!sets_counters("INSERT INTO t SELECT seq FROM sqlite_sequence"));
     }
 }

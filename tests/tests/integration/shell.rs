@@ -107,13 +107,15 @@ fn a_person_works_in_the_shell() {
 /// As `sqlite3 music.db .dump` writes it.
 const DUMP: &str = "PRAGMA foreign_keys=OFF;
 BEGIN TRANSACTION;
-CREATE TABLE artists (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+CREATE TABLE artists (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE);
 INSERT INTO artists VALUES(1,'AC/DC');
 INSERT INTO artists VALUES(2,'a; b
 c');
 CREATE TABLE albums (id INTEGER PRIMARY KEY, artist INT REFERENCES artists (id), title TEXT);
 INSERT INTO albums VALUES(1,1,'Back in Black');
 INSERT INTO albums VALUES(2,2,'Y');
+DELETE FROM sqlite_sequence;
+INSERT INTO sqlite_sequence VALUES('artists',2);
 CREATE INDEX albums_of ON albums (artist);
 CREATE TRIGGER short AFTER INSERT ON albums BEGIN UPDATE albums SET title = 'none' WHERE id = NEW.id AND title = ''; END;
 COMMIT;
@@ -136,16 +138,20 @@ fn a_dump_is_loaded_as_a_whole_or_not_at_all() {
         run(home.path(), &arguments)
     };
     // The last album has an artist that there is not.
-    let broken = DUMP.replace("VALUES(2,2,'Y')", "VALUES(2,3,'Y')");
+    let many: String = (10..3_000).map(|id| format!("INSERT INTO albums VALUES({id},1,'many');\n")).collect();
+    let whole =
+        DUMP.replace("DELETE FROM sqlite_sequence;\n", &format!("{many}DELETE FROM sqlite_sequence;\n"));
+    let broken = whole.replace("VALUES(2,2,'Y')", "VALUES(2,3,'Y')");
     let refused = load(&broken);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains("line 9: FOREIGN KEY constraint failed"), "{}", refused.stderr);
     assert!(ask("SELECT count(*) FROM sqlite_schema").ends_with("\n0\n"), "nothing is left");
-    let loaded = load(DUMP);
+    let loaded = load(&whole);
     assert!(loaded.stderr.starts_with("note: foreign keys are always enforced"), "{}", loaded.stderr);
     loaded.succeeded();
     let joined = ask("SELECT name, title FROM artists JOIN albums ON artist = artists.id ORDER BY 2 DESC");
     assert!(joined.contains("AC/DC,Back in Black"), "{joined}");
+    assert!(ask("SELECT count(*) FROM albums").ends_with("\n2992\n"));
     ask("INSERT INTO albums VALUES (3, 1, '')");
     assert!(ask("SELECT title FROM albums WHERE id = 3").ends_with("\nnone\n"));
 }
