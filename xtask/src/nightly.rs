@@ -33,7 +33,7 @@ pub fn run(root: &Path, hours: Option<&str>) -> Result<(), String> {
     let begun = Instant::now();
     let mut rounds = 0;
     while rounds == 0 || begun.elapsed() < time {
-        let tests = "nextest run --profile nightly --workspace --no-fail-fast --success-output immediate";
+        let tests = "nextest run --profile nightly --workspace --all-targets --no-fail-fast --success-output immediate";
         let random = "test(/^simul/)|test(/^faults_/)|test(/^moments/)|test(/random/)|test(/^healing/)";
         let call = Call::new(root, &format!("{tests} -E {random}"));
         let call = call.env("POLYLITE_BINARY", &binary.to_string_lossy());

@@ -11,7 +11,8 @@ const MARK: &str = "planted: ";
 /// its bug is not found.
 pub fn run(root: &Path) -> Result<(), String> {
     // Of the whole workspace, as `verify` builds it: a package alone would be built with other features.
-    let tests = "nextest run --workspace --no-fail-fast --test-threads 1 --success-output immediate";
+    let tests =
+        "nextest run --workspace --all-targets --no-fail-fast --test-threads 1 --success-output immediate";
     let output =
         Call::new(root, &format!("{tests} -E package(tests)&test(/^simul/)&test(/found/)")).output()?;
     let mut found: Vec<&str> =
