@@ -39,7 +39,13 @@ impl CommandOutput {
 /// environment's `POLYLITE_…` is seen.
 #[must_use]
 pub fn run(home: &Path, arguments: &[&str]) -> CommandOutput {
-    let output = command(home).args(arguments).stdin(Stdio::null()).output().expect("the binary runs");
+    run_with_input(home, arguments, Stdio::null())
+}
+
+/// As [`run`], with something to read.
+#[must_use]
+pub fn run_with_input(home: &Path, arguments: &[&str], input: Stdio) -> CommandOutput {
+    let output = command(home).args(arguments).stdin(input).output().expect("the binary runs");
     CommandOutput {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),

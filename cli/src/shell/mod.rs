@@ -2,6 +2,7 @@
 //! semicolon is typed.
 
 mod completion;
+mod control;
 mod dot_commands;
 mod keywords;
 mod script;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::completion::Names;
+use super::control::Control;
 use crate::commands::docs;
 use crate::connection::{Connection, StatementAnswer, segment};
 use crate::failure::Failure;
@@ -137,31 +138,29 @@ impl Session {
 
     /// Begins or ends the transaction, or moves among its savepoints, if the statement asks for that.
     async fn control_transaction(&mut self, statement: &str) -> Result<bool, Failure> {
-        let words: Vec<String> = statement.split_ascii_whitespace().map(str::to_ascii_uppercase).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match (words.as_slice(), &self.transaction) {
-            (["BEGIN", ..], None) => {
+        match (Control::of(statement), &self.transaction) {
+            (Control::Begin, None) => {
                 let database = self.connection.database(self.require_database()?);
                 self.transaction = Some(database.begin(TransactionOptions::default()).await?);
             }
-            (["COMMIT" | "END"] | ["COMMIT" | "END", "TRANSACTION"], Some(transaction)) => {
+            (Control::Commit, Some(transaction)) => {
                 let committed = transaction.commit().await;
                 // Whatever became of it, it is over.
                 self.transaction = None;
                 committed?;
             }
-            (["ROLLBACK"] | ["ROLLBACK", "TRANSACTION"], Some(transaction)) => {
+            (Control::RollBack, Some(transaction)) => {
                 let rolled_back = transaction.roll_back().await;
                 self.transaction = None;
                 rolled_back?;
             }
-            (["COMMIT" | "END" | "ROLLBACK" | "SAVEPOINT" | "RELEASE", ..], None) => {
-                return Err(Failure::refused("no transaction is open").with_hint("begin one with BEGIN"));
-            }
-            (["SAVEPOINT" | "RELEASE" | "ROLLBACK", ..], Some(transaction)) => {
+            (Control::Savepoint, Some(transaction)) => {
                 self.within(transaction, statement).await?;
             }
-            _ => return Ok(false),
+            (Control::Commit | Control::RollBack | Control::Savepoint, None) => {
+                return Err(Failure::refused("no transaction is open").with_hint("begin one with BEGIN"));
+            }
+            (Control::Begin, Some(_)) | (Control::Nothing, _) => return Ok(false),
         }
         Ok(true)
     }

@@ -1,6 +1,8 @@
 //! The SQL shell on a terminal, as a person uses it.
 
-use tests::process_cluster::{ServerProcess, command, run};
+use std::fs::File;
+
+use tests::process_cluster::{ServerProcess, command, run, run_with_input};
 use tests::terminal::Terminal;
 
 #[test]
@@ -133,9 +135,11 @@ fn a_dump_is_loaded_as_a_whole_or_not_at_all() {
         run(home.path(), &arguments).succeeded()
     };
     let load = |script: &str| {
-        std::fs::write(home.path().join("dump.sql"), script).expect("the folder can be written");
-        let arguments = ["sql", "--coordinator", server.url(), "--db-name", "music", "--file", "dump.sql"];
-        run(home.path(), &arguments)
+        let path = home.path().join("dump.sql");
+        std::fs::write(&path, script).expect("the folder can be written");
+        let input = File::open(path).expect("the file is there");
+        let arguments = ["sql", "--coordinator", server.url(), "--db-name", "music"];
+        run_with_input(home.path(), &arguments, input.into())
     };
     // The last album has an artist that there is not.
     let many: String = (10..3_000).map(|id| format!("INSERT INTO albums VALUES({id},1,'many');\n")).collect();
@@ -154,4 +158,8 @@ fn a_dump_is_loaded_as_a_whole_or_not_at_all() {
     assert!(ask("SELECT count(*) FROM albums").ends_with("\n2992\n"));
     ask("INSERT INTO albums VALUES (3, 1, '')");
     assert!(ask("SELECT title FROM albums WHERE id = 3").ends_with("\nnone\n"));
+    // What stands between its lines is done in its place.
+    let elsewhere = load("BEGIN;\nINSERT INTO albums VALUES (4, 2, 'Z');\n.use other\nCOMMIT;\n");
+    assert!(elsewhere.stderr.contains("line 3: a transaction is open"), "{}", elsewhere.stderr);
+    assert!(ask("SELECT count(*) FROM albums").ends_with("\n2993\n"));
 }
