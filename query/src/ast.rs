@@ -224,6 +224,42 @@ pub(crate) fn any(expression: &Expr, test: &impl Fn(&Expr) -> bool) -> bool {
     test(expression) || children(expression).into_iter().any(|child| any(child, test))
 }
 
+/// The expression with its columns called by their own names alone.
+pub(crate) fn unqualified(expression: &Expr) -> Expr {
+    let mut plain = expression.clone();
+    rewrite(&mut plain, &mut |part| match part {
+        Expr::Qualified(_, name) => Some(Expr::Id(name.clone())),
+        _ => None,
+    });
+    plain
+}
+
+/// A call of a function.
+pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    Expr::FunctionCall {
+        name: Name::exact(name.to_owned()),
+        distinctness: None,
+        args: arguments.into_iter().map(Box::new).collect(),
+        order_by: Vec::new(),
+        within_group: Vec::new(),
+        filter_over: FunctionTail { filter_clause: None, over_clause: None },
+    }
+}
+
+/// One more operand of AND or OR, each in brackets.
+pub(crate) fn joined(before: Option<Expr>, operator: Operator, condition: Expr) -> Expr {
+    let bracketed = bracketed(condition);
+    match before {
+        Some(before) => Expr::Binary(Box::new(before), operator, Box::new(bracketed)),
+        None => bracketed,
+    }
+}
+
+/// An expression in brackets.
+pub(crate) fn bracketed(expression: Expr) -> Expr {
+    Expr::Parenthesized(vec![Box::new(expression)])
+}
+
 /// The parts of a condition that must all hold.
 pub(crate) fn conjuncts(condition: &Expr) -> Vec<&Expr> {
     match condition {

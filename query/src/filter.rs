@@ -48,7 +48,7 @@ impl Filter {
                 if let KeyColumn::Position(position) = column {
                     columns.push(position);
                 }
-                column_name(table, column)
+                column.name(table).map(Expr::Id)
             }
             _ => None,
         });
@@ -67,7 +67,7 @@ impl Filter {
         collation: Option<&str>,
         values: Vec<Operand>,
     ) -> Option<Filter> {
-        let mut lhs = column_name(table, column)?;
+        let mut lhs = Expr::Id(column.name(table)?);
         if let Some(collation) = collation {
             lhs = Expr::Collate(Box::new(lhs), ast::quoted_name(collation));
         }
@@ -109,9 +109,9 @@ impl Filter {
                 let shifted = filter.condition_after(operands.len());
                 operands.extend(filter.operands);
                 columns.extend(filter.columns);
-                all = Some(joined(all, Operator::And, shifted));
+                all = Some(ast::joined(all, Operator::And, shifted));
             }
-            condition = all.map(|all| joined(condition.take(), Operator::Or, all));
+            condition = all.map(|all| ast::joined(condition.take(), Operator::Or, all));
         }
         condition.map(|condition| Filter { condition, operands, columns }).into_iter().collect()
     }
@@ -137,23 +137,6 @@ impl Filter {
     }
 }
 
-/// A column as a partition's own table calls it.
-fn column_name(table: &Table, column: KeyColumn) -> Option<Expr> {
-    Some(Expr::Id(match column {
-        KeyColumn::Rowid => ast::Name::from_string(table.rowid_name?),
-        KeyColumn::Position(position) => ast::quoted_name(&table.columns[position].name),
-    }))
-}
-
-/// One more operand of AND or OR, each in brackets.
-fn joined(before: Option<Expr>, operator: Operator, condition: Expr) -> Expr {
-    let bracketed = Expr::Parenthesized(vec![Box::new(condition)]);
-    match before {
-        Some(before) => Expr::Binary(Box::new(before), operator, Box::new(bracketed)),
-        None => bracketed,
-    }
-}
-
 /// The part of a condition that is over the table alone: what a row must pass for the condition to be true,
 /// whatever the other tables hold.
 fn implied(condition: &Expr, table: &Table, resolve: &Resolve<'_>) -> Option<Expr> {
@@ -165,10 +148,10 @@ fn implied(condition: &Expr, table: &Table, resolve: &Resolve<'_>) -> Option<Exp
     let (left, right) = (implied(left, table, resolve), implied(right, table, resolve));
     match operator {
         Operator::And => match (left, right) {
-            (Some(left), Some(right)) => Some(joined(Some(left), Operator::And, right)),
+            (Some(left), Some(right)) => Some(ast::joined(Some(left), Operator::And, right)),
             (left, right) => left.or(right),
         },
-        Operator::Or => Some(joined(Some(joined(None, Operator::Or, left?)), Operator::Or, right?)),
+        Operator::Or => Some(ast::joined(Some(ast::joined(None, Operator::Or, left?)), Operator::Or, right?)),
         _ => None,
     }
 }

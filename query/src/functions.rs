@@ -2,7 +2,7 @@
 
 use sqlite::fixed_moment::FIXED_MOMENT;
 
-use crate::ast::{Expr, FunctionTail, Literal, Name};
+use crate::ast::{self, Expr, Literal};
 
 /// A function of values. All of these depend on their arguments alone and mean the same on every machine.
 struct Scalar {
@@ -121,14 +121,7 @@ pub(crate) fn fixed_moment(call: &Expr) -> Option<Expr> {
     }
     let mut call = call.clone();
     if let Expr::FunctionCall { args, .. } = &mut call {
-        let guarded = Expr::FunctionCall {
-            name: Name::exact(FIXED_MOMENT.to_owned()),
-            distinctness: None,
-            args: vec![args[place].clone()],
-            order_by: Vec::new(),
-            within_group: Vec::new(),
-            filter_over: FunctionTail { filter_clause: None, over_clause: None },
-        };
+        let guarded = ast::call(FIXED_MOMENT, vec![(*args[place]).clone()]);
         *args[place] = guarded;
     }
     Some(call)

@@ -77,6 +77,16 @@ pub(crate) enum KeyColumn {
     Position(usize),
 }
 
+impl KeyColumn {
+    /// What a table calls it on its own partitions; `None` for a rowid that has no name left.
+    pub(crate) fn name(self, table: &Table) -> Option<ast::Name> {
+        Some(match self {
+            KeyColumn::Rowid => ast::Name::from_string(table.rowid_name?),
+            KeyColumn::Position(position) => ast::quoted_name(&table.columns[position].name),
+        })
+    }
+}
+
 impl Route {
     /// Reads the conditions out of conjuncts.
     pub(crate) fn of(table: &Table, conjuncts: &[&Expr], resolve: &Resolve<'_>) -> Route {

@@ -190,10 +190,7 @@ impl Columns<'_> {
     pub(super) fn text(&mut self, used: &[Place]) -> Result<String, Why> {
         let sql = |place: &Place| -> Result<String, Why> {
             let table = &self.joined[place.reference].table;
-            let column = match place.column {
-                KeyColumn::Rowid => table.rowid_name.ok_or("the rowid has no name")?.to_owned(),
-                KeyColumn::Position(position) => quote_identifier(&table.columns[position].name),
-            };
+            let column = place.column.name(table).ok_or("the rowid has no name")?;
             Ok(format!("t{}.{column}", place.reference))
         };
         let mut columns = Vec::with_capacity(used.len());
@@ -237,12 +234,7 @@ impl Columns<'_> {
             return Err("a condition of the join has a subquery");
         }
         self.parameters = self.parameters.max(push::parameters(condition));
-        let mut resolved = condition.clone();
-        ast::rewrite(&mut resolved, &mut |part| match part {
-            Expr::Qualified(_, name) => Some(Expr::Id(name.clone())),
-            _ => None,
-        });
-        push::check(&resolved, false)?;
+        push::check(&ast::unqualified(condition), false)?;
         let mut failed = None;
         ast::rewrite(condition, &mut |part| match part {
             Expr::Id(_) | Expr::Name(_) | Expr::Qualified(..) | Expr::DoublyQualified(..) => {
@@ -250,11 +242,7 @@ impl Columns<'_> {
                     failed = Some("a name is no column of the joined tables");
                     return None;
                 };
-                let table = &self.joined[found.reference].table;
-                let name = match found.column {
-                    KeyColumn::Rowid => ast::Name::from_string(table.rowid_name?),
-                    KeyColumn::Position(position) => ast::quoted_name(&table.columns[position].name),
-                };
+                let name = found.column.name(&self.joined[found.reference].table)?;
                 Some(Expr::Qualified(ast::Name::from_string(format!("t{}", found.reference)), name))
             }
             Expr::Variable(variable) => Some(ast::parameter(variable.index.get() as usize)),

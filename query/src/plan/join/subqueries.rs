@@ -12,11 +12,10 @@ use super::output;
 use super::subquery_results::Rendered;
 use super::subquery_tables::{Query, inside};
 use crate::ast::{
-    self, As, Expr, FromClause, FunctionTail, JoinConstraint, JoinedSelectTable, Literal, Name, OneSelect,
-    Operator, QualifiedName, ResultColumn, Select, SelectBody, SelectTable,
+    self, As, Expr, FromClause, JoinConstraint, JoinedSelectTable, Literal, Name, OneSelect, Operator,
+    QualifiedName, ResultColumn, Select, SelectBody, SelectTable,
 };
 use crate::plan::push::{self, Why};
-use crate::route::KeyColumn;
 use crate::table::Table;
 
 /// What the rows around subqueries are called on a partition.
@@ -71,10 +70,7 @@ pub(crate) fn of_one_table(
     let item =
         Item { alias: Some(alias.to_owned()), relation: Relation::of_table(0, table), nullable: false };
     let names = Names { items: vec![item], aliases: output::aliases(columns), ..Names::default() };
-    let mut name = |place: Place| match place.column {
-        KeyColumn::Rowid => Ok(Name::from_string(table.rowid_name.ok_or("the rowid has no name")?)),
-        KeyColumn::Position(position) => Ok(ast::quoted_name(&table.columns[position].name)),
-    };
+    let mut name = |place: Place| name_on_partition(place, table);
     let together = key_of(0, table).into_iter().collect();
     Around::new(find, vec![Arc::clone(table)], together, &mut name).statement(select, &names)
 }
@@ -164,11 +160,7 @@ impl<'a> Around<'a> {
         if place.reference < self.own {
             return Ok(Expr::Qualified(Name::from_string(AROUND), (self.name)(place)?));
         }
-        let table = &self.tables[place.reference];
-        let name = match place.column {
-            KeyColumn::Rowid => Name::from_string(table.rowid_name.ok_or("the rowid has no name")?),
-            KeyColumn::Position(position) => ast::quoted_name(&table.columns[position].name),
-        };
+        let name = name_on_partition(place, &self.tables[place.reference])?;
         Ok(Expr::Qualified(Name::from_string(inside(place.reference)), name))
     }
 
@@ -278,14 +270,9 @@ impl<'a> Around<'a> {
             Some((at, key, value))
         });
         let (at, key, value) = equality?;
-        let mut others = query.filter.iter().enumerate().filter(|(other, _)| *other != at);
-        let bracketed = |condition: &Expr| Box::new(Expr::Parenthesized(vec![Box::new(condition.clone())]));
-        let first = others.next().map(|(_, condition)| (*condition).clone());
-        let rest = first.map(|first| {
-            others.fold(first, |all, (_, condition)| {
-                Expr::Binary(bracketed(&all), Operator::And, bracketed(condition))
-            })
-        });
+        let others = query.filter.iter().enumerate().filter(|(other, _)| *other != at);
+        let rest = others
+            .fold(None, |all, (_, condition)| Some(ast::joined(all, Operator::And, (*condition).clone())));
         let select = OneSelect::Select {
             distinctness: None,
             columns: vec![ResultColumn::Expr(key.clone(), None)],
@@ -307,13 +294,9 @@ pub(super) fn place(expression: &Expr, level: &Level<'_>) -> Option<Place> {
 
 /// A condition that is false where it is unknown.
 fn known(condition: Expr) -> Expr {
-    let zero = Expr::Literal(Literal::Numeric("0".to_owned()));
-    Expr::FunctionCall {
-        name: Name::exact("coalesce".to_owned()),
-        distinctness: None,
-        args: vec![Box::new(condition), Box::new(zero)],
-        order_by: Vec::new(),
-        within_group: Vec::new(),
-        filter_over: FunctionTail { filter_clause: None, over_clause: None },
-    }
+    ast::call("coalesce", vec![condition, Expr::Literal(Literal::Numeric("0".to_owned()))])
+}
+
+fn name_on_partition(place: Place, table: &Table) -> Result<Name, Why> {
+    place.column.name(table).ok_or("the rowid has no name")
 }

@@ -85,12 +85,7 @@ impl<'a> Query<'a> {
     /// Whether partitions may evaluate an expression, whose names are those on a partition, on rows that one file
     /// may never get to.
     pub(super) fn check(&self, expression: &Expr, aggregates: bool) -> Result<(), Why> {
-        let mut plain = expression.clone();
-        ast::rewrite(&mut plain, &mut |part| match part {
-            Expr::Qualified(_, name) => Some(Expr::Id(name.clone())),
-            _ => None,
-        });
-        push::check(&plain, aggregates)?;
+        push::check(&ast::unqualified(expression), aggregates)?;
         let is_json = self.joined.iter().all(|joined| joined.table.kind == TableKind::Collection);
         let may_fail = |part: &Expr| match part {
             Expr::Binary(_, Operator::ArrowRight | Operator::ArrowRightShift, _) => !is_json,

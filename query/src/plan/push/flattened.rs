@@ -263,7 +263,7 @@ impl Picked {
             };
             match self.meaning(name.as_str()) {
                 Some(Meaning::Column(column @ Expr::Id(_))) => Some(column.clone()),
-                Some(Meaning::Column(column)) => Some(Expr::Parenthesized(vec![Box::new(column.clone())])),
+                Some(Meaning::Column(column)) => Some(ast::bracketed(column.clone())),
                 Some(Meaning::Rowid(name)) => Some(Expr::Id(Name::from_string(name))),
                 // It may be what the client calls a result.
                 Some(Meaning::Other) => {
@@ -281,15 +281,12 @@ impl Picked {
 
     /// Its own condition and another one.
     fn condition_and(&self, other: Option<&Expr>) -> Option<Option<Expr>> {
-        let in_parentheses = |condition: Expr| Box::new(Expr::Parenthesized(vec![Box::new(condition)]));
         let other = match other {
             Some(other) => Some(self.rewritten(other)?),
             None => None,
         };
         Some(match (self.condition.clone(), other) {
-            (Some(own), Some(other)) => {
-                Some(Expr::Binary(in_parentheses(own), Operator::And, in_parentheses(other)))
-            }
+            (Some(own), Some(other)) => Some(ast::joined(Some(ast::bracketed(own)), Operator::And, other)),
             (own, other) => own.or(other),
         })
     }

@@ -230,10 +230,7 @@ impl Names<'_> {
     }
 
     fn column(&self, column: KeyColumn) -> Option<Expr> {
-        Some(Expr::Id(match column {
-            KeyColumn::Rowid => ast::Name::from_string(self.table.rowid_name?),
-            KeyColumn::Position(position) => ast::quoted_name(&self.table.columns[position].name),
-        }))
+        column.name(self.table).map(Expr::Id)
     }
 
     fn alias(&self, expression: &Expr) -> Option<&Expr> {

@@ -159,15 +159,3 @@ fn statement(sql: String, params: Vec<Value>) -> Statement {
 fn plain(expression: Expr) -> Term {
     Term { expression, descending: false, nulls: None }
 }
-
-/// A call of a function of one argument.
-fn call(name: &str, argument: &Expr) -> Expr {
-    Expr::FunctionCall {
-        name: ast::Name::exact(name.to_owned()),
-        distinctness: None,
-        args: vec![Box::new(argument.clone())],
-        order_by: Vec::new(),
-        within_group: Vec::new(),
-        filter_over: ast::FunctionTail { filter_clause: None, over_clause: None },
-    }
-}

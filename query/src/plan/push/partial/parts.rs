@@ -3,7 +3,7 @@
 use super::columns::Columns;
 use super::merging::{Inner, finish, limit_parameters, outer};
 use super::representative::{representative, shows_first_met, shows_row, shows_rows, told_apart};
-use super::{PARTS, call, plain};
+use super::{PARTS, plain};
 use crate::ast::{self, Expr};
 use crate::functions::Aggregate;
 use crate::plan::push::Why;
@@ -56,7 +56,7 @@ impl Parts {
         let sorted = |output: &Expr| one.order.iter().any(|term| term.expression == *output);
         let is_sorted = one.order.iter().all(|term| one.outputs.contains(&term.expression))
             && fragment.groups.iter().all(|group| sorted(group) && !is_ambiguous(group, &one.table));
-        let row = (!is_sorted).then(|| call("min", row));
+        let row = (!is_sorted).then(|| ast::call("min", vec![row.clone()]));
         let values = columns.parts.iter().map(|(expression, ..)| expression.clone());
         fragment.columns = row.iter().cloned().chain(values).collect();
         fragment.order = one.order.iter().cloned().chain(row.clone().map(plain)).collect();

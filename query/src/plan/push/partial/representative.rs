@@ -1,6 +1,5 @@
 //! Which row stands for a group, and where that matters.
 
-use super::call;
 use crate::ast::{self, Expr};
 use crate::functions::Aggregate;
 use crate::plan::push::Why;
@@ -57,7 +56,7 @@ pub(super) fn representative(
     let matters = ambiguous || shows_rows(one);
     if extremes.is_empty() || !matters {
         return Ok(Representative {
-            row: Some(call("min", row)),
+            row: Some(ast::call("min", vec![row.clone()])),
             matters,
             is_extreme: false,
             in_row_order: false,
