@@ -50,6 +50,15 @@ impl PartitionAccess for NoRows {
     async fn change_schema(&self, _change: SchemaChange) -> Result<()> {
         Err(Error::internal("the schema stays as it is"))
     }
+
+    async fn change_schema_and_rows(
+        &self,
+        _change: SchemaChange,
+        _work: Vec<(usize, Vec<WorkItem>)>,
+        _max_rows: u32,
+    ) -> Result<Vec<Vec<StatementResult>>> {
+        Err(Error::internal("the schema stays as it is"))
+    }
 }
 
 /// The time of one request.

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
+use common::Result;
 use common::protocol::{RowsHeader, Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
-use common::{Error, Result};
 use futures_util::Stream;
 use sqlite::Workspace;
 
@@ -94,18 +94,13 @@ pub trait PartitionAccess: Send + Sync {
 
     /// Changes the schema and rows of every partition, all of it or nothing, and publishes the schema. Each partition has an
     /// element in `work` with a [`WorkItem::Schema`] at least; results and errors are as in [`write`](Self::write).
-    /// Afterwards this access addresses partitions at the new version. By default it is refused.
+    /// Afterwards this access addresses partitions at the new version.
     fn change_schema_and_rows(
         &self,
-        _change: SchemaChange,
-        _work: Vec<(usize, Vec<WorkItem>)>,
-        _max_rows: u32,
-    ) -> impl Future<Output = Result<Vec<Vec<StatementResult>>>> + Send {
-        std::future::ready(Err(Error::not_supported(
-            "the schema and rows cannot be changed together here",
-            "change the schema with a request of its own",
-        )))
-    }
+        change: SchemaChange,
+        work: Vec<(usize, Vec<WorkItem>)>,
+        max_rows: u32,
+    ) -> impl Future<Output = Result<Vec<Vec<StatementResult>>>> + Send;
 
     /// Waits before a write that others got in the way of is tried again, for a time that is drawn by chance
     /// and grows with the number of attempts made. By default not at all.

@@ -20,13 +20,11 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::access::RequestAccess;
-use super::joint::{Entered, HeldBack, Order, Told};
+use super::joint::{Entered, HeldBack, KEPT_MAX, Order, Told};
 use super::partition_call::millis;
 use super::transaction::new_id;
 use crate::catalog::{Answer, Command, is_open};
 
-/// How long partitions are kept by one that does not answer.
-const KEPT_MAX: Duration = Duration::from_secs(10);
 /// A coordinator that has not ended its transaction so long after its time was up is gone.
 const GONE_AFTER: Duration = Duration::from_secs(5);
 /// How long the catalog is asked to take note of the end.

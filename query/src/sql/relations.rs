@@ -178,7 +178,7 @@ fn prepare(
         && relations.purpose != Purpose::ReadLoaded
         && !names_indexes
         && relations.tables.len() <= STREAMED_TABLES_MAX;
-    let seeks_collations = relations.compounds_differ_in_collations();
+    let seeks_collations = may_stream && relations.compounds_differ_in_collations();
     let mut streamed = Vec::new();
     for (index, relation) in relations.tables.iter().enumerate() {
         let needs_its_key = seeks_collations && relation.table.rowid_alias.is_some();

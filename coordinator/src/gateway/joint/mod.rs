@@ -39,8 +39,8 @@ use super::transaction::{DECISION_TIME_MIN, Transaction, new_id, not_applied};
 use crate::metrics::{Conflict, Wait};
 use write::{JointWrite, Part, Refusal, Written};
 
-/// How long partitions are kept for one that does not answer.
-const KEPT_MAX: Duration = Duration::from_secs(10);
+/// How long a transaction keeps partitions for one that does not answer.
+pub(super) const KEPT_MAX: Duration = Duration::from_secs(10);
 /// How long it is waited for an abort to be carried out before the next attempt; then that one waits in line.
 const ABORT_AWAITED: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,7 @@
 //! The database in which a request is tried: all of the client's objects, and the rows of the tables that are looked at.
 
-use common::protocol::Statement;
 use common::{Error, Result, Value};
+use futures_util::future;
 use sqlite::{ScriptTrial, TrialDatabase};
 
 use super::script::Script;
@@ -73,10 +73,9 @@ async fn greatest_rowid(
     access: &impl PartitionAccess,
     table: &Table,
 ) -> Result<(i64, Proofs)> {
+    let reads = (0..planner.buckets()).map(|bucket| proven::read(access, bucket, greatest_in_bucket(table)));
     let (mut greatest, mut proofs) = (0, Vec::new());
-    for bucket in 0..planner.buckets() {
-        let statement: Statement = greatest_in_bucket(table);
-        let (rows, proof) = proven::read(access, bucket, statement).await?;
+    for (rows, proof) in future::try_join_all(reads).await? {
         proofs.extend(proof);
         if let Some([Value::Integer(rowid)]) = rows.first().map(Vec::as_slice) {
             greatest = greatest.max(*rowid);
