@@ -176,13 +176,17 @@ impl Generator {
 
     fn membership(&mut self, scope: &Scope, column: &str) -> String {
         let not = self.pick(&["", "", "NOT "]);
-        if self.chance(25) {
-            let other = self.column(scope).0;
-            let select = self.subquery(scope, 2);
-            return format!("({column}, {other}) {not}IN ({select})");
+        let (value, width) = if self.chance(25) {
+            (format!("({column}, {})", self.column(scope).0), 2)
+        } else {
+            (column.to_owned(), 1)
+        };
+        let select = self.subquery(scope, width);
+        // A result's own collation counts only where SQLite does not find the column by an index.
+        if select.contains("COLLATE") {
+            return format!("{not}EXISTS ({select})");
         }
-        let select = self.subquery(scope, 1);
-        format!("{column} {not}IN ({select})")
+        format!("{value} {not}IN ({select})")
     }
 
     fn existence(&mut self, scope: &Scope) -> String {
