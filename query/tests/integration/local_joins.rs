@@ -3,70 +3,19 @@
 use crate::support::Cluster;
 use crate::support::compare::same;
 use crate::support::random::{Random, compare, seeds};
+use crate::support::shop::{insert, shop};
 use common::Value;
 use common::protocol::Params;
-use query::schema::declare_tables;
-use query::{PartitionAccess as _, Rule, Rules};
-use serde_json::json;
+use query::{Rule, Rules};
 
 /// Seeds that run always.
 const SEEDS: u64 = 4;
-
-/// Orders lie with their customers; levels are everywhere; notes lie by ids of their own.
-async fn shop(buckets: u32) -> Cluster {
-    let cluster = Cluster::hashed(buckets, None);
-    let tables = json!([
-        {"name": "customers", "columns": [
-            {"name": "id", "data_type": "INTEGER", "primary_key": true},
-            {"name": "name", "data_type": "TEXT"}, {"name": "level", "data_type": "INTEGER"}]},
-        {"name": "orders", "partition_key": "customer", "columns": [
-            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"},
-            {"name": "amount", "data_type": "REAL"}, {"name": "any", "data_type": ""}]},
-        {"name": "levels", "reference": true, "columns": [
-            {"name": "id", "data_type": "INTEGER", "primary_key": true},
-            {"name": "title", "data_type": "TEXT"}]},
-        {"name": "notes", "columns": [
-            {"name": "id", "data_type": "INTEGER", "primary_key": true},
-            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"}]}
-    ]);
-    let change = declare_tables(&cluster.database(), &tables).unwrap();
-    cluster.change_schema(change).await.unwrap();
-    cluster
-}
 
 struct Generator {
     random: Random,
 }
 
 impl Generator {
-    fn insert(&mut self) -> String {
-        let value = self.random.pick(&["NULL", "1", "1.0", "'1'", "'x'", "2.5", "x'31'", "7"]);
-        match self.random.number(6) {
-            0 | 1 => format!(
-                "INSERT OR IGNORE INTO customers VALUES ({}, '{}', {})",
-                self.random.number(25),
-                self.random.pick(&["a", "b", "C", "c"]),
-                self.random.pick(&["1", "2", "3", "9", "NULL", "'2'"])
-            ),
-            2 => format!(
-                "INSERT OR IGNORE INTO levels VALUES ({}, 'level {}')",
-                self.random.number(4),
-                self.random.number(3)
-            ),
-            3 => format!(
-                "INSERT INTO notes (customer, n) VALUES ({}, {})",
-                self.random.number(25),
-                self.random.number(9)
-            ),
-            _ => format!(
-                "INSERT INTO orders VALUES ({}, {}, {}, {value})",
-                self.random.pick(&["NULL", "'x'", "2.5", "'7'", "8.0", "3", "11", "12", "20", "21"]),
-                self.random.number(9),
-                self.random.pick(&["0.1", "2.5", "1e15", "NULL", "-0.3"]),
-            ),
-        }
-    }
-
     fn from(&mut self) -> &'static str {
         self.random.pick(&[
             "orders o JOIN customers c ON o.customer = c.id",
@@ -140,7 +89,7 @@ async fn local_joins_answer_as_one_file() {
         let (single, partitioned) = (shop(1).await, shop(3).await);
         let mut generator = Generator { random: Random::new(seed) };
         for _ in 0..70 {
-            let sql = generator.insert();
+            let sql = insert(&mut generator.random);
             same(&sql, &single.sql(&sql).await, &partitioned.sql(&sql).await).unwrap();
         }
         let statement = || {

@@ -3,37 +3,17 @@
 use crate::support::Cluster;
 use crate::support::compare::same;
 use crate::support::random::{Random, compare, seeds};
+use crate::support::shop::{insert, shop};
 use common::Value;
 use common::protocol::Params;
-use query::schema::declare_tables;
-use query::{PartitionAccess as _, Rule, Rules};
-use serde_json::json;
+use query::{Rule, Rules};
 
 /// Seeds that run always.
 const SEEDS: u64 = 4;
 
-/// Orders and marks lie with their customers, marks without an index of them; levels are everywhere; notes lie by ids of
-/// their own; codes by a text that has a collation.
-async fn shop(buckets: u32) -> Cluster {
-    let cluster = Cluster::hashed(buckets, None);
-    let tables = json!([
-        {"name": "customers", "columns": [
-            {"name": "id", "data_type": "INTEGER", "primary_key": true},
-            {"name": "name", "data_type": "TEXT"}, {"name": "level", "data_type": "INTEGER"}]},
-        {"name": "orders", "partition_key": "customer", "columns": [
-            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"},
-            {"name": "amount", "data_type": "REAL"}, {"name": "any", "data_type": ""}]},
-        {"name": "marks", "partition_key": "customer", "columns": [
-            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"}]},
-        {"name": "levels", "reference": true, "columns": [
-            {"name": "id", "data_type": "INTEGER", "primary_key": true},
-            {"name": "title", "data_type": "TEXT"}]},
-        {"name": "notes", "columns": [
-            {"name": "id", "data_type": "INTEGER", "primary_key": true},
-            {"name": "customer", "data_type": "INTEGER"}, {"name": "n", "data_type": "INTEGER"}]}
-    ]);
-    let change = declare_tables(&cluster.database(), &tables).unwrap();
-    cluster.change_schema(change).await.unwrap();
+/// The shop, with indexes for orders and notes but not for marks.
+async fn indexed_shop(buckets: u32) -> Cluster {
+    let cluster = shop(buckets).await;
     cluster.ok("CREATE INDEX orders_customer ON orders (customer)").await;
     cluster.ok("CREATE INDEX orders_any ON orders (any)").await;
     cluster.ok("CREATE INDEX notes_customer ON notes (customer)").await;
@@ -45,39 +25,6 @@ struct Generator {
 }
 
 impl Generator {
-    fn insert(&mut self) -> String {
-        let value = self.random.pick(&["NULL", "1", "1.0", "'1'", "'x'", "2.5", "x'31'", "7"]);
-        match self.random.number(7) {
-            0 | 1 => format!(
-                "INSERT OR IGNORE INTO customers VALUES ({}, '{}', {})",
-                self.random.number(25),
-                self.random.pick(&["a", "b", "C", "c"]),
-                self.random.pick(&["1", "2", "3", "9", "NULL", "'2'"])
-            ),
-            2 => format!(
-                "INSERT OR IGNORE INTO levels VALUES ({}, 'level {}')",
-                self.random.number(4),
-                self.random.number(3)
-            ),
-            3 => format!(
-                "INSERT INTO notes (customer, n) VALUES ({}, {})",
-                self.random.number(25),
-                self.random.number(9)
-            ),
-            4 => format!(
-                "INSERT INTO marks VALUES ({}, {})",
-                self.random.pick(&["NULL", "3", "11", "12", "20", "21", "5"]),
-                self.random.pick(&["NULL", "1", "2", "5"]),
-            ),
-            _ => format!(
-                "INSERT INTO orders VALUES ({}, {}, {}, {value})",
-                self.random.pick(&["NULL", "'x'", "2.5", "'7'", "8.0", "3", "11", "12", "20", "21"]),
-                self.random.number(9),
-                self.random.pick(&["0.1", "2.5", "1e15", "NULL", "-0.3", "1e-9"]),
-            ),
-        }
-    }
-
     /// What is around, with the column that tells where its rows lie.
     fn around(&mut self) -> (&'static str, &'static str) {
         let choices = [
@@ -182,10 +129,10 @@ async fn local_subqueries_answer_as_one_file() {
     let seeds = seeds(SEEDS);
     let (mut differences, mut pushed) = (Vec::new(), 0);
     for seed in 0..seeds {
-        let (single, partitioned) = (shop(1).await, shop(3).await);
+        let (single, partitioned) = (indexed_shop(1).await, indexed_shop(3).await);
         let mut generator = Generator { random: Random::new(seed) };
         for _ in 0..90 {
-            let sql = generator.insert();
+            let sql = insert(&mut generator.random);
             same(&sql, &single.sql(&sql).await, &partitioned.sql(&sql).await).unwrap();
         }
         let statement = || {
@@ -201,7 +148,7 @@ async fn local_subqueries_answer_as_one_file() {
 
 #[tokio::test]
 async fn only_subqueries_whose_rows_lie_together_run_on_the_partitions() {
-    let mut cluster = shop(4).await;
+    let mut cluster = indexed_shop(4).await;
     let rules = Rules::default().without(Rule::Subqueries).without(Rule::Composition);
     cluster.set_rules(rules);
     for sql in [
@@ -241,7 +188,7 @@ async fn only_subqueries_whose_rows_lie_together_run_on_the_partitions() {
 
 #[tokio::test]
 async fn a_local_subquery_has_the_parameters_of_the_statement() {
-    let cluster = shop(3).await;
+    let cluster = indexed_shop(3).await;
     cluster.ok("INSERT INTO customers VALUES (1, 'a', 2), (2, 'B', 3), (3, 'c', 3)").await;
     cluster.ok("INSERT INTO orders VALUES (1, 5, 1, 1), (2, 6, 1, 1), (1, 7, 1, 1), (3, 8, 1, 1)").await;
     let sql = "SELECT name, (SELECT max(n) FROM orders WHERE customer = id AND n < ?2) FROM customers

@@ -4,6 +4,7 @@
 pub mod compare;
 pub mod engine;
 pub mod random;
+pub mod shop;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
