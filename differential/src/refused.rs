@@ -19,7 +19,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "the rowid of this table cannot be set over several partitions",
     // Constraints and objects that need rows of several partitions or column groups.
     " over several partitions (table ",
-    "a PRIMARY KEY with collations of its own must",
     " in several column groups",
 ];
 

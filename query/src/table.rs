@@ -31,6 +31,8 @@ pub(crate) struct Table {
     pub(crate) global_indexes: Vec<GlobalIndex>,
     /// What lies in which column group, the anchor's part first; more than one if the table is split.
     pub(crate) parts: Vec<Part>,
+    /// Without a rowid, the collations by which the primary key compares.
+    key_collations: Vec<Collation>,
     /// Whether stamps may be those of parts that had more columns.
     pub(crate) lost_columns: bool,
     /// The documents of a collection whose attributes lie in several column groups.
@@ -68,6 +70,7 @@ impl Table {
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
             parts: parts_of(&definition, spec),
+            key_collations: key_collations(&definition),
             lost_columns: spec.is_some_and(has_lost_columns),
             divided: Divided::of(&definition, spec),
             joined: None,
@@ -162,6 +165,30 @@ impl Table {
         }
     }
 
+    /// The same as what names rows is compared by, and put in order.
+    pub(crate) fn key_terms_of_rows(&self) -> Vec<String> {
+        if self.rowid_name.is_some() {
+            return self.key_names();
+        }
+        let term = |(&position, collation): (&usize, &Collation)| {
+            let column = &self.columns[position];
+            let name = quote_identifier(&column.name);
+            match column.known_collation() == Some(*collation) {
+                true => name,
+                false => format!("{name} COLLATE {}", collation.name()),
+            }
+        };
+        self.primary_key.iter().zip(&self.key_collations).map(term).collect()
+    }
+
+    /// A value of what names rows, folded as it is compared there.
+    pub(crate) fn folded_key(&self, at: usize, value: &Value) -> Value {
+        match self.key_collations.get(at) {
+            Some(collation) => collation.fold(value.clone()),
+            None => value.clone(),
+        }
+    }
+
     /// The columns that choose the bucket, with the rowid as its alias where it has one.
     pub(crate) fn key_columns(&self) -> Vec<usize> {
         match &self.key {
@@ -200,6 +227,15 @@ impl Divided {
     pub(crate) fn is_made_of(&self, column: usize) -> bool {
         column == self.order || self.shares.contains(&column)
     }
+}
+
+fn key_collations(table: &Definition) -> Vec<Collation> {
+    if !table.without_rowid {
+        return Vec::new();
+    }
+    // SQLite knows three.
+    let collation = |name: &str| Collation::parse(name).unwrap_or(Collation::Binary);
+    table.key_terms().iter().map(|term| collation(&term.collation)).collect()
 }
 
 /// The column of a collection's documents.

@@ -78,6 +78,8 @@ struct Column {
     name: String,
     position: i32,
     key_position: i64,
+    /// By which the key of a table WITHOUT ROWID compares it.
+    key_collation: Option<String>,
     default_is_null: bool,
 }
 
@@ -88,7 +90,10 @@ impl Layouts {
         let mut columns: Vec<(String, bool, bool, Column)> = Vec::new();
         let mut statement = raw.prepare_cached(ours!(
             "SELECT l.name, l.wr, EXISTS (SELECT 1 FROM pragma_index_list(l.name) WHERE origin = 'pk'), ",
-            "x.name, x.cid, x.pk, x.dflt_value IS NULL FROM pragma_table_list AS l, pragma_table_xinfo(l.name) AS x ",
+            "x.name, x.cid, x.pk, x.dflt_value IS NULL, CASE WHEN l.wr AND x.pk > 0 THEN (SELECT k.coll ",
+            "FROM pragma_index_list(l.name) AS i, pragma_index_xinfo(i.name) AS k ",
+            "WHERE i.origin = 'pk' AND k.key AND k.cid = x.cid) END ",
+            "FROM pragma_table_list AS l, pragma_table_xinfo(l.name) AS x ",
             "WHERE l.schema = 'main' AND l.type = 'table' AND x.hidden = 0 ORDER BY l.name, x.cid"
         ))?;
         let mut rows = statement.query([])?;
@@ -98,6 +103,7 @@ impl Layouts {
                 position: row.get(4)?,
                 key_position: row.get(5)?,
                 default_is_null: row.get(6)?,
+                key_collation: row.get(7)?,
             };
             columns.push((row.get(0)?, row.get(1)?, row.get(2)?, column));
         }
@@ -180,6 +186,7 @@ fn layout(name: &str, without_rowid: bool, key_has_index: bool, columns: &[&Colu
     let texts = Texts {
         table: quote_identifier(name),
         columns: columns.iter().map(|column| quote_identifier(&column.name)).collect(),
+        key_collations: columns.iter().map(|column| column.key_collation.as_deref()).collect(),
         key: &key,
         rowid,
     };
@@ -226,6 +233,7 @@ fn rowid_unnamed(table: &str) -> Failure {
 struct Texts<'a> {
     table: String,
     columns: Vec<String>,
+    key_collations: Vec<Option<&'a str>>,
     key: &'a Key,
     rowid: String,
 }
@@ -267,7 +275,12 @@ impl Texts<'_> {
             Key::Columns(columns) => columns
                 .iter()
                 .enumerate()
-                .map(|(offset, index)| format!("{}=?{}", self.columns[*index], first + offset))
+                .map(|(offset, index)| {
+                    // The key may compare otherwise than its columns: what they take for equal may be several rows.
+                    let collation = self.key_collations[*index].unwrap_or("BINARY");
+                    let (column, collation) = (&self.columns[*index], quote_identifier(collation));
+                    format!("{column} COLLATE {collation}=?{}", first + offset)
+                })
                 .collect::<Vec<_>>()
                 .join(" AND "),
         }

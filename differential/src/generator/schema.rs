@@ -134,16 +134,17 @@ impl Generator {
         let mut options: Vec<&str> = strict.then_some("STRICT").into_iter().collect();
         match key {
             5 | 6 => {
-                parts.push(self.pick(&["PRIMARY KEY (a, b)", "PRIMARY KEY (a, b DESC)"]).into());
-                table.uniques.push(vec!["a".into(), "b".into()]);
+                let terms =
+                    self.pick(&["a, b", "a, b DESC", "a COLLATE NOCASE, b", "a, b COLLATE BINARY DESC"]);
+                self.primary_key(&mut table, &mut parts, terms);
                 if key == 6 {
                     options.push("WITHOUT ROWID");
                     table.has_rowid = false;
                 }
             }
             7 => {
-                parts.push(self.pick(&["PRIMARY KEY (b)", "PRIMARY KEY (b)", "PRIMARY KEY (b DESC)"]).into());
-                table.uniques.push(vec!["b".into()]);
+                let terms = self.pick(&["b", "b", "b DESC", "b COLLATE NOCASE", "b COLLATE BINARY"]);
+                self.primary_key(&mut table, &mut parts, terms);
                 if self.chance(50) {
                     options.push("WITHOUT ROWID");
                     table.has_rowid = false;
@@ -161,13 +162,23 @@ impl Generator {
             parts.extend(self.foreign_key(&table));
         }
         // Without a rowid the primary key alone is sure to have no NULLs.
-        table.order = match (table.has_rowid, key) {
-            (true, _) => "rowid".into(),
-            (false, 7) => "b".into(),
-            (false, _) => "a, b".into(),
-        };
+        if table.has_rowid {
+            table.order = "rowid".into();
+        }
         self.schema.ddl.push(format!("CREATE TABLE {name} ({}) {}", parts.join(", "), options.join(", ")));
         self.schema.tables.push(table);
+    }
+
+    /// Adds a primary key of several columns, or of one that is no INTEGER.
+    fn primary_key(&mut self, table: &mut Table, parts: &mut Vec<String>, terms: &str) {
+        parts.push(format!("PRIMARY KEY ({terms})"));
+        table.order = terms.replace(" DESC", "");
+        if terms.contains("COLLATE") {
+            // No foreign key can refer to it.
+            table.targets.push(format!("({})", table.order));
+        } else {
+            table.uniques.push(table.order.split(", ").map(str::to_owned).collect());
+        }
     }
 
     fn column_definition(&mut self, table: &mut Table, name: &str, key: usize) -> String {

@@ -92,7 +92,7 @@ impl Piece {
 
     /// Reads the rows with some keys, in the order of their keys.
     pub(crate) fn by_keys(&self, table: &Table, keys: &[Vec<Value>]) -> Statement {
-        let names = table.key_names();
+        let names = table.key_terms_of_rows();
         let one = vec!["?"; names.len()].join(", ");
         let condition = match names.as_slice() {
             [name] => format!("{name} IN ({})", vec!["?"; keys.len()].join(", ")),
@@ -119,7 +119,7 @@ impl Piece {
             let _ = write!(sql, " WHERE {condition}");
         }
         if !key.is_empty() {
-            let _ = write!(sql, " ORDER BY {}", key.join(", "));
+            let _ = write!(sql, " ORDER BY {}", table.key_terms_of_rows().join(", "));
         }
         let params = if given.is_empty() { Params::None } else { Params::Positional(given) };
         Statement { sql, params }

@@ -10,7 +10,7 @@ use common::catalog::Database;
 use common::names::quote_identifier;
 use common::schema::{PartitionType, Schema};
 use common::{Error, Result};
-use sqlite::schema::{Column, Generated, Index, IndexOrigin, Table as Definition};
+use sqlite::schema::{Column, Generated, Index, Table as Definition};
 
 use super::group_ddl::create_part;
 use super::statement::Kind;
@@ -131,19 +131,6 @@ fn can_be_split(table: &Definition) -> Result<()> {
     }
     if table.rowid_name.is_none() && !table.without_rowid {
         return refused("the rowid has no name left", "rename the columns rowid, _rowid_ and oid");
-    }
-    let plain_key = |column: &Column| column.known_collation().is_some();
-    let own_collation = |index: &Index| {
-        index.terms.iter().all(|term| {
-            let column = term.column.map(|column| &table.columns[column]);
-            column.is_some_and(|column| column.collation.eq_ignore_ascii_case(&term.collation))
-        })
-    };
-    let keys = table.indexes.iter().filter(|index| index.origin == IndexOrigin::PrimaryKey);
-    if !table.primary_key.iter().all(|&column| plain_key(&table.columns[column]))
-        || !keys.into_iter().all(own_collation)
-    {
-        return refused("a primary key with collations of its own does not work", "leave COLLATE out");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The statement that makes a column group's part of a table.
 
 use common::names::quote_identifier;
-use sqlite::schema::{Column, Index, IndexOrigin};
+use sqlite::schema::{Column, Index, IndexOrigin, IndexTerm};
 
 use super::column_groups::part_of_index;
 use crate::table::{Part, Table, stamp_column};
@@ -20,12 +20,7 @@ pub(super) fn create_part(table: &Table, part: &Part) -> String {
         items.push(text);
     }
     if table.without_rowid {
-        let key: Vec<String> = table
-            .primary_key
-            .iter()
-            .map(|&position| quote_identifier(&table.columns[position].name))
-            .collect();
-        items.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        items.push(format!("PRIMARY KEY ({})", terms_of(table, &table.key_terms())));
     }
     let constraints = table.indexes.iter().filter(|index| is_constraint(table, index));
     // Documents are looked for by their ids in each column group.
@@ -58,16 +53,19 @@ fn is_constraint(table: &Table, index: &Index) -> bool {
 }
 
 fn unique_constraint(table: &Table, index: &Index) -> String {
-    let columns = index.terms.iter().filter_map(|term| Some((&table.columns[term.column?], term)));
-    let terms: Vec<String> = columns
-        .map(|(column, term)| {
-            format!("{} COLLATE {}", quote_identifier(&column.name), quote_identifier(&term.collation))
-        })
-        .collect();
     // A single INTEGER column as PRIMARY KEY would become the rowid.
     let only = if let [term] = index.terms.as_slice() { term.column } else { None };
     let is_integer =
         only.is_some_and(|column| table.columns[column].declared_type.eq_ignore_ascii_case("INTEGER"));
     let word = if index.origin == IndexOrigin::PrimaryKey && !is_integer { "PRIMARY KEY" } else { "UNIQUE" };
-    format!("{word} ({})", terms.join(", "))
+    format!("{word} ({})", terms_of(table, &index.terms))
+}
+
+/// Columns under the collations by which a key compares them.
+fn terms_of(table: &Table, terms: &[IndexTerm]) -> String {
+    let columns = terms.iter().filter_map(|term| Some((&table.columns[term.column?], term)));
+    let terms = columns.map(|(column, term)| {
+        format!("{} COLLATE {}", quote_identifier(&column.name), quote_identifier(&term.collation))
+    });
+    terms.collect::<Vec<String>>().join(", ")
 }

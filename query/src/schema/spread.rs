@@ -191,10 +191,6 @@ fn indexed_globally(
     if is_plain && has_a_name_left {
         return Ok(Some(Wanted { name, columns, computed: None }));
     }
-    // The key names a row where there is no rowid.
-    if table.without_rowid && index.origin == IndexOrigin::PrimaryKey {
-        return Err(unsupported(table, "a PRIMARY KEY with collations of its own"));
-    }
     if spec.kind != TableKind::Relational {
         return Err(unsupported(table, "a UNIQUE index over expressions of documents"));
     }

@@ -301,14 +301,9 @@ async fn side_by_side(mut cursors: Vec<RowCursor>) -> Result<Input> {
 
 /// The order in which partitions give the rows of a table.
 fn compare_keys(table: &Table, left: &[Value], right: &[Value]) -> Ordering {
-    let column = |at: usize| table.without_rowid.then(|| table.primary_key.get(at).copied()).flatten();
-    let folded = |at: usize, value: &Value| match column(at) {
-        Some(position) => table.folded(position, value.clone()).unwrap_or_else(|| value.clone()),
-        None => value.clone(),
-    };
     let pairs = left.iter().zip(right).enumerate();
     pairs
-        .map(|(at, (left, right))| folded(at, left).compare(&folded(at, right)))
+        .map(|(at, (left, right))| table.folded_key(at, left).compare(&table.folded_key(at, right)))
         .find(|order| order.is_ne())
         .unwrap_or(Ordering::Equal)
 }

@@ -66,6 +66,25 @@ fn schemas_and_what_drivers_ask_are_those_of_one_file() {
 }
 
 #[test]
+fn tables_whose_columns_are_computed_counted_and_collated_are_those_of_one_file() {
+    alike_in_own("column_groups.sql");
+}
+
+#[test]
+fn a_key_that_compares_otherwise_than_its_column_names_one_row() {
+    alike(&[
+        "CREATE TABLE t (a TEXT COLLATE NOCASE, b, c, PRIMARY KEY (a COLLATE BINARY)) WITHOUT ROWID",
+        "INSERT INTO t VALUES ('x', 1, 2), ('X', 3, 4), ('y', 5, 6)",
+        "SELECT * FROM t",
+        "SELECT * FROM t WHERE a = 'X'",
+        "UPDATE t SET b = b + 1 WHERE c = 4",
+        "UPDATE t SET a = 'Y' WHERE c = 2",
+        "DELETE FROM t WHERE a = 'x' AND c = 4",
+        "SELECT b, c FROM t ORDER BY b",
+    ]);
+}
+
+#[test]
 fn migrations_and_dumps_are_those_of_one_file() {
     alike_in_own("migrations.sql");
 }
