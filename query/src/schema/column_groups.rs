@@ -123,9 +123,6 @@ fn can_be_split(table: &Definition) -> Result<()> {
     if table.columns.iter().any(|column| column.generated != Generated::No) {
         return refused("generated columns do not work", "put all columns into one group");
     }
-    if table.autoincrement {
-        return refused("AUTOINCREMENT does not work", "leave the word out: rowids rise anyway");
-    }
     if let Some(column) = table.columns.iter().find(|column| is_ours(&column.name)) {
         return refused(&format!("the column name {} is taken", column.name), "choose another name");
     }

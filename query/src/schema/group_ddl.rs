@@ -16,6 +16,10 @@ pub(super) fn create_part(table: &Table, part: &Part) -> String {
         let mut text = column(&table.columns[position]);
         if table.rowid_alias == Some(position) {
             text.push_str(" PRIMARY KEY");
+            // The anchor has every row, and with it what was counted.
+            if is_anchor && table.autoincrement {
+                text.push_str(" AUTOINCREMENT");
+            }
         }
         items.push(text);
     }

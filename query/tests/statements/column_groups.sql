@@ -1,3 +1,32 @@
+CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, a, b, c TEXT)
+INSERT INTO t (a, b, c) VALUES (1, 2, 'x'), (3, 4, 'y') RETURNING id
+SELECT * FROM sqlite_sequence
+INSERT INTO t (id, a) VALUES (10, 1)
+DELETE FROM t WHERE id = 10
+INSERT INTO t (a, b) SELECT b, a FROM t RETURNING *
+SELECT * FROM sqlite_sequence
+INSERT OR IGNORE INTO t (id, a) VALUES (1, 5), (NULL, 6) RETURNING id
+SELECT * FROM t ORDER BY id
+UPDATE t SET a = a + 1, c = 'z' WHERE id > 10
+DELETE FROM t WHERE id = (SELECT max(id) FROM t)
+INSERT INTO t (c) VALUES ('last') RETURNING *
+SELECT name, seq FROM sqlite_sequence
+ALTER TABLE t RENAME TO u
+SELECT name, seq FROM sqlite_sequence
+INSERT INTO u (a) VALUES ('r') RETURNING id
+DELETE FROM u
+INSERT INTO u (a) VALUES ('s') RETURNING id
+BEGIN;\nCREATE TABLE w (id INTEGER PRIMARY KEY AUTOINCREMENT, a, b, c);\nINSERT INTO w VALUES (7, 1, 2, 3);\nINSERT INTO w (a) VALUES (4);\nCOMMIT
+SELECT * FROM w
+SELECT name, seq FROM sqlite_sequence ORDER BY name
+DROP TABLE u
+SELECT name, seq FROM sqlite_sequence ORDER BY name
+REPLACE INTO w (id, a, b) VALUES (7, 'n', 'm')
+INSERT INTO w (a, b) VALUES (5, 6) ON CONFLICT (id) DO UPDATE SET a = 0 RETURNING *
+SELECT * FROM w ORDER BY 1
+INSERT INTO w (id, a) VALUES (9223372036854775807, 'end')
+SELECT count(*) FROM w
+
 CREATE TABLE t (a TEXT, b TEXT, c, d, PRIMARY KEY (a COLLATE NOCASE, b))
 INSERT INTO t VALUES ('x', 'y', 1, 2), ('X', 'Y', 3, 4)
 INSERT INTO t VALUES ('X', 'y', 5, 6)
