@@ -9,6 +9,7 @@ pub mod documents;
 mod expansion;
 mod filter;
 mod functions;
+mod generated;
 mod idle_databases;
 pub mod moment;
 mod nesting;

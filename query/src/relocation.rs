@@ -89,7 +89,7 @@ impl Relocation {
             // The stamps of parts stand before the columns, the anchor's has those of all others.
             let stamps = if self.group == table.parts[0].group { table.parts.len() - 1 } else { 1 };
             let part = table.parts.iter().find(|part| part.group == self.group);
-            let at = part.and_then(|part| part.columns.iter().position(|other| *other == column));
+            let at = part.and_then(|part| part.stored(table).position(|other| other == column));
             at.and_then(|at| row.get(stamps + at))
         } else {
             table.stored().position(|other| other == column).and_then(|at| row.get(at))

@@ -10,6 +10,8 @@ use common::partition_map::{bucket_of_home, bucket_of_key};
 use common::schema::{ATTRIBUTE_ORDER, GlobalIndex, TableKind, TableSpec, attributes_column};
 use sqlite::schema::{Generated, Table as Definition};
 
+use crate::generated::{GeneratedColumn, generated_columns};
+
 /// What chooses the bucket of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Key {
@@ -33,6 +35,8 @@ pub(crate) struct Table {
     pub(crate) parts: Vec<Part>,
     /// Without a rowid, the collations by which the primary key compares.
     key_collations: Vec<Collation>,
+    /// Of a split table, how its generated columns are computed.
+    pub(crate) generated: Vec<GeneratedColumn>,
     /// Whether stamps may be those of parts that had more columns.
     pub(crate) lost_columns: bool,
     /// The documents of a collection whose attributes lie in several column groups.
@@ -70,6 +74,7 @@ impl Table {
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
             parts: parts_of(&definition, spec),
+            generated: spec.map(|spec| computed_by_group(&definition, spec)).unwrap_or_default(),
             key_collations: key_collations(&definition),
             lost_columns: spec.is_some_and(has_lost_columns),
             divided: Divided::of(&definition, spec),
@@ -99,6 +104,12 @@ impl Table {
     /// Whether its columns lie in several column groups.
     pub(crate) fn is_split(&self) -> bool {
         self.parts.len() > 1
+    }
+
+    /// How a column is computed that no partition has, as what it is computed from lies in several column groups.
+    pub(crate) fn computed_here(&self, column: usize) -> Option<&GeneratedColumn> {
+        let found = self.generated.iter().find(|generated| generated.column == column)?;
+        self.group_of(&[column]).is_none().then_some(found)
     }
 
     /// The column group whose partitions hold all of some columns; the first, if several do.
@@ -253,6 +264,12 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Positions of the columns whose values its own row images hold.
+    pub(crate) fn stored<'p>(&'p self, table: &'p Definition) -> impl Iterator<Item = usize> + 'p {
+        let is_stored = |position: &usize| table.columns[*position].generated == Generated::No;
+        self.columns.iter().copied().filter(is_stored)
+    }
+
     /// Whether all of some columns lie there.
     pub(crate) fn holds(&self, columns: &[usize]) -> bool {
         columns.iter().all(|column| self.columns.contains(column))
@@ -266,15 +283,33 @@ pub(crate) fn parts_of(table: &Definition, spec: Option<&TableSpec>) -> Vec<Part
     let elsewhere: Vec<usize> =
         groups.iter().skip(1).flatten().filter_map(|name| table.column(name)).collect();
     let made = Divided::of(table, spec).map(|divided| divided.document);
-    let is_in_anchor = |position: &usize| !elsewhere.contains(position) && made != Some(*position);
-    let anchor: Vec<usize> = (0..table.columns.len()).filter(is_in_anchor).collect();
-    let mut parts = vec![Part { group: 0, own: anchor.clone(), columns: anchor }];
+    let generated = spec.map(|spec| computed_by_group(table, spec)).unwrap_or_default();
+    // A generated column is computed wherever all is that it is computed from.
+    let holding = |lies_there: &dyn Fn(usize) -> bool| -> Vec<usize> {
+        let is_there = |&position: &usize| match generated.iter().find(|found| found.column == position) {
+            Some(found) => found.reads.iter().all(|&read| lies_there(read)),
+            None => lies_there(position),
+        };
+        (0..table.columns.len()).filter(is_there).collect()
+    };
+    let anchor = holding(&|position| !elsewhere.contains(&position) && made != Some(position));
+    let mut parts = vec![Part { group: 0, own: anchor.clone(), columns: anchor.clone() }];
     for (group, names) in groups.iter().enumerate().skip(1).filter(|(_, names)| !names.is_empty()) {
-        let own: Vec<usize> = names.iter().filter_map(|name| table.column(name)).collect();
-        let lies_there = |position: &usize| own.contains(position) || key.contains(position);
-        parts.push(Part { group, columns: (0..table.columns.len()).filter(lies_there).collect(), own });
+        let mut own: Vec<usize> = names.iter().filter_map(|name| table.column(name)).collect();
+        let columns = holding(&|position| own.contains(&position) || key.contains(&position));
+        let is_computed = |position: &usize| generated.iter().any(|found| found.column == *position);
+        own.extend(columns.iter().filter(|position| is_computed(position) && !anchor.contains(position)));
+        parts.push(Part { group, columns, own });
     }
     parts
+}
+
+/// How generated columns are computed, of a table whose columns may lie in several column groups. Others are left to
+/// the table's own text.
+fn computed_by_group(table: &Definition, spec: &TableSpec) -> Vec<GeneratedColumn> {
+    let is_split = spec.column_groups.iter().skip(1).any(|names| !names.is_empty());
+    // A text that is not understood does not become that of a split table.
+    if is_split { generated_columns(table).unwrap_or_default() } else { Vec::new() }
 }
 
 fn has_lost_columns(spec: &TableSpec) -> bool {

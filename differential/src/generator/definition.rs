@@ -82,6 +82,12 @@ impl Generator {
 
     fn add_column(&mut self, position: usize, table: &Table) -> String {
         let name = format!("{}{}", self.pick(&["h", "k", "l"]), table.columns.len());
+        if self.chance(15) {
+            let (body, constraint) = (self.generated_body(table), self.pick(&["", "", " NOT NULL"]));
+            let column = Column { name: name.clone(), class: Class::Text, generated: true };
+            self.schema.tables[position].columns.push(column);
+            return format!("ALTER TABLE {} ADD COLUMN {name} TEXT AS ({body}){constraint}", table.name);
+        }
         let choices = ["INT", "TEXT", "REAL", "BLOB"];
         let classes = [Class::Integer, Class::Text, Class::Real, Class::Blob];
         let kind = self.below(choices.len());

@@ -119,17 +119,11 @@ impl Generator {
         for name in &NAMES[..count] {
             parts.push(self.column_definition(&mut table, name, key));
         }
-        if self.chance(25) {
-            let of = table.columns[self.below(table.columns.len())].name.clone();
-            let kind = if strict { " TEXT" } else { "" };
-            let body = match self.below(3) {
-                0 => format!("{of} || 'x'"),
-                1 => format!("typeof({of})"),
-                _ => format!("coalesce({of}, 'none')"),
-            };
-            let stored = self.pick(&["STORED", "VIRTUAL", ""]);
-            parts.push(format!("computed{kind} AS (CAST({body} AS TEXT)) {stored}"));
-            table.columns.push(Column { name: "computed".into(), class: Class::Text, generated: true });
+        if self.chance(35) {
+            parts.push(self.generated_column(&mut table, "computed"));
+            if self.chance(30) {
+                parts.push(self.generated_column(&mut table, "derived"));
+            }
         }
         let mut options: Vec<&str> = strict.then_some("STRICT").into_iter().collect();
         match key {
@@ -179,6 +173,40 @@ impl Generator {
         } else {
             table.uniques.push(table.order.split(", ").map(str::to_owned).collect());
         }
+    }
+
+    /// A column computed from one or two others, which may be computed themselves.
+    fn generated_column(&mut self, table: &mut Table, name: &str) -> String {
+        let body = self.generated_body(table);
+        let kind = if table.strict { " TEXT" } else { self.pick(&["", " TEXT", " TEXT COLLATE NOCASE"]) };
+        let stored = self.pick(&["STORED", "VIRTUAL", ""]);
+        let constraint = match self.below(10) {
+            0 => " NOT NULL".to_owned(),
+            1 => format!(" CHECK ({name} IS NOT '3x')"),
+            2 => {
+                table.targets.push(format!("({name})"));
+                " UNIQUE".to_owned()
+            }
+            _ => String::new(),
+        };
+        table.columns.push(Column { name: name.to_owned(), class: Class::Text, generated: true });
+        format!("{name}{kind} AS ({body}) {stored}{constraint}")
+    }
+
+    /// What a generated column is computed by: a text or NULL.
+    pub(super) fn generated_body(&mut self, table: &Table) -> String {
+        let column =
+            |generator: &mut Generator| table.columns[generator.below(table.columns.len())].name.clone();
+        let (of, other) = (column(self), column(self));
+        let value = match self.below(6) {
+            0 => format!("{of} || 'x'"),
+            1 => format!("typeof({of})"),
+            2 => format!("coalesce({of}, 'none')"),
+            3 => format!("{of} = {other}"),
+            4 => format!("coalesce({of}, {other})"),
+            _ => format!("{of} || {other}"),
+        };
+        format!("CAST({value} AS TEXT)")
     }
 
     fn column_definition(&mut self, table: &mut Table, name: &str, key: usize) -> String {

@@ -1,5 +1,6 @@
 //! What a gathering statement reads of a table: one statement per column group that it needs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use common::Value;
@@ -35,9 +36,10 @@ impl Source {
             return vec![Piece { group, joins: false, stamps: Vec::new(), columns, filters }];
         }
         let (anchor, others) = table.parts.split_first().expect("a table has a part");
-        let made = table.divided.as_ref().filter(|divided| self.columns.contains(&divided.document));
+        let columns = self.read_columns();
+        let made = table.divided.as_ref().filter(|divided| columns.contains(&divided.document));
         let is_wanted = |column: &usize| {
-            self.columns.contains(column) || made.is_some_and(|divided| divided.is_made_of(*column))
+            columns.contains(column) || made.is_some_and(|divided| divided.is_made_of(*column))
         };
         let wanted = |own: &[usize]| -> Vec<usize> { own.iter().copied().filter(is_wanted).collect() };
         let mut pieces = vec![Piece {
@@ -59,6 +61,25 @@ impl Source {
             }
         }
         pieces
+    }
+
+    /// Positions of the columns that the partitions are asked for: where a generated one is computed here, all are, from
+    /// what they are computed from.
+    pub(crate) fn read_columns(&self) -> Vec<usize> {
+        let table = &self.table;
+        if !self.columns.iter().any(|&column| table.computed_here(column).is_some()) {
+            return self.columns.clone();
+        }
+        let mut read = BTreeSet::new();
+        for column in &self.columns {
+            match table.generated.iter().find(|generated| generated.column == *column) {
+                Some(generated) => read.extend(&generated.reads),
+                None => {
+                    read.insert(*column);
+                }
+            }
+        }
+        read.into_iter().collect()
     }
 
     fn filters_within(&self, group: usize) -> Vec<Filter> {

@@ -10,11 +10,12 @@ use common::catalog::Database;
 use common::names::quote_identifier;
 use common::schema::{PartitionType, Schema};
 use common::{Error, Result};
-use sqlite::schema::{Column, Generated, Index, Table as Definition};
+use sqlite::schema::{Generated, Index, Table as Definition};
 
 use super::group_ddl::create_part;
 use super::statement::Kind;
 use crate::ast::Stmt;
+use crate::generated::generated_columns;
 use crate::shadow::Shadow;
 use crate::table::{LOST_COLUMNS, Part, STAMP_PREFIX, Table, repeated_columns};
 
@@ -69,7 +70,7 @@ fn declared(
                 return Err(Error::bad_request(format!("column {name} is named twice in column_groups")));
             }
             seen.push(column);
-            if !repeated.contains(&column) {
+            if !repeated.contains(&column) && is_stored(table, column) {
                 assigned[group].push(table.columns[column].name.clone());
             }
         }
@@ -77,7 +78,7 @@ fn declared(
     if let Some((first, _)) = groups.first() {
         let first = position(first)?;
         let rest = (0..table.columns.len()).filter(|column| !seen.contains(column));
-        let rest = rest.filter(|column| !repeated.contains(column));
+        let rest = rest.filter(|&column| !repeated.contains(&column) && is_stored(table, column));
         assigned[first].extend(rest.map(|column| table.columns[column].name.clone()));
     }
     Ok(whole_if_alone(assigned))
@@ -92,7 +93,7 @@ fn automatic(database: &Database, table: &Definition, partition_key: &[String]) 
     }
     let repeated = repeated_columns(table, partition_key);
     let spread: Vec<String> = (0..table.columns.len())
-        .filter(|column| !repeated.contains(column))
+        .filter(|&column| !repeated.contains(&column) && is_stored(table, column))
         .map(|column| table.columns[column].name.clone())
         .collect();
     let is_supported = |index: &Index| !index.unique || plain_columns(index).is_some();
@@ -102,6 +103,11 @@ fn automatic(database: &Database, table: &Definition, partition_key: &[String]) 
     let boundary = |group: usize| (group * spread.len()).div_ceil(groups);
     let assigned = (0..groups).map(|group| spread[boundary(group)..boundary(group + 1)].to_vec());
     whole_if_alone(assigned.collect())
+}
+
+/// Whether a group keeps the column's values. Others are computed wherever all is that they are computed from.
+fn is_stored(table: &Definition, column: usize) -> bool {
+    table.columns[column].generated == Generated::No
 }
 
 fn whole_if_alone(assigned: Vec<Vec<String>>) -> Vec<Vec<String>> {
@@ -120,8 +126,8 @@ fn can_be_split(table: &Definition) -> Result<()> {
     let refused = |what: &str, hint: &str| {
         Err(Error::not_supported(format!("{what} in several column groups (table {})", table.name), hint))
     };
-    if table.columns.iter().any(|column| column.generated != Generated::No) {
-        return refused("generated columns do not work", "put all columns into one group");
+    if generated_columns(table).is_none() {
+        return refused("the table's text is not understood", "write it in a simpler form");
     }
     if let Some(column) = table.columns.iter().find(|column| is_ours(&column.name)) {
         return refused(&format!("the column name {} is taken", column.name), "choose another name");
@@ -284,9 +290,13 @@ fn alter(before: &Table, after: &Table, kind: &Kind, groups: &mut [Vec<String>])
             groups[part.group].push(format!("ALTER TABLE {table} DROP COLUMN {name}"));
         }
     }
-    for column in after.columns.iter().filter(|column| before.column(&column.name).is_none()) {
+    let is_new = |position: &usize| before.column(&after.columns[*position].name).is_none();
+    for position in (0..after.columns.len()).filter(is_new) {
         can_be_split(after.definition())?;
-        groups[0].push(format!("ALTER TABLE {table} ADD COLUMN {}", added_column(column)));
+        let added = added_column(after, position);
+        for part in after.parts.iter().filter(|part| part.columns.contains(&position)) {
+            groups[part.group].push(format!("ALTER TABLE {table} ADD COLUMN {added}"));
+        }
     }
     let is_new = |index: &&Index| !before.indexes.iter().any(|old| old.name == index.name);
     for index in after.indexes.iter().filter(is_new) {
@@ -314,8 +324,12 @@ pub(super) fn mark_lost_columns(table: &Definition, groups: &mut [Vec<String>]) 
     }
 }
 
-fn added_column(column: &Column) -> String {
-    let mut text = super::group_ddl::column(column);
+fn added_column(table: &Table, position: usize) -> String {
+    let (mut text, column) = (super::group_ddl::column(table, position), &table.columns[position]);
+    if column.generated != Generated::No {
+        // Whether the rows that are there may have its values is tried over whole rows.
+        return text;
+    }
     if column.not_null {
         text.push_str(" NOT NULL");
     }

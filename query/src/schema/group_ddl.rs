@@ -13,7 +13,7 @@ pub(super) fn create_part(table: &Table, part: &Part) -> String {
     let mut items: Vec<String> =
         stamped.map(|other| format!("{} BLOB", quote_identifier(&stamp_column(other.group)))).collect();
     for &position in &part.columns {
-        let mut text = column(&table.columns[position]);
+        let mut text = column(table, position);
         if table.rowid_alias == Some(position) {
             text.push_str(" PRIMARY KEY");
             // The anchor has every row, and with it what was counted.
@@ -42,8 +42,17 @@ pub(super) fn create_part(table: &Table, part: &Part) -> String {
     format!("CREATE TABLE {} ({}){options}", quote_identifier(&table.name), items.join(", "))
 }
 
+/// Name, type and collation, and how it is computed.
+pub(super) fn column(table: &Table, position: usize) -> String {
+    let typed = typed_column(&table.columns[position]);
+    match table.generated.iter().find(|generated| generated.column == position) {
+        Some(generated) => format!("{typed} {}", generated.clause()),
+        None => typed,
+    }
+}
+
 /// Name, type and collation.
-pub(super) fn column(column: &Column) -> String {
+pub(crate) fn typed_column(column: &Column) -> String {
     let (name, collation) = (quote_identifier(&column.name), quote_identifier(&column.collation));
     format!("{name} {} COLLATE {collation}", column.declared_type)
 }

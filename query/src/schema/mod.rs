@@ -14,6 +14,7 @@ use common::{Error, ErrorCode, Result, names};
 use serde_json::Value as Json;
 
 pub use column_groups::columns_of_groups;
+pub(crate) use group_ddl::typed_column;
 pub use group_declaration::{declare_attribute_groups, declare_column_groups};
 pub(crate) use spread::term_column;
 pub(crate) use statement::{Build, Defined, Definition, define, define_all};

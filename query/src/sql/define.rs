@@ -52,19 +52,25 @@ fn concern_rows(planner: &Planner, statements: &[&str]) -> bool {
         Some(Cmd::Stmt(Stmt::DropTable { tbl_name, .. })) => {
             !planner.references_to(tbl_name.name.as_str()).is_empty()
         }
-        // A new column with a CHECK, or with a value that must be another table's.
+        // A new column with a CHECK, with a value that must be another table's, or with computed ones that may be refused.
         Some(Cmd::Stmt(Stmt::AlterTable(alter))) => {
-            let is_split = planner.table(alter.name.name.as_str()).is_some_and(|table| table.is_split());
-            is_split && matches!(&alter.body, AlterTableBody::AddColumn(column) if is_checked(column))
+            let split = planner.table(alter.name.name.as_str()).filter(|table| table.is_split());
+            split.is_some_and(|table| {
+                matches!(&alter.body, AlterTableBody::AddColumn(column) if is_checked(column, table.strict))
+            })
         }
         _ => false,
     })
 }
 
-fn is_checked(column: &ColumnDefinition) -> bool {
-    column.constraints.iter().any(|constraint| {
-        matches!(constraint.constraint, ColumnConstraint::Check { .. } | ColumnConstraint::ForeignKey { .. })
-    })
+fn is_checked(column: &ColumnDefinition, strict: bool) -> bool {
+    let has = |is_it: fn(&ColumnConstraint) -> bool| {
+        column.constraints.iter().any(|constraint| is_it(&constraint.constraint))
+    };
+    let is_computed = has(|constraint| matches!(constraint, ColumnConstraint::Generated { .. }));
+    has(|constraint| {
+        matches!(constraint, ColumnConstraint::Check { .. } | ColumnConstraint::ForeignKey { .. })
+    }) || is_computed && (strict || has(|constraint| matches!(constraint, ColumnConstraint::NotNull { .. })))
 }
 
 async fn carry_out(

@@ -10,6 +10,7 @@ use common::catalog::Database;
 use common::entry::Change as RowChange;
 use common::hash::stamp;
 use common::value::Affinity;
+use sqlite::schema::Generated;
 
 use super::images::{Image, Images};
 use crate::table::{Part, Table};
@@ -70,23 +71,27 @@ pub(super) fn push_unchanged(
     }
 }
 
-/// A part of a row as its partition stores it: stamps, then columns. Split tables have no generated columns,
-/// so a row has a value for each column.
+/// A part of a row as its partition stores it: stamps, then columns. `row` has the values of all stored columns of the
+/// table; where a generated one lies in a part, the partition computes it.
 pub(super) fn part_image(table: &Table, part: &Part, row: &[Value]) -> Vec<Value> {
     let is_anchor = part.group == table.parts[0].group;
     let stamped = table.parts[1..].iter().filter(|other| is_anchor || other.group == part.group);
-    let stamps = stamped.map(|other| Value::Blob(stamp_of(table, other, row).to_vec()));
-    let columns = part.columns.iter().map(|&column| row.get(column).cloned().unwrap_or_default());
+    let stored: Vec<usize> = table.stored().collect();
+    let value = |column: usize| row.get(stored.binary_search(&column).ok()?);
+    let stamps = stamped.map(|other| Value::Blob(stamp_of(table, other, &value).to_vec()));
+    let columns = part.stored(table).map(|column| value(column).cloned().unwrap_or_default());
     stamps.chain(columns).collect()
 }
 
 /// The stamp of a part of a row, the same for the row as captured and as read: SQLite stores reals that are
 /// integers as such, and gives them back as reals.
-fn stamp_of(table: &Table, part: &Part, row: &[Value]) -> [u8; 16] {
+fn stamp_of<'r>(table: &Table, part: &Part, value: &impl Fn(usize) -> Option<&'r Value>) -> [u8; 16] {
+    let is_stored = |column: &&usize| table.columns[**column].generated == Generated::No;
     let values: Vec<Value> = part
         .own
         .iter()
-        .map(|&column| match (table.columns[column].affinity, row.get(column)) {
+        .filter(is_stored)
+        .map(|&column| match (table.columns[column].affinity, value(column)) {
             #[expect(clippy::cast_precision_loss, reason = "SQLite converts so too")]
             (Affinity::Real, Some(Value::Integer(integer))) => Value::Real(*integer as f64),
             // Minus zero is stored as zero.

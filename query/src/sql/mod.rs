@@ -12,6 +12,7 @@ mod brief;
 mod by_text;
 mod collections;
 mod computed;
+mod computed_columns;
 pub(crate) mod cursor;
 mod define;
 mod entries;

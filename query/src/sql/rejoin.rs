@@ -16,9 +16,10 @@ use common::limits::ROW_BLOCK;
 use common::protocol::Statement;
 use common::row::{RowBlock, RowBlockBuilder, ValueRef};
 use common::{Error, ErrorCode, Result, Value};
-use futures_util::{Stream, StreamExt as _, future, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use sqlite::document_fields::joined;
 
+use super::computed_columns::Computing;
 use super::cursor::RowCursor;
 use crate::access::PartitionAccess;
 use crate::plan::{Piece, Source};
@@ -42,9 +43,13 @@ pub(super) type JoinedBlocks<'a> = Pin<Box<dyn Stream<Item = Result<RowBlock>> +
 #[derive(Clone, Debug)]
 pub(crate) struct Joint {
     source: Source,
+    /// Positions of the columns that rows are put together of.
+    columns: Vec<usize>,
     pieces: Vec<Piece>,
     /// The partition of each piece, and what it is asked.
     asked: Vec<(usize, Statement)>,
+    /// What makes the source's columns of these, if some of them are computed here.
+    computing: Option<Computing>,
 }
 
 impl Joint {
@@ -55,7 +60,9 @@ impl Joint {
             let index = database.partition_index(piece.group, bucket);
             (index, piece.statement(&source.table, values))
         });
-        Joint { asked: asked.collect(), source: source.clone(), pieces }
+        let columns = source.read_columns();
+        let computing = Computing::of(source, &columns);
+        Joint { asked: asked.collect(), source: source.clone(), columns, pieces, computing }
     }
 
     /// The rows: rowid, where the table has one, and the source's columns.
@@ -70,7 +77,10 @@ impl Joint {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        Ok(blocks.boxed())
+        Ok(match &self.computing {
+            None => blocks.boxed(),
+            Some(computing) => blocks.and_then(|block| computing.run(access, block)).boxed(),
+        })
     }
 }
 
@@ -195,7 +205,7 @@ impl<A: PartitionAccess> Rejoin<'_, A> {
 
     fn row(&self, parts: &[Vec<Value>]) -> Result<Vec<Value>> {
         let mut row: Vec<Value> = self.table().rowid_name.map(|_| parts[0][0].clone()).into_iter().collect();
-        for column in &self.joint.source.columns {
+        for column in &self.joint.columns {
             row.push(match &self.table().divided {
                 Some(divided) if divided.document == *column => self.document(divided, parts)?,
                 _ => self.value(*column, parts).cloned().unwrap_or_default(),
@@ -227,8 +237,7 @@ impl<A: PartitionAccess> Rejoin<'_, A> {
 
 impl<A: PartitionAccess> Running<'_, A> {
     async fn next_block(&mut self) -> Result<Option<RowBlock>> {
-        let width =
-            self.rejoin.joint.source.columns.len() + usize::from(self.rejoin.table().rowid_name.is_some());
+        let width = self.rejoin.joint.columns.len() + usize::from(self.rejoin.table().rowid_name.is_some());
         let mut block = RowBlockBuilder::new(width.max(1));
         while block.len() < ROW_BLOCK {
             let rows = match std::mem::replace(&mut self.input, Input::Done) {

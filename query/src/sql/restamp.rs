@@ -62,7 +62,7 @@ async fn read_parts(
             0 => table.parts[1..].iter().map(|other| other.group).collect(),
             _ => vec![part.group],
         };
-        let (group, columns) = (part.group, part.columns.clone());
+        let (group, columns) = (part.group, part.stored(table).collect());
         let piece = Piece { group, joins: true, stamps, columns, filters: Vec::new() };
         let index = planner.database().partition_index(group, bucket);
         let result = access.read(index, piece.by_keys(table, keys), PAGE).await?;
@@ -107,14 +107,14 @@ fn push(planner: &Planner, table: &Table, bucket: usize, parts: &[StoredPart], i
     }
 }
 
-/// The values of all columns, by their positions.
+/// The values of all stored columns, in order.
 fn whole_row(table: &Table, parts: &[StoredPart]) -> Vec<Value> {
     let mut row = vec![Value::Null; table.columns.len()];
     for (number, (part, (_, stored))) in table.parts.iter().zip(parts).enumerate() {
         let stamps = if number == 0 { table.parts.len() - 1 } else { 1 };
-        for (&column, value) in part.columns.iter().zip(stored.iter().skip(stamps)) {
+        for (column, value) in part.stored(table).zip(stored.iter().skip(stamps)) {
             row[column] = value.clone();
         }
     }
-    row
+    table.stored().map(|column| std::mem::take(&mut row[column])).collect()
 }

@@ -109,6 +109,26 @@ async fn what_one_group_has_is_answered_there() {
 }
 
 #[tokio::test]
+async fn generated_columns_are_computed_where_all_is_that_they_are_computed_from() {
+    let cluster = Cluster::layout(VERTICAL, None);
+    cluster
+        .ok("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, a, b, c, d AS (b || id), e AS (a || c || d), f AS (id))")
+        .await;
+    cluster.ok("CREATE INDEX by_d ON t (d)").await;
+    cluster.ok("INSERT INTO t (a, b, c) VALUES ('a', 'b', 'c'), ('x', 'y', 'z')").await;
+    assert_eq!(cluster.counts("t"), [2, 2, 2]);
+    assert_eq!(cluster.plan("SELECT d FROM t WHERE d = 'b1'"), ["SINGLE p1"]);
+    assert_eq!(cluster.plan("SELECT c, f FROM t"), ["SINGLE p2"]);
+    let several = cluster.plan("SELECT e FROM t").join("\n");
+    assert!(several.contains("REJOIN column groups of t"), "{several}");
+    assert_eq!(
+        cluster.rows("SELECT e, d, f FROM t WHERE e > '' ORDER BY id").await,
+        [["acb1".into(), "b1".into(), 1.into()], ["xzy2".into(), "y2".into(), Value::Integer(2)]]
+    );
+    assert_eq!(cluster.rows("SELECT seq FROM sqlite_sequence").await, [[Value::Integer(2)]]);
+}
+
+#[tokio::test]
 async fn the_schema_of_split_tables_changes() {
     for layout in [VERTICAL, MIXED] {
         let cluster = people(layout).await;
