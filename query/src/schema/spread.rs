@@ -72,9 +72,6 @@ pub(super) fn check(table: &Table, spec: &TableSpec) -> Result<()> {
     if let Key::Columns(columns) = key_of(table, &spec.partition_key) {
         for position in columns {
             let column = &table.columns[position];
-            if column.generated != Generated::No {
-                return refused("a generated column cannot be the partition key", "name a stored column");
-            }
             if column.known_collation().is_none() {
                 return refused("the partition key's collation is not known", "use BINARY, NOCASE or RTRIM");
             }
