@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::{Cluster, LAYOUTS, Layout, MIXED, VERTICAL};
 use common::{ErrorCode, Value};
 use futures_util::TryStreamExt as _;
+use query::relocation::{Destination, Relocation};
 
 async fn people(layout: Layout) -> Cluster {
     let cluster = Cluster::layout(layout, None);
@@ -126,6 +127,25 @@ async fn generated_columns_are_computed_where_all_is_that_they_are_computed_from
         [["acb1".into(), "b1".into(), 1.into()], ["xzy2".into(), "y2".into(), Value::Integer(2)]]
     );
     assert_eq!(cluster.rows("SELECT seq FROM sqlite_sequence").await, [[Value::Integer(2)]]);
+}
+
+#[tokio::test]
+async fn parts_of_rows_with_generated_columns_tell_their_bucket() {
+    let cluster = Cluster::layout(MIXED, Some("k"));
+    cluster.ok("CREATE TABLE t (g AS (a || b), a, h AS (k || 1), k TEXT, b, c)").await;
+    let relocations = [0, 1].map(|group| Relocation::new(cluster.database(), group).unwrap());
+    for key in ["x", "y", "z", "1", "2"] {
+        cluster.ok(&format!("INSERT INTO t (a, k, b, c) VALUES ('a', '{key}', 'b', 'c')")).await;
+        let bucket = cluster.counts("t").iter().position(|count| *count == 1).unwrap();
+        // Each part begins with a stamp.
+        let anchor = [Value::Null, "a".into(), key.into(), "b".into()];
+        let other = [Value::Null, key.into(), "c".into()];
+        for (relocation, row) in relocations.iter().zip([&anchor[..], &other[..]]) {
+            let destination = relocation.destination("t", &[1.into()], row).unwrap();
+            assert_eq!(destination, Destination::Bucket(bucket), "{key}");
+        }
+        cluster.ok("DELETE FROM t").await;
+    }
 }
 
 #[tokio::test]
