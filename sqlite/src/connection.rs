@@ -9,6 +9,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{CachedStatement, Statement};
 
 use crate::authorizer::{Role, denial, is_check_of_rows};
+use crate::change_counts::ChangeCounts;
 use crate::error::{Failure, Result};
 use crate::layout::schema_cookie;
 
@@ -56,6 +57,7 @@ pub(crate) struct Trace {
 pub(crate) struct Connection {
     raw: rusqlite::Connection,
     gate: Arc<Gate>,
+    counts: ChangeCounts,
     /// SQLite's own version of the schema for which statements are kept.
     schema_cookie: AtomicI64,
 }
@@ -72,7 +74,14 @@ impl Connection {
         });
         let shared = Arc::clone(&gate);
         raw.authorizer(Some(move |context: AuthContext<'_>| authorize(&shared, role, &context)))?;
-        Ok(Connection { raw, gate, schema_cookie: AtomicI64::new(i64::MIN) })
+        let counts = ChangeCounts::install(&raw)?;
+        Ok(Connection { raw, gate, counts, schema_cookie: AtomicI64::new(i64::MIN) })
+    }
+
+    /// Begins a client's request: what was done before is not told of by `changes()` and its like. No triggers may be
+    /// enabled that do not compile.
+    pub(crate) fn forget_statements_before(&self) -> Result<()> {
+        self.counts.begin_request(&self.raw)
     }
 
     /// Drops kept statements of another schema: SQLite compiles them anew only when they run, and until then

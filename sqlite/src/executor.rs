@@ -153,7 +153,7 @@ impl Executor {
         let mark = self.capture.mark();
         self.is_first = self.effect_count() == 0;
         self.connection.run(ours!("SAVEPOINT request"))?;
-        self.forget_last_insert();
+        self.connection.forget_statements_before()?;
         let done = self.run_items(work, budget).and_then(|results| {
             self.finish_request()?;
             self.connection.run(ours!("RELEASE request"))?;
@@ -434,12 +434,6 @@ impl Executor {
         let landed = land_all(self.connection.raw(), &layouts, &effects);
         self.capture.pause(false);
         landed
-    }
-
-    /// A request must not see the rowid that another one inserted.
-    fn forget_last_insert(&self) {
-        // SAFETY: the handle is open while the connection is borrowed.
-        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.raw().handle(), 0) };
     }
 }
 

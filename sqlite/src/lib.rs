@@ -22,6 +22,7 @@ pub mod baseline;
 mod binding;
 pub mod budget;
 mod capture;
+mod change_counts;
 mod connection;
 mod definition;
 pub mod document_fields;

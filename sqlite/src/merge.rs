@@ -192,7 +192,10 @@ impl MergeDatabase {
 
     /// Answers the client's text; rows past the budget are left out, and the answer says so.
     pub fn query(&self, statement: &Statement, budget: &Budget<'_>) -> Result<StatementResult> {
-        let answered = query::answer(&self.connection, statement, Access::Read, budget);
+        let answered = self
+            .connection
+            .forget_statements_before()
+            .and_then(|()| query::answer(&self.connection, statement, Access::Read, budget));
         answered.map_err(|failure| self.cause(failure))
     }
 
@@ -211,7 +214,9 @@ impl MergeDatabase {
         mut header: impl FnMut(Vec<String>, Vec<String>) -> Flow,
         mut block: impl FnMut(RowBlock) -> Flow,
     ) -> Result<()> {
-        query::stream(&self.connection, statement, budget, &mut header, &mut block)
+        self.connection
+            .forget_statements_before()
+            .and_then(|()| query::stream(&self.connection, statement, budget, &mut header, &mut block))
             .map_err(|failure| self.cause(failure))
     }
 

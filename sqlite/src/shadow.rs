@@ -202,6 +202,7 @@ impl Shadow {
     /// Answers a statement from the schema alone: one without tables, or one that reads `sqlite_schema` or
     /// an allowed PRAGMA. Tables are empty here.
     pub fn query(&self, statement: &Statement, budget: &Budget<'_>) -> Result<StatementResult> {
+        self.connection.forget_statements_before()?;
         answer(&self.connection, statement, Access::Read, budget)
     }
 
@@ -214,9 +215,7 @@ impl Shadow {
         budget: &Budget<'_>,
     ) -> Result<StatementResult> {
         self.connection.run(ours!("SAVEPOINT counters"))?;
-        let answered = self
-            .set_sequences(sequences)
-            .and_then(|()| answer(&self.connection, statement, Access::Read, budget));
+        let answered = self.set_sequences(sequences).and_then(|()| self.query(statement, budget));
         self.connection.run(ours!("ROLLBACK TO counters"))?;
         self.connection.run(ours!("RELEASE counters"))?;
         answered
@@ -227,7 +226,8 @@ impl Shadow {
         for sequence in sequences {
             self.connection.raw().prepare_cached(sql)?.execute((&sequence.0, sequence.1))?;
         }
-        Ok(())
+        // `changes()` does not tell of them.
+        self.connection.run(ours!("DELETE FROM sqlite_sequence WHERE 0"))
     }
 
     /// The objects in order of creation.

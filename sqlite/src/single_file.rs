@@ -9,6 +9,7 @@ use common::{Error, Value};
 use rusqlite::{Connection, OpenFlags, ffi, params_from_iter};
 
 use crate::binding::{push_row, values_of};
+use crate::change_counts::ChangeCounts;
 use crate::connection::ClientStatement;
 use crate::error::Failure;
 use crate::query::columns;
@@ -21,6 +22,7 @@ const NOTHING_INSERTED: i64 = i64::MIN + 0x5eed;
 /// authorizer: what SQLite itself refuses is all that it refuses.
 pub struct SingleFile {
     connection: Connection,
+    counts: ChangeCounts,
     /// The rowid that the request at hand inserted last; 0 if none.
     last_inserted: Cell<i64>,
 }
@@ -30,9 +32,10 @@ impl SingleFile {
     pub fn new() -> rusqlite::Result<SingleFile> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_in_memory_with_flags(flags)?;
-        recipe::hostile_safe(&connection)
-            .map_err(|failure| rusqlite::Error::UserFunctionError(Box::new(failure)))?;
-        Ok(SingleFile { connection, last_inserted: Cell::new(0) })
+        let failed = |failure| rusqlite::Error::UserFunctionError(Box::new(failure));
+        recipe::hostile_safe(&connection).map_err(failed)?;
+        let counts = ChangeCounts::install(&connection).map_err(failed)?;
+        Ok(SingleFile { connection, counts, last_inserted: Cell::new(0) })
     }
 
     /// Whether rows are visited backwards where a statement does not say how: an answer that changes with it
@@ -60,6 +63,7 @@ impl SingleFile {
 
     /// Runs statements as one request, all or none. The error names the one that failed.
     pub fn execute_all(&self, statements: &[&str]) -> Result<Vec<StatementResult>, Error> {
+        self.forget_counts()?;
         self.connection.execute_batch("SAVEPOINT request").map_err(Failure::from)?;
         self.last_inserted.set(0);
         let answer =
@@ -75,6 +79,17 @@ impl SingleFile {
             self.connection.execute_batch("ROLLBACK").map_err(Failure::from)?;
         }
         Ok(answered?)
+    }
+
+    /// Each request is told of its own statements alone, as if it were a connection of its own.
+    fn forget_counts(&self) -> crate::error::Result<()> {
+        if self.connection.changes() != 0 {
+            // The client's own tables may have triggers that do not compile.
+            let counts_anew = "CREATE TEMP TABLE _none (a); DELETE FROM _none; DROP TABLE _none";
+            self.connection.execute_batch(counts_anew)?;
+        }
+        self.counts.begin_counting(&self.connection);
+        Ok(())
     }
 
     fn answer(&self, sql: &str) -> crate::error::Result<StatementResult> {

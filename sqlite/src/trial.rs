@@ -16,7 +16,6 @@ use common::row::RowBlock;
 use common::value::Affinity;
 use common::{Error, ErrorCode, Value};
 use rusqlite::config::DbConfig;
-use rusqlite::ffi;
 use rusqlite::{OptionalExtension as _, params_from_iter};
 
 use crate::attempted_rows::{copied, copying};
@@ -292,6 +291,8 @@ impl TrialDatabase {
         self.layouts()?;
         // Counters that were set before are no changes of what is tried.
         self.capture.take();
+        // What was loaded is no statement of the client's.
+        self.connection.forget_statements_before()?;
         self.enforce(foreign_keys != ForeignKeys::Ignored)?;
         self.connection.run(ours!("BEGIN"))?;
         if foreign_keys == ForeignKeys::Unchecked {
@@ -324,19 +325,12 @@ impl TrialDatabase {
     }
 
     fn run(&mut self, statements: &[Statement], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
-        self.forget_last_insert();
         let mut results = Vec::with_capacity(statements.len());
         for (index, statement) in statements.iter().enumerate() {
             let result = answer_captured(&self.connection, &mut self.capture, statement, budget);
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
         Ok(results)
-    }
-
-    /// What was loaded is no statement of the client's.
-    fn forget_last_insert(&self) {
-        // SAFETY: the handle is open while the connection is borrowed.
-        unsafe { ffi::sqlite3_set_last_insert_rowid(self.connection.raw().handle(), 0) };
     }
 
     fn counters(&self) -> Result<HashMap<String, i64>> {

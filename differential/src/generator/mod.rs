@@ -110,6 +110,10 @@ impl Generator {
             .collect();
         // A rowid that is deleted is not used again: what inserts comes before.
         statements.sort_by_key(|sql| sql.contains("DELETE FROM"));
+        if self.chance(25) {
+            let at = 1 + self.below(statements.len());
+            statements.insert(at, "SELECT changes(), total_changes()".to_owned());
+        }
         if self.features.definitions && self.chance(30) {
             let together = self.chance(60);
             let mut at = self.below(statements.len() + 1);

@@ -857,6 +857,29 @@ fn a_statement_of_a_request_may_ask_what_those_before_it_did() {
 }
 
 #[test]
+fn a_statement_of_a_request_may_ask_how_much_those_before_it_changed_in_all() {
+    alike(&[
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, a)",
+        "CREATE TABLE c (id INTEGER PRIMARY KEY, p INT REFERENCES p ON DELETE CASCADE ON UPDATE SET NULL, b)",
+        "CREATE TABLE log (id INTEGER PRIMARY KEY, t, n)",
+        "CREATE TRIGGER p_log AFTER INSERT ON p BEGIN INSERT INTO log (t, n) VALUES (total_changes(), changes()); UPDATE log SET n = n + changes(); END",
+        "SELECT total_changes()",
+        "INSERT INTO p VALUES (total_changes(), total_changes()), (1, changes()), (2, 'b'), (3, 'c')",
+        "INSERT INTO c VALUES (1, 1, 'x'), (2, 1, 'y'), (3, 2, 'z'), (4, total_changes(), changes())",
+        "UPDATE p SET a = total_changes() WHERE id = 1",
+        "SELECT total_changes(), changes(), count(*) FROM p",
+        "SELECT total_changes(), changes(), id FROM p WHERE id = 1",
+        "SELECT name, total_changes() FROM sqlite_schema WHERE name = 'p'",
+        "BEGIN;\nSELECT total_changes(), changes();\nDELETE FROM p WHERE id = 1;\nSELECT total_changes(), changes();\nUPDATE p SET id = 20 WHERE id = 2;\nSELECT changes(), total_changes();\nINSERT INTO p (a) VALUES ('d'), ('e');\nSELECT changes(), total_changes();\nSELECT * FROM log;\nCOMMIT",
+        "BEGIN;\nSELECT changes(), total_changes() FROM p WHERE id = 3;\nUPDATE p SET a = total_changes() WHERE id > 2;\nREPLACE INTO c VALUES (4, 3, total_changes());\nINSERT OR IGNORE INTO c VALUES (4, 3, 1), (5, 3, changes());\nDELETE FROM c WHERE id > 100;\nINSERT INTO log (t, n) SELECT total_changes(), changes();\nCOMMIT",
+        "BEGIN;\nINSERT INTO c (p, b) SELECT id, total_changes() FROM p ORDER BY id;\nDELETE FROM log;\nSELECT changes(), total_changes();\nCREATE TABLE copy AS SELECT * FROM c;\nSELECT changes(), total_changes();\nDROP TABLE p;\nSELECT changes(), total_changes();\nCOMMIT",
+        "SELECT * FROM p ORDER BY id",
+        "SELECT * FROM c ORDER BY id",
+        "SELECT * FROM log ORDER BY id",
+    ]);
+}
+
+#[test]
 fn a_new_column_is_refused_in_the_words_of_one_file() {
     alike(&[
         "CREATE TABLE p (id INTEGER PRIMARY KEY)",

@@ -25,7 +25,7 @@ impl Executor {
         assert!(self.open, "no batch is open");
         self.run_effects(&request.own, budget).map_err(as_conflict)?;
         let mark = self.capture.mark();
-        self.forget_last_insert();
+        self.connection.forget_statements_before()?;
         let _held = pinned::hold(request.pinned);
         let ran = self.run_items(&request.write.work, budget).and_then(|results| {
             self.capture.check()?;
@@ -54,7 +54,7 @@ impl Executor {
         if self.is_first && self.system().position()?.base <= repeated.index && !self.may_defer() {
             return self.run_effects(&repeated.effects, budget).map_err(as_conflict);
         }
-        self.forget_last_insert();
+        self.connection.forget_statements_before()?;
         let budget = Budget { rows: u64::from(repeated.max_rows), ..*budget };
         let _held = pinned::hold(repeated.pinned);
         let (digest, affected_rows) = if repeated.refused {

@@ -12,7 +12,6 @@ use super::{ForeignKeys, Refused, Trial, TrialDatabase};
 use crate::binding::values_of;
 use crate::budget::{Budget, Watch};
 use crate::capture::Capture;
-use crate::connection::ours;
 use crate::error::Result;
 use crate::executor::answer_captured;
 use crate::layout::Layouts;
@@ -73,7 +72,6 @@ impl TrialDatabase {
         budget: &Budget<'_>,
         segments: &mut Vec<Segment>,
     ) -> Result<Vec<StatementResult>> {
-        self.forget_statements_before()?;
         let mut results = Vec::with_capacity(script.len());
         for (index, step) in script.iter().enumerate() {
             let result = match step {
@@ -91,14 +89,6 @@ impl TrialDatabase {
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
         Ok(results)
-    }
-
-    /// What was loaded is no statement of the client's: `changes()` and `last_insert_rowid()` know nothing of it.
-    fn forget_statements_before(&mut self) -> Result<()> {
-        let counts_anew = ours!("CREATE TABLE _none (a); DELETE FROM _none; DROP TABLE _none");
-        self.connection.raw().execute_batch(counts_anew)?;
-        self.forget_last_insert();
-        Ok(())
     }
 
     fn segment(&mut self, sql: Option<&str>, reads: &[String], budget: &Budget<'_>) -> Result<Segment> {
