@@ -8,11 +8,6 @@ const NOT_SUPPORTED: &[&str] = &[
     // Files of one node have programs, statistics and virtual tables of their own.
     "EXPLAIN shows one file's program",
     "virtual tables are not supported",
-    // The schema is the catalog's.
-    "the schema cannot be read together with tables",
-    // Requests of several statements.
-    "rows that the same request writes",
-    "cannot also read the schema",
     // Replicas could not store the same.
     "a text is stored that is not UTF-8",
     // Rows are placed by what a statement sets.

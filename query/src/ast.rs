@@ -9,8 +9,8 @@ pub(crate) use turso_parser::ast::{
     AlterTableBody, As, Cmd, ColumnConstraint, ColumnDefinition, CommonTableExpr, CompoundOperator,
     CreateTableBody, Distinctness, Expr, FromClause, FunctionTail, InsertBody, JoinConstraint, JoinOperator,
     JoinType, JoinedSelectTable, LikeOperator, Limit, Literal, Name, NullsOrder, OneSelect, Operator, Over,
-    QualifiedName, ResolveType, ResultColumn, Select, SelectBody, SelectTable, SortOrder, SortedColumn, Stmt,
-    UnaryOperator, Upsert, UpsertDo, Variable, Window, With,
+    PragmaBody, QualifiedName, ResolveType, ResultColumn, Select, SelectBody, SelectTable, SortOrder,
+    SortedColumn, Stmt, UnaryOperator, Upsert, UpsertDo, Variable, Window, With,
 };
 
 /// Operators of pattern matching that are built in.

@@ -74,7 +74,8 @@ mod tests {
     fn insert(database: &mut TrialDatabase) -> usize {
         let sql = "INSERT INTO t VALUES (?, 1)".to_owned();
         let statement = Statement { sql, params: Params::Positional(vec![Value::Integer(1)]) };
-        let trial = database.attempt(&[statement], ForeignKeys::Ignored, &Budget::unlimited()).unwrap();
+        let trial =
+            database.attempt(&[statement.into()], ForeignKeys::Ignored, &Budget::unlimited()).unwrap();
         trial.outcome.unwrap();
         trial.effects.rows.len()
     }

@@ -4,6 +4,7 @@
 
 pub mod access;
 mod ast;
+mod deferral;
 mod dependencies;
 pub mod documents;
 mod expansion;

@@ -11,6 +11,7 @@ use sqlite::Consequences;
 use sqlite::schema::ForeignKey;
 
 use crate::ast::{self, Cmd, Select, Stmt};
+use crate::deferral::Deferral;
 use crate::idle_databases::IdleDatabases;
 use crate::nesting;
 use crate::plan::{
@@ -157,7 +158,7 @@ impl Planner {
     pub fn is_repeatable(&self, sql: &str) -> bool {
         self.plan(sql).is_ok_and(|planned| {
             let reads_rows =
-                !matches!(planned.action, Action::Explain(_) | Action::Schema | Action::Evaluate);
+                matches!(planned.action, Action::OneBucket | Action::Read(_) | Action::Sequences);
             planned.is_read && planned.is_deterministic && reads_rows
         })
     }
@@ -180,6 +181,9 @@ impl Planner {
         let command = ast::parse(sql);
         if let Some(Cmd::Stmt(statement)) = &command {
             refuse_what_is_ours(statement)?;
+            if let Some(deferral) = Deferral::of(statement) {
+                return Ok(planned_deferral(sql, deferral));
+            }
         }
         let checked = self.shadow.check(sql)?;
         let action = self.action(sql, command.as_ref(), &checked)?;
@@ -282,10 +286,7 @@ impl Planner {
             });
         }
         if checked.reads_schema {
-            return Err(Error::not_supported(
-                "the schema cannot be read together with tables",
-                "read the schema with a statement of its own",
-            ));
+            return self.action_with_schema(statement, checked);
         }
         if self.buckets() == 1
             && self.is_whole_in_anchor(checked)
@@ -294,6 +295,24 @@ impl Planner {
             return Ok(Action::OneBucket);
         }
         self.action_over_partitions(sql, command, checked)
+    }
+
+    /// What is to be done where the schema is read together with rows, or while rows are changed: a database is made
+    /// that has all objects, so that its schema is the client's.
+    fn action_with_schema(&self, statement: Option<&Stmt>, checked: &Checked) -> Result<Action> {
+        let tables = checked.tables.keys().filter_map(|name| self.table(name));
+        let sources: Vec<Source> = tables.map(|table| Source::whole(&table)).collect();
+        if checked.is_read {
+            return Ok(Action::Compute(Box::new(Footprint::of_read_with_schema(checked, &sources))));
+        }
+        if let Some(target) = statement.and_then(target_of).and_then(|name| self.table(name.name.as_str())) {
+            refuse_hidden_rowids(statement, &target)?;
+        }
+        // What an INSERT meets in its own table is looked up.
+        let is_insert = matches!(statement, Some(Stmt::Insert { .. }));
+        let sources = if is_insert { Vec::new() } else { sources };
+        let (narrowed, find) = (Narrowed { sources, steps: Vec::new() }, |name: &str| self.table(name));
+        Ok(Action::Compute(Box::new(Footprint::of_write(checked, narrowed, true, &find))))
     }
 
     /// What is to be done where rows lie in several partitions.
@@ -330,12 +349,7 @@ impl Planner {
     fn write_action(&self, sql: &str, statement: Option<&Stmt>, checked: &Checked) -> Result<Action> {
         let find = |name: &str| self.table(name);
         let footprint = |narrowed, meets_rows| Footprint::of_write(checked, narrowed, meets_rows, &find);
-        let name = match statement {
-            Some(Stmt::Insert { tbl_name, .. } | Stmt::Delete { tbl_name, .. }) => Some(tbl_name),
-            Some(Stmt::Update(update)) => Some(&update.tbl_name),
-            _ => None,
-        };
-        let (Some(statement), Some(name)) = (statement, name) else {
+        let (Some(statement), Some(name)) = (statement, statement.and_then(target_of)) else {
             let named = checked.tables.keys().filter_map(|name| self.table(name));
             let whole = named.map(|table| Source::whole(&table)).collect();
             return Ok(Action::Compute(Box::new(footprint(
@@ -347,7 +361,7 @@ impl Planner {
             // A view whose triggers say what is to be done.
             return Ok(Action::Compute(Box::new(footprint(Narrowed::default(), true))));
         };
-        refuse_hidden_rowids(statement, &target)?;
+        refuse_hidden_rowids(Some(statement), &target)?;
         let Consequences { fires_triggers, checks_foreign_keys, .. } = checked.consequences;
         // A database's only partition checks foreign keys itself.
         let is_whole = self.buckets() == 1 && self.database.column_groups.len() == 1;
@@ -480,13 +494,13 @@ fn view(sql: &str) -> Option<(String, View)> {
 }
 
 /// Where the rowid neither is a column nor chooses the bucket, nothing keeps a client's own rowids apart.
-fn refuse_hidden_rowids(statement: &Stmt, target: &Table) -> Result<()> {
+fn refuse_hidden_rowids(statement: Option<&Stmt>, target: &Table) -> Result<()> {
     if target.rowid_alias.is_some() || target.key == Key::Rowid {
         return Ok(());
     }
     let names: Vec<&ast::Name> = match statement {
-        Stmt::Insert { columns, .. } => columns.iter().collect(),
-        Stmt::Update(update) => update.sets.iter().flat_map(|set| &set.col_names).collect(),
+        Some(Stmt::Insert { columns, .. }) => columns.iter().collect(),
+        Some(Stmt::Update(update)) => update.sets.iter().flat_map(|set| &set.col_names).collect(),
         _ => Vec::new(),
     };
     if names.iter().any(|name| target.names_rowid(name.as_str())) {
@@ -496,6 +510,34 @@ fn refuse_hidden_rowids(statement: &Stmt, target: &Table) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The table or view that a statement changes.
+fn target_of(statement: &Stmt) -> Option<&ast::QualifiedName> {
+    match statement {
+        Stmt::Insert { tbl_name, .. } | Stmt::Delete { tbl_name, .. } => Some(tbl_name),
+        Stmt::Update(update) => Some(&update.tbl_name),
+        _ => None,
+    }
+}
+
+/// A statement about whether foreign keys wait. SQLite would take the setting over while it checks the text.
+fn planned_deferral(sql: &str, deferral: Deferral) -> Planned {
+    let columns = deferral.columns();
+    Planned {
+        text: sql.to_owned(),
+        parameters: Vec::new(),
+        types: vec![String::new(); columns.len()],
+        columns,
+        is_read: true,
+        is_ordered: false,
+        is_deterministic: true,
+        asks_of_statements_before: false,
+        tables: Vec::new(),
+        action: Action::DeferForeignKeys(deferral),
+        footprint_beside_others: None,
+        sources_in_one_bucket: OnceLock::new(),
+    }
 }
 
 fn orders_rows(command: Option<&Cmd>) -> bool {

@@ -19,6 +19,8 @@ pub(crate) enum Role {
     Shadow,
     /// Holds gathered rows; the client's text runs there.
     Merge,
+    /// Holds rows in tables as the client declared them; the client's writes are tried there.
+    Trial,
 }
 
 /// Read forms of PRAGMA. They are answered where the schema is the client's alone.
@@ -43,7 +45,7 @@ pub(crate) fn denial(role: Role, action: &AuthAction<'_>) -> Option<Error> {
     use AuthAction as A;
     let changes_schema = || match role {
         Role::Shadow => None,
-        Role::Reader | Role::Executor | Role::Merge => {
+        Role::Reader | Role::Executor | Role::Merge | Role::Trial => {
             forbidden("the schema cannot be changed here", "send DDL as a statement of its own")
         }
     };
@@ -109,9 +111,10 @@ fn read_denial(role: Role, table: &str) -> Option<Error> {
         return pragma_denial(role, pragma);
     }
     if is_schema_table(table) {
-        // On a partition the schema holds our tables too; the shadow's holds the client's alone.
+        // On a partition the schema holds our tables too; the shadow's holds the client's alone, as does that of a trial
+        // which reads it.
         return match role {
-            Role::Shadow => None,
+            Role::Shadow | Role::Trial => None,
             Role::Reader | Role::Executor | Role::Merge => {
                 forbidden("the schema is not read on a partition", "")
             }
@@ -123,7 +126,7 @@ fn read_denial(role: Role, table: &str) -> Option<Error> {
     let open = is_statistics_table(table)
         || table.eq_ignore_ascii_case("sqlite_sequence")
         || is_unique_index_table(table)
-        || matches!(role, Role::Reader | Role::Merge) && table == SHIPPED_ROWS;
+        || matches!(role, Role::Reader | Role::Merge | Role::Trial) && table == SHIPPED_ROWS;
     if open || !is_internal_table(table) { None } else { internal_table(table) }
 }
 
@@ -137,13 +140,13 @@ fn write_denial(role: Role, table: &str) -> Option<Error> {
         return forbidden("this route only reads", "send writes with POST");
     }
     let is_altered = role == Role::Shadow && table.starts_with(TABLE_BEING_ALTERED);
-    let is_copy = role == Role::Merge && table.starts_with(ATTEMPTED);
+    let is_copy = role == Role::Trial && table.starts_with(ATTEMPTED);
     if by_ddl || is_altered || is_copy || !is_internal_table(table) { None } else { internal_table(table) }
 }
 
 fn pragma_denial(role: Role, name: &str) -> Option<Error> {
     let known = PRAGMAS.iter().any(|pragma| pragma.eq_ignore_ascii_case(name));
-    if known && role == Role::Shadow {
+    if known && matches!(role, Role::Shadow | Role::Trial) {
         return None;
     }
     forbidden(

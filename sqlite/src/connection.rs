@@ -30,6 +30,8 @@ const STATEMENTS_KEPT: usize = 128;
 struct Gate {
     /// Whether what is being compiled came from a client.
     client: AtomicBool,
+    /// Whether that is the text of a view that is stored, which is judged as the schema's, wherever it is.
+    stored: AtomicBool,
     /// Whether that is ALTER TABLE, which runs statements of its own.
     alters: AtomicBool,
     /// Why the client's statement was denied.
@@ -68,6 +70,7 @@ impl Connection {
         raw.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         let gate = Arc::new(Gate {
             client: AtomicBool::new(false),
+            stored: AtomicBool::new(false),
             alters: AtomicBool::new(false),
             denied: Mutex::new(None),
             trace: Mutex::new(None),
@@ -127,6 +130,17 @@ impl Connection {
             }
             (result, _) => result,
         }
+    }
+
+    /// As [`Connection::as_client`], for what reads a view: it may be one over the schema itself.
+    pub(crate) fn as_stored_text<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.gate.stored.store(true, Ordering::Relaxed);
+        let result = self.as_client(work);
+        self.gate.stored.store(false, Ordering::Relaxed);
+        result
     }
 
     /// As [`Connection::as_client`], and says what was asked leave for.
@@ -227,6 +241,7 @@ fn authorize(gate: &Gate, role: Role, context: &AuthContext<'_>) -> Authorizatio
     if !gate.client.load(Ordering::Relaxed) {
         return Authorization::Allow;
     }
+    let role = if gate.stored.load(Ordering::Relaxed) { Role::Shadow } else { role };
     if matches!(context.action, AuthAction::AlterTable { .. }) {
         gate.alters.store(true, Ordering::Relaxed);
     }

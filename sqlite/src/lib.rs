@@ -76,5 +76,5 @@ pub use stream_table::{RowSource, was_read_twice};
 pub use system::{Position, Prepared, System, SystemState};
 pub use table_sums::{Digest, TableSum, TableSums};
 pub use touched_keys::{KeyColumns, Touched, TouchedKeys, WatchList};
-pub use trial::{ForeignKeys, Refused, ScriptStep, ScriptTrial, Segment, Trial, TrialDatabase};
+pub use trial::{ForeignKeys, Refused, ScriptTrial, Segment, Trial, TrialDatabase, TrialStep};
 pub use workspace::{Workspace, WorkspaceLimits, WorkspaceUse};

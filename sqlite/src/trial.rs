@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::entry::Effects;
 use common::names::quote_identifier;
-use common::protocol::{Statement, StatementResult};
+use common::protocol::StatementResult;
 use common::row::RowBlock;
 use common::value::Affinity;
 use common::{Error, ErrorCode, Value};
@@ -25,7 +25,7 @@ use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::connection::{Connection, ours};
 use crate::error::{Failure, Result};
-use crate::executor::{answer_captured, check_deferred_violations};
+use crate::executor::check_deferred_violations;
 use crate::layout::Layouts;
 use crate::merge::{Gathered, relation_ddl};
 use crate::recipe;
@@ -33,7 +33,7 @@ use crate::schema::{Column, Generated, Table};
 use crate::spill::SpillVfs;
 use crate::workspace::{Share, Workspace};
 
-pub use script::{ScriptStep, ScriptTrial, Segment};
+pub use script::{ScriptTrial, Segment, TrialStep};
 
 /// An integer that no row has.
 const UNUSED_INTEGER: i64 = i64::MIN + 1_000_003;
@@ -99,7 +99,7 @@ impl TrialDatabase {
 
     fn within(share: Arc<Share>) -> Result<TrialDatabase> {
         let vfs = SpillVfs::new(Arc::clone(&share));
-        let connection = recipe::temporary(Role::Merge, vfs.name(), share.memory)?;
+        let connection = recipe::temporary(Role::Trial, vfs.name(), share.memory)?;
         let capture = Capture::install(connection.raw(), true);
         let stand_ins = HashMap::new();
         let database = TrialDatabase { capture, connection, share, _vfs: vfs, stand_ins, is_changed: true };
@@ -230,31 +230,40 @@ impl TrialDatabase {
         self.unobserved(|raw| Ok(raw.execute(&sql, [last])?)).map(|_| ())
     }
 
-    /// Says what AUTOINCREMENT has counted for a table so far.
+    /// Says what AUTOINCREMENT has counted for a table so far; as long as that is nothing SQLite keeps no count.
     pub fn set_counter(&mut self, table: &str, last: i64) -> Result<()> {
         self.unobserved(|raw| {
-            raw.prepare_cached(ours!("DELETE FROM sqlite_sequence WHERE name = ?"))?.execute([table])?;
-            raw.prepare_cached(ours!("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"))?
-                .execute((table, last))?;
+            if last == 0 {
+                raw.prepare_cached(ours!("DELETE FROM sqlite_sequence WHERE name = ?"))?.execute([table])?;
+                return Ok(());
+            }
+            // A count that is there keeps its place among the others.
+            let counted = raw
+                .prepare_cached(ours!("UPDATE sqlite_sequence SET seq = ? WHERE name = ?"))?
+                .execute((last, table))?;
+            if counted == 0 {
+                raw.prepare_cached(ours!("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"))?
+                    .execute((table, last))?;
+            }
             Ok(())
         })
     }
 
-    /// Runs statements in order as one transaction, and undoes it.
+    /// Runs steps in order as one transaction, and undoes it. None of them changes the schema.
     pub fn attempt(
         &mut self,
-        statements: &[Statement],
+        steps: &[TrialStep],
         foreign_keys: ForeignKeys,
         budget: &Budget<'_>,
     ) -> Result<Trial> {
-        self.undone(foreign_keys, |database| database.run(statements, budget))
+        self.undone(foreign_keys, |database| database.run(steps, foreign_keys, budget, &mut Vec::new()))
     }
 
-    /// The rows that the statements try to store in some tables, up to the one that is refused and with it, as rows
+    /// The rows that the steps try to store in some tables, up to the one that is refused and with it, as rows
     /// that are inserted. A rowid that SQLite would choose is -1.
     pub fn attempted_rows(
         &mut self,
-        statements: &[Statement],
+        steps: &[TrialStep],
         tables: &[Table],
         budget: &Budget<'_>,
     ) -> Result<Effects> {
@@ -268,7 +277,7 @@ impl TrialDatabase {
                 }
             }
             database.capture.set_layouts(Arc::new(Layouts::read(database.connection.raw())?));
-            database.run(statements, budget)
+            database.run(steps, ForeignKeys::Unchecked, budget, &mut Vec::new())
         });
         self.capture.set_layouts(Arc::clone(&layouts));
         copied(&trial?.effects, tables, &layouts)
@@ -322,15 +331,6 @@ impl TrialDatabase {
         self.capture.take();
         self.enforce(false)?;
         Ok(Trial { outcome, refused, effects, counters })
-    }
-
-    fn run(&mut self, statements: &[Statement], budget: &Budget<'_>) -> Result<Vec<StatementResult>> {
-        let mut results = Vec::with_capacity(statements.len());
-        for (index, statement) in statements.iter().enumerate() {
-            let result = answer_captured(&self.connection, &mut self.capture, statement, budget);
-            results.push(result.map_err(|failure| failure.at_statement(index))?);
-        }
-        Ok(results)
     }
 
     fn counters(&self) -> Result<HashMap<String, i64>> {

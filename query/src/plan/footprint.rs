@@ -49,6 +49,10 @@ pub(crate) struct Footprint {
     pub(crate) meets_rows: bool,
     /// Whether foreign keys are checked or act.
     pub(crate) checks_foreign_keys: bool,
+    /// Whether the schema itself is read.
+    pub(crate) reads_schema: bool,
+    /// Whether AUTOINCREMENT's counters are read.
+    pub(crate) reads_sequences: bool,
 }
 
 impl Footprint {
@@ -106,6 +110,8 @@ impl Footprint {
                 .collect(),
             meets_rows: meets_rows || resolves_conflicts || checked.consequences.fires_triggers,
             checks_foreign_keys: checked.consequences.checks_foreign_keys,
+            reads_schema: checked.reads_schema,
+            reads_sequences: checked.reads_sequences,
             tables,
         }
     }
@@ -114,12 +120,25 @@ impl Footprint {
     pub(crate) fn of_everything<'t>(tables: impl Iterator<Item = &'t Arc<Table>> + Clone) -> Footprint {
         Footprint {
             scans: tables.clone().map(Source::whole).collect(),
-            steps: Vec::new(),
             writes: tables.clone().map(|table| table.name.clone()).collect(),
             tables: tables.map(Arc::clone).collect(),
-            inserts: BTreeSet::new(),
             meets_rows: true,
             checks_foreign_keys: true,
+            ..Footprint::default()
+        }
+    }
+
+    /// Of what reads the schema, and AUTOINCREMENT's counters, and no rows.
+    pub(crate) fn of_schema(reads_sequences: bool) -> Footprint {
+        Footprint { reads_schema: true, reads_sequences, ..Footprint::default() }
+    }
+
+    /// Of a statement that reads the schema together with these tables.
+    pub(crate) fn of_read_with_schema(checked: &Checked, sources: &[Source]) -> Footprint {
+        Footprint {
+            reads_schema: true,
+            reads_sequences: checked.reads_sequences,
+            ..Footprint::of_read(sources)
         }
     }
 
@@ -135,6 +154,21 @@ impl Footprint {
             tables: sources.iter().map(|source| Arc::clone(&source.table)).collect(),
             ..Footprint::default()
         }
+    }
+
+    /// The partitions of which it looks through rows.
+    pub(crate) fn partitions(&self, database: &Database, params: &[Value]) -> BTreeSet<usize> {
+        let mut found: BTreeSet<usize> =
+            self.scans.iter().flat_map(|source| source.partitions(database, params)).collect();
+        if self.reads_sequences {
+            found.extend(0..database.buckets.len());
+        }
+        found
+    }
+
+    /// How many reads of one partition may be under way at once.
+    pub(crate) fn reads_at_once(&self) -> usize {
+        self.scans.iter().map(Source::reads_at_once).sum::<usize>() + usize::from(self.reads_sequences)
     }
 
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {

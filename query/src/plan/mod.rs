@@ -16,6 +16,7 @@ mod push;
 mod read;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use common::catalog::Database;
@@ -33,6 +34,7 @@ pub(crate) use push::{Answer, OrderedRun, Partial, PartialRun, Pushed, SortKey};
 pub(crate) use read::{Read, Sent, narrowed, plan_read};
 pub use rules::{Rule, Rules};
 
+use crate::deferral::Deferral;
 use crate::filter::Filter;
 use crate::route::Route;
 use crate::table::Table;
@@ -73,6 +75,8 @@ pub(crate) struct Planned {
 pub(crate) enum Action {
     /// No table is touched: the merging SQLite evaluates it.
     Evaluate,
+    /// It says whether foreign keys wait for the end of the request, or asks whether they do.
+    DeferForeignKeys(Deferral),
     /// The schema answers.
     Schema,
     /// The schema answers, with AUTOINCREMENT's counters, which the partitions hold.
@@ -85,7 +89,7 @@ pub(crate) enum Action {
     Read(Read),
     /// Rows are changed in place, or else as [`Action::Compute`] says.
     Change(Box<Change>),
-    /// The changes of rows are computed at the coordinator.
+    /// The changes of rows, or an answer over rows and the schema, are computed at the coordinator.
     Compute(Box<Footprint>),
     /// Rows are made.
     Insert(Box<Insert>),
@@ -117,22 +121,35 @@ impl Source {
             lookups: Vec::new(),
         }
     }
+
+    /// The partitions, by index, that may be asked for its rows.
+    pub(crate) fn partitions(&self, database: &Database, params: &[Value]) -> BTreeSet<usize> {
+        let buckets = self.route.buckets(database, &self.table, params);
+        let groups = self.pieces().into_iter().map(|piece| piece.group);
+        groups
+            .flat_map(|group| buckets.iter().map(move |&bucket| database.partition_index(group, bucket)))
+            .collect()
+    }
+
+    /// How many reads of one partition may be under way for it at once.
+    pub(crate) fn reads_at_once(&self) -> usize {
+        // Rows whose parts lie in several column groups are read again by their keys meanwhile.
+        if self.table.is_split() { 2 } else { 1 }
+    }
 }
 
 impl Action {
     /// What it touches if it is computed at the coordinator; `None` if it cannot be.
     pub(crate) fn footprint(&self) -> Option<Footprint> {
         match self {
-            Action::Evaluate => Some(Footprint::default()),
+            Action::Evaluate | Action::DeferForeignKeys(_) | Action::Explain(_) => Some(Footprint::default()),
+            Action::Schema => Some(Footprint::of_schema(false)),
+            Action::Sequences => Some(Footprint::of_schema(true)),
             Action::Read(read) => Some(Footprint::of_read(&read.sources)),
             Action::Change(change) => Some(change.footprint.clone()),
             Action::Compute(footprint) => Some(footprint.as_ref().clone()),
             Action::Insert(insert) => Some(insert.footprint.clone()),
-            Action::Schema
-            | Action::Sequences
-            | Action::Explain(_)
-            | Action::OneBucket
-            | Action::Definition => None,
+            Action::OneBucket | Action::Definition => None,
         }
     }
 }
@@ -171,6 +188,14 @@ impl Planned {
         }
     }
 
+    /// What it says of foreign keys that wait, if that is what it is about.
+    pub(crate) fn deferral(&self) -> Option<Deferral> {
+        match self.action {
+            Action::DeferForeignKeys(deferral) => Some(deferral),
+            _ => None,
+        }
+    }
+
     /// Names and types of its columns as one file shows them; relations that are gathered may show the rowid
     /// otherwise.
     pub(crate) fn names(&self) -> (Vec<String>, Vec<String>) {
@@ -181,6 +206,7 @@ impl Planned {
     pub(crate) fn describe(&self, database: &Database, params: &[Value]) -> PlanNode {
         match &self.action {
             Action::Evaluate => PlanNode::new("EVALUATE", "at the coordinator"),
+            Action::DeferForeignKeys(_) => PlanNode::new("FOREIGN KEYS", "wait for the end of the request"),
             Action::Schema => PlanNode::new("SCHEMA", "of the catalog"),
             Action::Sequences => {
                 PlanNode::new("SCHEMA", "of the catalog, with the counters of AUTOINCREMENT")

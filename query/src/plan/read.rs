@@ -68,10 +68,7 @@ impl Read {
     pub(crate) fn partitions(&self, database: &Database, params: &[Value]) -> Vec<usize> {
         let mut found = BTreeSet::new();
         for source in &self.sources {
-            let groups: Vec<usize> = source.pieces().iter().map(|piece| piece.group).collect();
-            for bucket in source.route.buckets(database, &source.table, params) {
-                found.extend(groups.iter().map(|&group| database.partition_index(group, bucket)));
-            }
+            found.extend(source.partitions(database, params));
         }
         if let Ok(pushed) = &self.pushed {
             found.extend(pushed.partitions(database, self.group, params));
@@ -81,8 +78,7 @@ impl Read {
 
     /// How many reads of one partition may be under way at once.
     pub(crate) fn reads_at_once(&self) -> usize {
-        // Rows whose parts lie in several column groups are read again by their keys meanwhile.
-        self.sources.len() + self.sources.iter().filter(|source| source.table.is_split()).count()
+        self.sources.iter().map(Source::reads_at_once).sum()
     }
 
     /// The same on the partitions of the column group that has all that is needed; without one, only gathering

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use common::protocol::{Statement, StatementResult};
 use common::{Error, ErrorCode, Result, Value};
+use sqlite::TrialStep;
 
 use super::computed::{self, Part};
 use super::write::{self, Pending, send};
 use super::{Limits, collections, define, insert, migration, only_reads, read};
 use crate::Planner;
 use crate::access::PartitionAccess;
+use crate::deferral::Deferral;
 use crate::plan::{Action, Footprint, Planned, Source};
 use crate::planner::is_definition;
 
@@ -22,6 +24,8 @@ struct Member<'a> {
     statement: &'a Statement,
     planned: Arc<Planned>,
     values: Vec<Value>,
+    /// Whether foreign keys wait for the end of the request when it runs.
+    deferred: bool,
 }
 
 /// Runs the statements; the error names the one that failed.
@@ -42,6 +46,7 @@ pub(super) async fn run(
         return Ok(migration::run(planner, access, statements, limits).await?.0);
     }
     let mut members = Vec::with_capacity(statements.len());
+    let mut deferred = false;
     for (index, statement) in statements.iter().enumerate() {
         match planner.plan(&statement.sql) {
             Ok(planned) => {
@@ -52,7 +57,9 @@ pub(super) async fn run(
                 let values = planned.values(&statement.params).map_err(|error| error.at_statement(index))?;
                 collections::check_write(planner, &planned, limits.writer)
                     .map_err(|error| error.at_statement(index))?;
-                members.push(Member { statement, planned, values });
+                let later = planned.deferral().map_or(deferred, |deferral| deferral.after(deferred));
+                members.push(Member { statement, planned, values, deferred });
+                deferred = later;
             }
             Err(error) => {
                 let earlier = failure_of(planner, access, &members, limits).await;
@@ -74,7 +81,7 @@ pub(super) async fn run(
             let footprint = |member: &Member<'_>| {
                 member.planned.footprint().or_else(|| planner.footprint(&member.statement.sql))
             };
-            let parts = parts(&members, &footprint, exactly).ok_or_else(reads_the_schema)?;
+            let parts = parts(planner, &members, &footprint, exactly).ok_or_else(cannot_be_computed)?;
             let computed = computed::prepare(planner, access, parts, limits).await;
             computed.map(|(results, pending)| (results, vec![pending], Vec::new()))
         } else {
@@ -120,7 +127,7 @@ async fn failure_of(
         return None;
     }
     let footprint = |member: &Member<'_>| planner.footprint(&member.statement.sql);
-    match computed::prepare(planner, access, parts(members, &footprint, true)?, limits).await {
+    match computed::prepare(planner, access, parts(planner, members, &footprint, true)?, limits).await {
         // A deferred foreign key, which is of no statement, is checked when all of them have run.
         Err(error) => {
             let is_of_a_statement = error.code != ErrorCode::ForeignKeyViolation || error.statement.is_some();
@@ -143,8 +150,15 @@ fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
     // Tables whose next rowid is not known before it is known which rows an earlier statement leaves out.
     let mut uncounted: BTreeSet<&str> = BTreeSet::new();
     let mut any_written = false;
+    if defers_foreign_keys(planner, members) {
+        return true;
+    }
     for Member { planned, values, .. } in members {
         if planned.asks_of_statements_before && any_written {
+            return true;
+        }
+        // Counters count what the statements before insert.
+        if matches!(planned.action, Action::Sequences) && any_written {
             return true;
         }
         any_written |= !planned.is_read;
@@ -156,6 +170,7 @@ fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
             uncounted.extend((insert.meets_rows() && insert.target.rowid_name.is_some()).then_some(table));
         }
         let is_computed = match &planned.action {
+            Action::Compute(_) if planned.is_read && writes > 0 => return true,
             Action::Compute(_) => true,
             Action::Change(change) => change.buckets(planner.database(), values).is_none(),
             _ => false,
@@ -176,8 +191,20 @@ fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
     false
 }
 
+/// Whether foreign keys that statements check are to wait for the end of the request.
+fn defers_foreign_keys(planner: &Planner, members: &[Member<'_>]) -> bool {
+    let checks = |member: &Member<'_>| {
+        let footprint = || member.planned.footprint().or_else(|| planner.footprint(&member.statement.sql));
+        member.deferred
+            && !member.planned.is_read
+            && footprint().is_some_and(|found| found.checks_foreign_keys)
+    };
+    members.iter().any(checks)
+}
+
 /// What is computed at the coordinator; `None` if a statement cannot be.
 fn parts(
+    planner: &Planner,
     members: &[Member<'_>],
     footprint: &dyn Fn(&Member<'_>) -> Option<Footprint>,
     exactly: bool,
@@ -185,16 +212,33 @@ fn parts(
     let part = |member: &Member<'_>| {
         let footprint = footprint(member)?;
         let footprint = if exactly { footprint.meeting_rows() } else { footprint };
-        Some(Part { statement: member.statement.clone(), footprint, values: member.values.clone() })
+        Some(Part { step: step_of(planner, member), footprint, values: member.values.clone() })
     };
     members.iter().map(part).collect()
 }
 
-pub(super) fn reads_the_schema() -> Error {
-    Error::not_supported(
-        "a request that computes changes cannot also read the schema",
-        "read the schema with a request of its own",
-    )
+fn step_of(planner: &Planner, Member { statement, planned, values, deferred }: &Member<'_>) -> TrialStep {
+    step(planner, planned, values, statement, *deferred)
+}
+
+/// What is tried for a statement. `deferred`: whether foreign keys wait when it runs.
+pub(super) fn step(
+    planner: &Planner,
+    planned: &Planned,
+    values: &[Value],
+    statement: &Statement,
+    deferred: bool,
+) -> TrialStep {
+    match &planned.action {
+        Action::Explain(other) => TrialStep::Answered(define::explain(planner, other, values)),
+        Action::DeferForeignKeys(Deferral::Set(on)) => TrialStep::DeferForeignKeys(*on),
+        Action::DeferForeignKeys(asked) => TrialStep::Answered(asked.answer(deferred)),
+        _ => TrialStep::Statement(statement.clone()),
+    }
+}
+
+pub(super) fn cannot_be_computed() -> Error {
+    Error::internal("a statement of a request cannot be computed")
 }
 
 /// Answers of the reads, work of the writes, and whose work it is.
@@ -276,6 +320,10 @@ async fn at_one_moment(
                 }
                 reads = reads.max(read.reads_at_once());
             }
+            Action::Compute(footprint) => {
+                partitions.extend(footprint.partitions(planner.database(), values));
+                reads = reads.max(footprint.reads_at_once());
+            }
             _ => {}
         }
     }
@@ -294,7 +342,7 @@ async fn prepare_one(
     (written, writes): (&Written, bool),
     limits: Limits,
 ) -> Result<Step> {
-    let Member { statement, planned, values } = member;
+    let Member { statement, planned, values, deferred } = member;
     if let Action::Insert(insert) = &planned.action {
         let above = written.rowids.get(&insert.target.name).copied();
         return insert::prepare(planner, access, planned, insert, values, above).await.map(Step::Work);
@@ -303,11 +351,9 @@ async fn prepare_one(
         return write::prepare(planner, access, planned, values, statement, limits).await.map(Step::Work);
     }
     let bucket = match &planned.action {
+        Action::DeferForeignKeys(deferral) => return Ok(Step::Answer(deferral.answer(*deferred))),
         Action::Sequences if !written.tables.is_empty() => {
-            return Err(Error::not_supported(
-                "sqlite_sequence does not count rows that the same request writes",
-                "read it with a request of its own",
-            ));
+            return Err(Error::internal("a batch that reads what it has counted is not computed"));
         }
         Action::OneBucket if writes => Some(0),
         Action::Read(read) if writes => {

@@ -44,10 +44,13 @@ use std::sync::Arc;
 
 use common::protocol::{RowsHeader, Statement, StatementResult};
 use common::{Error, ErrorCode, Result, Value};
+use sqlite::TrialStep;
 
+use self::computed::Part;
 use crate::Planner;
 use crate::access::{PartitionAccess, RowStream};
-use crate::plan::{Action, Planned, Read};
+use crate::deferral::Deferral;
+use crate::plan::{Action, Footprint, Planned, Read};
 
 pub use by_text::is_by_text;
 pub use explain::explain;
@@ -252,6 +255,10 @@ async fn read(
     limits: Limits,
 ) -> Result<StatementResult> {
     let result = match &planned.action {
+        Action::DeferForeignKeys(deferral) => deferred_alone(access, *deferral)?,
+        Action::Compute(footprint) if planned.is_read => {
+            read_with_schema(planner, access, footprint, values, statement, limits).await?
+        }
         Action::Evaluate => evaluate(access, statement.clone(), limits.max_rows).await?,
         Action::Schema => planner.shadow().query(statement, limits.max_rows)?,
         Action::Sequences => sequences::answer(planner, access, statement, limits.max_rows).await?,
@@ -274,6 +281,36 @@ async fn read(
         }
     };
     Ok(StatementResult { is_read: true, ..result })
+}
+
+/// Runs a statement that reads the schema together with rows.
+async fn read_with_schema(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    footprint: &Footprint,
+    values: &[Value],
+    statement: &Statement,
+    limits: Limits,
+) -> Result<StatementResult> {
+    let partitions: Vec<usize> = footprint.partitions(planner.database(), values).into_iter().collect();
+    if partitions.len() > 1 || footprint.reads_at_once() > 1 {
+        access.read_at_one_moment(partitions, footprint.reads_at_once()).await?;
+    }
+    let step = TrialStep::Statement(statement.clone());
+    let part = Part { step, footprint: footprint.clone(), values: values.to_vec() };
+    let (mut results, _) = computed::prepare(planner, access, vec![part], limits).await?;
+    Ok(results.pop().unwrap_or_default())
+}
+
+/// Says whether foreign keys wait, in a request that has no other statements.
+fn deferred_alone(access: &impl PartitionAccess, deferral: Deferral) -> Result<StatementResult> {
+    if deferral == Deferral::Set(true) && access.commits_later() {
+        return Err(Error::not_supported(
+            "foreign keys are deferred to the end of a request, not to that of a transaction of several",
+            "send PRAGMA defer_foreign_keys with one request together with the statements that need it",
+        ));
+    }
+    Ok(deferral.answer(false))
 }
 
 /// Runs a statement that reads rows of several partitions.

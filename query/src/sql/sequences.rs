@@ -5,6 +5,7 @@ use common::names::quote_identifier;
 use common::protocol::{Params, Statement, StatementResult};
 use common::{Error, Result, Value};
 use futures_util::future;
+use sqlite::TrialDatabase;
 
 use super::proven::{self, Proofs};
 use crate::Planner;
@@ -21,16 +22,39 @@ pub(super) async fn answer(
     statement: &Statement,
     max_rows: u32,
 ) -> Result<StatementResult> {
-    let sql = format!("SELECT name, seq FROM {TABLE} ORDER BY rowid");
+    let counters = greatest_counts(of_all_buckets(planner, access, &counts_of_bucket()).await?);
+    planner.shadow().query_with_sequences(statement, &counters, max_rows)
+}
+
+/// Has a database in which statements are tried count on from the counters; answers also the proofs of these.
+pub(super) async fn load(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    mut database: TrialDatabase,
+) -> Result<(TrialDatabase, Proofs)> {
+    let reads = (0..planner.buckets()).map(|bucket| proven::read(access, bucket, counts_of_bucket()));
+    let (rows, proofs): (Vec<_>, Vec<_>) = future::try_join_all(reads).await?.into_iter().unzip();
+    for (table, counter) in greatest_counts(rows.into_iter().flatten()) {
+        database.set_counter(&table, counter)?;
+    }
+    Ok((database, proofs.into_iter().flatten().collect()))
+}
+
+fn counts_of_bucket() -> Statement {
+    Statement { sql: format!("SELECT name, seq FROM {TABLE} ORDER BY rowid"), params: Params::None }
+}
+
+/// Of each table the greatest of its counters, in the order in which they are met.
+fn greatest_counts(rows: impl IntoIterator<Item = Vec<Value>>) -> Vec<(String, i64)> {
     let mut counters: Vec<(String, i64)> = Vec::new();
-    for row in of_all_buckets(planner, access, &Statement { sql, params: Params::None }).await? {
+    for row in rows {
         let [Value::Text(name), Value::Integer(greatest)] = row.as_slice() else { continue };
         match counters.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => *known = (*known).max(*greatest),
             None => counters.push((name.clone(), *greatest)),
         }
     }
-    planner.shadow().query_with_sequences(statement, &counters, max_rows)
+    counters
 }
 
 /// The greatest rowid that a table has, or has had if it is declared AUTOINCREMENT; 0 if it has none.

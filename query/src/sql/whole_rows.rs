@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use common::protocol::{Statement, StatementResult, WorkItem};
+use common::protocol::{StatementResult, WorkItem};
 use common::{Error, Result};
-use sqlite::ForeignKeys;
+use sqlite::{ForeignKeys, TrialStep};
 
 use super::computed::of_transaction;
 use super::entries::Entries;
@@ -49,10 +49,10 @@ async fn make(
     table: &Table,
     work: Vec<(usize, WorkItem)>,
 ) -> Result<(StatementResult, Vec<(usize, WorkItem)>)> {
-    let statements: Vec<Statement> = work
+    let steps: Vec<TrialStep> = work
         .into_iter()
         .filter_map(|(_, item)| match item {
-            WorkItem::Statement(statement) => Some(statement),
+            WorkItem::Statement(statement) => Some(statement.into()),
             _ => None,
         })
         .collect();
@@ -68,7 +68,7 @@ async fn make(
             // Tables with foreign keys that matter are computed with their relations.
             let interrupted = || watch.is_over();
             let budget = budget(u32::MAX, &interrupted);
-            let trial = database.attempt(&statements, ForeignKeys::Ignored, &budget)?;
+            let trial = database.attempt(&steps, ForeignKeys::Ignored, &budget)?;
             idle.keep(&name, database);
             Ok((trial.outcome, trial.refused, trial.effects))
         })

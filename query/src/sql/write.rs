@@ -188,7 +188,7 @@ async fn compute(
     statement: &Statement,
     limits: Limits,
 ) -> Result<Pending> {
-    let part = Part { statement: statement.clone(), footprint: footprint.clone(), values: values.to_vec() };
+    let part = Part { step: statement.clone().into(), footprint: footprint.clone(), values: values.to_vec() };
     let (mut results, pending) = computed::prepare(planner, access, vec![part], limits).await?;
     let result = results.pop().unwrap_or_default();
     Ok(Pending { combine: Combine::Known(Box::new(result)), ..pending })

@@ -90,6 +90,11 @@ fn migrations_and_dumps_are_those_of_one_file() {
 }
 
 #[test]
+fn requests_that_read_the_schema_or_defer_foreign_keys_are_those_of_one_file() {
+    alike_in_own("requests.sql");
+}
+
+#[test]
 fn tables_that_refer_to_each_other_are_those_of_one_file() {
     alike_in_own("relations.sql");
 }

@@ -16,11 +16,15 @@ use crate::error::Result;
 use crate::executor::answer_captured;
 use crate::layout::Layouts;
 
-/// A statement of a script.
+/// What is tried for a statement.
 #[derive(Clone, Debug)]
-pub enum ScriptStep {
+pub enum TrialStep {
     /// It reads or changes rows.
     Statement(Statement),
+    /// It says whether foreign keys wait for the end of the transaction.
+    DeferForeignKeys(bool),
+    /// What it answers is known.
+    Answered(StatementResult),
     /// It changes the schema.
     Definition {
         /// Checked DDL; nothing if it has no effect on what is tried here.
@@ -28,6 +32,12 @@ pub enum ScriptStep {
         /// Tables whose rows are asked for as they are then.
         reads: Vec<String>,
     },
+}
+
+impl From<Statement> for TrialStep {
+    fn from(statement: Statement) -> TrialStep {
+        TrialStep::Statement(statement)
+    }
 }
 
 /// What changed up to a change of the schema.
@@ -56,29 +66,32 @@ pub struct ScriptTrial {
 
 impl TrialDatabase {
     /// Runs a script as one transaction, and undoes it. All rows that it may look at must be here.
-    pub fn attempt_script(&mut self, script: &[ScriptStep], budget: &Budget<'_>) -> Result<ScriptTrial> {
+    pub fn attempt_script(&mut self, script: &[TrialStep], budget: &Budget<'_>) -> Result<ScriptTrial> {
         let mut segments = Vec::new();
-        let trial =
-            self.undone(ForeignKeys::Checked, |database| database.run_script(script, budget, &mut segments))?;
+        let checked = ForeignKeys::Checked;
+        let trial = self.undone(checked, |database| database.run(script, checked, budget, &mut segments))?;
         // The tables are again what they were.
         self.is_changed = true;
         let Trial { outcome, refused, effects: rest, counters } = trial;
         Ok(ScriptTrial { outcome, refused, segments, rest, counters })
     }
 
-    fn run_script(
+    pub(super) fn run(
         &mut self,
-        script: &[ScriptStep],
+        steps: &[TrialStep],
+        foreign_keys: ForeignKeys,
         budget: &Budget<'_>,
         segments: &mut Vec<Segment>,
     ) -> Result<Vec<StatementResult>> {
-        let mut results = Vec::with_capacity(script.len());
-        for (index, step) in script.iter().enumerate() {
+        let mut results = Vec::with_capacity(steps.len());
+        for (index, step) in steps.iter().enumerate() {
             let result = match step {
-                ScriptStep::Statement(statement) => {
+                TrialStep::Statement(statement) => {
                     answer_captured(&self.connection, &mut self.capture, statement, budget)
                 }
-                ScriptStep::Definition { sql, reads } => {
+                TrialStep::DeferForeignKeys(deferred) => self.defer_foreign_keys(*deferred, foreign_keys),
+                TrialStep::Answered(result) => Ok(result.clone()),
+                TrialStep::Definition { sql, reads } => {
                     let segment = self.segment(sql.as_deref(), reads, budget);
                     segment.map(|segment| {
                         segments.push(segment);
@@ -89,6 +102,16 @@ impl TrialDatabase {
             results.push(result.map_err(|failure| failure.at_statement(index))?);
         }
         Ok(results)
+    }
+
+    fn defer_foreign_keys(&self, deferred: bool, foreign_keys: ForeignKeys) -> Result<StatementResult> {
+        // Where they are not checked they are deferred from the beginning.
+        if foreign_keys == ForeignKeys::Checked {
+            let setting = if deferred { "ON" } else { "OFF" };
+            // SQLite takes the setting over while it compiles the text.
+            self.connection.raw().execute_batch(&format!("PRAGMA defer_foreign_keys={setting}"))?;
+        }
+        Ok(StatementResult { is_read: true, ..StatementResult::default() })
     }
 
     fn segment(&mut self, sql: Option<&str>, reads: &[String], budget: &Budget<'_>) -> Result<Segment> {

@@ -5,7 +5,7 @@ use common::entry::Change;
 use common::protocol::{Params, Statement};
 use common::row::RowBlock;
 use sqlite::schema::Table;
-use sqlite::{Budget, ForeignKeys, Gathered, ScriptStep, Shadow, TrialDatabase, Workspace};
+use sqlite::{Budget, ForeignKeys, Gathered, Shadow, TrialDatabase, TrialStep, Workspace};
 
 const SCHEMA: [&str; 4] = [
     "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE COLLATE NOCASE, age INT, name TEXT NOT NULL
@@ -16,8 +16,8 @@ const SCHEMA: [&str; 4] = [
          INSERT INTO log VALUES ('age ' || new.age, new.id); END",
 ];
 
-fn statement(sql: &str) -> Statement {
-    Statement { sql: sql.into(), params: Params::None }
+fn statement(sql: &str) -> TrialStep {
+    TrialStep::Statement(Statement { sql: sql.into(), params: Params::None })
 }
 
 fn database() -> (TrialDatabase, Shadow) {
@@ -47,7 +47,7 @@ fn statements_are_tried_and_undone() {
         sql: "UPDATE users SET age = age + ? WHERE id = 7 RETURNING age, shout".into(),
         params: Params::Positional(vec![1.into()]),
     };
-    let statements = [update, statement("DELETE FROM users WHERE id = 9")];
+    let statements = [update.into(), statement("DELETE FROM users WHERE id = 9")];
     for _ in 0..2 {
         let trial = database.attempt(&statements, ForeignKeys::Checked, &Budget::default()).unwrap();
         let results = trial.outcome.unwrap();
@@ -108,13 +108,13 @@ fn rowids_begin_where_they_are_told_to() {
     }
 }
 
-fn rows(sql: &str) -> ScriptStep {
-    ScriptStep::Statement(statement(sql))
+fn rows(sql: &str) -> TrialStep {
+    statement(sql)
 }
 
-fn definition(sql: &str, reads: &[&str]) -> ScriptStep {
+fn definition(sql: &str, reads: &[&str]) -> TrialStep {
     let reads = reads.iter().map(|name| (*name).to_owned()).collect();
-    ScriptStep::Definition { sql: Some(sql.to_owned()), reads }
+    TrialStep::Definition { sql: Some(sql.to_owned()), reads }
 }
 
 #[test]

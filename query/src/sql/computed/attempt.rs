@@ -13,13 +13,13 @@ use crate::sql::waiting::Waiting;
 
 impl<A: PartitionAccess> Computation<'_, A> {
     pub(super) async fn attempt(&mut self, foreign_keys: ForeignKeys) -> Result<Trial> {
-        let (statements, max_rows) = (Arc::clone(&self.statements), self.limits.max_rows);
+        let (steps, max_rows) = (Arc::clone(&self.steps), self.limits.max_rows);
         let waiting = Waiting::new(self.access.workspace(), self.access.deadline());
         let watch = waiting.watch();
         let trial = self
             .work(move |workspace| {
                 let interrupted = || watch.is_over();
-                Ok(workspace.attempt(&statements, foreign_keys, &budget(max_rows, &interrupted))?)
+                Ok(workspace.attempt(&steps, foreign_keys, &budget(max_rows, &interrupted))?)
             })
             .await;
         waiting.answered();
@@ -49,7 +49,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
 
     /// The rows that the statements try to store, refused ones too.
     pub(super) async fn attempted_rows(&mut self) -> Result<Effects> {
-        let (statements, max_rows) = (Arc::clone(&self.statements), self.limits.max_rows);
+        let (steps, max_rows) = (Arc::clone(&self.steps), self.limits.max_rows);
         let written =
             self.footprint.tables.iter().filter(|table| self.footprint.writes.contains(&table.name));
         let written: Vec<sqlite::schema::Table> = written.map(|table| table.definition().clone()).collect();
@@ -58,7 +58,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
         let rows = self
             .work(move |workspace| {
                 let interrupted = || watch.is_over();
-                Ok(workspace.attempted_rows(&statements, &written, &budget(max_rows, &interrupted))?)
+                Ok(workspace.attempted_rows(&steps, &written, &budget(max_rows, &interrupted))?)
             })
             .await;
         waiting.answered();

@@ -15,7 +15,7 @@ use crate::plan::{Footprint, Source};
 use crate::route::Route;
 use crate::sql::lookups::{self, Known};
 use crate::sql::read_first::First;
-use crate::sql::{Limits, proven};
+use crate::sql::{Limits, proven, sequences};
 use crate::table::Table;
 
 impl<'a, A: PartitionAccess> Computation<'a, A> {
@@ -27,7 +27,7 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
     ) -> Result<Computation<'a, A>> {
         let mut footprint = Footprint::default();
         let mut sources: Vec<(Source, Vec<Value>)> = Vec::new();
-        let mut statements = Vec::with_capacity(parts.len());
+        let mut steps = Vec::with_capacity(parts.len());
         let is_alone = parts.len() == 1;
         for part in parts {
             // Another statement may change what is read first.
@@ -36,11 +36,13 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
             }
             footprint.checks_foreign_keys |= part.footprint.checks_foreign_keys;
             footprint.meets_rows |= part.footprint.meets_rows;
+            footprint.reads_schema |= part.footprint.reads_schema;
+            footprint.reads_sequences |= part.footprint.reads_sequences;
             footprint.writes.extend(part.footprint.writes);
             footprint.inserts.extend(part.footprint.inserts);
             footprint.tables.extend(part.footprint.tables);
             sources.extend(part.footprint.scans.into_iter().map(|source| (source, part.values.clone())));
-            statements.push(part.statement);
+            steps.push(part.step);
         }
         footprint.tables.sort_by(|a, b| a.name.cmp(&b.name));
         footprint.tables.dedup_by(|a, b| a.name == b.name);
@@ -88,11 +90,18 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
         known.proofs = proofs;
         let (workspace, proofs) = proven::load(access, workspace, fragments).await?;
         known.proofs.extend(proofs);
+        let workspace = if footprint.reads_sequences {
+            let (workspace, proofs) = sequences::load(planner, access, workspace).await?;
+            known.proofs.extend(proofs);
+            workspace
+        } else {
+            workspace
+        };
         Ok(Computation {
             planner,
             access,
             limits,
-            statements: statements.into(),
+            steps: steps.into(),
             footprint,
             workspace: Some(workspace),
             scanned,
@@ -106,7 +115,11 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
 fn relations(footprint: &Footprint, sources: &[(Source, Vec<Value>)]) -> BTreeMap<String, Vec<usize>> {
     let mut relations: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (source, _) in sources {
-        if !footprint.checks_foreign_keys && !footprint.writes.contains(&source.table.name) {
+        // Where the schema is read, tables are as the client declared them.
+        if !footprint.reads_schema
+            && !footprint.checks_foreign_keys
+            && !footprint.writes.contains(&source.table.name)
+        {
             relations.entry(source.table.name.clone()).or_default().extend(&source.columns);
         }
     }
@@ -126,6 +139,13 @@ struct Layout {
 
 impl Layout {
     fn of(planner: &Planner, footprint: &Footprint, mut relations: BTreeMap<String, Vec<usize>>) -> Layout {
+        if footprint.reads_schema {
+            let objects = planner.database().schema.objects.iter();
+            return Layout {
+                relations: Vec::new(),
+                statements: objects.map(|object| object.sql.clone()).collect(),
+            };
+        }
         let (mut statements, mut only_read) = (Vec::new(), Vec::new());
         for table in &footprint.tables {
             if let Some(columns) = relations.remove(&table.name) {

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::entry::{Change, Effects};
-use common::protocol::{Statement, StatementResult};
+use common::protocol::StatementResult;
 use common::{Error, ErrorCode, Result, Value};
-use sqlite::{Failure, ForeignKeys, Refused, Trial, TrialDatabase};
+use sqlite::{Failure, ForeignKeys, Refused, Trial, TrialDatabase, TrialStep};
 
 use super::Limits;
 use super::entries::Entries;
@@ -39,7 +39,7 @@ const WRONG_TYPE: &str = "cannot store ";
 /// A statement to be computed.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
-    pub(super) statement: Statement,
+    pub(super) step: TrialStep,
     pub(super) footprint: Footprint,
     /// Its parameters by number.
     pub(super) values: Vec<Value>,
@@ -60,7 +60,7 @@ struct Computation<'a, A> {
     planner: &'a Planner,
     access: &'a A,
     limits: Limits,
-    statements: Arc<[Statement]>,
+    steps: Arc<[TrialStep]>,
     footprint: Footprint,
     /// Taken while work is done on another thread.
     workspace: Option<TrialDatabase>,

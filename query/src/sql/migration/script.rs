@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use common::protocol::{Params, Statement};
 use common::schema::{ObjectKind, Schema};
 use common::{Error, Result};
-use sqlite::ScriptStep;
+use sqlite::TrialStep;
 
 use super::versions::Versions;
 use crate::Planner;
@@ -18,11 +18,15 @@ use crate::sql::{Limits, batch, collections, only_reads};
 /// A request as it is read.
 pub(super) struct Script<'a> {
     pub(super) versions: Versions<'a>,
-    pub(super) steps: Vec<ScriptStep>,
+    pub(super) steps: Vec<TrialStep>,
     /// By the numbers of steps, those that change the schema, in order.
     pub(super) changes: Vec<(usize, Change)>,
     /// Names of the tables of before whose rows are looked at.
     pub(super) wanted: BTreeSet<String>,
+    /// Whether AUTOINCREMENT's counters are read.
+    pub(super) reads_sequences: bool,
+    /// Whether foreign keys wait for the end of the request, after the last step.
+    deferred: bool,
     /// What stopped the reading behind the last step.
     pub(super) failed: Option<Error>,
     /// What the tables of the newest schema were called before the request, by name in lower case; `None` for those
@@ -54,6 +58,8 @@ impl<'a> Script<'a> {
             steps: Vec::with_capacity(statements.len()),
             changes: Vec::new(),
             wanted: BTreeSet::new(),
+            reads_sequences: false,
+            deferred: false,
             failed: None,
             inserts: HashSet::new(),
         };
@@ -103,7 +109,7 @@ impl<'a> Script<'a> {
                 self.inserts.insert((version, like));
                 return Ok(());
             }
-            self.steps.push(ScriptStep::Statement(statement.clone()));
+            self.steps.push(TrialStep::Statement(statement.clone()));
             return Ok(());
         }
         if is_definition(&statement.sql) {
@@ -122,12 +128,13 @@ impl<'a> Script<'a> {
         if limits.read_only && !planned.is_read {
             return Err(only_reads());
         }
-        planned.values(&statement.params)?;
+        let values = planned.values(&statement.params)?;
         collections::check_write(planner, &planned, limits.writer)?;
         let footprint = planned.footprint().or_else(|| planner.footprint(&statement.sql));
-        let footprint = footprint.ok_or_else(batch::reads_the_schema)?;
-        self.want(&footprint);
-        self.steps.push(ScriptStep::Statement(statement.clone()));
+        let step = batch::step(planner, &planned, &values, statement, self.deferred);
+        self.want(&footprint.ok_or_else(batch::cannot_be_computed)?);
+        self.steps.push(step);
+        self.deferred = planned.deferral().map_or(self.deferred, |deferral| deferral.after(self.deferred));
         Ok(())
     }
 
@@ -139,7 +146,7 @@ impl<'a> Script<'a> {
         let version = self.versions.newest();
         let before = self.versions.database(version);
         let Some(definition) = define(before, &statement.sql)? else {
-            self.steps.push(ScriptStep::Definition { sql: None, reads: Vec::new() });
+            self.steps.push(TrialStep::Definition { sql: None, reads: Vec::new() });
             return Ok(());
         };
         let (before, after) = (before.schema.clone(), definition.change.schema.clone());
@@ -154,7 +161,7 @@ impl<'a> Script<'a> {
         let is_upkeep = before.objects == after.objects;
         let sql = (!is_upkeep).then(|| statement.sql.clone());
         self.changes.push((self.steps.len(), Change { definition, version, filled, dropped }));
-        self.steps.push(ScriptStep::Definition { sql, reads: reads.into_iter().collect() });
+        self.steps.push(TrialStep::Definition { sql, reads: reads.into_iter().collect() });
         Ok(())
     }
 
@@ -192,7 +199,7 @@ impl<'a> Script<'a> {
         if let Some(fill) = &definition.fill {
             let planner = self.versions.planner(version + 1)?;
             planner.plan(fill)?;
-            self.want(&planner.footprint(fill).ok_or_else(batch::reads_the_schema)?);
+            self.want(&planner.footprint(fill).ok_or_else(batch::cannot_be_computed)?);
         }
         Ok(())
     }
@@ -210,6 +217,7 @@ impl<'a> Script<'a> {
     }
 
     fn want(&mut self, footprint: &Footprint) {
+        self.reads_sequences |= footprint.reads_sequences;
         footprint.tables.iter().for_each(|table| self.want_table(&table.name));
     }
 

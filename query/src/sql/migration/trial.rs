@@ -12,7 +12,7 @@ use crate::sql::Limits;
 use crate::sql::gather::budget;
 use crate::sql::lookups::fragments_of;
 use crate::sql::proven::{self, Proofs};
-use crate::sql::sequences::greatest_in_bucket;
+use crate::sql::sequences::{self, greatest_in_bucket};
 use crate::sql::waiting::Waiting;
 use crate::table::Table;
 
@@ -59,6 +59,11 @@ async fn begin(
         counted.extend(Some(table).filter(|table| table.autoincrement));
     }
     let (mut database, mut proofs) = proven::load(access, database, fragments).await?;
+    if script.reads_sequences {
+        let (counting, read) = sequences::load(planner, access, database).await?;
+        database = counting;
+        proofs.extend(read);
+    }
     for table in counted {
         let (greatest, proof) = greatest_rowid(planner, access, &table).await?;
         proofs.extend(proof);

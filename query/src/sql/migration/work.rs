@@ -77,7 +77,7 @@ impl Work {
     ) -> Result<()> {
         let (mut changes, mut segments) = (script.changes.iter().peekable(), tried.segments.into_iter());
         for (index, step) in script.steps.iter().enumerate() {
-            if !matches!(step, sqlite::ScriptStep::Definition { .. }) {
+            if !matches!(step, sqlite::TrialStep::Definition { .. }) {
                 continue;
             }
             let segment = segments.next().ok_or_else(|| Error::internal("a change was not tried"))?;
