@@ -114,6 +114,11 @@ impl Generator {
             let at = 1 + self.below(statements.len());
             statements.insert(at, "SELECT changes(), total_changes()".to_owned());
         }
+        if self.features.foreign_keys && self.chance(20) {
+            let at = self.below(statements.len());
+            statements
+                .insert(at, format!("PRAGMA defer_foreign_keys={}", self.pick(&["ON", "ON", "ON", "OFF"])));
+        }
         if self.features.definitions && self.chance(30) {
             let together = self.chance(60);
             let mut at = self.below(statements.len() + 1);
