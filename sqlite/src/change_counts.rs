@@ -16,11 +16,17 @@ use crate::error::Result;
 pub(crate) struct ChangeCounts {
     /// SQLite's count of all changes when the request at hand began.
     before: Arc<AtomicU64>,
+    /// A statement that changes no row, by which SQLite forgets what the last one changed; without it one is found.
+    no_change: Option<&'static str>,
 }
 
 impl ChangeCounts {
-    /// Has the connection's `total_changes()` count from the beginning of a request.
-    pub(crate) fn install(raw: &rusqlite::Connection) -> Result<ChangeCounts> {
+    /// Has the connection's `total_changes()` count from the beginning of a request. `no_change` changes no row, whenever
+    /// a request begins.
+    pub(crate) fn install(
+        raw: &rusqlite::Connection,
+        no_change: Option<&'static str>,
+    ) -> Result<ChangeCounts> {
         let before = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&before);
         // As SQLite's own: allowed in views and triggers, and another one at each call.
@@ -30,13 +36,16 @@ impl ChangeCounts {
             let total = unsafe { context.get_connection() }?.total_changes();
             Ok(total.saturating_sub(counted.load(Ordering::Relaxed)).cast_signed())
         })?;
-        Ok(ChangeCounts { before })
+        Ok(ChangeCounts { before, no_change })
     }
 
     /// From now on nothing was done before.
     pub(crate) fn begin_request(&self, raw: &rusqlite::Connection) -> Result<()> {
         if raw.changes() != 0 {
-            forget_last_count(raw)?;
+            match self.no_change {
+                Some(sql) => raw.prepare_cached(sql)?.raw_execute().map(|_| ())?,
+                None => forget_last_count(raw)?,
+            }
         }
         self.begin_counting(raw);
         // SAFETY: the handle is open while the connection is borrowed.
@@ -71,8 +80,14 @@ mod tests {
 
     #[test]
     fn a_request_is_told_of_its_own_statements() {
+        for no_change in [None, Some("DELETE FROM log WHERE 0")] {
+            is_told_of_its_own_statements(no_change);
+        }
+    }
+
+    fn is_told_of_its_own_statements(no_change: Option<&'static str>) {
         let raw = rusqlite::Connection::open_in_memory().unwrap();
-        let counts = ChangeCounts::install(&raw).unwrap();
+        let counts = ChangeCounts::install(&raw, no_change).unwrap();
         let told = || -> (i64, i64, i64) {
             let sql = "SELECT changes(), total_changes(), last_insert_rowid()";
             raw.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()

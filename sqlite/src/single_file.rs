@@ -34,7 +34,7 @@ impl SingleFile {
         let connection = Connection::open_in_memory_with_flags(flags)?;
         let failed = |failure| rusqlite::Error::UserFunctionError(Box::new(failure));
         recipe::hostile_safe(&connection).map_err(failed)?;
-        let counts = ChangeCounts::install(&connection).map_err(failed)?;
+        let counts = ChangeCounts::install(&connection, None).map_err(failed)?;
         Ok(SingleFile { connection, counts, last_inserted: Cell::new(0) })
     }
 
