@@ -4,6 +4,7 @@
 mod completion;
 mod control;
 mod dot_commands;
+mod dump;
 mod keywords;
 mod script;
 mod session;

@@ -5,10 +5,17 @@
 
 use super::control::Control;
 use super::dot_commands::{self, Next};
+use super::dump::{follows_from_rows, foreign_keys_set, tables_first};
 use super::session::{Session, at_line, changes_names};
 use crate::connection::StatementAnswer;
 use crate::failure::Failure;
 use crate::statements::{self, ScriptStatement};
+
+/// The code of an error of a foreign key.
+const FOREIGN_KEY_VIOLATION: &str = "foreign_key_violation";
+
+/// Goes before a transaction of a script that has turned foreign keys off.
+const DEFER_FOREIGN_KEYS: &str = "PRAGMA defer_foreign_keys=ON";
 
 impl Session {
     /// Runs a script: statements, and commands that begin a line with a dot between statements.
@@ -63,7 +70,14 @@ impl Session {
     ) -> Result<(), Failure> {
         for mut statement in all {
             statement.line += first_line - 1;
-            if sets_foreign_keys(&statement.text) || sets_counters(&statement.text) {
+            if let Some(enforced) = foreign_keys_set(&statement.text) {
+                // Within a transaction SQLite does not listen.
+                if block.is_empty() {
+                    self.foreign_keys_wait = !enforced;
+                }
+                continue;
+            }
+            if follows_from_rows(&statement.text) {
                 continue;
             }
             let control = Control::of(&statement.text);
@@ -95,65 +109,29 @@ impl Session {
         let inner = &block[1..block.len() - 1];
         let defines = inner.iter().any(|statement| changes_names(&statement.text));
         let is_plain = inner.iter().all(|statement| Control::of(&statement.text) == Control::Nothing);
-        if !defines || !is_plain {
+        let waits = self.foreign_keys_wait;
+        if !(defines || waits) || !is_plain {
             return self.run_each(block).await;
         }
+        let inner = if waits { tables_first(inner) } else { inner.iter().collect() };
         let mut batch = self.connection().database(self.require_database()?).batch();
         batch = batch.max_rows(common::limits::ROWS_MAX);
-        for statement in inner {
+        if waits {
+            batch = batch.sql(DEFER_FOREIGN_KEYS);
+        }
+        for statement in &inner {
             batch = batch.sql(&statement.text);
         }
         let answers = batch.run().await.map_err(|error| {
-            let at_fault = error.statement.and_then(|index| inner.get(usize::try_from(index).ok()?));
-            at_line(error.into(), at_fault.unwrap_or(&block[0]).line)
+            let index = error.statement.and_then(|index| usize::try_from(index).ok());
+            let at_fault = index.and_then(|index| inner.get(index.checked_sub(usize::from(waits))?));
+            // What waited is refused by the COMMIT.
+            let whole = if error.code == FOREIGN_KEY_VIOLATION { &block[block.len() - 1] } else { &block[0] };
+            at_line(error.into(), at_fault.map_or(whole.line, |statement| statement.line))
         })?;
-        for answer in answers {
+        for answer in answers.into_iter().skip(usize::from(waits)) {
             self.show_answer(&StatementAnswer::of(answer?))?;
         }
         self.refresh_names().await
-    }
-}
-
-/// Whether a statement turns foreign keys on, which they always are, or off, as dumps begin. Says so if it is to no avail.
-fn sets_foreign_keys(statement: &str) -> bool {
-    let compact: String = statement.split_ascii_whitespace().collect::<String>().to_ascii_lowercase();
-    let Some(value) = compact.strip_prefix("pragmaforeign_keys=") else { return false };
-    if matches!(value, "off" | "0" | "false" | "no") {
-        eprintln!("note: foreign keys are always enforced; `{}` has no effect", statement.trim());
-    }
-    true
-}
-
-/// Whether a statement sets what AUTOINCREMENT has counted, as dumps end: the rows that are inserted count by themselves.
-fn sets_counters(statement: &str) -> bool {
-    let words: Vec<String> =
-        statement.split_ascii_whitespace().take(4).map(str::to_ascii_lowercase).collect();
-    let words: Vec<&str> = words.iter().map(|word| word.trim_matches('"')).collect();
-    let sets = matches!(
-        words.as_slice(),
-        ["delete", "from", "sqlite_sequence"] | ["insert", "into", "sqlite_sequence", ..]
-    );
-    if sets && words[0] == "insert" {
-        eprintln!(
-            "note: rowids of AUTOINCREMENT are counted from the rows; `{}` has no effect",
-            statement.trim()
-        );
-    }
-    sets
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_dumps_say_that_needs_no_doing() {
-        assert!(sets_foreign_keys("PRAGMA foreign_keys=OFF"));
-        assert!(sets_foreign_keys("pragma foreign_keys = on"));
-        assert!(!sets_foreign_keys("PRAGMA foreign_keys"));
-        assert!(sets_counters("DELETE FROM sqlite_sequence"));
-        assert!(!sets_counters("DELETE FROM sqlite_sequence WHERE name = 't'"));
-        assert!(sets_counters("INSERT INTO \"sqlite_sequence\" VALUES('t',3)"));
-        assert!(!sets_counters("INSERT INTO t SELECT seq FROM sqlite_sequence"));
     }
 }

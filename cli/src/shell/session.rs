@@ -22,6 +22,8 @@ pub struct Session {
     names: Arc<Names>,
     /// The collection of the document mode.
     collection: Option<String>,
+    /// Whether a script has turned foreign keys off: they then wait for the end of each transaction.
+    pub(super) foreign_keys_wait: bool,
     /// How rows are shown.
     pub mode: OutputFormat,
     /// Whether names of columns are shown where the mode can do without.
@@ -39,6 +41,7 @@ impl Session {
             transaction: None,
             names: Arc::default(),
             collection: None,
+            foreign_keys_wait: false,
             mode,
             headers: true,
             timer: false,

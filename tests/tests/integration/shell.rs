@@ -148,7 +148,12 @@ fn a_dump_is_loaded_as_a_whole_or_not_at_all() {
     let broken = whole.replace("VALUES(2,2,'Y')", "VALUES(2,3,'Y')");
     let refused = load(&broken);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-    assert!(refused.stderr.contains("line 9: FOREIGN KEY constraint failed"), "{}", refused.stderr);
+    // Foreign keys wait for the end, and hold there.
+    let end = broken.lines().count();
+    let expected = format!("line {end}: FOREIGN KEY constraint failed");
+    assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
+    let enforced = load(&broken.replace("=OFF", "=ON"));
+    assert!(enforced.stderr.contains("line 9: FOREIGN KEY constraint failed"), "{}", enforced.stderr);
     assert!(ask("SELECT count(*) FROM sqlite_schema").ends_with("\n0\n"), "nothing is left");
     let loaded = load(&whole);
     assert!(loaded.stderr.starts_with("note: foreign keys are always enforced"), "{}", loaded.stderr);
@@ -162,4 +167,29 @@ fn a_dump_is_loaded_as_a_whole_or_not_at_all() {
     let elsewhere = load("BEGIN;\nINSERT INTO albums VALUES (4, 2, 'Z');\n.use other\nCOMMIT;\n");
     assert!(elsewhere.stderr.contains("line 3: a transaction is open"), "{}", elsewhere.stderr);
     assert!(ask("SELECT count(*) FROM albums").ends_with("\n2993\n"));
+    // Tables in the order of their names, children before their parents, and statistics.
+    load(
+        "PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE a_songs (id INTEGER PRIMARY KEY, album INT REFERENCES z_albums (id), title TEXT);
+INSERT INTO a_songs VALUES(1,7,'first');
+CREATE TABLE z_albums (id INTEGER PRIMARY KEY);
+INSERT INTO z_albums VALUES(7);
+ANALYZE sqlite_schema;
+INSERT INTO sqlite_stat1 VALUES('a_songs',NULL,'1');
+COMMIT;
+BEGIN;
+INSERT INTO a_songs VALUES(2,8,'second');
+INSERT INTO albums VALUES(4000,9,'later');
+INSERT INTO z_albums VALUES(8);
+INSERT INTO artists VALUES(9,'late');
+COMMIT;
+",
+    )
+    .succeeded();
+    assert!(ask("SELECT count(*) FROM a_songs JOIN z_albums ON album = z_albums.id").ends_with("\n2\n"));
+    assert!(
+        ask("SELECT name FROM albums JOIN artists ON artist = artists.id WHERE albums.id = 4000")
+            .ends_with("\nlate\n")
+    );
 }
