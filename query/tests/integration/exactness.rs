@@ -110,6 +110,21 @@ fn queries_of_many_kinds_answer_as_one_file() {
 }
 
 #[test]
+fn the_rowid_of_a_row_that_an_upsert_leaves_out_is_the_next_one() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE, b UNIQUE, c)",
+        "INSERT INTO t VALUES (30, 'x', 1, 'ab')",
+        "INSERT INTO t (a, b) VALUES ('x', 7) ON CONFLICT (a) DO UPDATE SET c = excluded.id",
+        "SELECT * FROM t",
+        "INSERT INTO t (a, b) VALUES ('x', 1), ('y', 2), ('y', 3) ON CONFLICT DO UPDATE SET c = excluded.rowid || c",
+        "SELECT * FROM t ORDER BY id",
+        "INSERT INTO t (a) VALUES ('y') ON CONFLICT (a) DO UPDATE SET id = excluded.id RETURNING id",
+        "INSERT INTO t (a) VALUES ('z') RETURNING id",
+        "SELECT * FROM t ORDER BY id",
+    ]);
+}
+
+#[test]
 fn a_generated_rowid_that_refers_to_a_parent_finds_it() {
     alike(&[
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b UNIQUE)",

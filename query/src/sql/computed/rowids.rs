@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use common::entry::{Change, Effect, Effects};
+use common::schema::ObjectKind;
 use common::{Error, ErrorCode, Result, Value};
-use sqlite::Trial;
 use sqlite::schema::Generated;
+use sqlite::{Trial, TrialStep};
 
 use super::Computation;
 use crate::Planner;
@@ -94,7 +95,9 @@ impl<A: PartitionAccess> Computation<'_, A> {
                     let needs = last.map_or(0, |last| last.abs_diff(PROVISIONAL) + 1);
                     // A CHECK or a trigger may have stopped a row for its provisional rowid; and a counter tells
                     // nothing of rows that were left out before it is at its place.
-                    let must_begin = changes_nothing || table.autoincrement && self.footprint.meets_rows;
+                    let must_begin = changes_nothing
+                        || table.autoincrement && self.footprint.meets_rows
+                        || self.names_excluded_rowid(&table);
                     (0, needs.max(u64::from(must_begin)))
                 }
             };
@@ -103,6 +106,20 @@ impl<A: PartitionAccess> Computation<'_, A> {
             }
         }
         missing
+    }
+
+    /// Whether an UPSERT may store the rowid of a row that does not come to be (`excluded.id`), so that no change tells that
+    /// it was generated.
+    fn names_excluded_rowid(&self, table: &Table) -> bool {
+        let alias = table.rowid_alias.map(|alias| table.columns[alias].name.to_ascii_lowercase());
+        let names: Vec<&str> = ["rowid", "_rowid_", "oid"].into_iter().chain(alias.as_deref()).collect();
+        let triggers = self.planner.objects(ObjectKind::Trigger);
+        let texts = self.steps.iter().filter_map(|step| match step {
+            TrialStep::Statement(statement) => Some(statement.sql.as_str()),
+            _ => None,
+        });
+        let mut texts = texts.chain(triggers.iter().map(|trigger| trigger.sql.as_str()));
+        texts.any(|text| names_column_of_excluded(text, &names))
     }
 
     pub(super) async fn allocate(&mut self, needed: &BTreeMap<String, u64>) -> Result<()> {
@@ -190,6 +207,17 @@ impl<A: PartitionAccess> Computation<'_, A> {
     }
 }
 
+/// Whether a text may name one of some columns, in lower case, of the row that a conflict clause leaves out.
+fn names_column_of_excluded(text: &str, columns: &[&str]) -> bool {
+    let is_quote = |character: char| matches!(character, '"' | '`' | '[' | ']' | '\'');
+    let text = text.to_ascii_lowercase();
+    text.split("excluded").skip(1).any(|rest| {
+        let rest = rest.trim_start_matches(is_quote).trim_start().strip_prefix('.');
+        let column = rest.map(|rest| rest.trim_start().trim_start_matches(is_quote));
+        column.is_some_and(|column| columns.iter().any(|name| column.starts_with(name)))
+    })
+}
+
 /// The rowids of the rows that changes insert into a table.
 fn rowids_inserted<'e>(effects: &'e Effects, table: &str) -> impl Iterator<Item = i64> + 'e {
     let number = effects.tables.iter().position(|name| name == table);
@@ -232,4 +260,20 @@ async fn stand_in_has_entries(
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_rows_left_out_are_seen_however_they_are_written() {
+        let columns = ["rowid", "id"];
+        for text in ["SET a = excluded.id", "SET a = Excluded . \"ID\" + 1", "SET a = [excluded].rowid"] {
+            assert!(names_column_of_excluded(text, &columns), "{text}");
+        }
+        for text in ["SET id = excluded.a", "INSERT INTO excluded (id) VALUES (1)", "SET a = id"] {
+            assert!(!names_column_of_excluded(text, &columns), "{text}");
+        }
+    }
 }
