@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::support::{Cluster, MIXED, VERTICAL};
 use common::{ErrorCode, Value};
 use differential::seed::setting;
+use query::PartitionAccess as _;
 
 fn layouts() -> Vec<(&'static str, Cluster)> {
     vec![
@@ -168,4 +169,34 @@ async fn a_dump_is_one_request() {
             "UNIQUE constraint failed: u.t"
         );
     }
+}
+
+/// A table that exists already is no change: others may insert at the same time, with rowids that they have been given.
+#[tokio::test]
+async fn a_request_whose_definitions_have_nothing_to_do_takes_rowids_as_any_does() {
+    let cluster = Cluster::hashed(4, Some("region"));
+    cluster.ok("CREATE TABLE t (region TEXT, n INT UNIQUE)").await;
+    cluster.ok("INSERT INTO t VALUES ('a', 1)").await;
+    let given = cluster.allocate_rowids("t", 5).await.unwrap();
+    let exists = "CREATE TABLE IF NOT EXISTS t (region TEXT, n INT)";
+    let answers = cluster
+        .batch(&[
+            exists,
+            "INSERT INTO t VALUES ('b', 2)",
+            "DROP TABLE IF EXISTS none",
+            "SELECT count(*) FROM t",
+        ])
+        .await
+        .unwrap();
+    assert_eq!(answers.len(), 4);
+    assert_eq!(answers[1].affected_rows, 1);
+    assert_eq!(answers[3].rows.to_values().unwrap(), [[Value::Integer(2)]]);
+    let rowid = cluster.rows("SELECT rowid FROM t WHERE n = 2").await;
+    assert_eq!(rowid, [[Value::Integer(given + 5)]]);
+    let refused =
+        cluster.batch(&[exists, "INSERT INTO t VALUES ('c', 3)", "INSERT INTO t VALUES ('d', 2)"]).await;
+    let error = refused.unwrap_err();
+    assert_eq!((error.code, error.statement), (ErrorCode::UniqueViolation, Some(2)));
+    assert_eq!(cluster.rows("SELECT count(*) FROM t").await, [[Value::Integer(2)]]);
+    cluster.batch(&[exists, "CREATE TABLE IF NOT EXISTS t (x)"]).await.unwrap();
 }

@@ -17,13 +17,13 @@ use common::catalog::Database;
 use common::protocol::{Statement, StatementResult};
 use common::schema::Schema;
 use common::{Error, ErrorCode, Outcome, Result};
-use sqlite::{Refused, ScriptTrial};
+use sqlite::{Refused, ScriptTrial, TrialStep};
 
 use self::script::Script;
 use self::work::Work;
 use super::computed::of_transaction;
 use super::proven::Proofs;
-use super::{ATTEMPTS_MAX, Limits};
+use super::{ATTEMPTS_MAX, Limits, batch};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::schema::SchemaChange;
@@ -36,6 +36,9 @@ pub(super) async fn run(
     limits: Limits,
 ) -> Result<(Vec<StatementResult>, Option<Planner>)> {
     let script = Script::read(planner, statements, limits);
+    if !script.changes_schema() && script.failed.is_none() {
+        return Ok((rows_alone(planner, access, (&script, statements), limits).await?, None));
+    }
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -47,6 +50,32 @@ pub(super) async fn run(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Runs statements of which those that might have changed the schema have nothing to do (`IF NOT EXISTS`): the others are a
+/// request like any, whose rowids are those that no other request is given.
+async fn rows_alone(
+    planner: &Planner,
+    access: &impl PartitionAccess,
+    (script, statements): (&Script<'_>, &[Statement]),
+    limits: Limits,
+) -> Result<Vec<StatementResult>> {
+    let mut results = vec![StatementResult::default(); statements.len()];
+    let is_of_rows = |place: &usize| !matches!(script.steps[*place], TrialStep::Definition { .. });
+    let places: Vec<usize> = (0..statements.len()).filter(is_of_rows).collect();
+    if places.is_empty() {
+        return Ok(results);
+    }
+    let others: Vec<Statement> = places.iter().map(|&place| statements[place].clone()).collect();
+    let answers = Box::pin(batch::run(planner, access, &others, limits)).await.map_err(|mut error| {
+        let place = error.statement.and_then(|index| places.get(index as usize));
+        error.statement = place.and_then(|&place| u32::try_from(place).ok());
+        error
+    })?;
+    for (place, answer) in places.into_iter().zip(answers) {
+        results[place] = answer;
+    }
+    Ok(results)
 }
 
 /// Whether another request has changed what this one was computed from.
@@ -81,17 +110,10 @@ async fn carry_out(
     let counters = tried.counters.clone();
     let mut work = Work::new(planner.database(), proofs);
     work.add_all(access, script, tried).await?;
-    if !script.changes_schema() {
-        if work.changes_rows() {
-            let (items, owners) = work.into_items(false);
-            access.write(items, limits.max_rows).await.map_err(|error| owners.told(error))?;
-        }
-        return Ok(None);
-    }
     let schema = script.schema_after(&counters);
     let newer = Database { schema: schema.clone(), ..planner.database().as_ref().clone() };
     let newer = Planner::new(Arc::new(newer), planner.rules())?;
-    let (items, owners) = work.into_items(true);
+    let (items, owners) = work.into_items();
     let changed = access.change_schema_and_rows(published(schema), items, limits.max_rows).await;
     changed.map_err(|error| owners.told(error))?;
     Ok(Some(newer))

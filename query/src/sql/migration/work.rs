@@ -22,7 +22,6 @@ pub(super) struct Work {
     buckets: usize,
     version: u64,
     partitions: Vec<Vec<(Option<usize>, WorkItem)>>,
-    changes_rows: bool,
 }
 
 /// Whose the items are that were sent, in order.
@@ -46,24 +45,17 @@ impl Work {
         for (partition, proof) in proofs {
             partitions[partition].push((None, WorkItem::Proof(proof)));
         }
-        Work { buckets, version: database.schema.version + 1, partitions, changes_rows: false }
+        Work { buckets, version: database.schema.version + 1, partitions }
     }
 
-    /// Whether any row changes.
-    pub(super) fn changes_rows(&self) -> bool {
-        self.changes_rows
-    }
-
-    /// The items as they are sent; to every partition, or to those that have any.
-    pub(super) fn into_items(self, to_all: bool) -> (Vec<(usize, Vec<WorkItem>)>, Owners) {
+    /// The items as they are sent to every partition.
+    pub(super) fn into_items(self) -> (Vec<(usize, Vec<WorkItem>)>, Owners) {
         let mut owners = Vec::new();
         let mut work = Vec::with_capacity(self.partitions.len());
         for (partition, items) in self.partitions.into_iter().enumerate() {
-            if to_all || !items.is_empty() {
-                let (of, items): (Vec<Option<usize>>, Vec<WorkItem>) = items.into_iter().unzip();
-                owners.extend(of);
-                work.push((partition, items));
-            }
+            let (of, items): (Vec<Option<usize>>, Vec<WorkItem>) = items.into_iter().unzip();
+            owners.extend(of);
+            work.push((partition, items));
         }
         (work, Owners(owners))
     }
@@ -177,7 +169,6 @@ impl Work {
 
     fn add_images(&mut self, images: Images) {
         for (partition, item) in images.into_work() {
-            self.changes_rows = true;
             self.partitions[partition].push((None, item));
         }
     }
