@@ -18,7 +18,7 @@ const NOT_SUPPORTED: &[&str] = &[
 ];
 
 /// The answer once a table has the greatest rowid there is: no other one is drawn by chance.
-const ROWIDS_EXHAUSTED: &str = "database or disk is full";
+pub(crate) const ROWIDS_EXHAUSTED: &str = "database or disk is full";
 
 /// The end of the answer to dropping the column by which a table is divided.
 const PARTITION_KEY_DROPPED: &str = ": PARTITION KEY";

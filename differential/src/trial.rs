@@ -167,6 +167,8 @@ impl Pair {
         let mut verdict = match difference(&expected, &found, statement.order) {
             None => Verdict::Same,
             Some(_) if fails_at_a_value(&expected) || fails_at_a_value(&found) => Verdict::Unpromised,
+            // Rows whose rowid cannot be chosen are refused; whether for that or for another fault, is not promised.
+            Some(_) if found.is_err() && has_no_rowid_left(&expected) => Verdict::Unpromised,
             Some(_) if stand_for_each_other(statement, &expected, &found) => Verdict::Unpromised,
             Some(_) if self.is_unpromised(statement, &expected) => Verdict::Unpromised,
             Some(difference) => Verdict::Differs(difference),
@@ -218,6 +220,11 @@ impl Pair {
 fn fails_at_a_value(answered: &Answered) -> bool {
     let messages = ["integer overflow", "malformed JSON", "bad JSON path"];
     answered.as_ref().is_err_and(|refusal| messages.iter().any(|text| refusal.message.starts_with(text)))
+}
+
+/// Whether the greatest rowid is taken already.
+fn has_no_rowid_left(answered: &Answered) -> bool {
+    answered.as_ref().is_err_and(|refusal| refusal.message.starts_with(refused::ROWIDS_EXHAUSTED))
 }
 
 /// Whether the answers differ in nothing but values that are equal under some collation, where SQLite does not
