@@ -35,7 +35,7 @@ pub(super) fn push(
             }
             RowChange::Update { old_key, key, old_row, row } => {
                 let (old_row, row) = (old_row.as_deref().map(image), image(row));
-                if old_key == key && old_row.as_ref() == Some(&row) {
+                if old_key == key && old_row.as_ref().is_some_and(|old| is_stored_alike(old, &row)) {
                     continue;
                 }
                 RowChange::Update { old_key: old_key.clone(), key: key.clone(), old_row, row }
@@ -44,6 +44,15 @@ pub(super) fn push(
         };
         images.push(database.partition_index(part.group, bucket), &table.name, change);
     }
+}
+
+/// Whether rows are the same as they are stored: minus zero equals zero, and is another value.
+fn is_stored_alike(left: &[Value], right: &[Value]) -> bool {
+    let same = |(left, right): (&Value, &Value)| match (left, right) {
+        (Value::Real(left), Value::Real(right)) => left.to_bits() == right.to_bits(),
+        (left, right) => left == right,
+    };
+    left.len() == right.len() && left.iter().zip(right).all(same)
 }
 
 /// Appends a change of a row to what it is already, which only holds if it is: of a row in several column groups

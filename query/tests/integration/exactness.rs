@@ -110,6 +110,29 @@ fn queries_of_many_kinds_answer_as_one_file() {
 }
 
 #[test]
+fn minus_zero_becomes_zero() {
+    alike(&[
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b, c)",
+        "INSERT INTO t VALUES (1, 'x', -0.0, 2.5), (2, -0.0, 0.0, 1)",
+        "SELECT * FROM t ORDER BY id",
+        "UPDATE t SET b = c - c WHERE c > (SELECT min(c) FROM t)",
+        "SELECT * FROM t ORDER BY id",
+        "UPDATE t SET b = -b",
+        "SELECT * FROM t ORDER BY id",
+    ]);
+}
+
+#[test]
+fn rows_of_a_key_that_compares_otherwise_than_its_column_stand_for_groups() {
+    alike(&[
+        "CREATE TABLE u (b COLLATE NOCASE, e, PRIMARY KEY (b COLLATE BINARY)) WITHOUT ROWID",
+        "INSERT INTO u VALUES ('a', 'B'), ('A', 'c'), ('C', 'c'), ('c', NULL)",
+        "SELECT e, b FROM u GROUP BY e ORDER BY e",
+        "SELECT b, max(e) FROM u GROUP BY e IS NULL ORDER BY 2",
+    ]);
+}
+
+#[test]
 fn the_rowid_of_a_row_that_an_upsert_leaves_out_is_the_next_one() {
     alike(&[
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE, b UNIQUE, c)",

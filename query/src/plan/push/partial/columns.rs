@@ -51,8 +51,9 @@ impl Columns {
             .enumerate()
             .map(|(index, (_, declared, collation))| (format!("p{index}"), *declared, *collation));
         if table.without_rowid && has_row {
-            let key = &table.columns[table.primary_key[0]];
-            let collation = key.known_collation().unwrap_or_default();
+            // The key may compare otherwise than its column.
+            let key = table.key_terms().swap_remove(0);
+            let collation = Collation::parse(&key.collation).unwrap_or_default();
             let key_type = affinity(table.primary_key[0], table).declared_type();
             let key = ("row".to_owned(), key_type, collation);
             return Definition::keyed(PARTS, std::iter::once(key).chain(columns));
