@@ -179,18 +179,9 @@ async fn a_request_whose_definitions_have_nothing_to_do_takes_rowids_as_any_does
     cluster.ok("INSERT INTO t VALUES ('a', 1)").await;
     let given = cluster.allocate_rowids("t", 5).await.unwrap();
     let exists = "CREATE TABLE IF NOT EXISTS t (region TEXT, n INT)";
-    let answers = cluster
-        .batch(&[
-            exists,
-            "INSERT INTO t VALUES ('b', 2)",
-            "DROP TABLE IF EXISTS none",
-            "SELECT count(*) FROM t",
-        ])
-        .await
-        .unwrap();
-    assert_eq!(answers.len(), 4);
-    assert_eq!(answers[1].affected_rows, 1);
-    assert_eq!(answers[3].rows.to_values().unwrap(), [[Value::Integer(2)]]);
+    let statements = [exists, "INSERT INTO t VALUES ('b', 2)", "DROP TABLE IF EXISTS none"];
+    let answers = cluster.batch(&statements).await.unwrap();
+    assert_eq!(answers.iter().map(|answer| answer.affected_rows).collect::<Vec<_>>(), [0, 1, 0]);
     let rowid = cluster.rows("SELECT rowid FROM t WHERE n = 2").await;
     assert_eq!(rowid, [[Value::Integer(given + 5)]]);
     let refused =
