@@ -19,7 +19,8 @@ use super::StorageNode;
 use crate::config::{StorageNodeOptions, UpkeepOptions};
 
 const PARTITION: PartitionId = PartitionId(1);
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a machine that is busy with other things keeps anybody waiting.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Nodes are asked again this often by whoever waits for something that they do not tell by themselves.
 const POLL: Duration = Duration::from_millis(10);
 
