@@ -195,9 +195,12 @@ impl Generator {
 
     /// What a generated column is computed by: a text or NULL.
     pub(super) fn generated_body(&mut self, table: &Table) -> String {
-        let column =
-            |generator: &mut Generator| table.columns[generator.below(table.columns.len())].name.clone();
-        let (of, other) = (column(self), column(self));
+        // Bytes that are no text in UTF-8 would reach clients otherwise than they are.
+        let text = |generator: &mut Generator| {
+            let name = &table.columns[generator.below(table.columns.len())].name;
+            format!("iif(typeof({name}) = 'blob', hex({name}), {name})")
+        };
+        let (of, other) = (text(self), text(self));
         let value = match self.below(6) {
             0 => format!("{of} || 'x'"),
             1 => format!("typeof({of})"),
