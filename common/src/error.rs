@@ -215,6 +215,12 @@ impl Error {
         Error::new(ErrorCode::NotSupported, message).with_hint(hint)
     }
 
+    /// `not_supported`: a text is to be stored that is not UTF-8, and would become another one on the way.
+    #[must_use]
+    pub fn malformed_text() -> Error {
+        Error::not_supported("a text is stored that is not UTF-8", "store bytes as a BLOB")
+    }
+
     /// `internal`: a broken expectation that does not endanger data.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Error {

@@ -208,10 +208,7 @@ impl Capture {
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.state_mut().problem.take() {
             None => Ok(()),
-            Some(Problem::MalformedText) => {
-                Err(Error::not_supported("a text is stored that is not UTF-8", "store bytes as a BLOB")
-                    .into())
-            }
+            Some(Problem::MalformedText) => Err(Error::malformed_text().into()),
             Some(Problem::TooLarge) => {
                 Err(Error::new(ErrorCode::ValueTooBig, "the request changes more than 1 GiB")
                     .with_hint("change the rows in several requests")

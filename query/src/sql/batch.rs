@@ -88,7 +88,7 @@ pub(super) async fn run(
             prepare(planner, access, &members, limits).await
         };
         let (mut results, pendings, places) = match prepared {
-            Err(error) if !exactly && can_be_computed && write::is_of_a_row(&error) => {
+            Err(error) if !exactly && can_be_computed && write::is_of_rows_made(&error) => {
                 exactly = true;
                 continue;
             }

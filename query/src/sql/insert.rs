@@ -1,6 +1,7 @@
 //! Inserting rows: they are computed once, at the coordinator; the stored values of each decide its bucket.
 
 use common::protocol::{Params, Statement, WorkItem};
+use common::row::{MalformedRow, RowBlock, ValueRef};
 use common::value::Affinity;
 use common::{Error, Result, Value};
 
@@ -97,7 +98,19 @@ async fn rows_of_query(
         )
         .with_hint("insert them in several statements"));
     }
-    result.rows.to_values().map_err(|error| Error::internal(error.to_string()))
+    to_be_stored(&result.rows)
+}
+
+/// Rows as they are to be stored. A text that is not UTF-8 would be another one.
+fn to_be_stored(rows: &RowBlock) -> Result<Vec<Vec<Value>>> {
+    let (mut owned, mut is_text) = (Vec::new(), true);
+    let visited = rows.for_each(|row| {
+        is_text &= !row.iter().any(|value| matches!(value, ValueRef::RawText(_)));
+        owned.push(row.iter().map(|value| value.to_value()).collect());
+        Ok::<_, MalformedRow>(())
+    });
+    visited.map_err(|error| Error::internal(error.to_string()))?;
+    if is_text { Ok(owned) } else { Err(Error::malformed_text()) }
 }
 
 /// Turns rows into work: defaults that decide a place are evaluated, rowids allocated, buckets chosen, rows
@@ -414,6 +427,6 @@ async fn ask_sqlite(
 /// The only column of a statement without tables.
 async fn column_of(access: &impl PartitionAccess, statement: Statement) -> Result<Vec<Value>> {
     let result = evaluate(access, statement, u32::MAX).await?;
-    let rows = result.rows.to_values().map_err(|error| Error::internal(error.to_string()))?;
+    let rows = to_be_stored(&result.rows)?;
     Ok(rows.into_iter().flatten().collect())
 }

@@ -364,7 +364,7 @@ async fn write_one(
         };
         let pending = match prepared {
             // What is computed names what one file names.
-            Err(error) if !exactly && write::is_of_a_row(&error) && is_insert => {
+            Err(error) if !exactly && write::is_of_rows_made(&error) && is_insert => {
                 exactly = true;
                 continue;
             }

@@ -113,6 +113,11 @@ pub(super) fn is_of_a_row(error: &Error) -> bool {
     ) || error.message == NO_ROWID
 }
 
+/// Whether an INSERT is to be tried as one file would run it: which of its rows is refused, and for what, depends on all.
+pub(super) fn is_of_rows_made(error: &Error) -> bool {
+    is_of_a_row(error) || error.message == Error::malformed_text().message
+}
+
 /// What SQLite says of a value that is no rowid.
 const NO_ROWID: &str = "datatype mismatch";
 

@@ -328,3 +328,23 @@ async fn statistics_are_gathered_by_every_partition() {
     }
     assert_eq!(cluster.rows("SELECT count(*) FROM people WHERE age = 21").await, [[Value::from(4)]]);
 }
+
+/// It was stored with replacement characters where the rows of an INSERT were placed one by one.
+#[tokio::test]
+async fn a_text_that_is_not_utf_8_is_not_stored_as_another_one() {
+    for buckets in [1, 4] {
+        let cluster = Cluster::hashed(buckets, None);
+        cluster.ok("CREATE TABLE t (id INTEGER PRIMARY KEY, a)").await;
+        for sql in [
+            "INSERT INTO t VALUES (1, 'x' || x'ff')",
+            "INSERT INTO t (a) VALUES ('fine'), (CAST(x'ff' AS TEXT))",
+            "INSERT INTO t (a) SELECT CAST(x'ff' AS TEXT)",
+        ] {
+            let error = cluster.error(sql).await;
+            assert_eq!(error.code, ErrorCode::NotSupported, "{buckets}: {sql}: {error:?}");
+        }
+        assert!(cluster.rows("SELECT * FROM t").await.is_empty());
+        cluster.ok("INSERT INTO t VALUES (1, CAST('x' || x'ff' AS BLOB))").await;
+        assert_eq!(cluster.rows("SELECT hex(a) FROM t").await, [["78FF".into()]]);
+    }
+}
