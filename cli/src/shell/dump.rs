@@ -38,10 +38,12 @@ pub(super) fn follows_from_rows(statement: &str) -> bool {
 /// The statements of a transaction, its tables first where it does nothing but make objects and fill tables: a row can only
 /// refer to a table that is there, and dumps may be in the order of the tables' names.
 pub(super) fn tables_first(statements: &[ScriptStatement]) -> Vec<&ScriptStatement> {
+    // What stands before the columns; the AS of a table that is made from a query stands there too.
     let makes_table = |statement: &ScriptStatement| {
-        let words = words(&statement.text);
-        words.starts_with(&["create".to_owned(), "table".to_owned()])
-            && !words.iter().any(|word| word == "as")
+        let head = statement.text.split_once('(').map(|(head, _)| words(head));
+        head.is_some_and(|head| {
+            head.starts_with(&["create".to_owned(), "table".to_owned()]) && !head.contains(&"as".to_owned())
+        })
     };
     let fills_or_makes = |statement: &ScriptStatement| match words(&statement.text).as_slice() {
         [first, ..] if first == "create" => true,
@@ -56,10 +58,10 @@ pub(super) fn tables_first(statements: &[ScriptStatement]) -> Vec<&ScriptStateme
     ordered
 }
 
-/// The first words in lower case, without quotation marks.
+/// The first words, as many as `CREATE TABLE IF NOT EXISTS t AS`, in lower case and without quotation marks.
 fn words(statement: &str) -> Vec<String> {
     let words = statement.split(|character: char| character.is_ascii_whitespace() || character == '(');
-    let words = words.filter(|word| !word.is_empty()).take(4);
+    let words = words.filter(|word| !word.is_empty()).take(7);
     words.map(|word| word.trim_matches('"').to_ascii_lowercase()).collect()
 }
 
@@ -103,7 +105,10 @@ mod tests {
             ("CREATE TABLE a(p REFERENCES z)", "INSERT INTO \"a\" VALUES(1)", "CREATE TABLE z(id)");
         let (index, copy) = ("CREATE INDEX i ON a (p)", "CREATE TABLE y AS SELECT * FROM a");
         assert_eq!(order(&[child, row, index, parent]), [0, 3, 1, 2]);
-        assert_eq!(order(&[child, row, copy, parent]), [0, 3, 1, 2]);
+        let other_copy = "CREATE TABLE IF NOT EXISTS y AS SELECT p FROM (SELECT * FROM a)";
+        for copy in [copy, other_copy] {
+            assert_eq!(order(&[child, row, copy, parent]), [0, 3, 1, 2], "{copy}");
+        }
         assert_eq!(order(&[child, row, "DROP TABLE z", parent]), [0, 1, 2, 3]);
     }
 }
