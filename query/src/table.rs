@@ -67,14 +67,15 @@ impl Deref for Table {
 impl Table {
     /// Puts a definition and what the catalog says of it together.
     pub(crate) fn new(definition: Definition, spec: Option<&TableSpec>) -> Table {
+        let generated = computed_by_group(&definition, spec);
         Table {
             key: key_of(&definition, spec.map(|spec| spec.partition_key.as_slice()).unwrap_or_default()),
             kind: spec.map(|spec| spec.kind).unwrap_or_default(),
             reference: spec.is_some_and(|spec| spec.reference),
             global_indexes: spec.map(|spec| spec.global_indexes.clone()).unwrap_or_default(),
             resolves_conflicts: has_conflict_clause(&definition.sql),
-            parts: parts_of(&definition, spec),
-            generated: spec.map(|spec| computed_by_group(&definition, spec)).unwrap_or_default(),
+            parts: parts_of(&definition, spec, &generated),
+            generated,
             key_collations: key_collations(&definition),
             lost_columns: spec.is_some_and(has_lost_columns),
             divided: Divided::of(&definition, spec),
@@ -277,13 +278,16 @@ impl Part {
 }
 
 /// How the catalog says that the columns lie in column groups.
-pub(crate) fn parts_of(table: &Definition, spec: Option<&TableSpec>) -> Vec<Part> {
+pub(crate) fn parts_of(
+    table: &Definition,
+    spec: Option<&TableSpec>,
+    generated: &[GeneratedColumn],
+) -> Vec<Part> {
     let groups = spec.map(|spec| spec.column_groups.as_slice()).unwrap_or_default();
     let key = spec.map(|spec| repeated_columns(table, &spec.partition_key)).unwrap_or_default();
     let elsewhere: Vec<usize> =
         groups.iter().skip(1).flatten().filter_map(|name| table.column(name)).collect();
     let made = Divided::of(table, spec).map(|divided| divided.document);
-    let generated = spec.map(|spec| computed_by_group(table, spec)).unwrap_or_default();
     // A generated column is computed wherever all is that it is computed from.
     let holding = |lies_there: &dyn Fn(usize) -> bool| -> Vec<usize> {
         let is_there = |&position: &usize| match generated.iter().find(|found| found.column == position) {
@@ -306,8 +310,9 @@ pub(crate) fn parts_of(table: &Definition, spec: Option<&TableSpec>) -> Vec<Part
 
 /// How generated columns are computed, of a table whose columns may lie in several column groups. Others are left to
 /// the table's own text.
-fn computed_by_group(table: &Definition, spec: &TableSpec) -> Vec<GeneratedColumn> {
-    let is_split = spec.column_groups.iter().skip(1).any(|names| !names.is_empty());
+pub(crate) fn computed_by_group(table: &Definition, spec: Option<&TableSpec>) -> Vec<GeneratedColumn> {
+    let groups = spec.map(|spec| spec.column_groups.as_slice()).unwrap_or_default();
+    let is_split = groups.iter().skip(1).any(|names| !names.is_empty());
     // A text that is not understood does not become that of a split table.
     if is_split { generated_columns(table).unwrap_or_default() } else { Vec::new() }
 }

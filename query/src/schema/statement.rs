@@ -13,7 +13,7 @@ use super::spread::Placing;
 use super::{SchemaChange, spread};
 use crate::ast::{self, AlterTableBody, Cmd, CreateTableBody, Stmt};
 use crate::shadow::Shadow;
-use crate::table::parts_of;
+use crate::table::{computed_by_group, parts_of};
 
 /// What a statement of DDL does.
 #[derive(Clone, Debug, PartialEq)]
@@ -378,7 +378,7 @@ fn spread_tables(
                 TableSpec { kind, declared, ..spread::new_spec(&table, key, reference, groups) }
             }
         };
-        let parts = parts_of(&table, Some(&spec));
+        let parts = parts_of(&table, Some(&spec), &computed_by_group(&table, Some(&spec)));
         if database.buckets.len() > 1 || parts.len() > 1 {
             check_key_is_there(&table, &spec)?;
             spread::check(&table, &spec)?;
