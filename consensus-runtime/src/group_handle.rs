@@ -104,10 +104,11 @@ impl GroupHandle {
         reply
     }
 
-    /// The state machine has applied everything up to the index. Seen by the worker at the latest with the next
-    /// tick.
+    /// The state machine has applied everything up to the index, and so taken it over. Seen by the worker at the
+    /// latest with the next tick.
     pub fn applied(&self, index: u64) {
         self.shared.applied.fetch_max(index, Ordering::Release);
+        self.taken_over(index);
     }
 
     /// Lets the log be truncated up to the index, which a durable checkpoint must hold. It is kept from there on

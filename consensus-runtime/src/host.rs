@@ -72,8 +72,9 @@ pub enum StagedOutcome {
 /// return at once, typically after putting its argument into the partition's own queue.
 pub trait GroupHost: Send {
     /// These entries are to be applied, in order; none is told twice while the group runs. After a restart
-    /// they begin after [`GroupSpec::applied`]. Report progress through [`crate::GroupHandle::taken_over`], without
-    /// which no more are handed out, and [`crate::GroupHandle::applied`].
+    /// they begin after [`GroupSpec::applied`]. Report progress through [`crate::GroupHandle::applied`], and before
+    /// through [`crate::GroupHandle::taken_over`] if there is room for more by then; without either no more are
+    /// handed out, see [`crate::RuntimeOptions::backlog_bytes_max`].
     fn committed(&mut self, entries: Vec<Committed>);
 
     /// This replica's part in the group has changed.

@@ -46,6 +46,17 @@ fn a_follower_answers_its_leader_while_its_log_is_synced() {
 }
 
 #[test]
+fn a_host_that_only_says_what_it_has_applied_is_handed_all() {
+    let options = RuntimeOptions { backlog_bytes_max: 8, ..patient() };
+    let cluster = Cluster::with_options(3, options);
+    let values = ["as long as the backlog", "and longer", "and once more", "and the last"];
+    for value in values {
+        cluster.write(1, value);
+    }
+    cluster.wait_for_values(&[1, 2, 3], &values);
+}
+
+#[test]
 fn a_leader_whose_disk_hangs_is_replaced() {
     let options = RuntimeOptions { stall_ticks_max: 20, ..RuntimeOptions::new(0) };
     let cluster = Cluster::with_options(3, options);

@@ -213,7 +213,6 @@ impl Partition {
             state.applied
         });
         if self.handle.is_some() {
-            self.handle().taken_over(last);
             self.handle().applied(last);
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::{ErrorCode, NodeId, Outcome};
+use consensus_runtime::RuntimeOptions;
 use polylite_client::peer::{PeerOptions, PeerPool};
 use tempfile::TempDir;
 
@@ -58,6 +59,29 @@ async fn a_restart_keeps_everything() {
     let after = again.store.confirmed_within(LONG).await.unwrap();
     assert_eq!((&after.nodes, after.next_replica), (&before.nodes, before.next_replica));
     assert_eq!(again.store.cluster(), cluster);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_has_seen_many_bytes_of_commands_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Coordinator::start(folder.path(), None, 1_000).await;
+    let many = 3 * RuntimeOptions::new(0).backlog_bytes_max;
+    let (mut bytes, long) = (0, "x".repeat(256 << 10));
+    while bytes < many {
+        let host = long.clone();
+        bytes += host.len() as u64;
+        let command = Command::RegisterNode { node: Some("n".into()), instance: None, host, port: 1 };
+        // Whether it is accepted does not matter.
+        let answered = first.store.propose_within(command, LONG).await;
+        assert!(!matches!(answered, Err(error) if error.code == ErrorCode::NoQuorum), "after {bytes} bytes");
+    }
+    register(&first, "n1").await;
+    first.stop().await;
+    // All of them are applied again.
+    let again = Coordinator::start(folder.path(), None, 1_000).await;
+    let after = again.store.confirmed_within(LONG).await.unwrap();
+    assert_eq!(after.nodes[&NodeId("n1".to_owned())].host, "n1");
     again.stop().await;
 }
 
