@@ -20,8 +20,8 @@ const NOT_SUPPORTED: &[&str] = &[
 /// The answer once a table has the greatest rowid there is: no other one is drawn by chance.
 pub(crate) const ROWIDS_EXHAUSTED: &str = "database or disk is full";
 
-/// The end of the answer to dropping the column by which a table is divided.
-const PARTITION_KEY_DROPPED: &str = ": PARTITION KEY";
+/// How the answer to dropping the column by which a table is divided ends; a place in a request may follow.
+const PARTITION_KEY_DROPPED: &str = "\": PARTITION KEY";
 
 /// Whether a refusal is on the list. What is forbidden (ATTACH, PRAGMA, transactions in SQL, the system's own
 /// tables) is not a matter of partitions.
@@ -32,7 +32,7 @@ pub fn is_documented(refusal: &Refusal) -> bool {
         // Answers are bounded, whatever they are made of.
         "sql_forbidden" | "result_too_big" => true,
         "sql_error" => {
-            refusal.message.starts_with(ROWIDS_EXHAUSTED) || refusal.message.ends_with(PARTITION_KEY_DROPPED)
+            refusal.message.starts_with(ROWIDS_EXHAUSTED) || refusal.message.contains(PARTITION_KEY_DROPPED)
         }
         code => code == "not_supported" && listed(),
     }

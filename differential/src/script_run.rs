@@ -2,6 +2,7 @@
 
 use rand::rngs::SmallRng;
 use rand::seq::index::sample;
+use sqlite::single_file::VisitOrder;
 
 use crate::answer::{Answered, Engine};
 use crate::compare::{Difference, Order, difference};
@@ -146,9 +147,7 @@ impl Run<'_> {
     }
 
     fn is_unpromised(&mut self, record: &Record, expected: &Answered) -> bool {
-        self.reference.visit_backwards(true);
-        let backwards = self.reference.run(record.sql());
-        self.reference.visit_backwards(false);
+        let backwards = self.reference.visiting(VisitOrder::Backwards, record.sql());
         difference(expected, &backwards, record.order()).is_some()
     }
 

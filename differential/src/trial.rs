@@ -1,11 +1,13 @@
 //! One random schema with statements over it, on a database and on one file side by side.
 
+use sqlite::single_file::VisitOrder;
+
 use crate::answer::{Answered, Engine};
 use crate::batch;
 use crate::compare::{self, Difference, Order, difference};
 use crate::generator::{Features, Generator, Statement};
 use crate::minimise::minimise;
-use crate::reference::Reference;
+use crate::reference::{Reference, gave_up};
 use crate::refused;
 
 /// Makes an empty database, divided by a column if one is named.
@@ -32,6 +34,8 @@ pub struct Report {
     /// Statements whose answer SQLite itself does not promise: it changes with the order in which rows are
     /// visited.
     pub unpromised: usize,
+    /// Statements that took one file too long to be compared.
+    pub given_up: usize,
     /// What differs, each as a script that shows it.
     pub failures: Vec<Failure>,
     /// Differences of a kind of which enough scripts are shown.
@@ -71,6 +75,9 @@ enum Verdict {
     Same,
     Refused(String),
     Unpromised,
+    /// Statements before it have made what one file holds by chance.
+    LeftToChance,
+    GivenUp,
     Differs(Difference),
 }
 
@@ -123,11 +130,17 @@ pub fn run(plan: Plan, make: Maker<'_>, report: &mut Report) {
         match pair.step(&statement, checks_state) {
             Verdict::Same => {}
             Verdict::Refused(text) => *report.refused.entry(text).or_default() += 1,
-            Verdict::Unpromised if statement.is_change => {
+            Verdict::Unpromised if !statement.is_change => report.unpromised += 1,
+            Verdict::Unpromised | Verdict::LeftToChance => {
                 report.unpromised += 1;
                 return;
             }
-            Verdict::Unpromised => report.unpromised += 1,
+            Verdict::GivenUp => {
+                report.given_up += 1;
+                if statement.is_change {
+                    return;
+                }
+            }
             Verdict::Differs(difference) => {
                 let is_change = statement.is_change;
                 let shown = report.failures.iter().filter(|shown| shown.difference.kind == difference.kind);
@@ -149,7 +162,7 @@ pub fn run(plan: Plan, make: Maker<'_>, report: &mut Report) {
 
 impl Pair {
     fn new(database: Box<dyn Engine>, views_of_state: Vec<String>) -> Pair {
-        Pair { database, reference: Reference::new(), history: Vec::new(), views_of_state }
+        Pair { database, reference: Reference::impatient(), history: Vec::new(), views_of_state }
     }
 
     fn step(&mut self, statement: &Statement, checks_state: bool) -> Verdict {
@@ -161,6 +174,9 @@ impl Pair {
             return Verdict::Refused(refusal.message.clone());
         }
         let expected = self.reference.run(sql);
+        if gave_up(&expected) {
+            return Verdict::GivenUp;
+        }
         if statement.is_change {
             self.history.push(sql.clone());
         }
@@ -171,6 +187,7 @@ impl Pair {
             Some(_) if found.is_err() && has_no_rowid_left(&expected) => Verdict::Unpromised,
             Some(_) if stand_for_each_other(statement, &expected, &found) => Verdict::Unpromised,
             Some(_) if self.is_unpromised(statement, &expected) => Verdict::Unpromised,
+            Some(_) if !statement.is_change && self.is_left_to_chance() => Verdict::LeftToChance,
             Some(difference) => Verdict::Differs(difference),
         };
         if statement.is_change
@@ -192,27 +209,43 @@ impl Pair {
         })
     }
 
-    /// Whether one file answers differently, or is left differently, when rows are visited backwards.
+    /// Whether one file answers differently, or is left differently, when rows are visited in another order.
     fn is_unpromised(&mut self, statement: &Statement, expected: &Answered) -> bool {
         if !statement.is_change {
-            self.reference.visit_backwards(true);
-            let backwards = self.reference.run(&statement.sql);
-            self.reference.visit_backwards(false);
-            return difference(expected, &backwards, statement.order).is_some();
+            return self.reference.depends_on_visits(&statement.sql, expected, statement.order);
         }
-        let mut backwards = Reference::new();
+        VisitOrder::OTHERS.into_iter().any(|visits| self.changes_otherwise(statement, expected, visits))
+    }
+
+    /// Whether one file holds something else each time that it is made: after the greatest rowid SQLite draws others by
+    /// chance, where a database over partitions may refuse the row, or draw others.
+    fn is_left_to_chance(&mut self) -> bool {
+        let mut again = Reference::impatient();
+        for sql in &self.history {
+            let _ = again.run(sql);
+        }
+        self.holds_other_than(&mut again)
+    }
+
+    /// Whether the reference holds something else than another one.
+    fn holds_other_than(&mut self, other: &mut Reference) -> bool {
+        self.views_of_state
+            .iter()
+            .any(|sql| difference(&self.reference.run(sql), &other.run(sql), Order::Kept).is_some())
+    }
+
+    /// Whether a change, which was the last one, answers or leaves something else when rows are visited so.
+    fn changes_otherwise(&mut self, statement: &Statement, expected: &Answered, visits: VisitOrder) -> bool {
+        let mut other = Reference::impatient();
         for sql in &self.history[..self.history.len() - 1] {
             // What was refused then is refused now.
-            let _ = backwards.run(sql);
+            let _ = other.run(sql);
         }
-        backwards.visit_backwards(true);
-        let answered = backwards.run(&statement.sql);
-        backwards.visit_backwards(false);
-        difference(expected, &answered, Order::Any).is_some()
-            || self
-                .views_of_state
-                .iter()
-                .any(|sql| difference(&self.reference.run(sql), &backwards.run(sql), Order::Kept).is_some())
+        let answered = other.visiting(visits, &statement.sql);
+        if gave_up(&answered) {
+            return false;
+        }
+        difference(expected, &answered, Order::Any).is_some() || self.holds_other_than(&mut other)
     }
 }
 
@@ -250,12 +283,13 @@ struct Probe {
 impl Probe {
     fn reduce(&self, seed: u64, script: Vec<String>, difference: Difference, make: Maker<'_>) -> Failure {
         // Making it small may take longer than the run is given.
-        println!("{kind}, of seed {seed}: {}", self.last.sql, kind = difference.kind);
+        println!("{}, of seed {seed}: {}\n{}", difference.kind, self.last.sql, difference.text);
         let kind = difference.kind.clone();
-        let expected_ok = self.reference_accepts(&script);
+        let accepts = self.reference_accepts(&script);
         let mut found = (difference, Vec::new());
         let script = minimise(script, &mut |script| {
-            if !self.keeps_order(script) || self.reference_accepts(script) != expected_ok {
+            let now = self.reference_accepts(script);
+            if !self.keeps_order(script) || now.is_none() || now != accepts {
                 return false;
             }
             let Some((difference, plan)) = self.differs(script, make) else { return false };
@@ -281,9 +315,18 @@ impl Probe {
             || self.last.sql.rsplit_once("ORDER BY").is_some_and(|(_, tail)| last.ends_with(tail))
     }
 
-    fn reference_accepts(&self, script: &[String]) -> bool {
-        let mut reference = Reference::new();
-        script.iter().map(|sql| reference.run(sql).is_ok()).last().unwrap_or(false)
+    /// Whether the last statement is accepted; `None` if one does not end: a recursion may have lost its end.
+    fn reference_accepts(&self, script: &[String]) -> Option<bool> {
+        let mut reference = Reference::impatient();
+        let mut accepts = None;
+        for sql in script {
+            let answered = reference.run(sql);
+            if gave_up(&answered) {
+                return None;
+            }
+            accepts = Some(answered.is_ok());
+        }
+        accepts
     }
 
     fn differs(&self, script: &[String], make: Maker<'_>) -> Option<(Difference, Vec<String>)> {

@@ -2,6 +2,7 @@
 //! compared with.
 
 use std::cell::Cell;
+use std::ffi::{c_int, c_uint};
 
 use common::protocol::StatementResult;
 use common::row::RowBlockBuilder;
@@ -9,6 +10,7 @@ use common::{Error, Value};
 use rusqlite::{Connection, OpenFlags, ffi, params_from_iter};
 
 use crate::binding::{push_row, values_of};
+use crate::budget::{Budget, Watch};
 use crate::change_counts::ChangeCounts;
 use crate::connection::ClientStatement;
 use crate::error::Failure;
@@ -18,6 +20,25 @@ use crate::recipe;
 /// A rowid that no statement chooses: while it stands, nothing was inserted.
 const NOTHING_INSERTED: i64 = i64::MIN + 0x5eed;
 
+/// In which order rows are visited where a statement does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VisitOrder {
+    /// As SQLite finds it best.
+    Usual,
+    /// The other way round.
+    Backwards,
+    /// Without any of SQLite's optimizations, an index that holds all that is read among them.
+    Unoptimized,
+    /// Both.
+    UnoptimizedBackwards,
+}
+
+impl VisitOrder {
+    /// All but the usual one.
+    pub const OTHERS: [VisitOrder; 3] =
+        [VisitOrder::Backwards, VisitOrder::Unoptimized, VisitOrder::UnoptimizedBackwards];
+}
+
 /// A database of one file, in memory, with the limits and settings of a partition and without its
 /// authorizer: what SQLite itself refuses is all that it refuses.
 pub struct SingleFile {
@@ -25,6 +46,8 @@ pub struct SingleFile {
     counts: ChangeCounts,
     /// The rowid that the request at hand inserted last; 0 if none.
     last_inserted: Cell<i64>,
+    /// Most instructions of SQLite's virtual machine that one statement may take; no limit if `None`.
+    instructions: Option<u64>,
 }
 
 impl SingleFile {
@@ -35,12 +58,32 @@ impl SingleFile {
         let failed = |failure| rusqlite::Error::UserFunctionError(Box::new(failure));
         recipe::hostile_safe(&connection).map_err(failed)?;
         let counts = ChangeCounts::install(&connection, None).map_err(failed)?;
-        Ok(SingleFile { connection, counts, last_inserted: Cell::new(0) })
+        Ok(SingleFile { connection, counts, last_inserted: Cell::new(0), instructions: None })
     }
 
-    /// Whether rows are visited backwards where a statement does not say how: an answer that changes with it
-    /// is one that SQLite does not promise.
-    pub fn visit_backwards(&self, backwards: bool) -> rusqlite::Result<()> {
+    /// An empty one whose statements end with `statement_timeout` after so many instructions of SQLite's virtual
+    /// machine, to within a thousand: for texts that may never end.
+    pub fn with_instructions(instructions: u64) -> rusqlite::Result<SingleFile> {
+        Ok(SingleFile { instructions: Some(instructions), ..SingleFile::new()? })
+    }
+
+    /// Has rows visited in another order, where a statement does not say in which: an answer that changes with it is
+    /// one that SQLite does not promise.
+    pub fn visit(&self, order: VisitOrder) -> rusqlite::Result<()> {
+        let backwards = matches!(order, VisitOrder::Backwards | VisitOrder::UnoptimizedBackwards);
+        let unoptimized = matches!(order, VisitOrder::Unoptimized | VisitOrder::UnoptimizedBackwards);
+        let disabled = if unoptimized { c_uint::MAX } else { 0 };
+        // SAFETY: the handle is open while the connection is borrowed; this operation takes it and an unsigned integer.
+        let code = unsafe {
+            ffi::sqlite3_test_control(
+                ffi::SQLITE_TESTCTRL_OPTIMIZATIONS as c_int,
+                self.connection.handle(),
+                disabled,
+            )
+        };
+        if code != ffi::SQLITE_OK {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        }
         self.connection.pragma_update(None, "reverse_unordered_selects", backwards)
     }
 
@@ -104,6 +147,8 @@ impl SingleFile {
         if !crate::connection::first_word(sql).eq_ignore_ascii_case("ALTER") {
             (result.columns, result.types) = columns(prepared);
         }
+        let budget = Budget { instructions: self.instructions, ..Budget::unlimited() };
+        let _watch = self.instructions.map(|_| Watch::begin(&self.connection, &budget));
         let mut block = RowBlockBuilder::new(result.columns.len());
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next().map_err(Failure::from)? {
@@ -171,6 +216,33 @@ mod tests {
         let found = file.query("SELECT * FROM t").unwrap();
         assert_eq!(found, [[Value::Integer(1), Value::Real(2.0), Value::Null]]);
     }
+
+    #[test]
+    fn a_statement_ends_once_it_has_taken_its_instructions() {
+        let file = SingleFile::with_instructions(100_000).unwrap();
+        let endless =
+            "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
+        assert_eq!(file.execute(endless).unwrap_err().code, common::ErrorCode::StatementTimeout);
+        assert_eq!(file.execute("VALUES (1)").unwrap().rows.to_values().unwrap(), [[Value::Integer(1)]]);
+    }
+
+    #[test]
+    fn rows_are_visited_in_other_orders() {
+        let file = SingleFile::new().unwrap();
+        file.run("CREATE TABLE t (a, b); CREATE INDEX i ON t (a); INSERT INTO t (a) VALUES (2), (3), (1)")
+            .unwrap();
+        let visited = |order| {
+            file.visit(order).unwrap();
+            let rows = file.query("SELECT a FROM t").unwrap();
+            rows.into_iter().map(|mut row| row.remove(0)).collect::<Vec<_>>()
+        };
+        assert_eq!(visited(VisitOrder::Usual), [1, 2, 3].map(Value::Integer));
+        assert_eq!(visited(VisitOrder::Backwards), [3, 2, 1].map(Value::Integer));
+        assert_eq!(visited(VisitOrder::Unoptimized), [2, 3, 1].map(Value::Integer));
+        assert_eq!(visited(VisitOrder::UnoptimizedBackwards), [1, 3, 2].map(Value::Integer));
+        assert_eq!(visited(VisitOrder::Usual), [1, 2, 3].map(Value::Integer));
+    }
+
     #[test]
     fn a_statement_tells_what_it_did() {
         let file = SingleFile::new().unwrap();

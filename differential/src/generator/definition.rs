@@ -111,7 +111,8 @@ impl Generator {
     fn drop_column(&mut self, position: usize, table: &Table) -> String {
         let column = self.writable(table).name;
         let is_key = table.uniques.iter().flatten().any(|name| *name == column);
-        if !is_key && table.columns.len() > 3 && self.chance(70) {
+        let written = table.columns.iter().filter(|column| !column.generated).count();
+        if !is_key && table.columns.len() > 3 && written > 1 && self.chance(70) {
             self.schema.tables[position].columns.retain(|other| other.name != column);
         }
         format!("ALTER TABLE {} DROP COLUMN {column}", table.name)

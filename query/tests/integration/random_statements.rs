@@ -71,8 +71,8 @@ fn answer_as_one_file(features: Features, first: u64) {
     }
     let (statements, seconds) = (report.statements, begun.elapsed().as_secs_f64());
     println!(
-        "{statements} statements in {seconds:.1} s, {} unpromised, refused: {:#?}",
-        report.unpromised, report.refused
+        "{statements} statements in {seconds:.1} s, {} unpromised, {} given up, refused: {:#?}",
+        report.unpromised, report.given_up, report.refused
     );
     let (shown, more) = (report.failures.len(), report.more_of_a_kind);
     assert!(shown == 0, "{shown} differences are printed above, {more} more are of their kinds");
