@@ -34,7 +34,7 @@ impl GeneratedColumn {
 
 /// The generated columns of a table in their order; `None` if its text is not understood.
 pub(crate) fn generated_columns(table: &Table) -> Option<Vec<GeneratedColumn>> {
-    let is_generated = |position: usize| table.columns[position].generated != Generated::No;
+    let is_generated = |position: usize| table.columns[position].is_generated();
     let positions: Vec<usize> = (0..table.columns.len()).filter(|&position| is_generated(position)).collect();
     if positions.is_empty() {
         return Some(Vec::new());
@@ -77,7 +77,7 @@ fn follow<'e>(
     let mut named = Vec::new();
     add_named(table, expression(position)?, &mut named);
     for column in named {
-        if reads.insert(column) && table.columns[column].generated != Generated::No {
+        if reads.insert(column) && table.columns[column].is_generated() {
             follow(table, expression, column, reads)?;
         }
     }

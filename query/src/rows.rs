@@ -6,7 +6,6 @@ use common::names::quote_identifier;
 use common::protocol::{Params, RowsHeader, Statement};
 use common::{Error, ErrorCode, Result, Value};
 use futures_util::future;
-use sqlite::schema::Generated;
 
 use crate::access::{PartitionAccess, RowStream};
 use crate::plan::{Action, Place};
@@ -82,7 +81,7 @@ fn places(table: &Table, columns: &[String]) -> Result<Vec<Place>> {
             let position = table.column(name).ok_or_else(|| {
                 Error::bad_request(format!("table {} has no column named {name}", table.name))
             })?;
-            if table.columns[position].generated != Generated::No {
+            if table.columns[position].is_generated() {
                 return Err(Error::bad_request(format!("cannot INSERT into generated column \"{name}\"")));
             }
             if !seen.insert(position) {

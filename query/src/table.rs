@@ -8,7 +8,7 @@ use common::hash::{Collation, slot};
 use common::names::quote_identifier;
 use common::partition_map::{bucket_of_home, bucket_of_key};
 use common::schema::{ATTRIBUTE_ORDER, GlobalIndex, TableKind, TableSpec, attributes_column};
-use sqlite::schema::{Generated, Table as Definition};
+use sqlite::schema::Table as Definition;
 
 use crate::generated::{GeneratedColumn, generated_columns};
 
@@ -146,7 +146,7 @@ impl Table {
 
     /// Positions of the columns whose values a row image holds.
     pub(crate) fn stored(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.columns.len()).filter(|&position| self.columns[position].generated == Generated::No)
+        (0..self.columns.len()).filter(|&position| !self.columns[position].is_generated())
     }
 
     /// Positions of a global index's columns, if its entries are values of columns.
@@ -267,7 +267,7 @@ pub(crate) struct Part {
 impl Part {
     /// Positions of the columns whose values its own row images hold.
     pub(crate) fn stored<'p>(&'p self, table: &'p Definition) -> impl Iterator<Item = usize> + 'p {
-        let is_stored = |position: &usize| table.columns[*position].generated == Generated::No;
+        let is_stored = |position: &usize| !table.columns[*position].is_generated();
         self.columns.iter().copied().filter(is_stored)
     }
 

@@ -66,6 +66,14 @@ pub struct Column {
     pub generated: Generated,
 }
 
+impl Column {
+    /// Whether its value is computed and not written.
+    #[must_use]
+    pub fn is_generated(&self) -> bool {
+        self.generated != Generated::No
+    }
+}
+
 /// How a column's value comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generated {

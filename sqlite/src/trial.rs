@@ -378,9 +378,8 @@ fn insertion(table: &str, names: &[String]) -> String {
 /// Columns and values of a row that violates nothing and equals no other: NULL wherever that is allowed, else
 /// values that nobody uses.
 fn stand_in(table: &Table) -> (Vec<String>, Vec<Value>) {
-    let stored = |position: &usize| {
-        table.columns[*position].generated == Generated::No && table.rowid_alias != Some(*position)
-    };
+    let stored =
+        |position: &usize| !table.columns[*position].is_generated() && table.rowid_alias != Some(*position);
     let unused = |column: &Column| match column.affinity {
         _ if !column.not_null => Value::Null,
         Affinity::Text => Value::Text("\u{10fffd}\u{10fffd}".to_owned()),

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use common::catalog::Database;
 use common::{Error, Result, Value};
-use sqlite::schema::Generated;
 
 use super::change::meets_rows;
 use super::{Action, Footprint, Narrowed, PlanNode, Planned};
@@ -177,7 +176,7 @@ fn places(target: &Table, columns: &[ast::Name]) -> Option<Vec<Place>> {
     if columns.is_empty() {
         return Some(
             (0..target.columns.len())
-                .filter(|&position| target.columns[position].generated == Generated::No)
+                .filter(|&position| !target.columns[position].is_generated())
                 .map(Place::Column)
                 .collect(),
         );

@@ -10,7 +10,7 @@ use common::catalog::Database;
 use common::names::quote_identifier;
 use common::schema::{PartitionType, Schema};
 use common::{Error, Result};
-use sqlite::schema::{Generated, Index, Table as Definition};
+use sqlite::schema::{Index, Table as Definition};
 
 use super::group_ddl::create_part;
 use super::statement::Kind;
@@ -107,7 +107,7 @@ fn automatic(database: &Database, table: &Definition, partition_key: &[String]) 
 
 /// Whether a group keeps the column's values. Others are computed wherever all is that they are computed from.
 fn is_stored(table: &Definition, column: usize) -> bool {
-    table.columns[column].generated == Generated::No
+    !table.columns[column].is_generated()
 }
 
 fn whole_if_alone(assigned: Vec<Vec<String>>) -> Vec<Vec<String>> {
@@ -326,7 +326,7 @@ pub(super) fn mark_lost_columns(table: &Definition, groups: &mut [Vec<String>]) 
 
 fn added_column(table: &Table, position: usize) -> String {
     let (mut text, column) = (super::group_ddl::column(table, position), &table.columns[position]);
-    if column.generated != Generated::No {
+    if column.is_generated() {
         // Whether the rows that are there may have its values is tried over whole rows.
         return text;
     }

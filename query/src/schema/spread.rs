@@ -7,7 +7,7 @@ use common::names::quote_identifier;
 use common::schema::{ComputedEntries, GlobalIndex, TableKind, TableSpec};
 use common::value::Affinity;
 use common::{Error, Result};
-use sqlite::schema::{Generated, Index, IndexOrigin, Table};
+use sqlite::schema::{Index, IndexOrigin, Table};
 
 use super::column_groups::part_of_index;
 use crate::ast::{self, Cmd, Stmt};
@@ -33,7 +33,7 @@ pub(super) fn partition_key(
             Error::bad_request(format!("the partition key {name} is no column of table {}", table.name))
         });
     }
-    let is_stored = |position: &usize| table.columns[*position].generated == Generated::No;
+    let is_stored = |position: &usize| !table.columns[*position].is_generated();
     let of_database = database.partition_key.as_deref().and_then(|name| table.column(name));
     if let Some(position) = of_database.filter(is_stored) {
         return Ok(written(&[position]));
@@ -179,7 +179,7 @@ fn indexed_globally(
     let name = (index.origin == IndexOrigin::Statement).then(|| index.name.clone());
     let is_plain = !index.partial
         && plain.len() == index.terms.len()
-        && plain.iter().all(|&position| table.columns[position].generated == Generated::No);
+        && plain.iter().all(|&position| !table.columns[position].is_generated());
     let columns: Vec<String> = plain.iter().map(|&position| table.columns[position].name.clone()).collect();
     let has_a_name_left = !columns.iter().any(|column| column.eq_ignore_ascii_case(ROWID_COLUMN));
     if index.terms.iter().any(|term| Collation::parse(&term.collation).is_none()) {

@@ -10,7 +10,6 @@ use common::catalog::Database;
 use common::entry::Change as RowChange;
 use common::hash::stamp;
 use common::value::Affinity;
-use sqlite::schema::Generated;
 
 use super::images::{Image, Images};
 use crate::table::{Part, Table};
@@ -95,7 +94,7 @@ pub(super) fn part_image(table: &Table, part: &Part, row: &[Value]) -> Vec<Value
 /// The stamp of a part of a row, the same for the row as captured and as read: SQLite stores reals that are
 /// integers as such, and gives them back as reals.
 fn stamp_of<'r>(table: &Table, part: &Part, value: &impl Fn(usize) -> Option<&'r Value>) -> [u8; 16] {
-    let is_stored = |column: &&usize| table.columns[**column].generated == Generated::No;
+    let is_stored = |column: &&usize| !table.columns[**column].is_generated();
     let values: Vec<Value> = part
         .own
         .iter()

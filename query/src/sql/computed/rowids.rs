@@ -7,7 +7,6 @@ use std::sync::Arc;
 use common::entry::{Change, Effect, Effects};
 use common::schema::ObjectKind;
 use common::{Error, ErrorCode, Result, Value};
-use sqlite::schema::Generated;
 use sqlite::{Trial, TrialStep};
 
 use super::Computation;
@@ -240,7 +239,7 @@ async fn stand_in_has_entries(
     access: &impl PartitionAccess,
     table: &Arc<Table>,
 ) -> Result<bool> {
-    let is_stored = |at: usize| table.columns[at].generated == Generated::No;
+    let is_stored = |at: usize| !table.columns[at].is_generated();
     let mut terms = table.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.terms);
     if !table.has_computed_entries() || terms.all(|term| term.column.is_some_and(is_stored)) {
         return Ok(false);
