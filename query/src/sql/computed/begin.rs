@@ -8,7 +8,7 @@ use common::schema::ObjectKind;
 use common::{Error, Result, Value};
 use sqlite::{TrialDatabase, Workspace};
 
-use super::{Computation, Part};
+use super::{Computation, Part, RefusedBefore};
 use crate::Planner;
 use crate::access::PartitionAccess;
 use crate::plan::{Footprint, Source};
@@ -107,6 +107,7 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
             scanned,
             known,
             allocated: BTreeMap::new(),
+            refused_before: RefusedBefore::default(),
         })
     }
 }

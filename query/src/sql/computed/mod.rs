@@ -69,6 +69,29 @@ struct Computation<'a, A> {
     known: Known,
     /// Rowids allocated by table: first and count.
     allocated: BTreeMap<String, (i64, u64)>,
+    refused_before: RefusedBefore,
+}
+
+/// What attempts were refused for: where later ones are not, they may have met a row that stands in for others, and their
+/// changes do not tell so.
+#[derive(Clone, Copy, Debug, Default)]
+struct RefusedBefore {
+    /// Whether one was refused at all.
+    at_all: bool,
+    /// Whether it was for the type of a value.
+    for_a_type: bool,
+}
+
+impl RefusedBefore {
+    fn note(&mut self, failure: &Failure) {
+        self.at_all = true;
+        self.for_a_type |= matches!(failure, Failure::Refused(error) if is_of_a_type(error));
+    }
+}
+
+/// Whether an error says that a value is not of its column's type.
+fn is_of_a_type(error: &Error) -> bool {
+    error.message.starts_with(WRONG_TYPE)
 }
 
 impl<A: PartitionAccess> Computation<'_, A> {
@@ -100,6 +123,9 @@ impl<A: PartitionAccess> Computation<'_, A> {
         for round in 0..ROUNDS_MAX {
             self.begin_rowids().await?;
             let trial = self.attempt(foreign_keys).await?;
+            if let Err(failure) = &trial.outcome {
+                self.refused_before.note(failure);
+            }
             let lookups = self.lookups(&trial.effects, round).await?;
             if !lookups.is_empty() {
                 foreign_keys = loosely;
@@ -112,8 +138,7 @@ impl<A: PartitionAccess> Computation<'_, A> {
                 self.allocate(&missing).await?;
             } else if foreign_keys == ForeignKeys::Checked {
                 let doubtful = match &trial.outcome {
-                    Ok(_) if self.may_leave_rows_out() => self.met_by_attempts(round).await?,
-                    Ok(_) => None,
+                    Ok(_) => self.overlooked(round).await?,
                     Err(failure) => self.doubt(failure, round).await?,
                 };
                 match doubtful {
@@ -142,26 +167,45 @@ impl<A: PartitionAccess> Computation<'_, A> {
             self.footprint.meets_rows = true;
             return Ok(Some(Lookups::default()));
         }
-        if !error.message.starts_with(WRONG_TYPE) {
-            // The row that is refused may violate a constraint that is looked at earlier, with a row elsewhere.
-            return self.met_by_attempts(round).await;
+        if is_of_a_type(error) {
+            return Ok(self.rows_met_before_types());
         }
-        // A STRICT table's types are looked at after a conflict of the rowid, and before all others. Which rowid
-        // the row would have had is not known.
+        // The row that is refused may violate a constraint that is looked at earlier, with a row elsewhere.
+        self.met_by_attempts(round).await
+    }
+
+    /// What may turn an answer into another one, once it is known.
+    async fn overlooked(&mut self, round: usize) -> Result<Option<Lookups>> {
+        if !self.footprint.meets_rows {
+            return Ok(None);
+        }
+        if self.refused_before.for_a_type
+            && let Some(whole) = self.rows_met_before_types()
+        {
+            return Ok(Some(whole));
+        }
+        match self.refused_before.at_all || self.may_leave_rows_out() {
+            true => self.met_by_attempts(round).await,
+            false => Ok(None),
+        }
+    }
+
+    /// STRICT tables as a whole, as far as they are not known: their types are looked at after a conflict of the rowid, and
+    /// before all others. Which rowid a row would have had is not known.
+    fn rows_met_before_types(&self) -> Option<Lookups> {
         let mut lookups = Lookups::default();
         let written = self.footprint.tables.iter().filter(|table| {
             table.strict && table.rowid_alias.is_some() && self.footprint.writes.contains(&table.name)
         });
         written.for_each(|table| lookups.add_whole(&table.name, &self.known));
-        Ok((!lookups.is_empty()).then_some(lookups))
+        (!lookups.is_empty()).then_some(lookups)
     }
 
     /// Whether a row that is left out for one of its keys, or changes another row instead, may have to be refused for
     /// another key.
     fn may_leave_rows_out(&self) -> bool {
         let written = |table: &&Arc<Table>| self.footprint.writes.contains(&table.name);
-        self.footprint.meets_rows
-            && self.footprint.tables.iter().filter(written).any(|table| has_several_keys(table))
+        self.footprint.tables.iter().filter(written).any(|table| has_several_keys(table))
     }
 
     /// What the rows make necessary that the statements try to store, those included that do not come to be.
