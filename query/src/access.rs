@@ -9,7 +9,7 @@ use common::Result;
 use common::protocol::{RowsHeader, Statement, StatementResult, WorkItem};
 use common::row::RowBlock;
 use futures_util::Stream;
-use sqlite::Workspace;
+use sqlite::{DoneBefore, Workspace};
 
 use crate::schema::SchemaChange;
 
@@ -78,6 +78,15 @@ pub trait PartitionAccess: Send + Sync {
     fn commits_later(&self) -> bool {
         false
     }
+
+    /// What the statements of the transaction's requests before this one have done; `None` if there were none, or if
+    /// it belongs to no transaction of several.
+    fn done_before(&self) -> Option<DoneBefore> {
+        None
+    }
+
+    /// Says what a client's statements have done, for the requests of the transaction that follow.
+    fn note_done(&self, _results: &[StatementResult]) {}
 
     /// Takes `count` rowids of a table in a row; answers the first.
     fn allocate_rowids(&self, table: &str, count: u64) -> impl Future<Output = Result<i64>> + Send;

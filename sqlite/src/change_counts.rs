@@ -3,7 +3,7 @@
 //! rows that were loaded for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use common::names::quote_identifier;
 use rusqlite::functions::FunctionFlags;
@@ -12,31 +12,68 @@ use rusqlite::{OptionalExtension as _, ffi};
 use crate::connection::{OURS, ours};
 use crate::error::Result;
 
+/// What statements have done, as SQLite's functions tell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoneBefore {
+    /// Rows that the last one changed: `changes()`.
+    pub changes: i64,
+    /// Rows that all of them changed: `total_changes()`.
+    pub total_changes: i64,
+    /// Rowid of the last row that was inserted, 0 if none was: `last_insert_rowid()`.
+    pub last_insert_rowid: i64,
+}
+
 /// The counts of one connection.
 pub(crate) struct ChangeCounts {
-    /// SQLite's count of all changes when the request at hand began.
-    before: Arc<AtomicU64>,
+    counted: Arc<Counted>,
     /// A statement that changes no row, by which SQLite forgets what the last one changed; without it one is found.
     no_change: Option<&'static str>,
 }
 
+/// What the request at hand began with.
+#[derive(Default)]
+struct Counted {
+    /// SQLite's own count of all changes then.
+    total: AtomicU64,
+    /// What the functions are to tell then.
+    changes_before: AtomicI64,
+    total_before: AtomicI64,
+    /// Whether one of its statements has ended that changes rows, be it none.
+    has_changed: AtomicBool,
+}
+
+impl Counted {
+    /// Rows that were changed since then.
+    fn since(&self, raw: &rusqlite::Connection) -> i64 {
+        raw.total_changes().saturating_sub(self.total.load(Ordering::Relaxed)).cast_signed()
+    }
+}
+
 impl ChangeCounts {
-    /// Has the connection's `total_changes()` count from the beginning of a request. `no_change` changes no row, whenever
-    /// a request begins.
+    /// Has the connection's functions tell of the request at hand, and of what is said to be before it. `no_change`
+    /// changes no row, whenever a request begins.
     pub(crate) fn install(
         raw: &rusqlite::Connection,
         no_change: Option<&'static str>,
     ) -> Result<ChangeCounts> {
-        let before = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&before);
+        let counted = Arc::new(Counted::default());
         // As SQLite's own: allowed in views and triggers, and another one at each call.
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+        let begun = Arc::clone(&counted);
         raw.create_scalar_function("total_changes", 0, flags, move |context| {
             // SAFETY: the connection is used for this question alone, and not kept.
-            let total = unsafe { context.get_connection() }?.total_changes();
-            Ok(total.saturating_sub(counted.load(Ordering::Relaxed)).cast_signed())
+            let since = begun.since(&*unsafe { context.get_connection() }?);
+            Ok(begun.total_before.load(Ordering::Relaxed).saturating_add(since))
         })?;
-        Ok(ChangeCounts { before, no_change })
+        let begun = Arc::clone(&counted);
+        raw.create_scalar_function("changes", 0, flags, move |context| {
+            // SAFETY: as above.
+            let raw = unsafe { context.get_connection() }?;
+            let is_first = !begun.has_changed.load(Ordering::Relaxed) && begun.since(&raw) == 0;
+            let before = || begun.changes_before.load(Ordering::Relaxed);
+            Ok(if is_first { before() } else { raw.changes().cast_signed() })
+        })?;
+        Ok(ChangeCounts { counted, no_change })
     }
 
     /// From now on nothing was done before.
@@ -55,7 +92,26 @@ impl ChangeCounts {
 
     /// `total_changes()` counts from now on.
     pub(crate) fn begin_counting(&self, raw: &rusqlite::Connection) {
-        self.before.store(raw.total_changes(), Ordering::Relaxed);
+        self.counted.total.store(raw.total_changes(), Ordering::Relaxed);
+        self.say_before(DoneBefore::default());
+    }
+
+    /// Says what was done before the request that has just begun.
+    pub(crate) fn continue_from(&self, raw: &rusqlite::Connection, before: DoneBefore) {
+        self.say_before(before);
+        // SAFETY: the handle is open while the connection is borrowed.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(raw.handle(), before.last_insert_rowid) };
+    }
+
+    fn say_before(&self, before: DoneBefore) {
+        self.counted.changes_before.store(before.changes, Ordering::Relaxed);
+        self.counted.total_before.store(before.total_changes, Ordering::Relaxed);
+        self.counted.has_changed.store(false, Ordering::Relaxed);
+    }
+
+    /// Says that a statement has ended that changes rows: `changes()` tells of it even if it has changed none.
+    pub(crate) fn note_change(&self) {
+        self.counted.has_changed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -105,6 +161,16 @@ mod tests {
         // What triggers change counts in the total alone.
         raw.execute_batch("DELETE FROM t WHERE a > 2").unwrap();
         assert_eq!(told(), (2, 5, 0));
+        counts.begin_request(&raw).unwrap();
+        assert_eq!(told(), (0, 0, 0));
+        // One that goes on after others.
+        counts.continue_from(&raw, DoneBefore { changes: 7, total_changes: 40, last_insert_rowid: 3 });
+        assert_eq!(told(), (7, 40, 3));
+        raw.execute_batch("UPDATE t SET a = 4 WHERE a = 5").unwrap();
+        counts.note_change();
+        assert_eq!(told(), (0, 40, 3));
+        raw.execute_batch("INSERT INTO t VALUES (8), (9)").unwrap();
+        assert_eq!(told(), (2, 42, raw.last_insert_rowid()));
         counts.begin_request(&raw).unwrap();
         assert_eq!(told(), (0, 0, 0));
     }

@@ -89,6 +89,11 @@ impl Connection {
         self.counts.begin_request(&self.raw)
     }
 
+    /// What `changes()` and its like tell of statements before the request and of its own.
+    pub(crate) fn counts(&self) -> &ChangeCounts {
+        &self.counts
+    }
+
     /// Drops kept statements of another schema: SQLite compiles them anew only when they run, and until then
     /// tells the columns that they had.
     pub(crate) fn forget_older_statements(&self) -> Result<()> {

@@ -62,6 +62,7 @@ pub mod workspace;
 
 pub use applier::{Applier, Landed};
 pub use budget::Budget;
+pub use change_counts::DoneBefore;
 pub use error::Failure;
 pub use executor::{BatchPlace, Executor};
 pub use keys::TABLE as KEYS_TABLE;

@@ -23,13 +23,14 @@ use crate::authorizer::Role;
 use crate::binding::{Bound, values_of};
 use crate::budget::Budget;
 use crate::capture::Capture;
+use crate::change_counts::DoneBefore;
 use crate::connection::{Connection, ours};
 use crate::error::{Failure, Result};
 use crate::executor::check_deferred_violations;
 use crate::layout::Layouts;
 use crate::merge::{Gathered, relation_ddl};
 use crate::recipe;
-use crate::schema::{Column, Generated, Table};
+use crate::schema::{Column, Table};
 use crate::spill::SpillVfs;
 use crate::workspace::{Share, Workspace};
 
@@ -84,6 +85,8 @@ pub struct TrialDatabase {
     stand_ins: HashMap<String, i64>,
     /// Whether tables were made since the layouts were read.
     is_changed: bool,
+    /// What was done before the statements that are tried.
+    before: DoneBefore,
 }
 
 impl TrialDatabase {
@@ -101,10 +104,16 @@ impl TrialDatabase {
         let vfs = SpillVfs::new(Arc::clone(&share));
         let connection = recipe::temporary(Role::Trial, vfs.name(), share.memory)?;
         let capture = Capture::install(connection.raw(), true);
-        let stand_ins = HashMap::new();
-        let database = TrialDatabase { capture, connection, share, _vfs: vfs, stand_ins, is_changed: true };
+        let (stand_ins, before) = (HashMap::new(), DoneBefore::default());
+        let database =
+            TrialDatabase { capture, connection, share, _vfs: vfs, stand_ins, is_changed: true, before };
         database.enforce(false)?;
         Ok(database)
+    }
+
+    /// Says what `changes()` and its like tell of statements before those that are tried.
+    pub fn continue_from(&mut self, before: DoneBefore) {
+        self.before = before;
     }
 
     /// Puts it to rest until [`TrialDatabase::wake`]; `false` if it holds too much to be kept.
@@ -302,6 +311,7 @@ impl TrialDatabase {
         self.capture.take();
         // What was loaded is no statement of the client's.
         self.connection.forget_statements_before()?;
+        self.connection.counts().continue_from(self.connection.raw(), self.before);
         self.enforce(foreign_keys != ForeignKeys::Ignored)?;
         self.connection.run(ours!("BEGIN"))?;
         if foreign_keys == ForeignKeys::Unchecked {

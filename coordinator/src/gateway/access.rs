@@ -17,7 +17,7 @@ use futures_util::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
 use query::access::{PartitionAccess, RowStream};
 use query::schema::SchemaChange;
-use sqlite::Workspace;
+use sqlite::{DoneBefore, Workspace};
 use tokio::time::Instant;
 
 use super::contention::Contention;
@@ -391,6 +391,16 @@ impl PartitionAccess for RequestAccess {
 
     fn commits_later(&self) -> bool {
         self.journal().is_some()
+    }
+
+    fn done_before(&self) -> Option<DoneBefore> {
+        self.journal()?.lock().done
+    }
+
+    fn note_done(&self, results: &[StatementResult]) {
+        if let Some(journal) = self.journal() {
+            journal.lock().note_done(results);
+        }
     }
 
     async fn allocate_rowids(&self, table: &str, count: u64) -> Result<i64> {

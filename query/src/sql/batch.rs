@@ -76,7 +76,7 @@ pub(super) async fn run(
     let can_be_computed = members.iter().all(|member| member.planned.footprint().is_some());
     loop {
         attempt += 1;
-        let prepared = if exactly || must_be_computed(planner, &members) {
+        let prepared = if exactly || must_be_computed(planner, access, &members) {
             // What tells of statements before is computed, even where the only bucket might do all.
             let footprint = |member: &Member<'_>| {
                 member.planned.footprint().or_else(|| planner.footprint(&member.statement.sql))
@@ -143,18 +143,18 @@ async fn failure_of(
 
 /// Whether a statement reads or changes several partitions together with what others write, so that no partition
 /// can see all of it: then all of them are computed at the coordinator, as one.
-fn must_be_computed(planner: &Planner, members: &[Member<'_>]) -> bool {
+fn must_be_computed(planner: &Planner, access: &impl PartitionAccess, members: &[Member<'_>]) -> bool {
     let writes = members.iter().filter(|member| !member.planned.is_read).count();
     let can_all_be = members.iter().all(|member| member.planned.footprint().is_some());
     let mut written: BTreeSet<String> = BTreeSet::new();
     // Tables whose next rowid is not known before it is known which rows an earlier statement leaves out.
     let mut uncounted: BTreeSet<&str> = BTreeSet::new();
-    let mut any_written = false;
+    let (mut any_written, goes_on) = (false, access.done_before().is_some());
     if defers_foreign_keys(planner, members) {
         return true;
     }
     for Member { planned, values, .. } in members {
-        if planned.asks_of_statements_before && any_written {
+        if planned.asks_of_statements_before && (any_written || goes_on) {
             return true;
         }
         // Counters count what the statements before insert.

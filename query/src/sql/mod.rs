@@ -106,15 +106,19 @@ async fn run_for(
     let limits = Limits { max_rows: request.max_rows, read_only: request.read_only, writer };
     if request.atomic && request.statements.len() > 1 {
         let results = batch::run(planner, access, &request.statements, limits).await?;
+        access.note_done(&results);
         return Ok(SqlAnswer { results: results.into_iter().map(Ok).collect() });
     }
     let mut session = Session::new(planner);
     let mut results = Vec::with_capacity(request.statements.len());
     for (index, statement) in request.statements.iter().enumerate() {
-        let result = session.run(access, statement, limits).await;
-        match result {
+        match session.run(access, statement, limits).await {
             Err(error) if request.atomic => return Err(error.at_statement(index)),
-            other => results.push(other.map_err(|error| error.at_statement(index))),
+            Err(error) => results.push(Err(error.at_statement(index))),
+            Ok(result) => {
+                access.note_done(std::slice::from_ref(&result));
+                results.push(Ok(result));
+            }
         }
     }
     Ok(SqlAnswer { results })
@@ -198,6 +202,11 @@ impl<'a> Session<'a> {
         let planned = self.planner().plan(&statement.sql)?;
         if limits.read_only && !planned.is_read {
             return Err(only_reads());
+        }
+        if planned.asks_of_statements_before && access.done_before().is_some() {
+            let mut results =
+                batch::run(self.planner(), access, std::slice::from_ref(statement), limits).await?;
+            return results.pop().ok_or_else(|| Error::internal("a statement was not answered"));
         }
         let values = planned.values(&statement.params)?;
         if planned.is_read {

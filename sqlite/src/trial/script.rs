@@ -87,7 +87,11 @@ impl TrialDatabase {
         for (index, step) in steps.iter().enumerate() {
             let result = match step {
                 TrialStep::Statement(statement) => {
-                    answer_captured(&self.connection, &mut self.capture, statement, budget)
+                    let answered = answer_captured(&self.connection, &mut self.capture, statement, budget);
+                    if answered.as_ref().is_ok_and(|result| !result.is_read) {
+                        self.connection.counts().note_change();
+                    }
+                    answered
                 }
                 TrialStep::DeferForeignKeys(deferred) => self.defer_foreign_keys(*deferred, foreign_keys),
                 TrialStep::Answered(result) => Ok(result.clone()),

@@ -1,6 +1,8 @@
 //! Transactions over several requests beside the same statements between BEGIN and COMMIT in one SQLite file, in every
-//! layout: statements that roll the whole transaction back, and foreign keys that wait for the commit.
+//! layout: statements that roll the whole transaction back, foreign keys that wait for the commit, and what is told of
+//! statements before.
 
+use common::Value;
 use differential::Layout;
 use differential::layout::LAYOUTS;
 use polylite_client::{Client, CreateDatabase, Database, ErrorCode, PartitionType, TransactionOptions};
@@ -160,5 +162,65 @@ fn a_deferred_foreign_key_is_never_taken_otherwise_than_one_file_takes_it() {
         let refused = runtime.block_on(database.sql("INSERT INTO child VALUES (8, 80)").execute());
         let refused = refused.map(drop).map_err(|error| (error.code, error.message));
         assert_eq!(refused, alone(&file, "INSERT INTO child VALUES (8, 80)"), "{}", layout.name);
+    }
+}
+
+/// Requests of one transaction that ask what those before have done.
+const TOLD_OF_BEFORE: [&str; 14] = [
+    "SELECT changes(), total_changes(), last_insert_rowid()",
+    "INSERT INTO parent VALUES (50, 'fifty')",
+    "SELECT changes(), total_changes(), last_insert_rowid()",
+    "INSERT INTO child (of) VALUES (last_insert_rowid())",
+    "SELECT id, of, changes(), last_insert_rowid() AS \"last\" FROM child WHERE of = 50",
+    "UPDATE account SET n = n + 1 WHERE id > 2",
+    "SELECT changes(), total_changes(), last_insert_rowid()",
+    "SELECT id, owner FROM account WHERE id = changes() ORDER BY 1",
+    "UPDATE account SET n = 100 + changes() WHERE id = last_insert_rowid()",
+    "UPDATE account SET n = 0 WHERE id = 99",
+    "SELECT name, changes() FROM parent WHERE id < 3 ORDER BY total_changes(), id",
+    "INSERT INTO parent (name) VALUES ('next') RETURNING id, changes(), total_changes()",
+    "DELETE FROM parent WHERE id = last_insert_rowid()",
+    "SELECT changes(), total_changes(), last_insert_rowid()",
+];
+
+#[test]
+fn requests_of_a_transaction_are_told_of_those_before() {
+    let cluster = ProcessCluster::start(1, 3);
+    let runtime = Runtime::new().expect("a runtime starts");
+    for (number, layout) in LAYOUTS.into_iter().enumerate() {
+        let (database, file) = (database(&cluster, &runtime, layout, number), one_file());
+        // Another connection.
+        file.execute("SELECT 1").expect("it is a statement");
+        file.run("BEGIN").expect("none is open");
+        runtime.block_on(async {
+            let open = database.begin(TransactionOptions::default()).await.expect("it begins");
+            for sql in TOLD_OF_BEFORE {
+                let expected = file.execute_alone(sql).expect(sql);
+                let found = open.sql(sql).execute().await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+                assert_eq!(found.rows.columns(), expected.columns, "{sql}, {}", layout.name);
+                let rows: Vec<_> = found.rows.iter().map(|row| row.values().to_vec()).collect();
+                assert_eq!(rows, expected.rows.to_values().expect("values"), "{sql}, {}", layout.name);
+            }
+            // What was taken back was done nevertheless, as SQLite has it.
+            for sql in ["SAVEPOINT s", "INSERT INTO parent VALUES (60, 'sixty')", "ROLLBACK TO s"] {
+                file.execute_alone(sql).expect(sql);
+                open.sql(sql).execute().await.expect(sql);
+            }
+            let asked = "SELECT changes(), total_changes(), last_insert_rowid()";
+            let expected = file.execute_alone(asked).expect(asked).rows.to_values().expect("values");
+            let found = open.batch().sql(asked).sql("UPDATE account SET n = 5 WHERE id = 1").sql(asked);
+            let found = found.run().await.expect("they run");
+            let rows = |index: usize| -> Vec<Vec<Value>> {
+                let executed = found[index].as_ref().expect("it is done");
+                executed.rows.iter().map(|row| row.values().to_vec()).collect()
+            };
+            assert_eq!(rows(0), expected, "{}", layout.name);
+            file.execute_alone("UPDATE account SET n = 5 WHERE id = 1").expect("it is changed");
+            let expected = file.execute_alone(asked).expect(asked).rows.to_values().expect("values");
+            assert_eq!(rows(2), expected, "{}", layout.name);
+            open.commit().await.expect("nobody is in the way");
+        });
+        file.run("COMMIT").expect("nothing is violated");
+        assert_equal(&database, &file, &runtime, layout.name);
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::entry::{Change, Effect, Effects};
-use common::protocol::{Proof, WorkItem};
+use common::protocol::{Proof, StatementResult, WorkItem};
 use common::tries::{Repeated, TimeAndChance, Tried};
 use common::{Error, ErrorCode, Result, Value};
+use sqlite::DoneBefore;
 
 use super::within::Locks;
 
@@ -22,6 +23,8 @@ pub(in crate::gateway) struct Journal {
     bytes: usize,
     /// Its locks; they stay whatever is taken back.
     pub(super) locks: Option<Locks>,
+    /// What its statements have done so far, whatever of it was taken back; `None` if none changed rows.
+    pub(in crate::gateway) done: Option<DoneBefore>,
     /// Tables in which it has set rowids itself.
     pub(in crate::gateway) rowids_set: BTreeSet<String>,
 }
@@ -102,6 +105,16 @@ impl Journal {
                 let undone = part.work.split_off(work + first);
                 part.work.push(WorkItem::Undone(undone));
             }
+        }
+    }
+
+    /// Notes what a client's statements have done. Rows of triggers and foreign keys do not count.
+    pub(in crate::gateway) fn note_done(&mut self, results: &[StatementResult]) {
+        for result in results.iter().filter(|result| !result.is_read) {
+            let done = self.done.get_or_insert_default();
+            done.changes = result.affected_rows.cast_signed();
+            done.total_changes = done.total_changes.saturating_add(done.changes);
+            done.last_insert_rowid = result.last_insert_rowid.unwrap_or(done.last_insert_rowid);
         }
     }
 

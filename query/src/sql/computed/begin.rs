@@ -78,10 +78,11 @@ impl<'a, A: PartitionAccess> Computation<'a, A> {
             }
         }
         let plan = Layout::of(planner, &footprint, relations);
-        let bounds = access.workspace();
+        let (bounds, before) = (access.workspace(), access.done_before().unwrap_or_default());
         let workspace = access
             .compute(move || {
                 let mut workspace = plan.workspace(&bounds)?;
+                workspace.continue_from(before);
                 first.add_to(&mut workspace)?;
                 Ok::<_, Error>((workspace, first.proofs))
             })
