@@ -92,6 +92,12 @@ impl Filter {
         }
     }
 
+    /// Whether it leaves out few rows, as patterns do that must not be met: to gather the rest costs as much as to gather all,
+    /// and the client's text looks at each row again.
+    pub(crate) fn leaves_out_few(&self) -> bool {
+        matches!(ast::bare(&self.condition), Expr::Like { not: true, .. })
+    }
+
     /// Filters that let through what passes any of some lists of filters.
     pub(crate) fn either(mut alternatives: Vec<Vec<Filter>>) -> Vec<Filter> {
         alternatives.dedup();

@@ -181,7 +181,7 @@ pub(crate) fn plan_read<'a>(
     if !rules.has(Rule::Filters) {
         references.iter_mut().for_each(Reference::want_all);
     }
-    let sources = sources(checked, objects, &references);
+    let mut sources = sources(checked, objects, &references);
     let steps = if rules.has(Rule::KeyShipping) { join::steps(&sources, &references) } else { Vec::new() };
     let routes = references.into_iter().map(|reference| (reference.table, reference.route)).collect();
     let parameters = checked.parameters.len();
@@ -201,6 +201,11 @@ pub(crate) fn plan_read<'a>(
     {
         sent = answers.into_iter().map(Sent::Answer).collect();
         pushed = Ok(Pushed::Composed(Box::new(composed)));
+    }
+    if pushed.is_err() && steps.is_empty() {
+        // Rows of several column groups are not put together for nothing.
+        let whole = sources.iter_mut().filter(|source| !source.table.is_split());
+        whole.for_each(|source| source.filters.retain(|filter| !filter.leaves_out_few()));
     }
     Read { sources, routes, group: 0, steps, pushed, sent, parameters }
 }
